@@ -1,0 +1,230 @@
+"""The vocabulary every room shares: messages made of ordered parts, options, and the events of an answer.
+
+All are frozen values. A picture is named by its id (the sha256 of its canonical bytes, hex); its bytes live in the picture store
+(`images/store.py`), and what one model gets of it is a `Rendition`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from llava_gateway.errors import GatewayError
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+FinishReason: TypeAlias = Literal["stop", "length"]
+# JSON as it comes from outside: a schema is passed on to the engine as it is, so nothing inside it is ours to name.
+JSON: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    image_id: str
+
+
+Part: TypeAlias = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; `parts` keep the order the person gave them."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        return tuple(part.image_id for part in self.parts if isinstance(part, ImagePart))
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """What one model gets of a picture. The same picture is the same bytes in every turn, or the engine's prefix cache misses.
+
+    Attributes:
+        data: the encoded file.
+        format: "PNG" or "JPEG".
+        width, height: pixels.
+        tokens: what it costs in the model's context, None where that is not known.
+    """
+
+    data: bytes
+    format: Literal["PNG", "JPEG"]
+    width: int
+    height: int
+    tokens: int | None = None
+
+    @cached_property
+    def base64(self) -> str:
+        """Encoded once: a conversation sends the same pictures in every turn."""
+        return base64.b64encode(self.data).decode("ascii")
+
+    @property
+    def media_type(self) -> str:
+        return "image/png" if self.format == "PNG" else "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Sampling and runner options by Ollama's names; None leaves the engine's (or the Modelfile's) own default.
+
+    Ranges and units are those of `OPTION_LIMITS`; the border (`api/wire.py`) checks them.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    num_predict: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    num_ctx: int | None = None
+    num_gpu: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Only what is set, by name; `stop` as a list."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+    def over(self, base: Options) -> Options:
+        """These options where they are set, those of `base` elsewhere."""
+        mine = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(base, **mine)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionLimit:
+    """How an option is shown and checked. `reloads`: a change makes the engine load the model again."""
+
+    low: float
+    high: float
+    unit: str
+    about: str
+    whole: bool = False
+    reloads: bool = False
+
+
+# Bounds are wide enough for every use that makes sense and narrow enough that a slip of the finger is caught at the border.
+OPTION_LIMITS: Mapping[str, OptionLimit] = {
+    "temperature": OptionLimit(0, 2, "", "0 always takes the likeliest word; higher is more varied"),
+    "top_k": OptionLimit(0, 1000, "words", "choose among this many likeliest words; 0 means all", whole=True),
+    "top_p": OptionLimit(0, 1, "", "choose among the likeliest words that together have this probability"),
+    "min_p": OptionLimit(0, 1, "", "leave out words less likely than this share of the likeliest one"),
+    "repeat_penalty": OptionLimit(0.5, 2, "", "above 1 discourages repeating; 1 is off"),
+    "repeat_last_n": OptionLimit(-1, 32768, "tokens", "how far back repeats are looked for; -1 is the whole context", whole=True),
+    "num_predict": OptionLimit(-1, 131072, "tokens", "longest answer; -1 means until the model ends", whole=True),
+    "seed": OptionLimit(-1, 2**32 - 1, "", "the same seed gives the same answer; -1 is a new one each time", whole=True),
+    "num_ctx": OptionLimit(256, 1048576, "tokens", "context length", whole=True, reloads=True),
+    "num_gpu": OptionLimit(-1, 999, "layers", "layers on the GPU; -1 lets the engine choose", whole=True, reloads=True),
+}
+STOP_MAX_COUNT = 16
+STOP_MAX_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer as the engine counted them; `prompt_tokens` includes pictures and cached ones."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds. `load` and `prompt` and `generation` are the engine's figures, the others ours."""
+
+    queue_ms: float | None = None
+    prepare_ms: float | None = None
+    load_ms: float | None = None
+    prompt_ms: float | None = None
+    first_token_ms: float | None = None
+    generation_ms: float | None = None
+    total_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What an engine gets: everything resolved, nothing left to look up.
+
+    `renditions` holds the bytes of every picture that `messages` name.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    options: Options = Options()
+    format: Literal["json"] | JSON | None = None
+    keep_alive: str | int | None = None
+    renditions: Mapping[str, Rendition] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting for a slot; position 1 is next."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The engine must load the model first; `last_load_ms` is how long that took last time, None if not known."""
+
+    model: str
+    reason: str = ""
+    last_load_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """Tokens of the prompt read so far, `cached` of them without work."""
+
+    processed: int
+    total: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    reason: FinishReason
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: GatewayError
+
+
+ChatEvent: TypeAlias = Queued | Loading | PromptProgress | TextDelta | ReasoningDelta | ToolCall | Finish | Failed
+"""What an answer consists of, in order; exactly one `Finish` or `Failed`, always last."""

@@ -1,0 +1,1 @@
+"""The command line: `llava-gateway serve | ask | chat | models | doctor`."""

@@ -1,0 +1,71 @@
+"""The protocol every engine follows, and what it tells of its models.
+
+`ollama.py`, `openai.py` and `embedded.py` are the engines; `pool.py` chooses among them; `upstream.py` is the HTTP they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from llava_gateway.chat import ChatEvent, EngineRequest, Loading
+from llava_gateway.images.profile import VisionFacts
+
+EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded)."""
+
+    name: str
+    engine: EngineName
+    vision: bool
+    facts: VisionFacts = VisionFacts()
+    context_length: int | None = None
+    loaded: bool = False
+    loaded_context: int | None = None
+    size_bytes: int | None = None
+    family: str = ""
+    parameters: str = ""
+    quantization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`detail` is a sentence for people; it carries no address or path."""
+
+    ok: bool
+    version: str = ""
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """One model server. All methods raise only `errors.GatewayError`s (and are cancellable at any await)."""
+
+    name: EngineName
+    slots: int
+    """How many requests it works on at once; the rest wait in our queue."""
+    reports_progress: bool
+    """Whether PromptProgress events come while the prompt is read (the first-token timer is shorter then)."""
+
+    async def start(self) -> None:
+        """Make ready what must run before the first request; cheap where nothing must."""
+
+    async def aclose(self) -> None:
+        """End every request and whatever was started; safe to call twice."""
+
+    async def health(self) -> Health:
+        """Whether it answers now. Never raises, never takes longer than the connect limit plus a second."""
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """All installed models. Raises UpstreamUnavailable."""
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        """Loading when this request makes the engine load (or load again) the model; a guess is allowed, an error is not."""
+
+    def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
+        """Answer. Entering returns when the engine accepted the request and raises a GatewayError when it did not;
+        the iterator ends with exactly one Finish or Failed; leaving closes the upstream at once."""

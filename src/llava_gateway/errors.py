@@ -1,0 +1,310 @@
+"""Every error a client can see, with its status, stable code and hint.
+
+    GatewayError
+    +- InvalidRequest        400/422  the request itself is wrong
+    |  +- InvalidOption      422      an option is out of range or of the wrong type
+    |  +- ContextLengthExceeded 400   what was asked does not fit the model's context
+    +- ImageError            422      a picture can't be used; codes are OpenAI's image codes
+    |  +- InvalidBase64Image 400
+    |  +- ImageFileTooLarge  413
+    |  +- UnsupportedImageType 415
+    +- NotFound              404      model, session or picture
+    +- Conflict              409      one turn at a time
+    +- Refused               401/403  key, Host or Origin
+    +- Overloaded            503      queue full, or images paused for a moment
+    +- UpstreamError         502      the engine failed
+       +- UpstreamUnavailable 503
+       +- UpstreamTimeout     504
+
+A dialect renders an error in one place (`api/errors.py`). `message` never carries text from the engine, a path or an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class GatewayError(Exception):
+    """An error a client can act on.
+
+    Args:
+        message: one sentence saying what was wrong, safe to show to anyone.
+        code: stable machine-readable code; each class has its own default.
+        hint: what to do about it.
+        param: the request field at fault, if one is.
+        retry_after: seconds after which the same request may succeed.
+        extra: further members of the error object (`n_ctx`, `n_prompt_tokens`, ...).
+    """
+
+    status: int = 500
+    code: str = "internal_error"
+    title: str = "Internal error"
+    hint: str = "Try again; if it happens again, report it with the request id."
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        param: str | None = None,
+        status: int | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        extra: Mapping[str, int | float | str | list[str]] | None = None,
+    ) -> None:
+        self.message = message or self.title
+        super().__init__(self.message)
+        self.code = code or type(self).code
+        self.hint = hint or type(self).hint
+        self.status = status or type(self).status
+        self.retryable = type(self).retryable if retryable is None else retryable
+        self.param = param
+        self.retry_after = retry_after
+        self.extra = dict(extra or {})
+
+
+class InvalidRequest(GatewayError):
+    status = 422
+    code = "invalid_request"
+    title = "The request can't be understood"
+    hint = "See /docs for the fields this route takes."
+
+
+class InvalidJSON(InvalidRequest):
+    status = 400
+    code = "invalid_json"
+    title = "The body is not valid JSON"
+    hint = "Send UTF-8 JSON with finite numbers, without NUL characters, nested at most 64 deep."
+
+
+class InvalidOption(InvalidRequest):
+    code = "invalid_option"
+    title = "An option is not valid"
+
+
+class BodyTooLarge(GatewayError):
+    status = 413
+    code = "request_too_large"
+    title = "The request body is too large"
+    hint = "Send fewer or smaller pictures, or refer to pictures by image_id."
+
+
+class BodyTimeout(GatewayError):
+    status = 408
+    code = "request_timeout"
+    title = "The request body did not arrive in time"
+    hint = "Send the body without long pauses."
+    retryable = True
+
+
+class UnsupportedBody(GatewayError):
+    status = 415
+    code = "unsupported_media_type"
+    title = "This route does not take such a body"
+    hint = "Send application/json or multipart/form-data."
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """`extra` carries n_prompt_tokens and n_ctx where the engine tells them."""
+
+    status = 400
+    code = "context_length_exceeded"
+    title = "The conversation does not fit the model's context"
+    hint = "Ask for a larger num_ctx (this reloads the model), fork the session at an earlier turn, or start a new one."
+
+
+class ImageError(GatewayError):
+    """A picture that can't be used. Codes are those of OpenAI's ResponseErrorCode."""
+
+    status = 422
+    code = "invalid_image"
+    title = "The picture can't be used"
+    hint = "Open the file in a picture viewer; if it shows there, export it again as PNG or JPEG."
+
+
+class ImageParseError(ImageError):
+    code = "image_parse_error"
+    title = "The picture is damaged"
+    hint = "The file is cut off or corrupt. Export it again, or take a screenshot of it."
+
+
+class InvalidBase64Image(ImageError):
+    status = 400
+    code = "invalid_base64_image"
+    title = "The picture is not valid base64"
+    hint = "Send standard or URL-safe base64, with or without a data: prefix; line breaks and missing padding are fine."
+
+
+class ImageFileTooLarge(ImageError):
+    status = 413
+    code = "image_file_too_large"
+    title = "The picture file is too large"
+    hint = "Send a smaller file, or raise image_max_bytes in the settings."
+
+
+class UnsupportedImageType(ImageError):
+    status = 415
+    code = "unsupported_image_media_type"
+    title = "This is not a picture format we read"
+    hint = "Accepted: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC."
+
+
+class NotFound(GatewayError):
+    status = 404
+    code = "not_found"
+    title = "There is no such thing"
+    hint = "Check the address; /docs lists every route."
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    title = "No engine has this model"
+    hint = "GET /models lists what is installed; `ollama pull llava:7b` gets a larger one."
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+    title = "There is no such session"
+    hint = "Sessions live in memory and end with the server; start a new one with POST /sessions."
+
+
+class ImageNotFound(NotFound):
+    code = "image_file_not_found"
+    title = "There is no such picture"
+    hint = "Pictures are dropped when nothing uses them; upload it again."
+
+
+class SessionBusy(GatewayError):
+    status = 409
+    code = "session_busy"
+    title = "The session is answering another turn"
+    hint = "Wait for the running answer to end, or stop it."
+    retryable = True
+
+
+class SessionFull(GatewayError):
+    status = 413
+    code = "session_full"
+    title = "The session holds all that it may"
+    hint = "Start a new session, or fork this one at an earlier turn."
+
+
+class StorageFull(GatewayError):
+    status = 507
+    code = "storage_full"
+    title = "There is no room for another picture"
+    hint = "Delete sessions that are no longer needed, or raise store_max_bytes in the settings."
+
+
+class ModelLacksVision(InvalidRequest):
+    code = "model_lacks_vision"
+    title = "This model can't see pictures"
+    hint = "Choose a model with vision; GET /models tells which."
+
+
+class Refused(GatewayError):
+    status = 403
+    code = "forbidden"
+    title = "Refused"
+
+
+class InvalidApiKey(Refused):
+    status = 401
+    code = "invalid_api_key"
+    title = "The API key is missing or wrong"
+    hint = "Send it as `Authorization: Bearer KEY`."
+
+
+class HostNotAllowed(Refused):
+    code = "host_not_allowed"
+    title = "This Host is not allowed"
+    hint = "Use http://127.0.0.1, or add the name to allowed_hosts in the settings."
+
+
+class OriginNotAllowed(Refused):
+    code = "origin_not_allowed"
+    title = "Requests from this web page are not allowed"
+    hint = "Only the gateway's own page may call it from a browser."
+
+
+class Overloaded(GatewayError):
+    status = 503
+    code = "overloaded"
+    title = "Too many requests are waiting"
+    hint = "Try again after the time in Retry-After."
+    retryable = True
+
+
+class ShuttingDown(GatewayError):
+    status = 503
+    code = "shutting_down"
+    title = "The server is stopping"
+    hint = "Ask again when it is back."
+    retryable = True
+
+
+class SessionDeleted(GatewayError):
+    status = 409
+    code = "session_deleted"
+    title = "The session was deleted while it was answering"
+    hint = "Start a new session."
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    code = "upstream_error"
+    title = "The engine could not answer"
+    hint = "Look into the engine's log; `llava-gateway doctor` checks what it can do."
+
+
+class ModelOutOfMemory(UpstreamError):
+    code = "model_out_of_memory"
+    title = "The engine has not enough memory for this model"
+    hint = "Choose a smaller model, or a smaller num_ctx."
+
+
+class UpstreamDisconnected(UpstreamError):
+    code = "upstream_disconnected"
+    title = "The engine went away in the middle of the answer"
+    hint = "Ask again; the engine is started again if it is ours."
+    retryable = True
+
+
+class UpstreamIncomplete(UpstreamError):
+    code = "upstream_incomplete"
+    title = "The engine ended the answer without saying that it was whole"
+    hint = "It often does so when it repeats itself: raise repeat_penalty or ask differently."
+
+
+class UpstreamProtocolError(UpstreamError):
+    code = "upstream_protocol_error"
+    title = "The engine sent something that is not of its protocol"
+
+
+class UpstreamUnavailable(UpstreamError):
+    status = 503
+    code = "upstream_unavailable"
+    title = "The engine can't be reached"
+    hint = "Start it (`ollama serve`), or run with --engine embedded."
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after: float | None = 2.0, hint: str | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+    title = "The engine took too long"
+    hint = "A large picture on a slow machine takes minutes: raise first_token_timeout in the settings, or use a smaller model."
+    retryable = True
+
+
+class ClientStalled(GatewayError):
+    """Never sent: the client stopped reading. Named so that the log and the session can say why an answer ended."""
+
+    status = 499
+    code = "client_stalled"
+    title = "The client stopped reading"
