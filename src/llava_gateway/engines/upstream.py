@@ -117,7 +117,7 @@ async def error_body(response: httpx2.Response) -> bytes:
 
 
 async def get_json(client: httpx2.AsyncClient, method: str, url: str, *, within: float, json: Any = None) -> Any:
-    """The JSON a small request answers with, `within` that many seconds. Raises UpstreamError and its kin; a 4xx or 5xx is UpstreamError."""
+    """The JSON a small request answers with, `within` that many seconds. A 4xx or 5xx is an UpstreamError."""
     with upstream_errors():
         response = await client.request(method, url, json=json, timeout=httpx2.Timeout(within))
         if response.status_code >= 400:
