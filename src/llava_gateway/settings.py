@@ -30,7 +30,13 @@ class ModelPins(BaseModel):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="LLAVA_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True, protected_namespaces=()
+        env_prefix="LLAVA_GATEWAY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # pydantic would print the keys beside any other mistake
     )
 
     # Server
