@@ -265,6 +265,12 @@ class ModelOutOfMemory(UpstreamError):
     hint = "Choose a smaller model, or a smaller num_ctx."
 
 
+class ModelLoadFailed(UpstreamError):
+    code = "model_load_failed"
+    title = "The engine could not load the model"
+    hint = "The file may be damaged, or of a kind this engine does not know; look into the engine's log."
+
+
 class UpstreamDisconnected(UpstreamError):
     code = "upstream_disconnected"
     title = "The engine went away in the middle of the answer"

@@ -1,0 +1,342 @@
+"""The embedded engine: the OpenAI engine in front of a llama.cpp server of our own, which it starts, restarts and ends.
+
+The server runs in a child process, so that a failed assertion in it takes one answer down and not the gateway. It starts with the first
+request; another num_ctx or num_gpu starts it anew once the running answers have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options
+from llava_gateway.engines.base import EngineName, Health, ModelInfo
+from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
+from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
+from llava_gateway.engines.openai import LLAMA_CPP, OpenAIEngine
+from llava_gateway.errors import (
+    GatewayError,
+    ModelLacksVision,
+    ModelLoadFailed,
+    ModelNotFound,
+    ShuttingDown,
+    UpstreamDisconnected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from llava_gateway.images.profile import VisionFacts
+from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEMO = "demo"
+DEFAULT_NUM_CTX = 8192
+"""Largest context in tokens that is taken unasked; the key-value cache of a 7B model takes about 4 GiB for it."""
+_CTX_STEP = 256
+"""llama.cpp rounds contexts up to a multiple of this (src/llama-context.cpp)."""
+_INSTALL = "Install it with `pip install 'llava-gateway[embedded]'`."
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What a change of makes the model load again."""
+
+    num_ctx: int
+    num_gpu: int
+
+    def change_to(self, other: Runner) -> str:
+        """Why the model is loaded again, in words."""
+        changes = [
+            f"{name} changes from {old} to {new}"
+            for name, old, new in (("num_ctx", self.num_ctx, other.num_ctx), ("num_gpu", self.num_gpu, other.num_gpu))
+            if old != new
+        ]
+        return f"{' and '.join(changes)}."
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The model: a text GGUF and the projector that belongs to it, if it has one."""
+
+    name: str
+    gguf: Path
+    mmproj: Path | None
+    text: GGUFHeader
+    eye: GGUFHeader | None
+
+    @property
+    def trained_context(self) -> int:
+        return self.text.context_length or DEFAULT_NUM_CTX
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A child that has loaded its model, and the client that speaks to it."""
+
+    process: LlamaProcess
+    api: OpenAIEngine
+    load_ms: float
+
+    async def stop(self) -> None:
+        await self.process.stop()
+        await self.api.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A server that runs, loads, or has failed to."""
+
+    runner: Runner
+    load: asyncio.Task[_Server]
+
+    @property
+    def server(self) -> _Server | None:
+        """The server, once its model is loaded."""
+        loaded = self.load.done() and not self.load.cancelled() and self.load.exception() is None
+        return self.load.result() if loaded else None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it runs or still loads."""
+        return not self.load.done() or (self.server is not None and self.server.process.alive)
+
+
+class EmbeddedEngine:
+    """Serves `settings.gguf` with `settings.mmproj`, named by its file stem, or without them the built-in model `demo`."""
+
+    name: EngineName = "embedded"
+    reports_progress = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.slots = settings.embedded_slots
+        self._settings = settings
+        self._files = ExitStack()  # keeps the demo model's files in place where the package is a zip
+        self._pair: _Pair | None = None
+        self._child: _Child | None = None
+        self._turn = asyncio.Lock()  # held, in order of arrival, by the one who may replace the child
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._deaths: deque[float] = deque(maxlen=16)
+        self._last_load_ms: float | None = None
+
+    async def start(self) -> None:
+        """Begins to load the model and does not wait for it: the first request does."""
+        pair = await self._model()
+        async with self._turn:
+            await self._begin(self._runner(pair, Options()))
+
+    async def aclose(self) -> None:
+        if self._child is not None:
+            self._child.load.cancel()  # whoever waits for it holds the turn
+        async with self._turn:
+            await self._end_child()
+        self._files.close()
+
+    async def health(self) -> Health:
+        try:
+            await self._model()
+            self._check_deaths()
+        except GatewayError as error:
+            return Health(False, detail=f"{error.message} {error.hint}")
+        return Health(True, f"llama.cpp b{metadata.version('xllamacpp').rpartition('.')[2]}")
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        pair = await self._model()
+        child = self._child
+        loaded = child is not None and child.server is not None and child.usable
+        model = ModelInfo(
+            name=pair.name,
+            engine="embedded",
+            vision=pair.eye is not None,
+            facts=pair.eye.vision_facts if pair.eye else VisionFacts(),
+            context_length=pair.trained_context,
+            loaded=loaded,
+            loaded_context=child.runner.num_ctx if child and loaded else None,
+            size_bytes=pair.text.size_bytes + (pair.eye.size_bytes if pair.eye else 0),
+            family=pair.text.architecture,
+            parameters=pair.text.parameters,
+            quantization=pair.text.quantization,
+        )
+        return (model,)
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        try:
+            wanted = self._runner(await self._model(), request.options)
+        except GatewayError:
+            return None
+        child = self._child
+        if child is None:
+            reason = "The model is not loaded yet."
+        elif child.runner != wanted:
+            reason = child.runner.change_to(wanted)
+        elif not child.usable:
+            reason = "The engine ended and is started again."
+        elif child.server is None:
+            reason = "The model is being loaded."
+        else:
+            return None
+        return Loading(request.model, reason, self._last_load_ms)
+
+    @asynccontextmanager
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        pair = await self._model()
+        if request.model != pair.name:
+            raise ModelNotFound(param="model")
+        if request.renditions and pair.eye is None:
+            raise ModelLacksVision(param="model")
+        runner = self._runner(pair, request.options)
+        for last_try in (False, True):
+            async with AsyncExitStack() as stack:
+                server, load_ms = await stack.enter_async_context(self._server(runner))
+                try:
+                    events = await stack.enter_async_context(server.api.chat(request, load_ms=load_ms))
+                except UpstreamUnavailable as error:
+                    # It has just died and got nothing of the request: a new one may have it.
+                    await server.process.stop()
+                    if last_try:
+                        raise UpstreamDisconnected from error
+                    continue
+                yield events
+                return
+
+    @asynccontextmanager
+    async def _server(self, runner: Runner) -> AsyncIterator[tuple[_Server, float | None]]:
+        """A server that runs as `runner` says and stays so until this is left, and the milliseconds that loading took, if it had to load.
+
+        Requests take turns in order of arrival. One that needs another runner waits for the running answers to end while the later ones
+        wait behind it, so that no two kinds of requests keep each other waiting for ever.
+        """
+        async with self._turn:
+            if self._child is not None and self._child.runner != runner:
+                await self._idle.wait()
+            loads = self._child is None or self._child.server is None or not self._child.usable or self._child.runner != runner
+            child = await self._begin(runner)
+            # Not awaited itself: the load goes on for the next request when this one is cancelled.
+            await asyncio.wait([child.load])
+            if child.load.cancelled():
+                raise ShuttingDown
+            server = child.load.result()
+            self._users += 1
+            self._idle.clear()
+        try:
+            yield server, server.load_ms if loads else None
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._idle.set()
+
+    async def _begin(self, runner: Runner) -> _Child:
+        """The child that runs, or now begins to load, as `runner` says. Only for whoever holds the turn."""
+        child = self._child
+        if child is None or child.runner != runner or not child.usable:
+            await self._end_child()
+            child = self._child = _Child(runner, asyncio.create_task(self._load(runner)))
+            # A failure that nobody waits for is no news: the next request tries again and is told.
+            child.load.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return child
+
+    async def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if not child.load.done():
+            child.load.cancel()
+            await asyncio.wait([child.load])
+        if child.server is not None:
+            if not child.usable:
+                self._deaths.append(time.monotonic())
+                log.warning("the embedded engine ended with %d", await child.server.process.wait())
+            await child.server.stop()
+
+    async def _load(self, runner: Runner) -> _Server:
+        """Raises ModelLoadFailed, ModelOutOfMemory, UpstreamTimeout, and UpstreamUnavailable when it died too often to try again now."""
+        self._check_deaths()
+        pair = await self._model()
+        began = time.monotonic()
+        command = LlamaCommand(
+            pair.name, str(pair.gguf), str(pair.mmproj) if pair.mmproj else None, runner.num_ctx, runner.num_gpu, self.slots
+        )
+        try:
+            async with asyncio.timeout(self._settings.load_timeout):
+                process = await LlamaProcess.start(command)
+        except TimeoutError:
+            raise UpstreamTimeout("The model took too long to load.", hint="Raise load_timeout in the settings.") from None
+        except GatewayError:
+            self._deaths.append(time.monotonic())
+            raise
+        self._last_load_ms = (time.monotonic() - began) * 1000
+        api = OpenAIEngine(
+            f"{process.address}/v1",
+            api_key=process.api_key,
+            slots=self.slots,
+            connect_timeout=self._settings.connect_timeout,
+            dialect=LLAMA_CPP,
+        )
+        return _Server(process, api, self._last_load_ms)
+
+    def _check_deaths(self) -> None:
+        """Raises UpstreamUnavailable while the engine is left alone because it keeps ending."""
+        pause = restart_pause(self._deaths, time.monotonic())
+        if pause > 0:
+            raise UpstreamUnavailable(
+                "The embedded engine keeps ending.",
+                retry_after=pause,
+                hint="Choose a smaller num_ctx or another model, or look into the gateway's log.",
+            )
+
+    async def _model(self) -> _Pair:
+        """The pair of files, their headers read once. Raises ModelLoadFailed, UpstreamUnavailable."""
+        if self._pair is None:
+            if importlib.util.find_spec("xllamacpp") is None:
+                raise UpstreamUnavailable("The embedded engine is not installed.", hint=_INSTALL)
+            try:
+                self._pair = await asyncio.to_thread(self._read_pair)
+            except OSError as error:
+                raise ModelLoadFailed("The model's file can't be read.", hint="Check the paths given as gguf and mmproj.") from error
+            except GGUFError as error:
+                raise ModelLoadFailed(str(error)) from error
+        return self._pair
+
+    def _read_pair(self) -> _Pair:
+        gguf, mmproj = self._settings.gguf, self._settings.mmproj
+        name = gguf.stem if gguf else DEMO
+        if gguf is None:
+            inside = resources.files("llava_gateway") / "demo"
+            gguf = self._files.enter_context(resources.as_file(inside / "demo.gguf"))
+            mmproj = self._files.enter_context(resources.as_file(inside / "demo-mmproj.gguf"))
+        text = read_header(gguf)
+        eye = read_header(mmproj) if mmproj else None
+        if text.is_projector:
+            raise GGUFError("The file given as gguf is a projector; give it as mmproj, and the text model as gguf.")
+        if eye is not None and not eye.is_projector:
+            raise GGUFError("The file given as mmproj is not a projector.")
+        return _Pair(name, gguf, mmproj, text, eye)
+
+    def _runner(self, pair: _Pair, options: Options) -> Runner:
+        """What the request asks for, else what is pinned, else the trained context up to DEFAULT_NUM_CTX.
+
+        More than was trained is no use: llama.cpp does not go beyond it.
+        """
+        pins = self._settings.models.get(pair.name)
+        pinned_ctx, pinned_gpu = (pins.num_ctx, pins.num_gpu) if pins else (None, None)
+        num_ctx = options.num_ctx or pinned_ctx or min(pair.trained_context, DEFAULT_NUM_CTX)
+        num_gpu = options.num_gpu if options.num_gpu is not None else pinned_gpu
+        rounded = -(-num_ctx // _CTX_STEP) * _CTX_STEP
+        return Runner(min(rounded, pair.trained_context), -1 if num_gpu is None else num_gpu)
+
+
+def restart_pause(deaths: Sequence[float], now: float) -> float:
+    """Seconds to leave the engine alone: none after one or two deaths within a minute, then 5, 10, 20, ... up to 60 after the last one."""
+    recent = [death for death in deaths if now - death < 60]
+    if len(recent) < 3:
+        return 0
+    return max(0.0, recent[-1] + min(60.0, 5.0 * 2.0 ** (len(recent) - 3)) - now)

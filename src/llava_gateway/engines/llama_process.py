@@ -1,0 +1,127 @@
+"""Starts, watches and ends one llama.cpp server in a child process (`llama_child.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from llava_gateway.engines.openai_errors import out_of_memory
+from llava_gateway.errors import ModelLoadFailed, ModelOutOfMemory
+
+log = logging.getLogger(__name__)
+
+STDERR_KEPT = 16 * 1024
+"""How much of what the engine printed last is kept, in bytes."""
+STOP_SECONDS = 2.0
+_SIGKILL = -9
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCommand:
+    """What the child runs: `num_ctx` tokens for each of its `slots`; `num_gpu` layers on the GPU, -1 as llama.cpp thinks best."""
+
+    name: str
+    gguf: str
+    mmproj: str | None
+    num_ctx: int
+    num_gpu: int
+    slots: int
+
+
+class LlamaProcess:
+    """A server that answers at `address` to whoever knows `api_key`. Made by `start`."""
+
+    def __init__(self, process: Process, api_key: str) -> None:
+        self.api_key = api_key
+        self.address = ""
+        self._process = process
+        self._printed = bytearray()
+        self._reader = asyncio.create_task(self._read_stderr())
+
+    @classmethod
+    async def start(cls, command: LlamaCommand) -> LlamaProcess:
+        """A server whose model is loaded. Raises ModelLoadFailed, ModelOutOfMemory; when cancelled, ends the child."""
+        process = await asyncio.create_subprocess_exec(
+            # -P: nothing is imported from the working directory.
+            *(sys.executable, "-P", "-m", "llava_gateway.engines.llama_child"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=_environment(),
+        )
+        self = cls(process, secrets.token_urlsafe(32))
+        try:
+            await self._introduce(command)
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def _introduce(self, command: LlamaCommand) -> None:
+        """Tells the child what to run and learns its address."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None  # noqa: S101 (for the type checker: all three are pipes)
+        assert stdout is not None  # noqa: S101
+        with suppress(ConnectionError):  # a child that is dead already says so by its silence
+            stdin.write(json.dumps({**asdict(command), "api_key": self.api_key}).encode() + b"\n")
+            await stdin.drain()
+        line = await stdout.readline()
+        if not line:
+            raise await self._why_it_died()
+        self.address = str(json.loads(line)["address"])
+
+    async def _why_it_died(self) -> ModelLoadFailed | ModelOutOfMemory:
+        code = await self._process.wait()
+        await self._reader
+        printed = self._printed.decode("utf-8", "replace")
+        log.warning("the embedded engine ended with %d while it loaded the model; its last words:\n%s", code, printed[-2000:])
+        # The kernel's out-of-memory killer sends SIGKILL.
+        return ModelOutOfMemory() if code == _SIGKILL or out_of_memory(printed) else ModelLoadFailed()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def wait(self) -> int:
+        """Its exit status (a signal as a negative number), once it has ended."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ends it; safe to call twice."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reader
+
+    async def _read_stderr(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None  # noqa: S101
+        while chunk := await stderr.read(4096):
+            log.debug("llama.cpp: %s", chunk.decode("utf-8", "replace").rstrip())
+            self._printed += chunk
+            del self._printed[:-STDERR_KEPT]
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what would let a user's text pass for a picture: without LLAMA_MEDIA_MARKER, llama.cpp draws a marker at random."""
+    environment = {name: value for name, value in os.environ.items() if name != "LLAMA_MEDIA_MARKER"}
+    # A failed assertion starts a debugger to print a backtrace, which keeps clients waiting.
+    return environment | {"GGML_NO_BACKTRACE": "1"}

@@ -1,0 +1,389 @@
+"""The engine that speaks to an OpenAI-compatible server: vLLM, SGLang, llama-server, LM Studio.
+
+One request is one POST {base_url}/chat/completions, streamed. What a server takes beyond OpenAI's own fields is its `Dialect`,
+learned from `owned_by` in GET {base_url}/models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx2
+
+from llava_gateway.chat import (
+    JSON,
+    ChatEvent,
+    EngineRequest,
+    Failed,
+    Finish,
+    FinishReason,
+    ImagePart,
+    Loading,
+    Message,
+    Options,
+    PromptProgress,
+    ReasoningDelta,
+    Rendition,
+    TextDelta,
+    Timings,
+    ToolCall,
+    Usage,
+)
+from llava_gateway.engines import upstream
+from llava_gateway.engines.base import EngineName, Health, ModelInfo
+from llava_gateway.engines.openai_errors import chat_error, server_is_loading
+from llava_gateway.errors import (
+    GatewayError,
+    ModelNotFound,
+    Overloaded,
+    UpstreamIncomplete,
+    UpstreamProtocolError,
+)
+from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BUSY_PAUSE = 0.5
+"""Seconds before a request is sent again to a server that is busy (once) or still loads its model (until it has)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a kind of server takes: our option names with its names for them. `progress`: it reports how far it has read the prompt."""
+
+    title: str
+    options: Mapping[str, str]
+    progress: bool = False
+
+
+_COMMON = {"temperature": "temperature", "top_p": "top_p", "num_predict": "max_tokens", "seed": "seed", "stop": "stop"}
+PLAIN = Dialect("", _COMMON)
+LLAMA_CPP = Dialect(
+    "llama.cpp",
+    _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n"},
+    progress=True,
+)
+_BY_OWNER: Mapping[str, Dialect] = {
+    "llamacpp": LLAMA_CPP,
+    # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, "Extra parameters for Chat API"
+    "vllm": Dialect("vLLM", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}),
+    # https://docs.sglang.io/basic_usage/sampling_params.html
+    "sglang": Dialect("SGLang", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}),
+    # https://lmstudio.ai/docs/developer/openai-compat/chat-completions, "Supported payload parameters"
+    "organization_owner": Dialect("LM Studio", _COMMON | {"top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
+}
+
+
+class OpenAIEngine:
+    """Args:
+    base_url: with /v1, as OpenAI clients are given it.
+    api_key: sent as a Bearer token.
+    slots: how many requests are given to the server at once.
+    connect_timeout: seconds.
+    dialect: what the server is known to be; None: learned from it.
+    """
+
+    name: EngineName = "openai"
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        slots: int = 8,
+        connect_timeout: float = 2,
+        dialect: Dialect | None = None,
+    ) -> None:
+        self.slots = slots
+        self._base = base_url.rstrip("/")
+        self._dialect = dialect
+        self._connect_timeout = connect_timeout
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        # Two more than there are slots: health and models are asked while every slot is taken.
+        self._client = upstream.new_client(connect_timeout=connect_timeout, max_connections=slots + 2, headers=headers)
+        self._names: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> OpenAIEngine:
+        """The engine that `openai_base_url` (which must be set) names."""
+        if settings.openai_base_url is None:
+            raise ValueError("openai_base_url is not set")
+        key = settings.openai_api_key
+        return cls(
+            settings.openai_base_url,
+            api_key=key.get_secret_value() if key else None,
+            slots=settings.openai_slots,
+            connect_timeout=settings.connect_timeout,
+        )
+
+    @property
+    def reports_progress(self) -> bool:
+        return self._dialect is not None and self._dialect.progress
+
+    async def start(self) -> None:
+        """Nothing to start: the server is somebody else's."""
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def health(self) -> Health:
+        try:
+            await self.models()
+        except GatewayError as error:
+            return Health(False, detail=f"{error.message}.")
+        return Health(True, version=self._dialect.title if self._dialect else "")
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """What GET /models lists. Whether a model can see is told by llama-server alone; elsewhere vision is assumed."""
+        found = _Listing.parse(await self._get(f"{self._base}/models"))
+        self._names = found.names
+        if self._dialect is None:
+            self._dialect = _BY_OWNER.get(found.owner, PLAIN)
+        if found.owner == "llamacpp":
+            root = self._base.removesuffix("/v1")
+            return found.with_props(await self._get(f"{root}/props"))
+        return found.models
+
+    async def _get(self, url: str) -> Any:
+        return await upstream.get_json(self._client, "GET", url, within=self._connect_timeout + 1)
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        """None: when such a server loads a model it keeps that to itself; `chat` waits for it."""
+        return None
+
+    def ignored_options(self, options: Options) -> tuple[str, ...]:
+        """Which of the options that are set this server has no name for."""
+        known = (self._dialect or PLAIN).options
+        return tuple(name for name in options.given() if name not in known)
+
+    @asynccontextmanager
+    async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        """As `Engine.chat`; `load_ms` goes into the timings of the Finish."""
+        dialect = await self._learn(request.model)
+        body = json.dumps(chat_body(request, dialect)).encode("ascii")
+        async with AsyncExitStack() as stack:
+            response = await self._send(stack, body, request)
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise UpstreamProtocolError
+            lines = await stack.enter_async_context(aclosing(upstream.lines(response)))
+            yield await stack.enter_async_context(aclosing(read_events(lines, load_ms=load_ms)))
+
+    async def _learn(self, model: str) -> Dialect:
+        """The server's dialect. A llama-server answers with what it has, whatever name is asked for: so the name is checked here."""
+        if self._dialect is None:
+            await self.models()
+        dialect = self._dialect or PLAIN
+        if dialect is LLAMA_CPP and model not in self._names:
+            await self.models()
+            if model not in self._names:
+                raise ModelNotFound(param="model")
+        return dialect
+
+    async def _send(self, stack: AsyncExitStack, body: bytes, request: EngineRequest) -> httpx2.Response:
+        """The response once the server accepted the request; `stack` closes it. Raises what `chat_error` says."""
+        tries = 0
+        while True:
+            attempt = AsyncExitStack()
+            async with attempt:
+                response = await attempt.enter_async_context(
+                    upstream.stream(
+                        self._client,
+                        "POST",
+                        f"{self._base}/chat/completions",
+                        content=body,
+                        headers={"Content-Type": "application/json"},
+                    )
+                )
+                if response.status_code == 200:
+                    stack.push_async_exit(attempt.pop_all())
+                    return response
+                text = await upstream.error_body(response)
+            log.warning("the server refused a request with %d: %.200r", response.status_code, text)
+            error = chat_error(response.status_code, text, request)
+            tries += not server_is_loading(response.status_code, text)
+            if not isinstance(error, Overloaded) or tries > 1:
+                raise error
+            await asyncio.sleep(BUSY_PAUSE)
+
+
+def chat_body(request: EngineRequest, dialect: Dialect) -> JSON:
+    """The request as the server wants it."""
+    body: JSON = {
+        "model": request.model,
+        "messages": [{"role": message.role, "content": _content(message, request.renditions)} for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if dialect.progress:
+        body["return_progress"] = True
+    for name, value in request.options.given().items():
+        # -1 means "no limit" and "another one each time": what a server does when nothing is said.
+        if name in dialect.options and not (name in ("num_predict", "seed") and value == -1):
+            body[dialect.options[name]] = value
+    if body.get("top_k") == 0 and "repetition_penalty" in dialect.options.values():
+        body["top_k"] = -1  # vLLM and SGLang write "all" so
+    if request.format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.format is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
+    return body
+
+
+def _content(message: Message, renditions: Mapping[str, Rendition]) -> str | list[JSON]:
+    """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
+    if not message.image_ids:
+        return message.text
+    parts: list[JSON] = []
+    for part in message.parts:
+        if isinstance(part, ImagePart):
+            rendition = renditions[part.image_id]
+            parts.append({"type": "image_url", "image_url": {"url": f"data:{rendition.media_type};base64,{rendition.base64}"}})
+        else:
+            parts.append({"type": "text", "text": part.text})
+    return parts
+
+
+async def read_events(lines: AsyncIterator[bytes], *, load_ms: float | None = None) -> AsyncGenerator[ChatEvent, None]:
+    """The events of a streamed chat completion; ends with exactly one Finish or Failed."""
+    answer = _Answer()
+    try:
+        async for line in lines:
+            if line.startswith(b"data:"):
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    break
+                for event in answer.read(data):
+                    yield event
+            elif not line.startswith((b":", b"event:", b"id:", b"retry:")):
+                raise UpstreamProtocolError
+        if answer.reason is None:
+            raise UpstreamIncomplete
+    except GatewayError as error:
+        yield Failed(error)
+        return
+    for call in answer.tool_calls.values():
+        yield ToolCall(call.id, call.name, call.arguments)
+    yield answer.finish(load_ms)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call that comes in pieces."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known of the answer so far."""
+
+    reason: FinishReason | None = None
+    tool_calls: dict[int, _Call] = field(default_factory=dict)
+    _usage: JSON = field(default_factory=dict)
+    _timings: JSON = field(default_factory=dict)
+
+    def read(self, data: bytes) -> list[ChatEvent]:
+        """The events of one chunk. Raises UpstreamError when it carries an error, UpstreamProtocolError when it is none."""
+        chunk = upstream.json_object(data)
+        if "error" in chunk:
+            log.warning("an error in the middle of an answer: %.200r", data)
+            raise chat_error(500, data, None)
+        try:
+            return self._events(chunk)
+        except (TypeError, AttributeError, KeyError) as error:
+            log.warning("not a chunk of a chat completion: %.200r", data)
+            raise UpstreamProtocolError from error
+
+    def _events(self, chunk: JSON) -> list[ChatEvent]:
+        events: list[ChatEvent] = []
+        if progress := chunk.get("prompt_progress"):
+            events.append(PromptProgress(progress["processed"], progress["total"], progress["cache"]))
+        for choice in chunk["choices"]:
+            delta = choice["delta"]
+            if text := delta.get("content"):
+                events.append(TextDelta(_words(text)))
+            # vLLM calls it reasoning since 0.12, the others reasoning_content.
+            if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+                events.append(ReasoningDelta(_words(thought)))
+            if calls := delta.get("tool_calls"):
+                self._collect(calls)
+            if reason := choice.get("finish_reason"):
+                if reason in ("abort", "error"):
+                    raise UpstreamIncomplete
+                self.reason = "length" if reason == "length" else "stop"
+        if usage := chunk.get("usage"):
+            self._usage = usage
+        if timings := chunk.get("timings"):
+            self._timings = timings
+        return events
+
+    def _collect(self, calls: list[JSON]) -> None:
+        for piece in calls:
+            call = self.tool_calls.setdefault(piece["index"], _Call())
+            function = piece.get("function") or {}
+            call.id = call.id or piece.get("id") or ""
+            call.name = call.name or function.get("name") or ""
+            call.arguments += function.get("arguments") or ""
+
+    def finish(self, load_ms: float | None) -> Finish:
+        details = self._usage.get("prompt_tokens_details") or {}
+        return Finish(
+            self.reason or "stop",
+            Usage(self._usage.get("prompt_tokens"), self._usage.get("completion_tokens"), details.get("cached_tokens")),
+            Timings(load_ms=load_ms, prompt_ms=self._timings.get("prompt_ms"), generation_ms=self._timings.get("predicted_ms")),
+        )
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """GET /models: https://platform.openai.com/docs/api-reference/models/list, with what each server adds."""
+
+    owner: str
+    names: frozenset[str]
+    models: tuple[ModelInfo, ...]
+
+    @classmethod
+    def parse(cls, listing: Any) -> _Listing:
+        try:
+            rows = listing["data"]
+            names = {row["id"] for row in rows} | {alias for row in rows for alias in row.get("aliases") or ()}
+            models = tuple(_model(row) for row in rows)
+            return cls(str(rows[0].get("owned_by") or "") if rows else "", frozenset(names), models)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UpstreamProtocolError from error
+
+    def with_props(self, props: Any) -> tuple[ModelInfo, ...]:
+        """What llama-server's GET /props adds: whether its model can see, and the context it runs with."""
+        try:
+            vision = bool(props["modalities"]["vision"])
+            context = props["default_generation_settings"]["n_ctx"]
+        except (TypeError, KeyError) as error:
+            raise UpstreamProtocolError from error
+        return tuple(replace(model, vision=vision, loaded=True, loaded_context=context) for model in self.models)
+
+
+def _model(row: JSON) -> ModelInfo:
+    meta = row.get("meta") or {}
+    return ModelInfo(
+        name=str(row["id"]),
+        engine="openai",
+        vision=True,
+        # vLLM and SGLang tell the context they run with, llama-server the trained one.
+        context_length=row.get("max_model_len") or meta.get("n_ctx_train"),
+        size_bytes=meta.get("size"),
+        quantization=str(meta.get("ftype") or ""),
+    )

@@ -1,0 +1,118 @@
+"""Turns the errors of OpenAI-compatible servers into ours.
+
+Their bodies differ (llama-server: {"error": {"code", "message", "type", ...}}; vLLM before 0.9: {"object": "error", "message", ...}),
+and so do their words; what is known of them is listed here once. None of their words goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from llava_gateway.chat import EngineRequest
+from llava_gateway.errors import (
+    ContextLengthExceeded,
+    GatewayError,
+    ImageParseError,
+    InvalidOption,
+    ModelLacksVision,
+    ModelNotFound,
+    ModelOutOfMemory,
+    Overloaded,
+    UpstreamError,
+    UpstreamTimeout,
+)
+
+# All are searched in lower case.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|insufficient memory|failed to allocate|unable to fit|bad_alloc|outofdevicememory|more system memory"
+)
+_TOO_LONG = re.compile(r"context (length|size|window)|context the overflows|maximum (prompt|input) length|too many tokens")
+_TOO_LONG_KINDS = ("exceed_context_size_error", "context_length_exceeded")
+_N_CTX = re.compile(r"(?:context (?:length|size|window)(?: is| of)?|maximum)\D{0,3}(\d+)")
+_N_PROMPT = re.compile(r"(?:input|request|prompt|resulted in|contains at least|requested)\s*\(?(\d+)")
+_NO_VISION = re.compile(r"image input is not supported|not (a )?multimodal|at most 0 image|does not support (image|multimodal|vision)")
+_BAD_IMAGE = re.compile(r"(fail|unable|cannot|could not|error|invalid).{0,40}\bimage|\bimage.{0,40}(invalid|corrupt|truncated)")
+_NO_MODEL = re.compile(r"\bmodel\b.{0,200}(not found|does not exist|not exist)", re.DOTALL)
+
+
+def out_of_memory(text: str) -> bool:
+    """Whether `text` is how llama.cpp, CUDA, Vulkan or the C++ runtime say that memory ran out."""
+    return _OUT_OF_MEMORY.search(text.lower()) is not None
+
+
+def server_is_loading(status: int, body: bytes) -> bool:
+    """Whether llama-server says that it still loads its model."""
+    return status == 503 and b"loading model" in body.lower()
+
+
+def chat_error(status: int, body: bytes, request: EngineRequest | None) -> GatewayError:
+    """The error for a refused request, or (`request` None) for one that ended in the middle of the answer."""
+    said = _Said.parse(body)
+    text = said.message.lower()
+    if said.kind in _TOO_LONG_KINDS or (status in (400, 413, 422) and _TOO_LONG.search(text)):
+        return ContextLengthExceeded(extra=said.figures())
+    if out_of_memory(text):
+        return ModelOutOfMemory()
+    if _NO_VISION.search(text):
+        return ModelLacksVision(param="model")
+    if status == 404 or _NO_MODEL.search(text):
+        return ModelNotFound(param="model")
+    if status in (401, 403):
+        return UpstreamError("The engine refuses the gateway's key.", hint="Set openai_api_key in the settings to the key of that server.")
+    if status in (429, 503):
+        return Overloaded("The engine is busy.", retry_after=5)
+    if status in (408, 504):
+        return UpstreamTimeout()
+    if status in (400, 422) and request is not None:
+        return _refused(text, request)
+    return UpstreamError()
+
+
+def _refused(text: str, request: EngineRequest) -> GatewayError:
+    """A request the server calls wrong, though it passed our own checks."""
+    if request.renditions and _BAD_IMAGE.search(text):
+        return ImageParseError("The engine can't decode the picture.")
+    if isinstance(request.format, dict):
+        return InvalidOption(
+            "The engine can't follow this JSON schema.", hint="Use a simpler schema: types, properties, items, enum.", param="format"
+        )
+    return UpstreamError("The engine refused the request.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An error's body: what it says, what kind it names, and the figures of an overflow."""
+
+    message: str = ""
+    kind: str = ""
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+    @classmethod
+    def parse(cls, body: bytes) -> _Said:
+        try:
+            found = json.loads(body)
+        except ValueError:
+            return cls(body.decode("utf-8", "replace"))
+        error = found.get("error", found) if isinstance(found, dict) else found
+        if not isinstance(error, dict):
+            return cls(str(error))
+        kind = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
+        return cls(str(error.get("message") or ""), str(kind or ""), _whole(error.get("n_prompt_tokens")), _whole(error.get("n_ctx")))
+
+    def figures(self) -> dict[str, int | float | str | list[str]]:
+        """n_prompt_tokens and n_ctx, where they are told."""
+        prompt = self.n_prompt_tokens or _figure(_N_PROMPT, self.message.lower())
+        context = self.n_ctx or _figure(_N_CTX, self.message.lower())
+        return {name: value for name, value in (("n_prompt_tokens", prompt), ("n_ctx", context)) if value}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _figure(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.search(text)
+    return int(match[1]) if match else None
