@@ -33,6 +33,15 @@ class ModelInfo:
     quantization: str = ""
 
 
+def same_name(one: str, other: str) -> bool:
+    """Whether two names mean one model: a name without a tag means `:latest`."""
+    return _tagged(one) == _tagged(other)
+
+
+def _tagged(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """`detail` is a sentence for people; it carries no address or path."""

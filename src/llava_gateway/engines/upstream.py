@@ -6,14 +6,18 @@ httpx's own transport (benchmarks/overhead.py measures it against the direct pat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import json as jsonlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import aiohttp
 import httpx2
 from httpx_aiohttp.httpx2 import Httpx2AiohttpClient
 
+from llava_gateway.chat import JSON
 from llava_gateway.errors import (
     GatewayError,
     UpstreamDisconnected,
@@ -24,10 +28,14 @@ from llava_gateway.errors import (
 )
 from llava_gateway.settings import MiB
 
+log = logging.getLogger(__name__)
+
 MAX_LINE = MiB
 """Longest line of a stream in bytes; a longer one is not of any protocol we speak."""
 MAX_ERROR_BODY = 64 * 1024
 """How much of an error's body is read, in bytes."""
+MAX_JSON_BODY = 32 * MiB
+"""Longest answer to a small request, in bytes: a vocabulary of 250,000 words, as /api/show may list it, takes about 8 MB."""
 
 
 def new_client(*, connect_timeout: float, max_connections: int, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
@@ -35,7 +43,8 @@ def new_client(*, connect_timeout: float, max_connections: int, headers: dict[st
     return Httpx2AiohttpClient(
         timeout=httpx2.Timeout(None, connect=connect_timeout),
         limits=httpx2.Limits(max_connections=max_connections),
-        headers=headers,
+        # Nothing is compressed on the way from next door, and lines are read as they come, not unpacked.
+        headers={"Accept-Encoding": "identity", **(headers or {})},
         follow_redirects=False,
         trust_env=False,
     )
@@ -46,7 +55,7 @@ def upstream_errors() -> Iterator[None]:
     """Turns what the HTTP client raises into a GatewayError; no text of the exception goes on."""
     try:
         yield
-    except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
         raise _translate(error) from error
 
 
@@ -54,11 +63,13 @@ def _translate(error: Exception) -> GatewayError:
     """The transport maps aiohttp's errors coarsely (a server that hangs up becomes ConnectTimeout), so the cause decides."""
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError | OSError) else error
     match cause:
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | httpx2.ConnectError():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.InvalidURL():
+            return UpstreamUnavailable()
+        case httpx2.ConnectError() | httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
             return UpstreamUnavailable()
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | aiohttp.ClientOSError() | ConnectionError():
             return UpstreamDisconnected()
-        case aiohttp.ServerTimeoutError() | httpx2.TimeoutException():
+        case aiohttp.ServerTimeoutError() | httpx2.TimeoutException() | TimeoutError():
             return UpstreamTimeout()
         case httpx2.ReadError() | httpx2.WriteError():
             return UpstreamDisconnected()
@@ -83,11 +94,12 @@ async def stream(client: httpx2.AsyncClient, method: str, url: str, **kwargs: An
             raise UpstreamProtocolError
         yield response
     finally:
-        with upstream_errors():
+        # What goes wrong while hanging up is no news, and must not take the place of what is being raised already.
+        with suppress(GatewayError), upstream_errors():
             await response.aclose()
 
 
-async def lines(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def lines(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The lines of a streamed body without their ends (LF or CRLF), empty ones left out; what follows the last LF is a line too.
 
     Raises UpstreamProtocolError for a line over MAX_LINE, UpstreamDisconnected when the body is cut.
@@ -105,23 +117,52 @@ async def lines(response: httpx2.Response) -> AsyncIterator[bytes]:
         yield rest
 
 
+def json_object(line: bytes) -> JSON:
+    """The JSON object of one line of a stream. Raises UpstreamProtocolError; of a line that is none, 200 bytes are logged.
+
+    Lone surrogates are refused: JSON can spell them (`"\\ud83d"`), but no answer of ours could be written in UTF-8 with one inside.
+    """
+    try:
+        value = jsonlib.loads(line.decode())
+        if b"\\ud" in line or b"\\uD" in line:
+            jsonlib.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        log.warning("not a JSON object from upstream: %.200r", line[:200])
+        raise UpstreamProtocolError
+    return value
+
+
 async def error_body(response: httpx2.Response) -> bytes:
     """The start of an error's body."""
-    body = b""
-    with upstream_errors():
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_ERROR_BODY:
-                break
-    return body[:MAX_ERROR_BODY]
+    return await _body(response, MAX_ERROR_BODY)
 
 
 async def get_json(client: httpx2.AsyncClient, method: str, url: str, *, within: float, json: Any = None) -> Any:
-    """The JSON a small request answers with, `within` that many seconds. A 4xx or 5xx is an UpstreamError."""
+    """The JSON a small request answers with, `within` that many seconds in all.
+
+    Raises UpstreamError (any 4xx or 5xx; its status is 404 where the upstream said so) and its kin.
+    """
+    # aiohttp sends a GET again by itself when a kept connection turns out to be stale; anything else gets a fresh one.
+    headers = None if method == "GET" else {"Connection": "close"}
     with upstream_errors():
-        response = await client.request(method, url, json=json, timeout=httpx2.Timeout(within))
-        if response.status_code >= 400:
-            raise UpstreamError(status=response.status_code if response.status_code == 404 else None)
-        if response.status_code >= 300:
-            raise UpstreamProtocolError
-        return response.json()
+        async with asyncio.timeout(within), client.stream(method, url, json=json, headers=headers) as response:
+            if response.status_code >= 400:
+                raise UpstreamError(status=404 if response.status_code == 404 else None)
+            body = await _body(response, MAX_JSON_BODY + 1)
+            if response.status_code >= 300 or len(body) > MAX_JSON_BODY:
+                raise UpstreamProtocolError
+            return jsonlib.loads(body)
+
+
+async def _body(response: httpx2.Response, limit: int) -> bytes:
+    """Up to `limit` bytes of a body."""
+    pieces, size = [], 0
+    with upstream_errors():
+        async for chunk in response.aiter_raw():
+            pieces.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                break
+    return b"".join(pieces)[:limit]

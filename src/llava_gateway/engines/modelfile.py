@@ -1,0 +1,148 @@
+"""Parses a Modelfile, Ollama's recipe for a model (pure). The rules are those of Ollama's parser/parser.go.
+
+FROM llava:7b                  a model, or files: several lines of FROM for text model and projector
+PARAMETER temperature 0.2      typed; `stop` may come several times
+TEMPLATE \"\"\"...\"\"\"             one pair of quotes, or three for text that has some; both may span lines
+SYSTEM, MESSAGE user|assistant|system, ADAPTER, LICENSE
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, cast
+
+ParameterValue: TypeAlias = int | float | bool | str | tuple[str, ...]
+
+_WHOLE = frozenset(
+    {"num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"}
+)
+_REAL = frozenset({"top_p", "min_p", "typical_p", "temperature", "repeat_penalty", "presence_penalty", "frequency_penalty"})
+_LINE = re.compile(r"[ \t]*(?P<instruction>[A-Za-z]*)(?P<space>[ \t]*)(?P<rest>.*)", re.DOTALL)
+_WORD = re.compile(r"(?P<word>[A-Za-z0-9_]+)[ \t]+(?P<rest>.*)", re.DOTALL)
+_KNOWN = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "ADAPTER", "LICENSE")
+
+
+class ModelfileError(ValueError):
+    """What is wrong in which line, for the person who wrote it."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(f"line {line}: {message}" if line else message)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleMessage:
+    """A turn every conversation with the model begins with."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Modelfile:
+    """`sources` are model names or file paths, as written; `stop` among the `parameters` is a tuple."""
+
+    sources: tuple[str, ...]
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    template: str | None = None
+    system: str | None = None
+    messages: tuple[ExampleMessage, ...] = ()
+    adapters: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+
+
+def parse_modelfile(text: str) -> Modelfile:
+    """Raises ModelfileError. Of instructions that may stand once (TEMPLATE, SYSTEM, a parameter) the last counts, as in Ollama."""
+    sources: list[str] = []
+    adapters: list[str] = []
+    licenses: list[str] = []
+    messages: list[ExampleMessage] = []
+    parameters: dict[str, ParameterValue] = {}
+    once: dict[str, str] = {}
+    for line, instruction, word, value in _statements(text):
+        match instruction:
+            case "FROM":
+                sources.append(value)
+            case "ADAPTER":
+                adapters.append(value)
+            case "LICENSE":
+                licenses.append(value)
+            case "MESSAGE":
+                if word not in ("system", "user", "assistant"):
+                    raise ModelfileError(f"a MESSAGE is by system, user or assistant, not by {word!r}", line)
+                messages.append(ExampleMessage(cast("Literal['system', 'user', 'assistant']", word), value))
+            case "PARAMETER" if word == "stop":
+                parameters["stop"] = (*cast("tuple[str, ...]", parameters.get("stop", ())), value)
+            case "PARAMETER":
+                parameters[word] = _parameter(word, value, line)
+            case _:
+                once[instruction] = value
+    if not sources:
+        raise ModelfileError("there is no FROM: it names the model, or its files")
+    return Modelfile(
+        tuple(sources), parameters, once.get("TEMPLATE"), once.get("SYSTEM"), tuple(messages), tuple(adapters), tuple(licenses)
+    )
+
+
+def _statements(text: str) -> list[tuple[int, str, str, str]]:
+    """(line number, instruction, its first word where it has one, value) of every statement."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    found = []
+    number = 0
+    while number < len(lines):
+        line, number = lines[number], number + 1
+        begin = number
+        if not line.strip() or line.lstrip(" \t").startswith("#"):
+            continue
+        instruction, rest = _instruction(line, begin)
+        word = ""
+        if instruction in ("PARAMETER", "MESSAGE"):
+            if not (parts := _WORD.fullmatch(rest)):
+                raise ModelfileError(f"{instruction} takes a name and a value", begin)
+            word, rest = parts["word"], parts["rest"]
+        while (value := _unquote(rest.strip())) is None:
+            if number == len(lines):
+                raise ModelfileError("the quote that opens here is never closed", begin)
+            rest, number = f"{rest}\n{lines[number]}", number + 1
+        if not value and instruction == "FROM":
+            raise ModelfileError("FROM takes the name of a model or a file", begin)
+        found.append((begin, instruction, word, value))
+    return found
+
+
+def _instruction(line: str, number: int) -> tuple[str, str]:
+    """(instruction in capitals, what follows it)."""
+    parts = _LINE.fullmatch(line)
+    name = parts["instruction"].upper() if parts else ""
+    if name not in _KNOWN or not parts:
+        first = line.split()[0][:40]
+        raise ModelfileError(f"{first!r} is no instruction; known are {', '.join(_KNOWN)}", number)
+    if not parts["space"]:
+        raise ModelfileError(f"{name} takes a value, after a space", number)
+    return name, parts["rest"]
+
+
+def _unquote(value: str) -> str | None:
+    """The text inside the quotes, `value` itself where there are none, None while the closing ones are still to come."""
+    for quote in ('"""', '"'):
+        if value.startswith(quote):
+            closed = len(value) >= 2 * len(quote) and value.endswith(quote)
+            return value[len(quote) : -len(quote)] if closed else None
+    return value
+
+
+def _parameter(name: str, value: str, line: int) -> ParameterValue:
+    try:
+        if name in _WHOLE:
+            return int(value)
+        if name in _REAL:
+            return float(value)
+        if name == "use_mmap":
+            return {"true": True, "false": False}[value.lower()]
+    except (ValueError, KeyError):
+        kind = "a whole number" if name in _WHOLE else "a number" if name in _REAL else "true or false"
+        raise ModelfileError(f"{name} takes {kind}, not {value[:40]!r}", line) from None
+    known = ", ".join(sorted(_WHOLE | _REAL | {"stop", "use_mmap"}))
+    raise ModelfileError(f"there is no parameter {name!r}; known are {known}", line)

@@ -1,0 +1,339 @@
+"""The Ollama engine: its native API over HTTP, its errors read as ours, and what it knows of its models.
+
+Three modules beside this one share the work: `ollama_errors.py` reads what went wrong, `ollama_prompt.py` writes the request,
+`ollama_library.py` pulls, creates and deletes models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from llava_gateway.chat import (
+    JSON,
+    ChatEvent,
+    EngineRequest,
+    Failed,
+    Finish,
+    Loading,
+    ReasoningDelta,
+    TextDelta,
+    Timings,
+    ToolCall,
+    Usage,
+)
+from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
+from llava_gateway.engines.ollama_errors import error_from
+from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
+from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
+from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
+from llava_gateway.images.profile import VisionFacts
+from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REAL_LOAD_MS = 50.0
+"""A load_duration above this was a load; a model that is loaded already answers in 1 to 6 ms."""
+VISION_MIN_CTX = 2048
+"""What Ollama raises num_ctx to for a model with vision (server/sched.go, `getRunner`)."""
+SHOWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What /api/show tells of a model; it stays true as long as the model's digest does."""
+
+    vision: bool
+    facts: VisionFacts
+    context_length: int | None
+    places_pictures: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runner options of the last request Ollama took for a model: /api/ps tells neither num_gpu nor whether its num_ctx was asked for."""
+
+    num_ctx: int | None = None
+    num_gpu: int | None = None
+
+
+class OllamaEngine:
+    """An Ollama that runs already, at `settings.ollama_url`."""
+
+    name: EngineName = "ollama"
+    reports_progress = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.slots = settings.ollama_slots
+        self._url = settings.ollama_url
+        self._within = settings.connect_timeout + 1
+        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
+        self._details: dict[str, _Details] = {}  # by digest
+        self._digests: dict[str, str] = {}  # by name
+        self._runners: dict[str, _Runner] = {}  # by name, as are the next
+        self._load_ms: dict[str, float] = {}
+
+    async def start(self) -> None:
+        """Nothing to make ready: Ollama is started by whoever installed it."""
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def health(self) -> Health:
+        try:
+            answer = await self._get("/api/version")
+        except GatewayError:
+            return Health(False, detail="Ollama does not answer.")
+        version = answer.get("version")
+        return Health(True, version[:40] if isinstance(version, str) else "", "Ollama answers.")
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """Installed models in Ollama's order, the newest first. Details are asked for once per digest: polling costs two small requests.
+
+        Cloud models are left out: a question to one would send the pictures off this machine.
+        """
+        tags, ps = await asyncio.gather(self._get("/api/tags"), self._get("/api/ps"))
+        rows = [row for row in _rows(tags) if not row.get("remote_host") and not _is_cloud(row["name"])]
+        self._digests = {row["name"]: str(row.get("digest", "")) for row in rows}
+        gate = asyncio.Semaphore(SHOWS_AT_ONCE)
+        details = await asyncio.gather(*(self._show(row, gate) for row in rows))
+        self._details = {digest: self._details[digest] for digest in self._digests.values() if digest in self._details}
+        loaded = {row["name"]: row for row in _rows(ps)}
+        return tuple(_model_info(row, known, loaded.get(row["name"])) for row, known in zip(rows, details, strict=True))
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        try:
+            running = _rows(await self._get("/api/ps"))
+        except GatewayError:
+            return None
+        reason = self._reload_reason(request, next((row for row in running if same_name(row["name"], request.model)), None))
+        return Loading(request.model, reason, self._load_ms.get(request.model)) if reason else None
+
+    def _reload_reason(self, request: EngineRequest, running: Mapping[str, Any] | None) -> str:
+        """Why Ollama would load the model (again) for this request; "" when it would not (server/sched.go, `needsReload`)."""
+        if running is None:
+            return f"{request.model} is not loaded yet."
+        last = self._runners.get(request.model)
+        wanted, now = request.options.num_ctx, running.get("context_length")
+        if wanted is not None:
+            known = self._details.get(str(running.get("digest")))
+            if known and known.vision:
+                wanted = max(wanted, VISION_MIN_CTX)
+            if known and known.context_length:
+                wanted = min(wanted, known.context_length)
+            if wanted != now:
+                return f"num_ctx {wanted} makes Ollama load {request.model} again: it runs with {now} now."
+        elif last and last.num_ctx is not None:
+            return f"{request.model} is loaded again with its own num_ctx: it runs with {now} now, because a request asked for it."
+        layers = request.options.num_gpu
+        if layers is not None and layers >= 0 and last and layers != last.num_gpu:
+            return f"num_gpu {layers} makes Ollama load {request.model} again: the last request had another."
+        return ""
+
+    @asynccontextmanager
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        """Entering returns with Ollama's first word: it sends no headers before. One retry, when it is busy loading other models."""
+        if _is_cloud(request.model):
+            raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
+        body = chat_body(request, placed=wants_placement(request) and (await self._know(request.model)).places_pictures)
+        for last_try in (False, True):
+            async with stream(
+                self._client, "POST", f"{self._url}/api/chat", content=body, headers={"Content-Type": "application/json"}
+            ) as response:
+                error = await _refusal(response)
+                if error is None:
+                    self._runners[request.model] = _Runner(request.options.num_ctx, request.options.num_gpu)
+                    async with aclosing(self._events(response, request)) as events:
+                        yield events
+                    return
+            if last_try or not isinstance(error, Overloaded):
+                raise error
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads retries, guards nothing)
+
+    async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[ChatEvent, None]:
+        """This loop runs for every token: one json.loads, no models."""
+        try:
+            async with aclosing(lines(response)) as answer:
+                async for line in answer:
+                    chunk = json_object(line)
+                    if "error" in chunk:
+                        raise error_from(None, chunk["error"])
+                    message = chunk.get("message")
+                    if isinstance(message, dict):
+                        if thinking := message.get("thinking"):
+                            yield ReasoningDelta(_text(thinking))
+                        if content := message.get("content"):
+                            yield TextDelta(_text(content))
+                        if calls := message.get("tool_calls"):
+                            for call in _tool_calls(calls):
+                                yield call
+                    if chunk.get("done"):
+                        yield self._finish(chunk, request.model)
+                        return
+            raise UpstreamIncomplete
+        except GatewayError as error:
+            yield Failed(error)
+
+    def _finish(self, chunk: JSON, model: str) -> Finish:
+        timings = Timings(
+            load_ms=_ms(chunk, "load_duration"),
+            prompt_ms=_ms(chunk, "prompt_eval_duration"),
+            generation_ms=_ms(chunk, "eval_duration"),
+        )
+        if timings.load_ms is not None and timings.load_ms > REAL_LOAD_MS:
+            self._load_ms[model] = timings.load_ms
+        usage = Usage(_int(chunk, "prompt_eval_count"), _int(chunk, "eval_count"), _int(chunk, "prompt_eval_cached_count"))
+        return Finish("length" if chunk.get("done_reason") == "length" else "stop", usage, timings)
+
+    async def _know(self, model: str) -> _Details:
+        """The details of a model by any of its names, asked for if they are not known yet."""
+        digest = next((digest for name, digest in self._digests.items() if same_name(name, model)), "")
+        known = self._details.get(digest)
+        return known or await self._ask(model)
+
+    async def _show(self, row: Mapping[str, Any], gate: asyncio.Semaphore) -> _Details:
+        """Details of one row of /api/tags. A model Ollama can't describe (a broken file) must not hide the others; it is tried again."""
+        digest = str(row.get("digest", ""))
+        if known := self._details.get(digest):
+            return known
+        async with gate:
+            try:
+                known = await self._ask(row["name"])
+            except UpstreamError as error:
+                log.warning("Ollama can't describe %r: %s", row["name"], error.code)
+                return _Details("vision" in (row.get("capabilities") or ()), VisionFacts(), None, False)
+        self._details[digest] = known
+        return known
+
+    async def _ask(self, model: str) -> _Details:
+        try:
+            answer = await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within, json={"model": model})
+            known = _details(answer)
+            if known.facts.pinpoints or not _has_pinpoints(answer):
+                return known
+            # Ollama leaves long lists out unless asked for everything, which takes a second for a large vocabulary: only where it matters.
+            verbose = {"model": model, "verbose": True}
+            return _details(await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within + 10, json=verbose))
+        except UpstreamError as error:
+            raise (ModelNotFound(param="model") if error.status == 404 else error) from error
+
+    async def _get(self, path: str) -> JSON:
+        answer = await get_json(self._client, "GET", self._url + path, within=self._within)
+        if not isinstance(answer, dict):
+            raise UpstreamProtocolError
+        return answer
+
+
+async def _refusal(response: httpx2.Response) -> GatewayError | None:
+    """Why Ollama did not take the request, None if it did."""
+    if response.status_code != 200:
+        return error_from(response.status_code, await error_body(response))
+    if "json" not in response.headers.get("content-type", ""):
+        return UpstreamProtocolError()
+    return None
+
+
+def _is_cloud(model: str) -> bool:
+    """Ollama passes such a name on to its cloud even when no such model is installed (internal/modelref, `parseSourceSuffix`)."""
+    tag = model.strip().lower().rpartition(":")[2].strip()
+    return ":" in model and (tag == "cloud" or tag.endswith("-cloud"))
+
+
+def _rows(answer: JSON) -> list[dict[str, Any]]:
+    """The rows of /api/tags and /api/ps that have a name."""
+    rows = answer.get("models") or []
+    if not isinstance(rows, list):
+        raise UpstreamProtocolError
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)]
+
+
+def _model_info(row: Mapping[str, Any], known: _Details, running: Mapping[str, Any] | None) -> ModelInfo:
+    about = row.get("details") or {}
+    return ModelInfo(
+        name=row["name"],
+        engine="ollama",
+        vision=known.vision,
+        facts=known.facts,
+        context_length=known.context_length,
+        loaded=running is not None,
+        loaded_context=_int(running, "context_length") if running else None,
+        size_bytes=_int(row, "size"),
+        family=str(about.get("family", "")),
+        parameters=str(about.get("parameter_size", "")),
+        quantization=str(about.get("quantization_level", "")),
+    )
+
+
+def _details(answer: Any) -> _Details:
+    if not isinstance(answer, dict):
+        raise UpstreamProtocolError
+    info, projector = answer.get("model_info") or {}, answer.get("projector_info") or {}
+    capabilities = answer.get("capabilities")
+    # Ollama before 0.6.4 lists no capabilities.
+    vision = "vision" in capabilities if isinstance(capabilities, list) else bool(projector)
+    architecture = str(info.get("general.architecture", ""))
+    return _Details(
+        vision=vision,
+        facts=_facts(projector, info, architecture) if vision else VisionFacts(),
+        context_length=_int(info, f"{architecture}.context_length"),
+        places_pictures=places_pictures(str(answer.get("template") or "")),
+    )
+
+
+def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
+    """From the projector's keys, or from the model's own where the eye is inside it (gemma3, qwen2.5vl, mistral3)."""
+    if not projector:
+        return VisionFacts(
+            projector_type=architecture,
+            image_size=_int(info, f"{architecture}.vision.image_size"),
+            patch_size=_int(info, f"{architecture}.vision.patch_size"),
+        )
+    # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
+    default = "mlp" if projector.get("clip.has_llava_projector") else ""
+    flat = projector.get("clip.vision.image_grid_pinpoints") or []
+    return VisionFacts(
+        projector_type=str(projector.get("clip.projector_type") or projector.get("clip.vision.projector_type") or default),
+        image_size=_int(projector, "clip.vision.image_size"),
+        patch_size=_int(projector, "clip.vision.patch_size"),
+        pinpoints=tuple(zip(flat[::2], flat[1::2], strict=False)),
+    )
+
+
+def _has_pinpoints(answer: JSON) -> bool:
+    return "clip.vision.image_grid_pinpoints" in (answer.get("projector_info") or {})
+
+
+def _tool_calls(calls: Any) -> list[ToolCall]:
+    """Ollama gives the arguments as an object; ours are its JSON."""
+    try:
+        return [
+            ToolCall(str(call.get("id", "")), str(call["function"]["name"]), json.dumps(call["function"].get("arguments") or {}))
+            for call in calls
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UpstreamProtocolError from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UpstreamProtocolError
+    return value
+
+
+def _int(values: Mapping[str, Any], key: str) -> int | None:
+    value = values.get(key)
+    return value if type(value) is int else None
+
+
+def _ms(values: Mapping[str, Any], key: str) -> float | None:
+    """Milliseconds from Ollama's nanoseconds."""
+    value = _int(values, key)
+    return None if value is None else value / 1e6

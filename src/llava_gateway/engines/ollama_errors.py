@@ -1,0 +1,106 @@
+"""Reads what Ollama says went wrong: JSON, JSON inside JSON from the llama.cpp server behind it, or plain words (pure)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from llava_gateway.errors import (
+    ContextLengthExceeded,
+    GatewayError,
+    ImageParseError,
+    InvalidRequest,
+    ModelLacksVision,
+    ModelLoadFailed,
+    ModelNotFound,
+    ModelOutOfMemory,
+    Overloaded,
+    UpstreamError,
+    UpstreamIncomplete,
+    UpstreamProtocolError,
+)
+
+log = logging.getLogger(__name__)
+
+# Needles are Ollama's own (llm/status.go, `outOfMemorySubstrings`) and its scheduler's refusal.
+_OUT_OF_MEMORY = (
+    "requires more system memory",
+    "out of memory",
+    "out of device memory",
+    "cudamalloc failed",
+    "hipmalloc failed",
+    "failed to allocate",
+    "allocation failed",
+    "not enough memory",
+    "insufficient memory",
+    "vk_error_out_of_device_memory",
+    "erroroutofmemory",
+)
+_NO_VISION = ("does not support multimodal", "image input is not supported")
+_BAD_PICTURE = ("failed to load image", "decode webp image", "unable to load image")
+_BAD_FORMAT = ("json schema conversion failed", "failed to parse grammar", "invalid format:")
+_LOAD_FAILED = ("llama-server process has terminated", "llama runner process has terminated", "error loading model", "unable to load model")
+_CRASHED = ("model runner has unexpectedly stopped", "error was encountered while running the model")
+BUSY_RETRY_AFTER = 5.0
+
+
+def error_from(status: int | None, body: bytes | Any) -> GatewayError:
+    """The error that Ollama's answer means; its words go to the log, never further.
+
+    Args:
+        status: of the answer; None for an error line in the middle of a stream, which comes under 200.
+        body: the answer's body, or the value of "error" in an error line.
+    """
+    if isinstance(body, bytes):
+        # Not one of Ollama's: a proxy's page, or another server on its port.
+        if status is None or status < 400 or (said := _error_member(body)) is None:
+            log.warning("not an answer of Ollama: status %s, %.200r", status, body[:200])
+            return UpstreamProtocolError()
+    else:
+        said = body
+    inner = _error_member(said) if isinstance(said, str) else None
+    detail = inner if isinstance(inner, dict) else said if isinstance(said, dict) else {}
+    words = said if isinstance(said, str) else json.dumps(said)
+    log.warning("Ollama refused: status %s, %.500r", status, words)
+    return _meaning(status, detail, words.lower())
+
+
+def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayError:
+    if detail.get("type") == "exceed_context_size_error":
+        counts = {key: detail[key] for key in ("n_prompt_tokens", "n_ctx") if isinstance(detail.get(key), int)}
+        return ContextLengthExceeded(extra=counts)
+    if status == 503:
+        return Overloaded("Ollama is busy loading models.", retry_after=BUSY_RETRY_AFTER)
+    if _any_of(_OUT_OF_MEMORY, words):
+        return ModelOutOfMemory()
+    if _any_of(_NO_VISION, words):
+        return ModelLacksVision(param="model")
+    if _any_of(_BAD_PICTURE, words):
+        return ImageParseError("The engine can't read the picture.")
+    if _any_of(_BAD_FORMAT, words):
+        return InvalidRequest("The engine can't follow this format.", hint="Send a plainer JSON schema, or format: json.", param="format")
+    if "does not support chat" in words:
+        return InvalidRequest("This model can't chat.", hint="Choose another model; GET /models lists them.", param="model")
+    if "token repeat limit" in words:
+        return UpstreamIncomplete("The engine ended the answer because it repeated itself.")
+    if _any_of(_LOAD_FAILED, words):
+        return ModelLoadFailed()
+    if _any_of(_CRASHED, words):
+        return UpstreamError("The model's process ended in the middle of its work.")
+    if status == 404 or (status == 400 and "invalid model name" in words):
+        return ModelNotFound(param="model")
+    return UpstreamError()
+
+
+def _any_of(needles: tuple[str, ...], words: str) -> bool:
+    return any(needle in words for needle in needles)
+
+
+def _error_member(text: bytes | str) -> Any:
+    """The value of "error" in a JSON object, None where `text` is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value.get("error") if isinstance(value, dict) else None

@@ -1,0 +1,82 @@
+"""Writes the body of /api/chat: messages, pictures in their places, options by Ollama's names (pure).
+
+Ollama puts the pictures of a message before its text, unless the text holds `[img]`, which then marks a picture's place; inside it
+numbers them `[img-0]`, `[img-1]`... and looks those up in the whole prompt (server/prompt.go, `imageTaggedMessages`). So such words
+in anyone's text would steal a picture's place: they get a space, `[ img-0]`, in every turn alike.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
+
+MARKER = "[img]"
+_LOOKS_LIKE_A_MARKER = re.compile(r"\[(?=img[\]-])")
+
+
+def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
+    """The body of /api/chat.
+
+    `truncate: false`: what does not fit is an error, never dropped in silence. `shift` is left alone, since a change of it loads the
+    model again. The pictures' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+
+    Args:
+        request: what to ask.
+        placed: mark the pictures' places in messages where text comes before a picture (only for models of `places_pictures`).
+    """
+    head: dict[str, Any] = {"model": request.model, "stream": True, "truncate": False, "options": request.options.given()}
+    if request.keep_alive is not None:
+        head["keep_alive"] = _keep_alive(request.keep_alive)
+    if request.format is not None:
+        head["format"] = request.format
+    messages = b",".join(_message(message, request, placed=placed) for message in request.messages)
+    return b'%b,"messages":[%b]}' % (json.dumps(head)[:-1].encode(), messages)
+
+
+def wants_placement(request: EngineRequest) -> bool:
+    """Whether any message has text before a picture."""
+    return any(_text_before_picture(message) for message in request.messages)
+
+
+def places_pictures(template: str) -> bool:
+    """Whether Ollama itself writes this model's prompt, from a Go template, and so heeds `[img]`; a Jinja template llama.cpp fills in."""
+    return "{{" in template and "{%" not in template and (".Messages" in template or ".Prompt" in template)
+
+
+def neutral(text: str) -> str:
+    """`text` without words that Ollama would take for a picture's place."""
+    return _LOOKS_LIKE_A_MARKER.sub("[ ", text)
+
+
+def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
+    content = _placed_content(message) if placed and _text_before_picture(message) else neutral(message.text)
+    head = json.dumps({"role": message.role, "content": content}).encode()
+    if not message.image_ids:
+        return head
+    pictures = '","'.join(request.renditions[image_id].base64 for image_id in message.image_ids)
+    return b'%b,"images":["%b"]}' % (head[:-1], pictures.encode())
+
+
+def _placed_content(message: Message) -> str:
+    """Parts in order, a line each. The field's other servers (llama.cpp's content parts) put them on lines too."""
+    return "\n".join(neutral(part.text) if isinstance(part, TextPart) else MARKER for part in message.parts)
+
+
+def _text_before_picture(message: Message) -> bool:
+    seen_text = False
+    for part in message.parts:
+        if isinstance(part, ImagePart) and seen_text:
+            return True
+        seen_text = seen_text or isinstance(part, TextPart)
+    return False
+
+
+def _keep_alive(value: str | int) -> str | int:
+    """Ollama takes a number of seconds only as a number: "-1" and "300" come from an environment variable as text."""
+    try:
+        return int(value)
+    except ValueError:
+        return value
