@@ -1,0 +1,34 @@
+"""Base64 as people send it (data: URLs, line breaks, URL-safe letters, no padding) to bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from llava_gateway.errors import ImageError, InvalidBase64Image
+
+_WHITESPACE = b" \t\r\n\f\v"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a picture sent as base64 or as a `data:` URL; the media type in the URL is not looked at, the content decides.
+
+    Whitespace, the URL-safe alphabet and missing padding are accepted, anything else that is not base64 is refused: plain
+    `b64decode` drops such characters and hands back a damaged file.
+
+    Raises InvalidBase64Image, ImageError `empty_image_file`.
+    """
+    text = text.strip()
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidBase64Image("The data: URL is not base64; it must read data:image/...;base64,...")
+    try:
+        packed = text.encode("ascii").translate(_STANDARD, _WHITESPACE).rstrip(b"=")
+        data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise InvalidBase64Image from None
+    if not data:
+        raise ImageError("The picture is empty", code="empty_image_file", hint="Send the bytes of a picture file.")
+    return data

@@ -1,0 +1,214 @@
+"""Opening a picture file: limits from its header, what it says of itself, and its pixels, reduced while decoding where that can be.
+
+Runs in worker processes only: these decoders read what strangers send.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+from io import BytesIO
+from typing import Any
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from pillow_heif import register_heif_opener
+
+from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
+from llava_gateway.images import colour, fit, sniff
+from llava_gateway.images.fit import Size
+from llava_gateway.images.picture import Limits
+from llava_gateway.images.sniff import Format
+
+# Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.
+_PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+register_heif_opener(thumbnails=False, decode_threads=1)
+Image.MAX_IMAGE_PIXELS = None  # ours are stricter, and Pillow only warns between 89 and 179 MP
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+_ORIENTATION = 0x0112
+_GPS = 0x8825
+# Tags that tell of people, places, times and machines: ImageDescription, Make, Model, Software, DateTime, Artist, XMP, Copyright, IPTC,
+# Exif, GPS. (A TIFF is made of tags, most of which only say how the pixels lie.)
+_TELLING = {270, 271, 272, 305, 306, 315, 700, 33432, 33723, 0x8769, _GPS}
+_TELLING_INFO = {"xmp", "XML:com.adobe.xmp", "comment", "photoshop"}
+_GPS_IN_XMP = re.compile(rb"GPSL(?:ati|ongi)tude")
+
+
+def check_size(size: Size, kind: Format, limits: Limits) -> None:
+    """Raises ImageError `image_too_small` or `image_too_large`."""
+    width, height = size
+    most = limits.max_pixels_webp_gif if kind in ("WEBP", "GIF") else limits.max_pixels
+    said = f"The picture has {width}x{height} pixels"
+    if min(size) < limits.min_side:
+        raise ImageError(f"{said}; {limits.min_side} on the short side is the least", code="image_too_small", hint="Send a larger picture.")
+    too_large = None
+    if max(size) > limits.max_side:
+        too_large = f"{limits.max_side} on the long side is the most"
+    elif width * height > most:
+        too_large = f"{most / 1e6:g} megapixels is the most for {kind}"
+    elif max(size) > limits.max_aspect * min(size):
+        too_large = f"the long side may be {limits.max_aspect:g} times the short one at most"
+    if too_large:
+        raise ImageError(f"{said}; {too_large}", code="image_too_large", hint="Make the picture smaller, or send a part of it.")
+
+
+class Source:
+    """A picture file, its header read and found within the limits.
+
+    Attributes:
+        size: pixels as `pixels` gives them; turning them by `orientation` makes them upright.
+        original_size: pixels as they lie in the file.
+        facts: sentences known from the header alone.
+        warnings: codes.
+        lossless: whether the file keeps exact pixels.
+        subsampled: whether its chroma has half the resolution each way (JPEG 4:2:0).
+    """
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        kind = sniff.sniff(data)
+        if kind is None:
+            raise UnsupportedImageType
+        self.kind: Format = kind
+        self._data = data
+        # Decoders fill what is missing with grey, or hand out half of it; a file that says how long it is is taken at its word.
+        if kind in ("WEBP", "AVIF", "HEIC") and (sniff.present(data, kind) or 1) < 1:
+            raise damaged(data, cut=True)
+        if kind == "WEBP" and (canvas := sniff.webp_size(data)):
+            check_size(canvas, kind, limits)
+        im = self._open()
+        check_size(im.size, kind, limits)
+        self.size = im.size
+        self.icc = icc if isinstance(icc := im.info.get("icc_profile"), bytes) and icc else None
+        self.lossless = _is_lossless(im, kind, data)
+        self.subsampled = isinstance(im, JpegImagePlugin.JpegImageFile) and JpegImagePlugin.get_sampling(im) == 2
+        self._bits = _bits(im, kind, data)
+        facts, said = _metadata(im)
+        self.orientation = said
+        if kind in ("HEIC", "TIFF"):
+            # libheif turns by `irot` and `imir` of the container (Exif is but a copy of them); Pillow turns a TIFF when it loads it.
+            self.orientation = 1
+            if kind == "HEIC":
+                box = b"irot" in data[:65536] or b"imir" in data[:65536]
+                copy = im.info.get("original_orientation")
+                said = copy if box and isinstance(copy, int) else 1
+        self.original_size = fit.turned(im.size, said) if self.orientation == 1 else im.size
+        first, self.warnings = _first_of_many(im, kind)
+        self.facts = tuple(s for s in (fit.turn_sentence(said), first, *facts) if s)
+        self._full: tuple[Image.Image, tuple[str, ...]] | None = None
+        self._unloaded: Image.Image | None = im
+
+    @property
+    def upright_size(self) -> Size:
+        return fit.turned(self.size, self.orientation)
+
+    def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[str, ...]]:
+        """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and sentences on that.
+
+        Only a JPEG can be reduced while it is decoded; everything else is decoded once and kept for the next call.
+        """
+        scale = fit.draft_scale(self.size, at_least) if self.kind == "JPEG" else 1
+        if scale == 1 and self._full:
+            return self._full
+        im = self._unloaded or self._open()
+        self._unloaded = None
+        if scale > 1:
+            im.draft(None, (self.size[0] // scale, self.size[1] // scale))
+        im.load()
+        if im.mode == "CMYK" and self.kind == "JPEG" and "adobe" not in im.info:
+            # Pillow takes every CMYK JPEG as Adobe's, which are inverted; without Adobe's marker they are not (as ImageMagick reads them).
+            im = colour.uninverted(im)
+        white_is_zero = isinstance(im, TiffImagePlugin.TiffImageFile) and im.tag_v2.get(262) == 0
+        decoded, changes = colour.eight_bit(im, self._bits, white_is_zero=white_is_zero)
+        if colour.is_see_through(decoded):
+            changes = (*changes, colour.WHITE_MADE)
+        elif decoded.mode in ("LA", "RGBA"):
+            decoded = decoded.convert(decoded.mode[:-1])
+        if scale == 1:
+            self._full = decoded, changes
+        return decoded, changes
+
+    def _open(self) -> Image.Image:
+        pillow_name = "HEIF" if self.kind == "HEIC" else self.kind
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata mostly; none of it concerns a client
+            return Image.open(BytesIO(self._data), formats=[pillow_name])
+
+
+def damaged(data: bytes, *, cut: bool = False) -> ImageParseError:
+    """What to say of a file that a decoder gave up on. How much is there is only told where the file itself says how long it should be."""
+    kind = sniff.sniff(data)
+    part = sniff.present(data, kind) if kind else None
+    if part is not None and part < 1:
+        return ImageParseError(f"This file is cut off at {int(part * 100)} %")
+    return ImageParseError("This file is cut off") if cut else ImageParseError()
+
+
+def _is_lossless(im: Image.Image, kind: Format, data: bytes) -> bool:
+    match kind:
+        case "PNG" | "GIF" | "BMP":
+            return True
+        case "TIFF":
+            return im.info.get("compression") not in ("jpeg", "tiff_jpeg", "webp")
+        case "WEBP":
+            return b"VP8L" in data[12:4096]
+        case _:
+            return False
+
+
+def _bits(im: Image.Image, kind: Format, data: bytes) -> int:
+    """Bits per channel."""
+    bits: Any = 8
+    if kind == "PNG":
+        bits = data[24]
+    elif isinstance(im, TiffImagePlugin.TiffImageFile):
+        bits = im.tag_v2.get(258, 8)
+        bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    elif kind == "HEIC":
+        bits = im.info.get("bit_depth", 8)
+    return bits if isinstance(bits, int) else 8
+
+
+def _metadata(im: Image.Image) -> tuple[tuple[str, ...], int]:
+    """Sentences on what is left behind, and the EXIF orientation (1 where there is none that means anything)."""
+    facts = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = im.getexif()
+            orientation = exif.get(_ORIENTATION, 1)
+            telling = set(exif) & _TELLING
+            gps = bool(exif.get_ifd(_GPS)) if _GPS in telling else False
+    except Exception:  # whatever a damaged EXIF block makes Pillow raise (TypeError, struct.error, ...), the pixels may be fine
+        exif, orientation, telling, gps = None, 1, set(), False
+        facts.append("unreadable EXIF data ignored")
+    xmp = im.info.get("xmp") or im.info.get("XML:com.adobe.xmp") or b""
+    if gps or _GPS_IN_XMP.search(xmp.encode() if isinstance(xmp, str) else bytes(xmp)):
+        facts.append("GPS position removed")
+    if telling - {_GPS} or any(key in _TELLING_INFO or (isinstance(value, str) and im.format == "PNG") for key, value in im.info.items()):
+        facts.append("metadata removed")
+    return tuple(facts), orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _first_of_many(im: Image.Image, kind: Format) -> tuple[str | None, tuple[str, ...]]:
+    """Whether there is more than the first frame. Asked of the header or of the next frame's, never by counting frames."""
+    if kind == "JPEG":
+        return None, ()  # what follows in a phone's MPO are previews and gain maps
+    try:
+        more = bool(getattr(im, "is_animated", False))
+    except (OSError, SyntaxError, ValueError, struct.error, IndexError):
+        more = False
+    if not more:
+        return None, ()
+    sentence = {"TIFF": "first page of several", "HEIC": "main picture of several"}.get(kind, "first frame of an animation")
+    return sentence, ("first_frame_only",)

@@ -1,0 +1,101 @@
+"""Geometry and resampling: how large a picture becomes, and the filters that make it so."""
+
+from __future__ import annotations
+
+import math
+
+from PIL import Image
+
+from llava_gateway.images.profile import VisionProfile
+
+SMALLEST_SIDE = 32
+"""Engines die on pictures below 28 px (their patch size), so nothing smaller is kept."""
+PADDING = (122, 116, 104)
+"""What llama.cpp pads with (mtmd-image.cpp, CLIP's mean colour): the model has learned that it means nothing."""
+
+Size = tuple[int, int]
+
+# EXIF orientation: what makes the picture upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
+_UPRIGHT: dict[int, tuple[Image.Transpose, str]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
+    3: (Image.Transpose.ROTATE_180, "rotated 180 degrees"),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, "flipped upside down"),
+    5: (Image.Transpose.TRANSPOSE, "rotated 90 degrees and mirrored"),
+    6: (Image.Transpose.ROTATE_270, "rotated 90 degrees"),
+    7: (Image.Transpose.TRANSVERSE, "rotated 270 degrees and mirrored"),
+    8: (Image.Transpose.ROTATE_90, "rotated 270 degrees"),
+}
+
+
+def turned(size: Size, orientation: int) -> Size:
+    """The size after (or before: it is its own inverse) turning upright."""
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
+def turn_upright(im: Image.Image, orientation: int) -> Image.Image:
+    return im.transpose(_UPRIGHT[orientation][0]) if orientation in _UPRIGHT else im
+
+
+def turn_sentence(orientation: int) -> str | None:
+    """What `turn_upright` does, in words; degrees are clockwise."""
+    return _UPRIGHT[orientation][1] if orientation in _UPRIGHT else None
+
+
+def stored_size(size: Size, max_pixels: int) -> Size:
+    """The size at which a picture is kept: at most `max_pixels`, the short side at least SMALLEST_SIDE."""
+    width, height = size
+    scale = min(1.0, math.sqrt(max_pixels / (width * height)))
+    if min(size) * scale < SMALLEST_SIDE:
+        scale = SMALLEST_SIDE / min(size)
+    if scale == 1.0:
+        return size
+    return max(SMALLEST_SIDE, int(width * scale + 1e-6)), max(SMALLEST_SIDE, int(height * scale + 1e-6))
+
+
+def size_for(size: Size, profile: VisionProfile) -> Size:
+    """The size of the picture itself inside the rendition, without padding.
+
+    In a square it fills one side (llama.cpp rounds the other one up); else it is only ever made smaller.
+    """
+    if profile.square:
+        scale = profile.square / max(size)
+        return min(profile.square, math.ceil(size[0] * scale)), min(profile.square, math.ceil(size[1] * scale))
+    scale = min(1.0, profile.max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resample(im: Image.Image, size: Size) -> Image.Image:
+    """LANCZOS (antialiased) when shrinking, BICUBIC when enlarging.
+
+    `reducing_gap` first takes whole-number box means while at least three times the target remains: it changes nothing one can see
+    (51 dB against LANCZOS alone) and halves the time of large factors.
+    """
+    if im.size == size:
+        return im
+    if size[0] <= im.width and size[1] <= im.height:
+        return im.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return im.resize(size, Image.Resampling.BICUBIC)
+
+
+def pad(im: Image.Image, profile: VisionProfile) -> Image.Image:
+    """Centred on the square, or on SMALLEST_SIDE where a long thin picture became thinner than that."""
+    size = (profile.square, profile.square) if profile.square else (max(im.width, SMALLEST_SIDE), max(im.height, SMALLEST_SIDE))
+    if im.size == size:
+        return im
+    padded = Image.new("RGB", size, PADDING)
+    padded.paste(im, ((size[0] - im.width) // 2, (size[1] - im.height) // 2))
+    return padded
+
+
+def draft_scale(size: Size, target: Size) -> int:
+    """By how much (8, 4, 2 or 1) a JPEG may be reduced while it is decoded, so that a filter still has enough to work on.
+
+    Twice the target is kept, or 1.4 times where twice would be more than 1.5 MP to filter: measured on a 4000x3000 photo to 672x504,
+    27 ms and 45.5 dB instead of 53 ms and 51 dB, both against a full decode, and nobody sees a difference beyond 40 dB.
+    """
+    ratio = min(size[0] / target[0], size[1] / target[1])
+    for scale in (8, 4, 2):
+        finer = 4 * size[0] * size[1] / scale**2
+        if ratio / scale >= 2 or (ratio / scale >= 1.4 and finer > 1_500_000):
+            return scale
+    return 1

@@ -1,0 +1,50 @@
+"""The frames that the gateway and a worker process exchange: two lengths, a JSON header, a blob."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from typing import Any, BinaryIO, TypeAlias
+
+from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
+
+Frame: TypeAlias = tuple[dict[str, Any], bytes]
+
+_LENGTHS = struct.Struct(">II")
+_KINDS: dict[str, type[ImageError]] = {cls.__name__: cls for cls in (ImageError, ImageParseError, UnsupportedImageType)}
+
+
+def pack(header: dict[str, Any], blob: bytes) -> bytes:
+    """The start of a frame; the blob follows it (apart, so that 20 MB are not copied)."""
+    text = json.dumps(header).encode()
+    return _LENGTHS.pack(len(text), len(blob)) + text
+
+
+def read(stream: BinaryIO) -> Frame | None:
+    """The next frame, None at the end of the stream."""
+    lengths = stream.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    header, blob = _LENGTHS.unpack(lengths)
+    return json.loads(stream.read(header)), stream.read(blob)
+
+
+def write(stream: BinaryIO, header: dict[str, Any], blob: bytes = b"") -> None:
+    stream.write(pack(header, blob))
+    stream.write(blob)
+    stream.flush()
+
+
+async def receive(stream: asyncio.StreamReader) -> Frame:
+    """The next frame. Raises asyncio.IncompleteReadError where the stream ends."""
+    header, blob = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
+    return json.loads(await stream.readexactly(header)), await stream.readexactly(blob)
+
+
+def error_header(error: ImageError) -> dict[str, Any]:
+    return {"is": "error", "kind": type(error).__name__, "message": error.message, "code": error.code, "hint": error.hint}
+
+
+def error_from(header: dict[str, Any]) -> ImageError:
+    return _KINDS[header["kind"]](header["message"], code=header["code"], hint=header["hint"])

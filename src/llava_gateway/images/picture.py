@@ -1,0 +1,51 @@
+"""What is known of a picture apart from its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInfo:
+    """A picture and the file it came from.
+
+    Attributes:
+        width, height: pixels of the canonical picture, upright.
+        original_width, original_height: pixels of the file as they were stored in it.
+        original_format: one of sniff.FORMATS.
+        original_bytes: size of the file.
+        changes: plain sentences saying what was done to it ("rotated 90 degrees").
+        warnings: codes of what a person may want to know ("first_frame_only").
+    """
+
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    original_format: str
+    original_bytes: int
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PictureInfo:
+        return cls(**{**value, "changes": tuple(value["changes"]), "warnings": tuple(value["warnings"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may be, from the settings of the same names (`image_` left out)."""
+
+    max_pixels: int = 50_000_000
+    max_pixels_webp_gif: int = 25_000_000
+    max_side: int = 30_000
+    min_side: int = 8
+    max_aspect: float = 64
+    store_max_pixels: int = 12_000_000
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

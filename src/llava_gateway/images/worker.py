@@ -1,0 +1,105 @@
+"""A worker process: takes one picture at a time on stdin, answers on stdout, ends when stdin does. `python -m llava_gateway.images.worker`
+
+Started with its memory limit in bytes as the only argument. A job is one frame; the answer is `started` (the job is read in full), then for
+`ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame; an `error` frame may take the place of any of them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from llava_gateway.errors import ImageError
+from llava_gateway.images import frames
+from llava_gateway.images.decode import damaged
+from llava_gateway.images.encode import Encoded
+from llava_gateway.images.frames import Frame
+from llava_gateway.images.ingest import Ready, ingest, render
+from llava_gateway.images.picture import Limits
+from llava_gateway.images.profile import VisionProfile
+
+try:
+    import resource
+except ImportError:  # Windows: the wall clock (in the parent) and the pixel limits hold, nothing else does
+    HAS_LIMITS = False
+else:
+    HAS_LIMITS = True
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to the whole group; the gateway ends us when it is done
+    jobs = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    # Whatever a decoder prints must not get between the frames.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    _limit_memory(int(sys.argv[1]))
+    try:
+        while job := frames.read(jobs):
+            frames.write(answers, {"is": "started"})
+            for header, blob in _answer(*job):
+                frames.write(answers, header, blob)
+    except BrokenPipeError:
+        os._exit(0)  # the gateway is gone
+
+
+def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
+    """All that goes wrong in a decoder ends here: damaged files make Pillow raise OSError, SyntaxError, struct.error, ValueError,
+    IndexError, KeyError, zlib.error and more, and no two versions agree on which."""
+    _limit_cpu(job["timeout"])
+    try:
+        yield from _do(job, blob)
+    except ImageError as error:
+        yield frames.error_header(error), b""
+    except MemoryError:
+        yield frames.error_header(_out_of_memory()), b""
+    except Exception as error:
+        yield frames.error_header(damaged(blob, cut="truncated" in str(error))), b""
+
+
+def _do(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
+    profile = VisionProfile(**job["profile"]) if job["profile"] else None
+    if job["do"] == "render" and profile:
+        yield _encoded("rendition", render(blob, profile))
+        return
+    for result in ingest(blob, Limits(**job["limits"]), profile):
+        match result:
+            case Ready(info, None):
+                yield {"is": "ready", "info": info.to_json(), "rendition": None}, b""
+            case Ready(info, Encoded() as made):
+                header, data = _encoded("rendition", made)
+                yield {"is": "ready", "info": info.to_json(), "rendition": header}, data
+            case Encoded():
+                yield _encoded("canonical", result)
+
+
+def _encoded(what: str, made: Encoded) -> Frame:
+    return {"is": what, "format": made.format, "width": made.width, "height": made.height}, made.data
+
+
+def _out_of_memory() -> ImageError:
+    message = "The picture takes more memory to decode than a worker may use"
+    return ImageError(message, code="image_too_large", hint="Make the picture smaller, or save it as JPEG.")
+
+
+def _limit_memory(most: int) -> None:
+    if HAS_LIMITS:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _limit_cpu(seconds: float) -> None:
+    """From now on; the limit itself counts from the start of the process. A second is left for the wall clock to strike first."""
+    if HAS_LIMITS:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        most = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+if __name__ == "__main__":
+    main()
