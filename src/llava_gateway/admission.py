@@ -1,0 +1,110 @@
+"""A bounded queue per engine: who may use a slot now, who waits at which place, and who is sent away.
+
+Ollama's own 503 guards only model loads (engine-facts, section 2), so waiting happens here, where the place in the queue is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from llava_gateway.errors import Overloaded
+
+RETRY_AFTER_MAX = 60
+
+
+class Ticket:
+    """A place in the queue, or a slot once `granted_at` is set."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._deadline = asyncio.get_running_loop().time() + admission.queue_timeout
+        self._moved = asyncio.Event()
+        self._moved.set()
+        self.granted_at: float | None = None
+
+    async def position(self) -> int | None:
+        """The place (1 is next), None once the slot is ours. Returns at once the first time and whenever a slot was free, later when the
+        place has changed. Raises Overloaded after the admission's `queue_timeout`."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._moved.wait()
+        except TimeoutError:
+            raise self._admission.overloaded(f"No slot became free within {self._admission.queue_timeout:g} s.") from None
+        self._moved.clear()
+        return None if self.granted_at is not None else self._admission.position_of(self)
+
+    def move(self) -> None:
+        """The queue before this ticket changed."""
+        self._moved.set()
+
+
+class Admission:
+    """Slots of one engine and the queue before them, first come, first served.
+
+    Args:
+        slots: requests worked on at once.
+        queue_size: requests that may wait; one more raises Overloaded.
+        queue_timeout: longest wait in seconds.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, slots: int, *, queue_size: int, queue_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slots = slots
+        self.queue_size = queue_size
+        self.queue_timeout = queue_timeout
+        self._clock = clock
+        self._waiting: deque[Ticket] = deque()
+        self.active = 0
+        self._service_seconds = 5.0  # moving average of how long a slot is held; this first guess is soon replaced
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def position_of(self, ticket: Ticket) -> int:
+        return self._waiting.index(ticket) + 1
+
+    def check_room(self) -> None:
+        """Raises Overloaded when a request that came now would be sent away, so that no work is done for it first."""
+        if self.active >= self.slots and self.waiting >= self.queue_size:
+            raise self.overloaded(f"{self.active} requests are being answered and {self.waiting} wait already.")
+
+    def overloaded(self, message: str) -> Overloaded:
+        """The error for who is sent away: Retry-After is the measured service time x the queue's length, at most 60 s."""
+        seconds = math.ceil(self._service_seconds * (self.waiting + 1) / self.slots)
+        return Overloaded(message, retry_after=min(RETRY_AFTER_MAX, max(1, seconds)))
+
+    @contextmanager
+    def enter(self) -> Iterator[Ticket]:
+        """Takes a slot, or a place in the queue (see `Ticket.position`); leaving gives it back. Raises Overloaded when both are full."""
+        self.check_room()
+        ticket = Ticket(self)
+        if self.active < self.slots:
+            self._grant(ticket)
+        else:
+            self._waiting.append(ticket)
+        try:
+            yield ticket
+        finally:
+            self._leave(ticket)
+
+    def _grant(self, ticket: Ticket) -> None:
+        self.active += 1
+        ticket.granted_at = self._clock()
+        ticket.move()
+
+    def _leave(self, ticket: Ticket) -> None:
+        if ticket.granted_at is None:
+            self._waiting.remove(ticket)
+        else:
+            self.active -= 1
+            self._service_seconds += 0.2 * (self._clock() - ticket.granted_at - self._service_seconds)
+        while self._waiting and self.active < self.slots:
+            self._grant(self._waiting.popleft())
+        for other in self._waiting:
+            other.move()

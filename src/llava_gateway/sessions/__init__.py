@@ -1,0 +1,1 @@
+"""Conversations: `session.py` is the pure value, `memory.py` keeps them."""

@@ -1,0 +1,159 @@
+"""Keeps sessions in memory: budgets, least recently used first out, one turn at a time.
+
+A session holds the pictures of its turns in the picture store; deleting or evicting it lets them go.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llava_gateway.errors import InvalidRequest, SessionBusy, SessionDeleted, SessionFull, SessionNotFound
+from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.settings import Settings
+
+
+@dataclass(slots=True)
+class _Kept:
+    session: Session
+    used_at: float
+    pictures: dict[str, Picture]
+    running: bool = False
+
+
+class SessionStore:
+    """All sessions of the process.
+
+    Args:
+        settings: session_max_turns, session_max_bytes, session_ttl, store_max_bytes.
+        pictures: where the pictures of the sessions live; the two share one byte budget.
+        clock: monotonic seconds, so that a changed wall clock ages nothing.
+    """
+
+    def __init__(self, settings: Settings, pictures: PictureStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._pictures = pictures
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        pictures.let_go = self._let_go
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def create(self, session: Session) -> Session:
+        """Keeps a new session (or a fork, whose pictures must be there). Raises StorageFull."""
+        self._expire()
+        self._pictures.make_room(session.text_bytes)
+        pictures = {image_id: self._pictures.get(image_id) for image_id in session.image_ids}
+        for picture in pictures.values():
+            self._pictures.hold(picture)
+        self._kept[session.id] = _Kept(session, self._clock(), pictures)
+        self._pictures.reserved += session.text_bytes
+        return session
+
+    def list(self) -> list[Session]:
+        """Most recently changed first."""
+        self._expire()
+        return sorted((kept.session for kept in self._kept.values()), key=lambda session: session.updated_at, reverse=True)
+
+    def get(self, session_id: str) -> Session:
+        return self._find(session_id).session
+
+    def is_running(self, session_id: str) -> bool:
+        return self._find(session_id).running
+
+    def change(self, session_id: str, **changes: Any) -> Session:
+        """Replaces fields of the session (title, system, model)."""
+        kept = self._find(session_id)
+        return self._put(kept, replace(kept.session, **changes))
+
+    def delete(self, session_id: str) -> None:
+        """Deleted means deleted: a running answer ends with SessionDeleted when it wants to be recorded."""
+        self._drop(self._find(session_id))
+
+    def fork(self, session_id: str, at: int | None) -> Session:
+        """A new session with the first `at` turns (None: all)."""
+        session = self.get(session_id)
+        try:
+            forked = session.forked(len(session.turns) if at is None else at)
+        except IndexError:
+            raise InvalidRequest(
+                f"The session has {len(session.turns)} turns; it can't be forked at {at}.", param="at", hint="Give a turn count from 0 up."
+            ) from None
+        return self.create(forked)
+
+    @contextmanager
+    def turn(self, session_id: str, wanted: int) -> Iterator[Session]:
+        """Takes the session for one turn of `wanted` bytes of text: it is pinned, and a second turn is refused with SessionBusy.
+
+        Raises SessionNotFound, SessionBusy, SessionFull.
+        """
+        kept = self._find(session_id)
+        if kept.running:
+            raise SessionBusy
+        if len(kept.session.turns) >= self._settings.session_max_turns:
+            raise SessionFull(f"The session has {len(kept.session.turns)} turns, as many as it may.")
+        if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
+            raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
+        kept.running = True
+        try:
+            yield kept.session
+        finally:
+            kept.running = False
+            kept.used_at = self._clock()
+
+    def record(self, session_id: str, turn: Turn, pictures: tuple[Picture, ...], **changes: Any) -> Session:
+        """Adds the turn, holds its pictures, replaces further fields. Raises SessionDeleted when the session has gone meanwhile."""
+        kept = self._kept.get(session_id)
+        if kept is None:
+            raise SessionDeleted
+        for image_id, picture in zip(turn.image_ids, pictures, strict=True):
+            if image_id not in kept.pictures:
+                self._pictures.hold(picture)
+                kept.pictures[image_id] = picture
+        return self._put(kept, replace(kept.session, **changes).with_turn(turn))
+
+    def _find(self, session_id: str) -> _Kept:
+        self._expire()
+        kept = self._kept.get(session_id)
+        if kept is None:
+            raise SessionNotFound
+        return kept
+
+    def _put(self, kept: _Kept, session: Session) -> Session:
+        self._pictures.reserved += session.text_bytes - kept.session.text_bytes
+        kept.session = session
+        kept.used_at = self._clock()
+        self._kept.move_to_end(session.id)
+        return session
+
+    def _drop(self, kept: _Kept) -> None:
+        del self._kept[kept.session.id]
+        self._pictures.reserved -= kept.session.text_bytes
+        for picture in kept.pictures.values():
+            self._pictures.release(picture)
+
+    def _bytes_of(self, kept: _Kept) -> int:
+        return kept.session.text_bytes + sum(picture.size for picture in kept.pictures.values())
+
+    def _expire(self) -> None:
+        """Sessions are in order of use, so only the oldest need a look."""
+        oldest = self._clock() - self._settings.session_ttl
+        for kept in list(self._kept.values()):
+            if kept.used_at > oldest:
+                break
+            if not kept.running:
+                self._drop(kept)
+
+    def _let_go(self) -> bool:
+        """Drops the least recently used idle session; False when there is none. The picture store asks when all it keeps is held."""
+        for kept in self._kept.values():
+            if not kept.running:
+                self._drop(kept)
+                return True
+        return False
