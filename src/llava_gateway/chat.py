@@ -158,6 +158,72 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture file as it came through a door, not yet looked at. Its name is of no use to anyone, so it ends at the door."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question as every door hands it on.
+
+    `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied.
+    """
+
+    parts: tuple[TextPart | ImagePart | Upload, ...]
+    model: str | None = None
+    system: str | None = None
+    options: Options = Options()
+    format: Literal["json"] | JSON | None = None
+    keep_alive: str | int | None = None
+    session_id: str | None = None
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(len(part.text.encode()) for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What of a picture went to the model."""
+
+    width: int
+    height: int
+    format: str
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredImage:
+    """A picture of the question: its id, its upright size, what was sent and what was changed on the way."""
+
+    id: str
+    width: int
+    height: int
+    sent: Sent
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, as the last event of a stream and the body of a plain request carry it."""
+
+    id: str
+    model: str
+    engine: str
+    session_id: str | None
+    text: str
+    finish_reason: FinishReason
+    reasoning: str = ""
+    images: tuple[AnsweredImage, ...] = ()
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    warnings: tuple[str, ...] = ()
+    """Each is a code, or "code: sentence"."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """What an engine gets: everything resolved, nothing left to look up.
 

@@ -54,11 +54,16 @@ class Health:
 class Engine(Protocol):
     """One model server. All methods raise only `errors.GatewayError`s (and are cancellable at any await)."""
 
-    name: EngineName
-    slots: int
-    """How many requests it works on at once; the rest wait in our queue."""
-    reports_progress: bool
-    """Whether PromptProgress events come while the prompt is read (the first-token timer is shorter then)."""
+    @property
+    def name(self) -> EngineName: ...
+
+    @property
+    def slots(self) -> int:
+        """How many requests it works on at once; the rest wait in our queue."""
+
+    @property
+    def reports_progress(self) -> bool:
+        """Whether PromptProgress events come while the prompt is read (the first-token timer is shorter then)."""
 
     async def start(self) -> None:
         """Make ready what must run before the first request; cheap where nothing must."""

@@ -1,0 +1,162 @@
+"""One answer in the making: what is known of it so far, and which wait of it may take how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from llava_gateway.chat import (
+    Answer,
+    AnsweredImage,
+    ChatEvent,
+    ChatRequest,
+    EngineRequest,
+    Finish,
+    ImagePart,
+    Loading,
+    Part,
+    ReasoningDelta,
+    Rendition,
+    Sent,
+    TextDelta,
+    TextPart,
+    Timings,
+)
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.images.store import Picture
+from llava_gateway.interrupt import Interrupt
+from llava_gateway.sessions.session import Turn, TurnStatus, new_id
+from llava_gateway.settings import Settings
+
+
+@dataclass(slots=True)
+class Answering:
+    """Iterate it for the events of the answer, once; after Finish, `answer` is the whole of it.
+
+    Attributes:
+        request: what was asked; `model`: who answers; `session_id`: where the turn is kept, None for nowhere.
+        pictures: the question's pictures with what is sent of them, in order.
+        engine_request: what the engine gets.
+        started: when the request came in, in monotonic seconds.
+    """
+
+    request: ChatRequest
+    model: ModelInfo
+    pictures: tuple[tuple[Picture, Rendition], ...]
+    engine_request: EngineRequest
+    started: float
+    id: str = field(default_factory=lambda: f"answer_{new_id()}")
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    events: AsyncGenerator[ChatEvent] | None = None
+    answer: Answer | None = None
+    warnings: list[str] = field(default_factory=list)
+    prepared_at: float = field(default_factory=time.monotonic)
+    admitted_at: float | None = None
+    first_token_at: float | None = None
+    loading: bool = False
+    accepted: bool = False
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+
+    def __aiter__(self) -> AsyncIterator[ChatEvent]:
+        if self.events is None:
+            raise RuntimeError("an answer has events only inside `async with gateway.ask(...)`")
+        return self.events
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    def loads(self, event: Loading) -> None:
+        """The engine must load the model first; who asked for that is told, with what it cost last time."""
+        self.loading = True
+        if self.request.options.num_ctx is not None or self.request.options.num_gpu is not None:
+            took = "" if event.last_load_ms is None else f" The last load took {event.last_load_ms / 1000:.1f} s."
+            self.warnings.append(f"model_reload: {event.reason or 'The model is loaded with other options.'}{took}")
+
+    def add(self, event: ChatEvent) -> ChatEvent | None:
+        """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space."""
+        if isinstance(event, TextDelta):
+            if not self._text:
+                event = TextDelta(event.text.lstrip())
+                if not event.text:
+                    return None
+            self._text.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+        else:
+            return event
+        if self.first_token_at is None:
+            self.first_token_at = time.monotonic()
+        return event
+
+    def limit(self, settings: Settings, *, reports_progress: bool) -> float:
+        """Seconds the next event may take."""
+        if self.first_token_at is not None:
+            left = self.first_token_at + settings.answer_timeout - time.monotonic()
+            return max(0.0, min(settings.token_gap_timeout, left))
+        silence = settings.progress_timeout if reports_progress else settings.first_token_timeout
+        return silence + (settings.load_timeout if self.loading and not self.accepted else 0)
+
+    def timings(self, engine: Timings) -> Timings:
+        """The engine's figures and ours."""
+        admitted = self.admitted_at or time.monotonic()
+        return replace(
+            engine,
+            prepare_ms=_ms(self.started, self.prepared_at),
+            queue_ms=_ms(self.prepared_at, admitted),
+            first_token_ms=None if self.first_token_at is None else _ms(self.started, self.first_token_at),
+            total_ms=_ms(self.started, time.monotonic()),
+        )
+
+    async def parts(self) -> tuple[Part, ...]:
+        """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
+        ids = iter([await picture.stored() for picture, _ in self.pictures])
+        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids)) for part in self.request.parts)
+
+    def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
+        """The turn as the session keeps it."""
+        end = finish or Finish("stop")
+        return Turn(
+            parts=parts,
+            answer=self.text,
+            status=status,
+            model=self.model.name,
+            finish_reason=finish.reason if finish else None,
+            error_code=error_code,
+            options=self.request.options,
+            usage=end.usage,
+            timings=self.timings(end.timings),
+            warnings=tuple(self.warnings),
+        )
+
+    def whole(self, finish: Finish, parts: tuple[Part, ...]) -> Answer:
+        """The answer that `finish` ended."""
+        ids = [part.image_id for part in parts if isinstance(part, ImagePart)]
+        return Answer(
+            id=self.id,
+            model=self.model.name,
+            engine=self.model.engine,
+            session_id=self.request.session_id,
+            text=self.text,
+            reasoning="".join(self._reasoning),
+            finish_reason=finish.reason,
+            images=tuple(
+                AnsweredImage(
+                    id=image_id,
+                    width=picture.info.width,
+                    height=picture.info.height,
+                    sent=Sent(rendition.width, rendition.height, rendition.format, rendition.tokens),
+                    changes=picture.info.changes,
+                )
+                for image_id, (picture, rendition) in zip(ids, self.pictures, strict=True)
+            ),
+            usage=finish.usage,
+            timings=self.timings(finish.timings),
+            warnings=tuple(self.warnings),
+        )
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 3)

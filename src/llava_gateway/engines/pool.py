@@ -1,0 +1,190 @@
+"""Chooses among the engines: who lives, which models there are, which one answers when none is named, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from llava_gateway.engines.base import Engine, EngineName, Health, ModelInfo, same_name
+from llava_gateway.errors import GatewayError, ModelNotFound, UpstreamUnavailable
+from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PREFERENCE: tuple[EngineName, ...] = ("ollama", "openai", "embedded")
+"""Who answers first where several can. The embedded engine comes last: without files of its own it has only the demo model."""
+FAVOURITE = "llava:7b"
+TITLES: Mapping[EngineName, str] = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedded": "The embedded engine"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """One engine as it was last seen."""
+
+    name: EngineName
+    health: Health
+    models: tuple[ModelInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """The model that answers when a request names none, and a sentence saying why."""
+
+    model: ModelInfo | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """All engines as they were last seen, in order of preference."""
+
+    engines: tuple[EngineState, ...]
+    default: Default
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        return tuple(model for engine in self.engines for model in engine.models)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any engine can answer."""
+        return any(engine.health.ok and engine.models for engine in self.engines)
+
+
+class EnginePool:
+    """Watches the engines and resolves model names.
+
+    Args:
+        settings: engine, model, gguf, engine_poll_interval.
+        engines: by name; those that are not configured are absent.
+    """
+
+    def __init__(self, settings: Settings, engines: Iterable[Engine]) -> None:
+        self._settings = settings
+        by_name = {engine.name: engine for engine in engines}
+        self._engines: dict[EngineName, Engine] = {name: by_name[name] for name in PREFERENCE if name in by_name}
+        self.state = PoolState((), Default(None, "No engine has been asked yet."))
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Asks every engine once and goes on asking; an engine that is not there is no error."""
+        await self.refresh()
+        if self.state.default.model is not None:
+            with suppress(GatewayError):
+                await self._engines[self.state.default.model.engine].start()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def aclose(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await asyncio.gather(*(engine.aclose() for engine in self._engines.values()))
+
+    def engine(self, name: EngineName) -> Engine:
+        return self._engines[name]
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(self._engines.values())
+
+    async def refresh(self) -> PoolState:
+        """Asks all engines again, at the same time."""
+        states = tuple(await asyncio.gather(*(_look_at(engine) for engine in self._engines.values())))
+        before, self.state = self.state, PoolState(states, choose_default(states, self._settings))
+        if before.default.reason != self.state.default.reason:
+            log.info("%s", self.state.default.reason)
+        return self.state
+
+    async def resolve(self, name: str | None, *, engine: EngineName | None = None) -> ModelInfo:
+        """The model called `name` (None: the default), in `engine` if that is given. Asks the engines again before it gives up.
+
+        Raises ModelNotFound, UpstreamUnavailable when no engine can answer at all.
+        """
+        if found := self._find(name, engine):
+            return found
+        await self.refresh()
+        if found := self._find(name, engine):
+            return found
+        if not self.state.ready:
+            raise UpstreamUnavailable(f"No engine can answer. {self.state.default.reason}")
+        if name is None:
+            raise ModelNotFound(f"No model answers by default. {self.state.default.reason}", param="model")
+        raise ModelNotFound(f"No engine has the model {name[:100]!r}.", hint=_hint(self.state), param="model")
+
+    def _find(self, name: str | None, engine: EngineName | None) -> ModelInfo | None:
+        if name is None:
+            return self.state.default.model
+        models = [model for model in self.state.models if engine in (None, model.engine)]
+        exact = (model for model in models if model.name == name)
+        return next(exact, None) or next((model for model in models if same_name(model.name, name)), None)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.engine_poll_interval)
+            try:
+                await self.refresh()
+            except Exception:  # the watcher must outlive whatever an engine does
+                log.exception("looking at the engines failed")
+
+
+async def _look_at(engine: Engine) -> EngineState:
+    health = await engine.health()
+    if not health.ok:
+        return EngineState(engine.name, health)
+    try:
+        return EngineState(engine.name, health, await engine.models())
+    except GatewayError as error:
+        return EngineState(engine.name, Health(False, health.version, error.message))
+
+
+def choose_default(engines: tuple[EngineState, ...], settings: Settings) -> Default:
+    """`--model`, else of the first engine with a vision model: a loaded one, else llava:7b, else the smallest (pure)."""
+    models = [model for engine in engines for model in engine.models]
+    if settings.model:
+        wanted = [model for model in models if same_name(model.name, settings.model)]
+        if not wanted:
+            return Default(None, f"{settings.model} was asked for, but no engine has it.")
+        return Default(wanted[0], f"{wanted[0].name} answers because the settings ask for it.")
+    for engine in engines:
+        if settings.gguf and engine.models:
+            return Default(engine.models[0], f"{engine.models[0].name} answers because its file was given.")
+        vision = [model for model in engine.models if model.vision]
+        if vision:
+            model, why = _best(vision)
+            return Default(model, f"{_who(engine)} answers with {model.name}: {why}.{_instead(engines, engine.name)}")
+    return Default(None, f"No engine has a model that can see.{_instead(engines, None)}")
+
+
+def _best(vision: list[ModelInfo]) -> tuple[ModelInfo, str]:
+    if len(vision) == 1:
+        return vision[0], "it is the one model there that can see"
+    if loaded := [model for model in vision if model.loaded]:
+        return loaded[0], "it is loaded already"
+    if favourite := [model for model in vision if same_name(model.name, FAVOURITE)]:
+        return favourite[0], "it is installed"
+    return min(vision, key=lambda model: model.size_bytes or 0), "it is the smallest one there that can see"
+
+
+def _who(engine: EngineState) -> str:
+    return f"{TITLES[engine.name]} {engine.health.version}".strip()
+
+
+def _instead(engines: tuple[EngineState, ...], chosen: EngineName | None) -> str:
+    """Why engines of higher preference do not answer."""
+    reasons = []
+    for engine in engines:
+        if engine.name == chosen:
+            break
+        if not engine.health.ok:
+            reasons.append(f" {TITLES[engine.name]} does not answer.")
+        elif not any(model.vision for model in engine.models):
+            reasons.append(f" {_who(engine)} is there but has no model that can see.")
+    return "".join(reasons)
+
+
+def _hint(state: PoolState) -> str:
+    seeing = [model.name for model in state.models if model.vision]
+    return f"Installed with vision: {', '.join(seeing[:10])}." if seeing else ModelNotFound.hint
