@@ -1,0 +1,107 @@
+"""One error body for all routes: valid as RFC 9457 problem details and for clients written for OpenAI's API."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from llava_gateway.errors import GatewayError, InvalidRequest, NotFound
+
+log = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+
+
+def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """The body of every error: no engine text, path or address can be in it, since GatewayErrors carry none."""
+    return {
+        "type": f"urn:llava-gateway:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.message,
+        "instance": request_id,
+        "error": {
+            "message": error.message,
+            "type": OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error"),
+            "code": error.code,
+            "param": error.param,
+            "hint": error.hint,
+            **error.extra,
+        },
+        "retryable": error.retryable,
+    }
+
+
+def error_headers(error: GatewayError) -> dict[str, str]:
+    """Retry-After wherever the same request may succeed later, and the challenge a 401 must carry."""
+    headers = {}
+    if error.status in (429, 503):
+        headers["Retry-After"] = str(math.ceil(error.retry_after or 2))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def error_response(error: GatewayError, request_id: str) -> Response:
+    return JSONResponse(error_body(error, request_id), error.status, error_headers(error), media_type=PROBLEM)
+
+
+def request_id(request: Request) -> str:
+    """The id the outermost middleware gave this request; it is in the X-Request-Id header of the response."""
+    found: str = request.scope["state"]["request_id"]
+    return found
+
+
+def internal_error(error: Exception, instance: str) -> GatewayError:
+    """A bug: logged with its trace, told to the client without."""
+    log.error("internal error in %s", instance, exc_info=error)
+    return GatewayError()
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    async def gateway_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)  # noqa: S101 - registered for nothing else
+        return error_response(error, request_id(request))
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+        return error_response(from_http(error), request_id(request))
+
+    async def validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+        return error_response(from_validation(error.errors()), request_id(request))
+
+    app.add_exception_handler(GatewayError, gateway_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+
+
+def from_http(error: HTTPException) -> GatewayError:
+    """What the framework itself refuses: unknown routes, wrong methods, broken multipart bodies."""
+    if error.status_code == 404:
+        return NotFound("There is no such route.")
+    if error.status_code == 405:
+        return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405)
+    return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
+
+
+def from_validation(errors: Any) -> InvalidRequest:
+    """The first thing wrong in a body, in words."""
+    first = errors[0]
+    where = ".".join(str(step) for step in first["loc"] if step not in ("body", "query", "path"))
+    if first["type"] == "extra_forbidden":
+        return InvalidRequest(f"There is no field {where!r}.", code="unknown_field", param=where)
+    return InvalidRequest(f"{where}: {first['msg']}." if where else f"{first['msg']}.", param=where or None)

@@ -1,0 +1,106 @@
+"""Request bodies: JSON read whole within its limit, multipart read part by part with files spooled to disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from llava_gateway.api.wire import AskBody, chat_request, check_string, parse_body, parse_json
+from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
+from llava_gateway.errors import ImageFileTooLarge, InvalidRequest, UnsupportedBody
+from llava_gateway.settings import Settings
+
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 8 * 1024 * 1024
+TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive"})
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON body. Raises UnsupportedBody, InvalidJSON, BodyTooLarge."""
+    if media_type(request) != "application/json":
+        raise UnsupportedBody("The body must be application/json.")
+    return parse_json(await request.body())
+
+
+async def read_question(request: Request, settings: Settings, session_id: str | None = None) -> ChatRequest:
+    """The question in a JSON or multipart body."""
+    if media_type(request) == "multipart/form-data":
+        async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+            uploads = await read_images(form, settings)
+            return chat_request(_ask_body(form), settings, uploads, session_id)
+    return chat_request(parse_body(AskBody, await read_json(request)), settings, session_id=session_id)
+
+
+async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:
+    """Files named `image` and ids named `image_id`, in the order they came."""
+    found: list[Upload | ImagePart] = []
+    for name, value in form.multi_items():
+        if name == "image":
+            if not isinstance(value, UploadFile):
+                raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
+            found.append(await read_file(value, settings))
+        elif name == "image_id":
+            found.append(_image_id(value))
+    return tuple(found)
+
+
+async def read_file(file: UploadFile, settings: Settings) -> Upload:
+    if (file.size or 0) > settings.image_max_bytes:
+        raise ImageFileTooLarge(f"The picture file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param="image")
+    return Upload(await file.read())
+
+
+def _image_id(value: UploadFile | str) -> ImagePart:
+    body = parse_body(AskBody, {"images": [{"image_id": value}]}) if isinstance(value, str) else None
+    if body is None:
+        raise InvalidRequest("image_id must be a text.", param="image_id")
+    return ImagePart(body.images[0].image_id)
+
+
+def _ask_body(form: FormData) -> AskBody:
+    """The form's text fields. Options may be fields of their own (`temperature=0.2`) or one JSON field `options`."""
+    fields: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name in ("image", "image_id"):
+            continue
+        if isinstance(value, UploadFile):
+            raise InvalidRequest(f"{name} must be a text, not a file.", param=name, hint="Pictures go into fields named image.")
+        check_string(value)
+        if name == "stop":
+            options.setdefault("stop", []).append(value)
+        elif name in OPTION_LIMITS:
+            options[name] = _number(value)
+        elif name == "options":
+            options |= _object(name, value)
+        elif name == "format":
+            fields[name] = value if value == "json" else _object(name, value)
+        elif name in TEXT_FIELDS:
+            fields[name] = value
+        else:
+            raise InvalidRequest(f"There is no field {name[:64]!r}.", code="unknown_field", param=name[:64])
+    body: AskBody = parse_body(AskBody, fields | {"options": options})
+    return body
+
+
+def _number(text: str) -> int | float | str:
+    """A number where it is one; what is not is refused later, by the name of its option."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _object(name: str, text: str) -> dict[str, Any]:
+    value = parse_json(text.encode())
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{name} must be a JSON object.", param=name)
+    return value

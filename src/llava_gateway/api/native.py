@@ -1,0 +1,159 @@
+"""Our own dialect: questions, pictures, sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from llava_gateway.api import openapi
+from llava_gateway.api.errors import request_id
+from llava_gateway.api.forms import media_type, read_file, read_json, read_question
+from llava_gateway.api.stream import AnswerResponse, wanted_form
+from llava_gateway.api.wire import (
+    ForkBody,
+    SessionBody,
+    SessionPatch,
+    parse_body,
+    picture_json,
+    session_json,
+    session_row,
+)
+from llava_gateway.chat import ChatRequest, TextPart
+from llava_gateway.errors import InvalidRequest, UnsupportedBody
+from llava_gateway.gateway import Gateway
+from llava_gateway.sessions.session import Session
+
+router = APIRouter()
+
+
+def gateway_of(request: Request) -> Gateway:
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+@router.post("/ask", tags=["questions"], summary="Ask about pictures", openapi_extra=openapi.ASK)
+async def ask(request: Request) -> Response:
+    """JSON, an event stream or plain text, as the Accept header asks. Without `session_id` nothing is kept."""
+    gateway = gateway_of(request)
+    question = await read_question(request, gateway.settings)
+    return _answer(request, question)
+
+
+@router.post("/sessions/{session_id}/turns", tags=["sessions"], summary="Ask in a session", openapi_extra=openapi.ASK)
+async def ask_in_session(request: Request, session_id: str) -> Response:
+    """The same as /ask with this session_id."""
+    gateway = gateway_of(request)
+    gateway.sessions.get(session_id)
+    question = await read_question(request, gateway.settings, session_id)
+    return _answer(request, question)
+
+
+def _answer(request: Request, question: ChatRequest) -> AnswerResponse:
+    return AnswerResponse(gateway_of(request), question, wanted_form(request.headers.get("accept", "")), request_id(request))
+
+
+@router.post("/analyze_image", tags=["questions"], summary="Ask about one picture, the short way", openapi_extra=openapi.ANALYZE)
+async def analyze_image(request: Request) -> Response:
+    """Multipart `image` and `question`; answers `{"response": ...}` and nothing else."""
+    gateway = gateway_of(request)
+    if media_type(request) != "multipart/form-data":
+        raise UnsupportedBody("The body must be multipart/form-data with image and question.")
+    async with request.form(max_files=2, max_fields=4) as form:
+        image, question = form.get("image"), form.get("question")
+        if isinstance(image, str) or image is None:
+            raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
+        if not isinstance(question, str) or not question.strip():
+            raise InvalidRequest("question is missing.", param="question")
+        upload = await read_file(image, gateway.settings)
+    asked = ChatRequest(parts=(upload, TextPart(question)))
+    return AnswerResponse(gateway, asked, "json", request_id(request), lambda answer: {"response": answer.text})
+
+
+@router.post("/images", tags=["pictures"], summary="Store a picture", openapi_extra=openapi.UPLOAD)
+async def store_image(request: Request) -> Response:
+    """Prepares a picture once; its id can then stand for it in questions. `sent` tells what the model would get."""
+    gateway = gateway_of(request)
+    if media_type(request) != "multipart/form-data":
+        raise UnsupportedBody("The body must be multipart/form-data with image.")
+    async with request.form(max_files=2, max_fields=4) as form:
+        image, model = form.get("image"), form.get("model")
+        if isinstance(image, str) or image is None:
+            raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
+        upload = await read_file(image, gateway.settings)
+    image_id, picture, rendition = await gateway.store(upload, model if isinstance(model, str) and model else None)
+    return JSONResponse(picture_json(image_id, picture, rendition), 201)
+
+
+@router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture")
+async def get_image(request: Request, image_id: str, model: str | None = None) -> Response:
+    """The canonical picture: upright, sRGB, without metadata; with `model`, what that model gets of it."""
+    gateway = gateway_of(request)
+    picture = gateway.pictures.get(image_id)
+    if model is not None:
+        rendition = await gateway.rendition(picture, model)
+        data, kind, tag = rendition.data, rendition.media_type, f"{image_id}-{rendition.width}x{rendition.height}"
+    else:
+        await picture.stored()
+        data, kind, tag = picture.canonical or b"", picture.media_type or "", image_id
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=kind, headers=headers)
+
+
+@router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)
+async def create_session(request: Request) -> Response:
+    gateway = gateway_of(request)
+    body: SessionBody = parse_body(SessionBody, await read_json(request))
+    model = await gateway.pool.resolve(body.model) if body.model else None
+    session = Session(title=body.title, system=body.system, model=model.name if model else "", engine=model.engine if model else None)
+    return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
+
+
+@router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first")
+async def list_sessions(request: Request) -> Response:
+    gateway = gateway_of(request)
+    return JSONResponse({"sessions": [session_row(session) for session in gateway.sessions.list()]})
+
+
+@router.get("/sessions/{session_id}", tags=["sessions"], summary="A session with its turns")
+async def get_session(request: Request, session_id: str) -> Response:
+    return _session(request, gateway_of(request).sessions.get(session_id))
+
+
+@router.patch(
+    "/sessions/{session_id}", tags=["sessions"], summary="Rename a session or change its system prompt", openapi_extra=openapi.PATCH
+)
+async def change_session(request: Request, session_id: str) -> Response:
+    gateway = gateway_of(request)
+    body: SessionPatch = parse_body(SessionPatch, await read_json(request))
+    return _session(request, gateway.sessions.change(session_id, **body.model_dump(exclude_none=True)))
+
+
+@router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)
+async def delete_session(request: Request, session_id: str) -> Response:
+    """An answer that is running in it ends with `session_deleted`."""
+    gateway_of(request).delete_session(session_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/sessions/{session_id}/fork",
+    tags=["sessions"],
+    summary="Copy the first turns of a session",
+    status_code=201,
+    openapi_extra=openapi.FORK,
+)
+async def fork_session(request: Request, session_id: str) -> Response:
+    gateway = gateway_of(request)
+    raw: Any = await read_json(request) if media_type(request) else {}
+    body: ForkBody = parse_body(ForkBody, raw)
+    forked = gateway.sessions.fork(session_id, body.at)
+    return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
+
+
+def _session(request: Request, session: Session) -> Response:
+    gateway = gateway_of(request)
+    return JSONResponse(session_json(session, gateway.pictures, running=gateway.sessions.is_running(session.id)))

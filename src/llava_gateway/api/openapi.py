@@ -1,0 +1,140 @@
+"""What OpenAPI says of bodies that we parse ourselves, with examples that work as they stand against the demo model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llava_gateway.api.wire import AskBody, Body, ForkBody, SessionBody, SessionPatch, describe
+from llava_gateway.chat import OPTION_LIMITS
+
+DESCRIPTION = """Talk with pictures on your own machine. Pictures are made upright, sharp and true in colour before a model sees them;
+every answer says what was sent and what was changed.
+
+`curl -F image=@photo.heic -F prompt='What is this?' http://127.0.0.1:8000/ask`
+"""
+FILE = {
+    "type": "string",
+    "format": "binary",
+    "description": "A picture: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC, told by its content.",
+}
+RED_CIRCLE = (  # 64 x 64 PNG
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX////WJygztoBjAAAAg0lEQVR42r3QsQ2DQBQE0ccHCTJTAu4Ed+QSrwSXQAmEJwtx"
+    "DpCtC4gcsNFoVtpguTa3jMCzP0RTSgJ9KSvBwEAw0hFMBMFMQ0tCk0IDs/jOx4FTbToYa/ODAYbT6j/IkE+rDdba7LDUpkDSYuYhSBSChZ1gZSPIZII3L1qY"
+    "79XPF+QDrEEctGfYTQAAAAAASUVORK5CYII="
+)
+
+
+def _schema(body: type[Body]) -> dict[str, Any]:
+    return body.model_json_schema(ref_template="#/components/schemas/{model}")
+
+
+def _option_schema() -> dict[str, Any]:
+    options: dict[str, Any] = {
+        name: {
+            "type": "integer" if limit.whole else "number",
+            "minimum": limit.low,
+            "maximum": limit.high,
+            "description": f"{limit.about} ({describe(limit)}{'; a change loads the model again' if limit.reloads else ''})",
+        }
+        for name, limit in OPTION_LIMITS.items()
+    }
+    options["stop"] = {"type": "array", "items": {"type": "string"}, "description": "the answer ends before the first of these texts"}
+    return options
+
+
+def _ask_schema() -> dict[str, Any]:
+    schema = _schema(AskBody)
+    defs = schema.pop("$defs")
+    ref = defs["ImageRef"]
+    schema["properties"]["images"]["items"] = {"anyOf": [{"type": "string", "description": "base64, or a data: URL"}, ref]}
+    schema["properties"]["options"] |= {"properties": _option_schema(), "additionalProperties": False}
+    return schema
+
+
+def _json_body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
+    return {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
+
+
+def _body(**content: Any) -> dict[str, Any]:
+    kinds = {"json": "application/json", "form": "multipart/form-data"}
+    return {"requestBody": {"required": True, "content": {kinds[kind]: value for kind, value in content.items()}}}
+
+
+def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"schema": {"type": "object", "properties": properties, "required": required}}
+
+
+_ASK_SCHEMA = _ask_schema()
+_FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name != "images"}
+ANSWER = {
+    "id": "answer_6f1c…",
+    "model": "demo",
+    "engine": "embedded",
+    "session_id": None,
+    "message": {"role": "assistant", "content": "A red circle on a white background."},
+    "finish_reason": "stop",
+    "images": [
+        {
+            "id": "9b2e…",
+            "width": 768,
+            "height": 1024,
+            "sent": {"width": 112, "height": 112, "format": "PNG", "tokens": 64},
+            "changes": ["rotated 90 degrees", "HEIC to JPEG", "GPS position removed"],
+        }
+    ],
+    "usage": {"prompt_tokens": 75, "completion_tokens": 10, "cached_tokens": 0},
+    "timings": {
+        "queue_ms": 0.1,
+        "prepare_ms": 41.0,
+        "load_ms": None,
+        "prompt_ms": 12.3,
+        "first_token_ms": 61.0,
+        "generation_ms": 9.8,
+        "total_ms": 74.0,
+    },
+    "warnings": [],
+}
+_ANSWERS = {
+    "responses": {
+        "200": {
+            "description": "The answer. `text/event-stream` carries the events queued, loading, progress, delta, reasoning and "
+            "tool_call, then exactly one done (this JSON) or error; `text/plain` is just the words.",
+            "content": {
+                "application/json": {"example": ANSWER},
+                "text/event-stream": {"example": 'event: delta\ndata: {"text":"A red circle"}\n\nevent: done\ndata: {…}\n\n'},
+                "text/plain": {"example": "A red circle on a white background."},
+            },
+        },
+        "4XX": {"description": "What was wrong, what to do, a stable code.", "content": {"application/problem+json": {}}},
+    }
+}
+
+ASK = {
+    **_body(
+        json=_json_body(
+            _ASK_SCHEMA,
+            picture={"prompt": "Describe this image.", "images": [RED_CIRCLE]},
+            options={
+                "prompt": "Describe this image.",
+                "images": [RED_CIRCLE],
+                "preset": "factual",
+                "options": {"seed": 1, "num_predict": 64},
+            },
+        ),
+        form=_form(
+            {
+                "image": {"type": "array", "items": FILE},
+                "image_id": {"type": "array", "items": {"type": "string"}},
+                **_FORM_FIELDS,
+                **_option_schema(),
+            },
+            [],
+        ),
+    ),
+    **_ANSWERS,
+}
+ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
+UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))
+SESSION = _body(json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese."}))
+PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}))
+FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))

@@ -1,0 +1,120 @@
+"""The outermost layer: request ids, Host and Origin, the API key, and bodies that are too large or never come.
+
+Localhost is not a boundary: any web page can reach it (faults.md, 10), so all of this is checked on every route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llava_gateway.api.errors import error_response
+from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, HostNotAllowed, InvalidApiKey, OriginNotAllowed
+from llava_gateway.settings import Settings
+
+PAGE_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": PAGE_CSP,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+OPEN_PATHS = ("/", "/healthz")
+"""Reached without a key: the page itself (it asks for the key), its files under /static/, and the sign of life."""
+
+
+class SecurityMiddleware:
+    """Refuses what must not reach a route, and puts its headers on every response."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, _bracketed(settings.host))}
+        self._key = settings.api_key.get_secret_value() if settings.api_key else None
+        self._body_max_bytes = settings.body_max_bytes
+        self._body_gap_timeout = settings.body_gap_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope, Headers(scope=scope))
+        except GatewayError as error:
+            await error_response(error, request_id)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, self._bounded(receive), send_with_headers)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if "*" not in self._hosts and _hostname(host) not in self._hosts:
+            raise HostNotAllowed
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin)[:2] != (scope["scheme"], host):
+            raise OriginNotAllowed
+        # A link to the page from elsewhere may be followed; nothing else may come from another site.
+        followed = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
+            raise OriginNotAllowed
+        if self._key is not None and not _is_open(scope["path"]):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key.encode()):
+                raise InvalidApiKey
+        if int(headers.get("content-length") or 0) > self._body_max_bytes:
+            raise BodyTooLarge(f"The body has more than {self._body_max_bytes:,} bytes.")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """The body, counted and timed while it comes in; after its end, the wait for the client to leave has no limit."""
+        taken = 0
+        whole = False
+
+        async def bounded() -> Message:
+            nonlocal taken, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(self._body_gap_timeout):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyTimeout from None
+            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            taken += len(message.get("body", b""))
+            if taken > self._body_max_bytes:
+                raise BodyTooLarge(f"The body has more than {self._body_max_bytes:,} bytes.")
+            return message
+
+        return bounded
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith("/static/")
+
+
+def _hostname(host: str) -> str:
+    """Host header without its port, lower case; brackets of an IPv6 address stay."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

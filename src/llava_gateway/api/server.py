@@ -1,0 +1,123 @@
+"""Runs the app under uvicorn: streams are told before a shutdown, slow headers are cut off, and the exit status is 0."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from llava_gateway.api.app import create_app
+from llava_gateway.gateway import Gateway
+from llava_gateway.settings import Settings
+
+TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Server(uvicorn.Server):
+    """uvicorn never ends a stream by itself (faults.md, 5): at the first signal the gateway does."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, announce: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        draining = asyncio.create_task(self._gateway.drain())
+        await super().shutdown(sockets)
+        draining.cancel()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._gateway.close_door()
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but a stop that was asked for is a success: the signal is not raised again afterwards."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
+    """The HTTP protocol with a limit on how long a request's headers may take."""
+
+    class TimedProtocol(HttpToolsProtocol):
+        _headers_due: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._expect_headers()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            if self._headers_due is None:
+                self._expect_headers()
+
+        def on_headers_complete(self) -> None:
+            self._forget_headers()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_headers()
+            super().connection_lost(exc)
+
+        def _expect_headers(self) -> None:
+            self._headers_due = self.loop.call_later(header_timeout, self._too_slow)
+
+        def _forget_headers(self) -> None:
+            if self._headers_due is not None:
+                self._headers_due.cancel()
+                self._headers_due = None
+
+        def _too_slow(self) -> None:
+            if not self.transport.is_closing():
+                self.transport.write(TIMEOUT_RESPONSE)
+                self.transport.close()
+
+    return TimedProtocol
+
+
+class _NoCutBodies(logging.Filter):
+    """A text stream that failed ends without its last chunk on purpose (api/stream.py); uvicorn would call that an error of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing response" not in record.getMessage()
+
+
+def build_server(settings: Settings, announce: Callable[[int], None] = lambda port: None, app: FastAPI | None = None) -> Server:
+    """A server that is ready to `run()`; `announce` gets the port once it listens."""
+    app = app or create_app(settings)
+    logging.getLogger("uvicorn.error").addFilter(_NoCutBodies())
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=timed_protocol(settings.body_gap_timeout),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(settings.shutdown_grace) + 1,
+    )
+    return Server(config, app.state.gateway, announce)
+
+
+def run(settings: Settings, announce: Callable[[int], None]) -> int:
+    """Serves until a signal; the exit status."""
+    server = build_server(settings, announce)
+    server.run()
+    return 0 if server.started else 1
