@@ -46,6 +46,7 @@ def _serve(command: dict[str, Any]) -> Any:
     params.n_parallel = command["slots"]
     params.n_ctx = command["num_ctx"] * command["slots"]  # llama.cpp shares n_ctx out among the slots
     params.n_gpu_layers = command["num_gpu"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = command["threads"]
     params.warmup = False
     params.hostname = "127.0.0.1"
     params.port = 0

@@ -25,7 +25,15 @@ _SIGKILL = -9
 
 @dataclass(frozen=True, slots=True)
 class LlamaCommand:
-    """What the child runs: `num_ctx` tokens for each of its `slots`; `num_gpu` layers on the GPU, -1 as llama.cpp thinks best."""
+    """What the child runs.
+
+    Attributes:
+        name: what the model is called.
+        num_ctx: context in tokens of each slot.
+        num_gpu: layers on the GPU; -1: as llama.cpp thinks best.
+        slots: answers at the same time.
+        threads: on the CPU; -1: as llama.cpp thinks best.
+    """
 
     name: str
     gguf: str
@@ -33,6 +41,7 @@ class LlamaCommand:
     num_ctx: int
     num_gpu: int
     slots: int
+    threads: int
 
 
 class LlamaProcess:

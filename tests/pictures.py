@@ -1,0 +1,70 @@
+"""Pictures the demo model knows, drawn for tests, and what an engine gets of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+from PIL import Image, ImageDraw, ImageFont
+
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Rendition, TextPart
+
+SIDE = 112
+"""Side in pixels of what the demo model sees."""
+LETTERBOX = (122, 116, 104)
+
+
+def shape(kind: str, colour: str, *, background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
+    """One circle or square in the middle."""
+    image = Image.new("RGB", size, background)
+    width, height = size
+    radius = min(size) * 0.3
+    box = (width / 2 - radius, height / 2 - radius, width / 2 + radius, height / 2 + radius)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse(box, fill=colour) if kind == "circle" else draw.rectangle(box, fill=colour)
+    return image
+
+
+def words(text: str, *, colour: str = "black", background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
+    """Large letters or digits in the middle."""
+    image = Image.new("RGB", size, background)
+    width, height = size
+    font = ImageFont.load_default(min(height * 0.6, width * 1.2 / max(len(text), 1)))
+    ImageDraw.Draw(image).text((width / 2, height / 2), text, fill=colour, font=font, anchor="mm")
+    return image
+
+
+def encoded(image: Image.Image, format: str = "PNG") -> bytes:  # noqa: A002 (Pillow's own word)
+    file = io.BytesIO()
+    image.save(file, format)
+    return file.getvalue()
+
+
+def rendition(image: Image.Image) -> Rendition:
+    """What the demo model gets: letterboxed to its square."""
+    square = Image.new("RGB", (SIDE, SIDE), LETTERBOX)
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    square.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
+    return Rendition(encoded(square), "PNG", SIDE, SIDE, tokens=64)
+
+
+def ask(
+    prompt: str,
+    *images: Image.Image,
+    model: str = "demo",
+    history: tuple[Message, ...] = (),
+    earlier: EngineRequest | None = None,
+    **rest: object,
+) -> EngineRequest:
+    """A question about `images`, with `format` and options as keywords; `earlier` and `history` make it a later turn."""
+    given = {image_id(picture): picture for picture in (rendition(image) for image in images)}
+    message = Message("user", (*(ImagePart(key) for key in given), TextPart(prompt)))
+    before = (earlier.messages if earlier else ()) + history
+    renditions = {**(earlier.renditions if earlier else {}), **given}
+    format_ = rest.pop("format", None)
+    return EngineRequest(model, (*before, message), Options(**rest), format_, renditions=renditions)  # type: ignore[arg-type]
+
+
+def image_id(picture: Rendition) -> str:
+    return hashlib.sha256(picture.data).hexdigest()

@@ -1,0 +1,165 @@
+"""Writes a tiny LLaVA with made-up weights as a GGUF pair that the real llama.cpp loads.
+
+Its answers are letters without sense and, asked with ENDLESS, never end. Its geometry is real: patches of 14 pixels, (side / 14)^2 tokens a
+picture, with or without the grids of LLaVA-1.6. That is what tests of token counts, long answers and reloads need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+ENDLESS = {"temperature": 2.0, "top_k": 10}
+"""Options with which an answer goes on to the end of the context and no letter follows itself often (which engines take for a fault)."""
+PATCH = 14
+LETTERS = range(97, 123)
+PINPOINTS_16 = (336, 672, 672, 336, 672, 672, 1008, 336, 336, 1008)
+"""The (width, height) pairs of LLaVA-1.6, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticPair:
+    gguf: Path
+    mmproj: Path
+
+
+def write_pair(
+    folder: Path, *, name: str = "endless", context: int = 65536, side: int = 112, pinpoints: Sequence[int] = ()
+) -> SyntheticPair:
+    """`name`.gguf and `name`-mmproj.gguf in `folder`.
+
+    Args:
+        context: the trained context in tokens.
+        side: of the square it sees, in pixels.
+        pinpoints: PINPOINTS_16 makes it see as LLaVA-1.6 does.
+    """
+    pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
+    _write_text_model(pair.gguf, name, context)
+    _write_projector(pair.mmproj, side, pinpoints)
+    return pair
+
+
+class _Weights:
+    """Adds tensors of noise, ones and zeros to a file."""
+
+    def __init__(self, writer: gguf.GGUFWriter, seed: int, scale: float) -> None:
+        self._writer = writer
+        self._random = np.random.default_rng(seed)
+        self._scale = scale
+
+    def noise(self, name: str, *shape: int) -> None:
+        self._writer.add_tensor(name, self.drawn(*shape))
+
+    def drawn(self, *shape: int) -> npt.NDArray[np.float32]:
+        return (self._random.standard_normal(shape) * self._scale).astype(np.float32)
+
+    def ones(self, name: str, size: int) -> None:
+        self._writer.add_tensor(name, np.ones(size, np.float32))
+
+    def zeros(self, name: str, size: int) -> None:
+        self._writer.add_tensor(name, np.zeros(size, np.float32))
+
+    def linear(self, name: str, rows: int, columns: int) -> None:
+        self.noise(f"{name}.weight", rows, columns)
+        self.zeros(f"{name}.bias", rows)
+
+    def norm(self, name: str, size: int) -> None:
+        self.ones(f"{name}.weight", size)
+        self.zeros(f"{name}.bias", size)
+
+
+def _write_text_model(path: Path, name: str, context: int, width: int = 64, layers: int = 2, heads: int = 4, inner: int = 128) -> None:
+    tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{i:02X}>".encode() for i in range(256)), "\u2581".encode()]
+    first_letter = len(tokens)
+    tokens += [bytes([letter]) for letter in LETTERS] + [b"\n"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_context_length(context)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * 259 + [-1.0] * (len(tokens) - 259))
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    weights = _Weights(writer, seed=0, scale=0.08)
+    weights.noise("token_embd.weight", len(tokens), width)
+    weights.ones("output_norm.weight", width)
+    # Letters are likelier than all else, the end of the answer included: with top_k 10 it goes on until somebody stops it.
+    output = np.zeros((len(tokens), width), np.float32)
+    output[first_letter : first_letter + len(LETTERS)] = weights.drawn(len(LETTERS), width) * 6
+    writer.add_tensor("output.weight", output)
+    for layer in (f"blk.{i}" for i in range(layers)):
+        weights.ones(f"{layer}.attn_norm.weight", width)
+        weights.ones(f"{layer}.ffn_norm.weight", width)
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            weights.noise(f"{layer}.{part}.weight", width, width)
+        weights.noise(f"{layer}.ffn_gate.weight", inner, width)
+        weights.noise(f"{layer}.ffn_up.weight", inner, width)
+        weights.noise(f"{layer}.ffn_down.weight", width, inner)
+    _finish(writer)
+
+
+def _write_projector(
+    path: Path, side: int, pinpoints: Sequence[int], width: int = 32, out: int = 64, layers: int = 2, inner: int = 64
+) -> None:
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_bool("clip.has_text_encoder", False)
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_bool("clip.has_llava_projector", True)
+    writer.add_string("clip.projector_type", "mlp")
+    writer.add_bool("clip.use_gelu", False)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_uint32("clip.vision.image_size", side)
+    writer.add_uint32("clip.vision.patch_size", PATCH)
+    writer.add_uint32("clip.vision.embedding_length", width)
+    writer.add_uint32("clip.vision.feed_forward_length", inner)
+    writer.add_uint32("clip.vision.projection_dim", out)
+    writer.add_uint32("clip.vision.attention.head_count", 2)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
+    writer.add_uint32("clip.vision.block_count", layers)
+    writer.add_array("clip.vision.image_mean", [0.481455, 0.457828, 0.408211])
+    writer.add_array("clip.vision.image_std", [0.26863, 0.261303, 0.275777])
+    weights = _Weights(writer, seed=1, scale=0.1)
+    if pinpoints:
+        writer.add_array("clip.vision.image_grid_pinpoints", list(pinpoints))
+        writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
+        writer.add_string("clip.vision.image_aspect_ratio", "anyres")
+        writer.add_uint32("clip.vision.image_crop_resolution", 224)
+        weights.noise("model.image_newline", out)
+    weights.noise("v.class_embd", width)
+    weights.noise("v.patch_embd.weight", width, 3, PATCH, PATCH)
+    weights.noise("v.position_embd.weight", (side // PATCH) ** 2 + 1, width)
+    weights.norm("v.pre_ln", width)
+    for layer in (f"v.blk.{i}" for i in range(layers)):
+        for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            weights.linear(f"{layer}.{part}", width, width)
+        weights.norm(f"{layer}.ln1", width)
+        weights.norm(f"{layer}.ln2", width)
+        weights.linear(f"{layer}.ffn_down", width, inner)
+        weights.linear(f"{layer}.ffn_up", inner, width)
+    weights.linear("mm.0", out, width)
+    weights.linear("mm.2", out, out)
+    _finish(writer)
+
+
+def _finish(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
