@@ -50,4 +50,4 @@ real-ollama: install-dev
 clean:
 	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: help run test lint bench lock demo-model install-dev real-ollama clean demo-model
+.PHONY: help run test lint bench lock demo-model install-dev real-ollama clean

@@ -9,7 +9,7 @@ out=build/demo-model
 sh scripts/install.sh run
 [ -x $venv/bin/python ] || .venv/bin/python -m venv $venv
 # PyTorch is not in the lock files: it is large, and nothing else needs it.
-$venv/bin/python -m pip install --quiet --disable-pip-version-check '.[demo-model]'
+$venv/bin/python -m pip install --quiet --disable-pip-version-check '.[demo-model,embedded]'
 mkdir -p $out
 # Without these two glibc gives memory back after each step, and training takes four times as long.
 export MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296
