@@ -1,0 +1,37 @@
+"""The docs say what the code says: tables, links, settings files, setting names."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+
+
+def test_tables_of_settings_options_and_errors_are_what_the_code_says() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "scripts/docs_tables.py"), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_architecture_names_only_files_that_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    components = text.partition("## Components")[2].partition("## One request")[0]
+    src = ROOT / "src/llava_gateway"
+    for cell in re.findall(r"^\| (`[^|]+) \|", components, re.MULTILINE):
+        names = re.findall(r"[\w./*-]+", cell.replace("`", "").replace(",", " "))
+        folder = names[0].rpartition("/")[0] if not names[0].endswith("/") else ""
+        for name in names:
+            path = name if "/" in name or not folder else f"{folder}/{name}"
+            assert list(src.glob(path.rstrip("/"))), f"docs/architecture.md names {path}"
