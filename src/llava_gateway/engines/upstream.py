@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 import httpx2
-from httpx_aiohttp.httpx2 import Httpx2AiohttpClient
+from httpx_aiohttp.httpx2 import AiohttpTransport, Httpx2AiohttpClient
 
 from llava_gateway.chat import JSON
 from llava_gateway.errors import (
@@ -39,10 +39,20 @@ MAX_JSON_BODY = 32 * MiB
 
 
 def new_client(*, connect_timeout: float, max_connections: int, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
-    """A client that follows no redirect, heeds no proxy variable and waits for ever once connected (the gateway has its own timers)."""
+    """A client that follows no redirect, heeds no proxy variable and waits for ever once connected (the gateway has its own timers).
+
+    Each request has a connection of its own: a kept one may have gone stale, and a request that failed on it could not be told from
+    one that crashed the engine, which must not be sent twice. (`Connection: close` would not do: aiohttp still sends such a request on
+    a kept connection.)
+    """
+
+    transport = AiohttpTransport(trust_env=False)
+    transport.client = lambda: aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=max_connections, force_close=True, ssl=transport.ssl_context)
+    )
     return Httpx2AiohttpClient(
+        transport=transport,
         timeout=httpx2.Timeout(None, connect=connect_timeout),
-        limits=httpx2.Limits(max_connections=max_connections),
         # Nothing is compressed on the way from next door, and lines are read as they come, not unpacked.
         headers={"Accept-Encoding": "identity", **(headers or {})},
         follow_redirects=False,
@@ -63,7 +73,7 @@ def _translate(error: Exception) -> GatewayError:
     """The transport maps aiohttp's errors coarsely (a server that hangs up becomes ConnectTimeout), so the cause decides."""
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError | OSError) else error
     match cause:
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.InvalidURL():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return UpstreamUnavailable()
         case httpx2.ConnectError() | httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
             return UpstreamUnavailable()
@@ -81,14 +91,9 @@ def _translate(error: Exception) -> GatewayError:
 
 @asynccontextmanager
 async def stream(client: httpx2.AsyncClient, method: str, url: str, **kwargs: Any) -> AsyncIterator[httpx2.Response]:
-    """A response whose body is still to be read; leaving closes the connection at once.
-
-    Each chat has a connection of its own (`Connection: close`): a kept one may have gone stale, and a request that failed on it
-    could not be told from one that crashed the engine, which must not be sent twice.
-    """
-    headers = {**kwargs.pop("headers", {}), "Connection": "close"}
+    """A response whose body is still to be read; leaving closes the connection at once."""
     with upstream_errors():
-        response = await client.send(client.build_request(method, url, headers=headers, **kwargs), stream=True)
+        response = await client.send(client.build_request(method, url, **kwargs), stream=True)
     try:
         if response.is_redirect:
             raise UpstreamProtocolError
@@ -144,10 +149,8 @@ async def get_json(client: httpx2.AsyncClient, method: str, url: str, *, within:
 
     Raises UpstreamError (any 4xx or 5xx; its status is 404 where the upstream said so) and its kin.
     """
-    # aiohttp sends a GET again by itself when a kept connection turns out to be stale; anything else gets a fresh one.
-    headers = None if method == "GET" else {"Connection": "close"}
     with upstream_errors():
-        async with asyncio.timeout(within), client.stream(method, url, json=json, headers=headers) as response:
+        async with asyncio.timeout(within), client.stream(method, url, json=json) as response:
             if response.status_code >= 400:
                 raise UpstreamError(status=404 if response.status_code == 404 else None)
             body = await _body(response, MAX_JSON_BODY + 1)

@@ -1,0 +1,44 @@
+"""What tests of several rooms share: a real Ollama with the demo model in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ollama_server import RealOllama, find_binary
+
+
+@pytest.fixture(scope="session")
+def ollama_binary() -> Path:
+    """Where there is no Ollama the test is left out and says so; on CI that is a failure."""
+    binary = find_binary()
+    if binary is None:
+        missing = "there is no Ollama to test with: `make real-ollama` builds one, or name one in LLAVA_GATEWAY_TEST_OLLAMA"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def real_ollama(ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOllama]:
+    """A real Ollama with the model `demo`, for all tests that leave it as it is."""
+    server = RealOllama.start(ollama_binary, tmp_path_factory.mktemp("ollama"))
+    try:
+        server.create_demo()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_ollama(real_ollama: RealOllama, tmp_path: Path) -> Iterator[RealOllama]:
+    """A real Ollama for one test, which may kill it; the model `demo` is in it."""
+    server = RealOllama.start(real_ollama.binary, tmp_path, models=real_ollama.models)
+    try:
+        yield server
+    finally:
+        server.stop()
