@@ -1,0 +1,244 @@
+// The gateway's REST routes, one function each; every failure is a `Failure`.
+
+import { signal } from '../vendor/signals.js';
+import { serverSentEvents } from './sse.js';
+
+/** A failure with what a person can do about it. `code` is the server's, or `network`, `cut_off`, `bad_answer`. */
+export class Failure extends Error {
+  /**
+   * @param {string} code
+   * @param {{message?: string, hint?: string, status?: number, retryable?: boolean, instance?: string, more?: Record<string, unknown>}} [what]
+   */
+  constructor(code, { message = '', hint = '', status = 0, retryable = false, instance = '', more = {} } = {}) {
+    super(message || code);
+    this.code = code;
+    this.sentence = message;
+    this.hint = hint;
+    this.status = status;
+    this.retryable = retryable;
+    this.instance = instance;
+    this.more = more;
+  }
+
+  /** @param {import('./types.js').ErrorBody} body @param {number} [status] */
+  static fromBody(body, status) {
+    const { message, code, hint, type: _type, param: _param, ...more } = body.error;
+    return new Failure(code, { message, hint, status: status ?? body.status, retryable: body.retryable, instance: body.instance, more });
+  }
+}
+
+const KEY_NAME = 'llava.key';
+let key = readKey();
+
+/** Whether the server asked for a key and got a wrong one or none: the dialog shows, requests wait for it. */
+export const keyNeeded = signal(/** @type {false|'missing'|'wrong'} */ (false));
+/** @type {((key: string) => void)[]} */
+let waiting = [];
+
+function readKey() {
+  try {
+    return sessionStorage.getItem(KEY_NAME) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** @param {string} given */
+export function giveKey(given) {
+  key = given;
+  try {
+    sessionStorage.setItem(KEY_NAME, given);
+  } catch {
+    // It then holds until the page is closed.
+  }
+  keyNeeded.value = false;
+  for (const go of waiting.splice(0)) go(given);
+}
+
+/** Waits until a key other than the one that failed is there. @param {string} failed */
+function anotherKey(failed) {
+  if (key !== failed) return Promise.resolve(key);
+  keyNeeded.value = failed ? 'wrong' : 'missing';
+  return new Promise((go) => waiting.push(go));
+}
+
+export const hasKey = () => key !== '';
+
+/** @param {string} used @returns {Record<string, string>} */
+const authorization = (used) => (used ? { Authorization: `Bearer ${used}` } : {});
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<Response>}
+ */
+async function request(path, init = {}) {
+  for (;;) {
+    const used = key;
+    let response;
+    try {
+      response = await fetch(path, { ...init, headers: { ...init.headers, ...authorization(used) } });
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      throw new Failure('network', { retryable: true });
+    }
+    if (response.status === 401) await anotherKey(used);
+    else if (response.ok) return response;
+    else throw await failureOf(response);
+  }
+}
+
+/** @param {Response} response */
+async function failureOf(response) {
+  try {
+    return Failure.fromBody(await response.json(), response.status);
+  } catch {
+    return new Failure('bad_answer', { status: response.status, retryable: response.status >= 500 });
+  }
+}
+
+/** @param {string} path @param {string} [method] @param {unknown} [body] */
+async function json(path, method = 'GET', body = undefined) {
+  const response = await request(path, {
+    method,
+    headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return response.status === 204 ? null : response.json();
+}
+
+/**
+ * Whether an engine can answer; null when the gateway itself does not.
+ * @returns {Promise<import('./types.js').Readiness|null>}
+ */
+export async function readiness() {
+  for (;;) {
+    const used = key;
+    let response;
+    try {
+      response = await fetch('readyz', { headers: authorization(used), cache: 'no-store' });
+    } catch {
+      return null;
+    }
+    if (response.status === 401) {
+      await anotherKey(used);
+      continue;
+    }
+    try {
+      const body = await response.json();
+      return typeof body.ready === 'boolean' ? body : null;
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** @returns {Promise<{models: import('./types.js').Model[], default: {model: string, engine: string, reason: string}|null}>} */
+export const models = () => json('models');
+
+/** @returns {Promise<import('./types.js').Catalogue>} */
+export const catalogue = () => json('options');
+
+/** @returns {Promise<import('./types.js').SessionSummary[]>} */
+export const sessions = async () => (await json('sessions')).sessions;
+
+/** @returns {Promise<import('./types.js').Session>} */
+export const createSession = () => json('sessions', 'POST', {});
+
+/** @param {string} id @returns {Promise<import('./types.js').Session>} */
+export const session = (id) => json(`sessions/${encodeURIComponent(id)}`);
+
+/** @param {string} id @param {string} title */
+export const renameSession = (id, title) => json(`sessions/${encodeURIComponent(id)}`, 'PATCH', { title });
+
+/** The session's first `at` turns as a new session. @param {string} id @param {number} at @returns {Promise<import('./types.js').Session>} */
+export const forkSession = (id, at) => json(`sessions/${encodeURIComponent(id)}/fork`, 'POST', { at });
+
+/** @param {string} id */
+export const deleteSession = (id) => json(`sessions/${encodeURIComponent(id)}`, 'DELETE');
+
+/**
+ * The bytes of a picture, for pages that must send a key (an <img> can't).
+ * @param {string} path
+ */
+export const pictureBytes = async (path) => (await request(path)).blob();
+
+/**
+ * Uploads one picture. XMLHttpRequest, because fetch does not tell how much has left.
+ * @param {File} file
+ * @param {string|null} model
+ * @param {(share: number) => void} onProgress  from 0 to 1; 1 means the server has it and prepares it
+ * @param {AbortSignal} stop
+ * @returns {Promise<import('./types.js').Picture>}
+ */
+export async function uploadPicture(file, model, onProgress, stop) {
+  for (;;) {
+    const used = key;
+    const { status, text } = await post(file, model, used, onProgress, stop);
+    if (status === 401) {
+      await anotherKey(used);
+      continue;
+    }
+    let body;
+    try {
+      body = JSON.parse(text);
+    } catch {
+      throw new Failure('bad_answer', { status, retryable: status >= 500 });
+    }
+    if (status >= 200 && status < 300) return body;
+    throw Failure.fromBody(body, status);
+  }
+}
+
+/**
+ * @param {File} file @param {string|null} model @param {string} used
+ * @param {(share: number) => void} onProgress @param {AbortSignal} stop
+ * @returns {Promise<{status: number, text: string}>}
+ */
+function post(file, model, used, onProgress, stop) {
+  return new Promise((resolve, reject) => {
+    const form = new FormData();
+    if (model) form.append('model', model);
+    form.append('image', file, file.name || 'picture');
+    const xhr = new XMLHttpRequest();
+    xhr.open('POST', 'images');
+    for (const [name, value] of Object.entries(authorization(used))) xhr.setRequestHeader(name, value);
+    xhr.upload.onprogress = (event) => onProgress(event.total ? event.loaded / event.total : 0);
+    xhr.upload.onload = () => onProgress(1);
+    xhr.onload = () => resolve({ status: xhr.status, text: xhr.responseText });
+    xhr.onerror = () => reject(new Failure('network', { retryable: true }));
+    xhr.onabort = () => reject(new Failure('stopped'));
+    stop.addEventListener('abort', () => xhr.abort(), { once: true });
+    xhr.send(form);
+  });
+}
+
+/**
+ * Asks, and yields the events of the answer; the last is `done` (`error` is thrown as a Failure).
+ * Aborting `stop` frees the engine.
+ * @param {string} sessionId
+ * @param {object} question  the body of POST /sessions/{id}/turns
+ * @param {AbortSignal} stop
+ */
+export async function* ask(sessionId, question, stop) {
+  const response = await request(`sessions/${encodeURIComponent(sessionId)}/turns`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream' },
+    body: JSON.stringify(question),
+    signal: stop,
+  });
+  if (!response.body) throw new Failure('bad_answer');
+  let whole = false;
+  try {
+    for await (const { event, data } of serverSentEvents(response.body)) {
+      const content = JSON.parse(data);
+      if (event === 'error') throw Failure.fromBody(content);
+      yield { event, content };
+      whole ||= event === 'done';
+    }
+  } catch (error) {
+    if (error instanceof Failure || stop.aborted) throw error;
+    throw new Failure(error instanceof SyntaxError ? 'bad_answer' : 'network', { retryable: true });
+  }
+  if (!whole) throw new Failure('cut_off', { retryable: true });
+}

@@ -1,0 +1,25 @@
+// What the gateway did to a picture, and what it warns of, in the person's language. The gateway's sentences are a finite set in English.
+
+import { has, language, t } from './i18n.js';
+import { SENTENCES } from './i18n/zh.js';
+
+/** @param {string} sentence */
+function one(sentence) {
+  // A warning is a code, or a code with a sentence.
+  const [, code, rest] = /^([a-z_]+)(?:: (.*))?$/s.exec(sentence) ?? [];
+  const key = `warning.${code}`;
+  if (code && has(key)) return rest && language.value === 'en' ? rest : t(key);
+  if (language.value === 'zh') {
+    for (const [pattern, words] of SENTENCES) if (pattern.test(sentence)) return sentence.replace(pattern, words);
+    return rest ?? sentence;
+  }
+  return (rest ?? sentence).replace(/(\d)x(\d)/g, '$1 × $2');
+}
+
+/** @param {string[]} sentences */
+export function described(sentences) {
+  return sentences.map(one).join(language.value === 'zh' ? '，' : ', ');
+}
+
+/** What was changed about a picture; "" for nothing. @param {import('./types.js').Picture} picture */
+export const changesOf = (picture) => described(picture.changes ?? []);

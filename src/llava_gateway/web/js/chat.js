@@ -1,0 +1,380 @@
+// A conversation: its turns, the answer that is being written, and what can be done with it.
+
+import { signal } from '../vendor/signals.js';
+import * as api from './api.js';
+import { Failure } from './api.js';
+import { loadSessions } from './gateway.js';
+import { duration, number, t } from './i18n.js';
+import * as pictures from './pictures.js';
+import * as prefs from './prefs.js';
+import { announcement, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
+
+/** @typedef {import('./types.js').Picture} Picture */
+/**
+ * What is being done for the answer, as the gateway tells it; `since` is performance.now() at its start.
+ * @typedef {{name: 'asking'|'queued'|'loading'|'reading'|'writing', since: number, values: Record<string, any>}} Phase
+ */
+/** @typedef {'running'|'complete'|'cancelled'|'incomplete'|'failed'} Status */
+
+const BUSY_TRIES = 10;
+const BUSY_PAUSE_MS = 150;
+let keys = 0;
+
+/** One question and its answer. What changes while it is written is in signals, so that nothing else is drawn again. */
+export class Turn {
+  /** @param {string} prompt @param {Picture[]} images @param {string|null} model @param {Status} status */
+  constructor(prompt, images, model, status) {
+    this.key = ++keys;
+    this.prompt = prompt;
+    this.images = signal(images);
+    this.model = signal(model);
+    this.status = signal(status);
+    this.text = signal('');
+    this.reasoning = signal('');
+    this.phase = signal(/** @type {Phase|null} */ (null));
+    this.failure = signal(/** @type {Failure|null} */ (null));
+    /** Figures and warnings of an answer that ended. */
+    this.summary = signal(/** @type {Pick<import('./types.js').Answer, 'usage'|'timings'|'warnings'|'finish_reason'>|null} */ (null));
+  }
+
+  /** @param {import('./types.js').StoredTurn} stored @param {string|null} model */
+  static fromStored(stored, model) {
+    const turn = new Turn(stored.prompt, stored.images, stored.model ?? model, stored.status);
+    turn.text.value = stored.message?.content ?? '';
+    if (stored.usage) {
+      turn.summary.value = {
+        usage: stored.usage,
+        timings: stored.timings ?? {},
+        warnings: stored.warnings ?? [],
+        finish_reason: stored.finish_reason === 'length' ? 'length' : 'stop',
+      };
+    }
+    return turn;
+  }
+}
+
+export class Chat {
+  /** @param {string|null} [id] @param {string|null} [title] @param {string|null} [model] */
+  constructor(id = null, title = null, model = null) {
+    this.id = signal(id);
+    this.title = signal(title);
+    this.model = signal(model);
+    /** The system prompt as the person wants it, and as the session has it. */
+    this.system = signal('');
+    this.storedSystem = '';
+    this.turns = signal(/** @type {Turn[]} */ ([]));
+    this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
+  }
+}
+
+/** Chats that were opened in this page, so that an answer goes on while another chat is looked at. @type {Map<string, Chat>} */
+const opened = new Map();
+
+/** Shows an empty chat; the session is made with its first question. */
+export function newChat() {
+  show(new Chat());
+  setAddress(null);
+}
+
+/** @param {Chat} next */
+function show(next) {
+  onScreen.value = next;
+  opening.value = null;
+  pickedModel.value = null;
+  chatFailure.value = null;
+  panel.value = null;
+  drawer.value = false;
+}
+
+/** @param {string|null} id */
+function setAddress(id) {
+  const hash = id ? `#session=${id}` : '';
+  if (location.hash !== hash) history.pushState(null, '', hash || location.pathname + location.search);
+}
+
+/** Opens what the address names. */
+export async function openAddressed() {
+  const id = /^#session=([\w-]+)$/.exec(location.hash)?.[1];
+  if (id && onScreen.value?.id.value === id) return;
+  show(new Chat());
+  if (id) await openSession(id);
+}
+
+/** @param {string} id */
+export async function openSession(id) {
+  const known = opened.get(id);
+  if (known?.running.value) {
+    show(known);
+    setAddress(id);
+    return;
+  }
+  opening.value = id;
+  try {
+    const stored = await api.session(id);
+    if (opening.value !== id) return; // another one was asked for meanwhile
+    const chat = new Chat(stored.id, stored.title, stored.model);
+    chat.system.value = chat.storedSystem = stored.system;
+    chat.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
+    opened.set(id, chat);
+    show(chat);
+    setAddress(id);
+  } catch (error) {
+    show(new Chat());
+    chatFailure.value = asFailure(error);
+    setAddress(null);
+  }
+}
+
+/** The session that is being fetched. */
+export const opening = signal(/** @type {string|null} */ (null));
+
+/** @param {string} id @param {string} title */
+export async function rename(id, title) {
+  await api.renameSession(id, title);
+  const chat = opened.get(id);
+  if (chat) chat.title.value = title;
+  await loadSessions();
+}
+
+/** @param {string} id */
+export async function forget(id) {
+  opened.get(id)?.running.value?.stop.abort();
+  await api.deleteSession(id);
+  opened.delete(id);
+  sessions.value = sessions.value?.filter((s) => s.id !== id) ?? null;
+  if (onScreen.value.id.value === id) newChat();
+}
+
+/** Stops the answer on screen; the gateway notices that we left and frees the engine. */
+export function stop() {
+  onScreen.value.running.value?.stop.abort();
+}
+
+/**
+ * Asks in the chat on screen.
+ * @param {string} prompt
+ * @param {Picture[]} images
+ */
+export async function ask(prompt, images) {
+  const chat = onScreen.value;
+  if (chat.running.value) return;
+  const model = pickedModel.value ?? chat.model.value;
+  const turn = new Turn(prompt, images, model, 'running');
+  const controller = new AbortController();
+  chat.turns.value = [...chat.turns.value, turn];
+  chat.running.value = { turn, stop: controller };
+  setPhase(turn, 'asking');
+  announcement.value = t('phase.asking');
+  try {
+    const id = await sessionOf(chat);
+    await read(chat, turn, id, controller.signal);
+    turn.status.value = 'complete';
+    announcement.value = turn.text.value;
+  } catch (error) {
+    const stopped = controller.signal.aborted;
+    turn.status.value = stopped ? 'cancelled' : 'failed';
+    if (!stopped) turn.failure.value = asFailure(error);
+    announcement.value = stopped ? t('turn.stopped') : t('turn.failed');
+  } finally {
+    turn.phase.value = null;
+    chat.running.value = null;
+    afterwards(chat);
+  }
+}
+
+/** @param {Chat} chat */
+async function sessionOf(chat) {
+  if (chat.id.value) return chat.id.value;
+  const made = await api.createSession();
+  chat.id.value = made.id;
+  opened.set(made.id, chat);
+  if (onScreen.value === chat) history.replaceState(null, '', `#session=${made.id}`);
+  return made.id;
+}
+
+/** @param {Turn} turn @param {Phase['name']} name @param {Record<string, any>} [values] */
+function setPhase(turn, name, values = {}) {
+  const before = turn.phase.value;
+  turn.phase.value = { name, values, since: before?.name === name ? before.since : performance.now() };
+}
+
+/** @param {Chat} chat @param {Turn} turn @param {string} id @param {AbortSignal} stop */
+async function read(chat, turn, id, stop) {
+  const words = new Words(turn);
+  try {
+    for await (const { event, content } of askPatiently(id, question(chat, turn), stop)) {
+      switch (event) {
+        case 'queued':
+        case 'loading':
+          setPhase(turn, event, content);
+          break;
+        case 'progress':
+          setPhase(turn, 'reading', content);
+          break;
+        case 'reasoning':
+          turn.reasoning.value += content.text;
+          break;
+        case 'delta':
+          words.add(content.text);
+          break;
+        case 'done':
+          words.flush();
+          finish(chat, turn, content);
+      }
+    }
+  } finally {
+    words.flush();
+  }
+}
+
+/** @param {Chat} chat @param {Turn} turn */
+function question(chat, turn) {
+  const options = prefs.options.value;
+  const system = chat.system.value.trim();
+  return {
+    prompt: turn.prompt,
+    images: turn.images.value.map(({ id }) => ({ image_id: id })),
+    ...(turn.model.value && { model: turn.model.value }),
+    ...(Object.keys(options).length && { options }),
+    ...(prefs.preset.value && { preset: prefs.preset.value }),
+    ...(system !== chat.storedSystem && { system }),
+  };
+}
+
+/**
+ * After a stop the session is busy for the moment that the gateway needs to notice it.
+ * @param {string} id @param {object} body @param {AbortSignal} stop
+ */
+async function* askPatiently(id, body, stop) {
+  for (let left = BUSY_TRIES; ; left--) {
+    try {
+      yield* api.ask(id, body, stop);
+      return;
+    } catch (error) {
+      if (!(error instanceof Failure) || error.status !== 409 || error.code !== 'session_busy' || !left) throw error;
+      await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+    }
+  }
+}
+
+/** Words as they come, drawn once a frame. */
+class Words {
+  /** @param {Turn} turn */
+  constructor(turn) {
+    this.turn = turn;
+    this.waiting = '';
+    this.pieces = 0;
+    this.frame = 0;
+  }
+
+  /** @param {string} text */
+  add(text) {
+    this.pieces++;
+    this.waiting += text;
+    this.frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  flush() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    if (!this.waiting) return;
+    this.turn.text.value += this.waiting;
+    this.waiting = '';
+    setPhase(this.turn, 'writing', { pieces: this.pieces });
+  }
+}
+
+/** @param {Chat} chat @param {Turn} turn @param {import('./types.js').Answer} answer */
+function finish(chat, turn, answer) {
+  // The answer is whole in `done`; the deltas were its parts.
+  turn.text.value = answer.message.content;
+  turn.model.value = answer.model;
+  chat.model.value = answer.model;
+  chat.storedSystem = chat.system.value.trim();
+  turn.summary.value = answer;
+  turn.images.value = turn.images.value.map((picture, i) => ({ ...picture, ...answer.images[i], name: picture.name, sentModel: answer.model }));
+}
+
+/** Brings the list of sessions up to date; the gateway titles a session by its first question. @param {Chat} chat */
+async function afterwards(chat) {
+  try {
+    await loadSessions();
+    const listed = sessions.value?.find((s) => s.id === chat.id.value);
+    if (listed) chat.title.value = listed.title;
+  } catch {
+    // The banner says that the gateway is gone; the list stays as it was.
+  }
+}
+
+/**
+ * Asks the last question, which got no whole answer, once more: in its place, not after it. Where the session kept what came of it,
+ * a fork that ends before it takes the session's place.
+ * @param {Turn} turn
+ */
+export async function askAgain(turn) {
+  const chat = onScreen.value;
+  const place = chat.turns.value.indexOf(turn);
+  if (chat.running.value || place < 0) return;
+  try {
+    const id = chat.id.value;
+    const kept = id ? (await api.session(id)).turns.length : 0;
+    if (id && kept > place) {
+      const fork = await api.forkSession(id, place);
+      chat.id.value = fork.id;
+      opened.set(fork.id, chat);
+      if (onScreen.value === chat) history.replaceState(null, '', `#session=${fork.id}`);
+      opened.delete(id);
+      await api.deleteSession(id);
+    }
+  } catch (error) {
+    turn.failure.value = asFailure(error);
+    return;
+  }
+  chat.turns.value = chat.turns.value.filter((other) => other !== turn);
+  await ask(turn.prompt, turn.images.value);
+}
+
+/** @param {unknown} error */
+export const asFailure = (error) => (error instanceof Failure ? error : new Failure('page_error', { message: String(error) }));
+
+/** Sends what is in the composer. @param {string} prompt */
+export function send(prompt) {
+  const images = pictures.take();
+  const words = prompt.trim() || t(images.length > 1 ? 'ask.describe_several' : 'ask.describe');
+  return ask(words, images);
+}
+
+/**
+ * Tokens a second of an ended answer, null where the engine did not tell.
+ * @param {{usage: import('./types.js').Usage, timings: Record<string, number|null>}} summary
+ */
+export function speed({ usage, timings }) {
+  const { completion_tokens: tokens } = usage;
+  const { generation_ms: ms } = timings;
+  return tokens && ms ? (tokens / ms) * 1000 : null;
+}
+
+/** The words for what is being done. @param {Phase} phase @param {number} pictureCount @param {number} now */
+export function phaseWords(phase, pictureCount, now) {
+  const { name, values } = phase;
+  const seconds = Math.floor((now - phase.since) / 1000);
+  const after = seconds >= 2 ? t('phase.for', { duration: duration(seconds * 1000) }) : '';
+  switch (name) {
+    case 'queued':
+      return t('phase.queued', { position: values.position }) + after;
+    case 'loading': {
+      const last = values.last_load_ms ? t('phase.last_load', { duration: duration(values.last_load_ms) }) : '';
+      return t('phase.loading', { model: values.model }) + last + after;
+    }
+    case 'reading': {
+      const key = pictureCount > 1 ? 'phase.reading_pictures' : pictureCount ? 'phase.reading_picture' : 'phase.reading';
+      return t(key, { processed: values.processed, total: values.total }) + after;
+    }
+    case 'writing': {
+      const rate = seconds >= 1 ? (values.pieces / (now - phase.since)) * 1000 : 0;
+      return rate ? t('phase.writing_rate', { rate: number(rate, { maximumFractionDigits: rate < 10 ? 1 : 0 }) }) : t('phase.writing');
+    }
+    default:
+      return t('phase.asking') + after;
+  }
+}

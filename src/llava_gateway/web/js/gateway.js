@@ -1,0 +1,64 @@
+// Keeps what the page knows of the gateway true: engine, models, options, sessions.
+
+import * as api from './api.js';
+import { defaultModel, catalogue, engineNews, models, readiness, sessions } from './state.js';
+
+const POLL_MS = 3000;
+
+/** Asks /readyz for as long as the page is seen; what follows from a change is fetched with it. */
+export async function watch() {
+  for (;;) {
+    if (!document.hidden) await look();
+    await pause(POLL_MS);
+  }
+}
+
+/** Ends early when the page is seen again. @param {number} ms */
+function pause(ms) {
+  return new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+    const timer = setTimeout(done, ms);
+    function done() {
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', done);
+      resolve();
+    }
+    document.addEventListener('visibilitychange', done);
+  });
+}
+
+/** The last engine and model that could answer, to tell a change from a pause. */
+let last = /** @type {{engine: string, model: string|null}|null} */ (null);
+
+export async function look() {
+  const now = await api.readiness();
+  const before = readiness.value;
+  const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model;
+  if (same) {
+    if (before.reason !== now.reason) readiness.value = now;
+    return;
+  }
+  if (!now && before === null) return;
+  readiness.value = now;
+  if (!now) return;
+  if (now.ready && now.engine) {
+    if (last && (last.engine !== now.engine || last.model !== now.model)) {
+      engineNews.value = { from: last.model, to: now.model ?? now.engine };
+    }
+    last = { engine: now.engine, model: now.model };
+  }
+  await Promise.allSettled([loadModels(), catalogue.value ? null : loadCatalogue(), loadSessions()]);
+}
+
+export async function loadModels() {
+  const list = await api.models();
+  models.value = list.models;
+  defaultModel.value = list.default?.model ?? null;
+}
+
+async function loadCatalogue() {
+  catalogue.value = await api.catalogue();
+}
+
+export async function loadSessions() {
+  sessions.value = await api.sessions();
+}

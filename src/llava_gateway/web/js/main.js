@@ -1,0 +1,11 @@
+// Starts the page.
+
+import { openAddressed } from './chat.js';
+import { watch } from './gateway.js';
+import { html, render } from './html.js';
+import { App } from './views/app.js';
+
+render(html`<${App} />`, document.body);
+addEventListener('popstate', openAddressed);
+openAddressed();
+watch();

@@ -1,0 +1,50 @@
+// What a person chose about the page itself; kept in this browser.
+
+import { effect, signal } from '../vendor/signals.js';
+
+/**
+ * A signal that is kept in localStorage.
+ * @template T
+ * @param {string} name
+ * @param {T} initial
+ * @param {(value: unknown) => boolean} valid
+ */
+export function kept(name, initial, valid) {
+  const key = `llava.${name}`;
+  const value = signal(initial);
+  try {
+    const stored = JSON.parse(localStorage.getItem(key) ?? 'null');
+    if (stored !== null && valid(stored)) value.value = stored;
+  } catch {
+    // Storage is closed or holds something else: the initial value serves.
+  }
+  let first = true;
+  effect(() => {
+    const text = JSON.stringify(value.value);
+    if (first) {
+      first = false;
+      return;
+    }
+    try {
+      localStorage.setItem(key, text);
+    } catch {
+      // The choice then holds until the page is closed.
+    }
+  });
+  return value;
+}
+
+/** @type {import('../vendor/signals.js').Signal<'system'|'light'|'dark'>} */
+export const theme = kept('theme', 'system', (v) => v === 'system' || v === 'light' || v === 'dark');
+
+export const sidebarOpen = kept('sidebar', true, (v) => typeof v === 'boolean');
+
+/** The options set by hand, by name, and the preset. They hold for every chat in this browser. */
+export const options = kept('options', /** @type {Record<string, number>} */ ({}), (v) => typeof v === 'object' && !Array.isArray(v));
+export const preset = kept('preset', /** @type {string|null} */ (null), (v) => typeof v === 'string');
+
+effect(() => {
+  const root = document.documentElement;
+  if (theme.value === 'system') delete root.dataset.theme;
+  else root.dataset.theme = theme.value;
+});

@@ -1,0 +1,120 @@
+// The whole page, and what works anywhere on it: dropping, pasting, shortcuts.
+
+import { stop } from '../chat.js';
+import { html, useEffect, useState } from '../html.js';
+import { t } from '../i18n.js';
+import { takeTransfer } from '../pictures.js';
+import { announcement, chat, drawer, overlay, panel } from '../state.js';
+import { Composer } from './composer.js';
+import { Overlays } from './dialogs.js';
+import { Banners, DropVeil, TopBar } from './frame.js';
+import { PicturePanel } from './panel.js';
+import { Sidebar } from './sidebar.js';
+import { Thread } from './thread.js';
+
+export function App() {
+  const dragging = useDrop();
+  usePaste();
+  useShortcuts();
+  if (!chat.value) return null;
+  return html`<div class="app">
+    <${Sidebar} />
+    ${drawer.value && html`<button class="drawer-scrim" type="button" aria-label=${t('sidebar.close')} onClick=${() => (drawer.value = false)}></button>`}
+    <main class="conversation">
+      <${TopBar} />
+      <${Banners} />
+      <${Thread} />
+      <${Composer} />
+    </main>
+    <${PicturePanel} />
+    <${Overlays} />
+    ${dragging && html`<${DropVeil} />`}
+    <p class="for-readers" role="status" aria-live="polite">${announcement.value}</p>
+  </div>`;
+}
+
+const words = () => /** @type {HTMLTextAreaElement|null} */ (document.getElementById('words'));
+
+/** Takes what is dropped anywhere; true while something is dragged over the page. */
+function useDrop() {
+  const [dragging, setDragging] = useState(false);
+  useEffect(() => {
+    // Every element that is entered is also left: the count is zero when the page is.
+    let inside = 0;
+    /** @param {number} step */
+    const count = (step) => (/** @type {DragEvent} */ event) => {
+      event.preventDefault();
+      inside = Math.max(0, inside + step);
+      setDragging(inside > 0);
+    };
+    const handlers = {
+      dragenter: count(1),
+      dragleave: count(-1),
+      dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
+      drop(/** @type {DragEvent} */ event) {
+        event.preventDefault();
+        inside = 0;
+        setDragging(false);
+        if (event.dataTransfer) takeTransfer(event.dataTransfer);
+        words()?.focus();
+      },
+    };
+    return listen(document, handlers);
+  }, []);
+  return dragging;
+}
+
+function usePaste() {
+  useEffect(
+    () =>
+      listen(document, {
+        paste(/** @type {ClipboardEvent} */ event) {
+          const data = event.clipboardData;
+          const target = /** @type {HTMLElement} */ (event.target);
+          if (!data || target.closest('dialog') || (target.matches('input, textarea') && target.id !== 'words')) return;
+          // Copied cells and paragraphs come as text and as a picture of it: the text is meant.
+          if (data.getData('text/plain')) {
+            if (target.id !== 'words') words()?.focus();
+          } else if (takeTransfer(data)) {
+            event.preventDefault();
+            words()?.focus();
+          }
+        },
+      }),
+    [],
+  );
+}
+
+function useShortcuts() {
+  useEffect(
+    () =>
+      listen(document, {
+        keydown(/** @type {KeyboardEvent} */ event) {
+          if (event.defaultPrevented || event.isComposing || overlay.value) return;
+          const typing = /** @type {HTMLElement} */ (event.target).matches('input, textarea, select');
+          if (event.key === 'Escape') escape();
+          else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+          else if (event.key === '/') {
+            event.preventDefault();
+            words()?.focus();
+          } else if (event.key === '?') overlay.value = 'shortcuts';
+        },
+      }),
+    [],
+  );
+}
+
+/** Esc closes what is on top, else stops the answer. */
+function escape() {
+  if (drawer.value) drawer.value = false;
+  else if (panel.value) panel.value = null;
+  else stop();
+}
+
+/** @param {EventTarget} target @param {Record<string, (event: any) => void>} handlers */
+function listen(target, handlers) {
+  for (const [name, handler] of Object.entries(handlers)) target.addEventListener(name, handler);
+  return () => {
+    for (const [name, handler] of Object.entries(handlers)) target.removeEventListener(name, handler);
+  };
+}

@@ -1,0 +1,174 @@
+// What opens above the page: models, options, shortcuts, and the question for the key.
+
+import { giveKey, keyNeeded } from '../api.js';
+import { html, useEffect, useState } from '../html.js';
+import { bytes, language, number, rich, t } from '../i18n.js';
+import { OPTIONS, PRESETS } from '../i18n/zh.js';
+import { Icon } from '../icons.js';
+import { loadModels } from '../gateway.js';
+import { ready } from '../pictures.js';
+import * as prefs from '../prefs.js';
+import { catalogue, chat, model, modelInfo, models, overlay, pickedModel } from '../state.js';
+import { engineName } from './empty.js';
+import { presetName } from './composer.js';
+import { Choice, Dialog } from './parts.js';
+
+const close = () => (overlay.value = null);
+
+export function Overlays() {
+  return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'options' && html`<${Options} />`}
+  ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
+}
+
+function Models() {
+  useEffect(() => void loadModels().catch(() => {}), []);
+  const pictures = ready.value.length > 0 || chat.value.turns.value.some((turn) => turn.images.value.length);
+  return html`<${Dialog} title=${t('models.title')} onClose=${close}>
+    <ul class="models">
+      ${models.value.map(
+        (m) => html`<li key=${`${m.engine}/${m.name}`}>
+          <button type="button" aria-pressed=${m.name === model.value} disabled=${pictures && !m.vision}
+            onClick=${() => ((pickedModel.value = m.name), close())}>
+            <span class="model-name">${m.name}</span>
+            ${m.name === model.value && html`<${Icon} name="check" />`}
+            <span class="quiet">${modelFacts(m)}</span>
+          </button>
+        </li>`,
+      )}
+    </ul>
+    ${!models.value.length && html`<p>${t('models.none_live')}</p>`}
+    <p class="quiet">${rich('models.more')}</p>
+  <//>`;
+}
+
+/** @param {import('../types.js').Model} m */
+function modelFacts(m) {
+  const facts = [m.vision ? t('models.sees') : t('models.blind'), engineName(m.engine)];
+  if (m.size_bytes) facts.push(bytes(m.size_bytes));
+  if (m.loaded) facts.push(t('models.loaded'));
+  if (m.context_length) facts.push(t('models.context', { count: m.context_length }));
+  return facts.join(' · ');
+}
+
+/** Whole ranges that are too wide for a slider get a field alone. */
+const SLIDER_MOST = 1000;
+
+function Options() {
+  const known = catalogue.value;
+  const preset = prefs.preset.value;
+  const values = prefs.options.value;
+  const changed = Object.keys(values).length > 0;
+  return html`<${Dialog} title=${t('options.title')} onClose=${close} class="sheet options">
+    ${known &&
+    html`<${Choice} label=${t('options.preset')} value=${preset} onChoose=${(/** @type {string|null} */ v) => (prefs.preset.value = v)}
+        choices=${[{ value: null, label: t('preset.none') }, ...Object.keys(known.presets).map((name) => ({ value: name, label: presetName(name) }))]} />
+      <p class="quiet">${presetAbout(preset)}</p>
+      <ul class="option-list">${Object.entries(known.options).map(([name, limit]) => html`<${OptionRow} key=${name} name=${name} limit=${limit} />`)}</ul>`}
+    <label class="option-system">
+      <span>${t('options.system')}</span>
+      <textarea class="field" rows="2" dir="auto" placeholder=${t('options.system_placeholder')} value=${chat.value.system.value}
+        onInput=${(/** @type {any} */ event) => (chat.value.system.value = event.currentTarget.value)}></textarea>
+    </label>
+    <p class="option-foot"><button class="button small" type="button" disabled=${!changed} onClick=${() => (prefs.options.value = {})}>${t('options.reset_all')}</button></p>
+  <//>`;
+}
+
+/** @param {string|null} name */
+function presetAbout(name) {
+  if (!name) return t('preset.none.about');
+  const said = String(catalogue.value?.presets[name]?.about ?? '');
+  return language.value === 'zh' ? (PRESETS[name] ?? said) : said;
+}
+
+/** @param {{name: string, limit: import('../types.js').OptionLimit}} props */
+function OptionRow({ name, limit }) {
+  const own = prefs.options.value[name];
+  const preset = prefs.preset.value ? catalogue.value?.presets[prefs.preset.value]?.[name] : undefined;
+  const inherited = typeof preset === 'number' ? preset : undefined;
+  const shown = own ?? inherited;
+  const step = limit.whole ? 1 : 0.05;
+  const about = (language.value === 'zh' && OPTIONS[name]) || limit.about;
+  const slides = !limit.whole || limit.high <= SLIDER_MOST;
+  const id = `option-${name}`;
+
+  /** @param {number|undefined} value */
+  function set(value) {
+    const { [name]: _old, ...rest } = prefs.options.value;
+    prefs.options.value = value === undefined ? rest : { ...rest, [name]: value };
+  }
+  /** @param {any} event */
+  function onSlide(event) {
+    set(Number(event.currentTarget.value));
+  }
+  /** @param {any} event */
+  function onType(event) {
+    const text = event.currentTarget.value.trim();
+    const value = Number(text);
+    if (text === '') set(undefined);
+    else if (Number.isFinite(value)) set(clamped(value, limit));
+    event.currentTarget.value = prefs.options.value[name] ?? inherited ?? '';
+  }
+
+  return html`<li class="option" data-own=${own !== undefined}>
+    <div class="option-head">
+      <label for=${id}><code>${name}</code></label>
+      ${own !== undefined && html`<button class="link-button" type="button" aria-label=${t('options.reset_named', { name })} onClick=${() => set(undefined)}>${t('options.reset')}</button>`}
+      <input id=${id} class="field figures" inputmode="decimal" aria-describedby=${`${id}-about`} placeholder=${t('options.default')} value=${shown ?? ''} onChange=${onType} />
+    </div>
+    ${slides &&
+    html`<input type="range" class="slider" min=${limit.low} max=${limit.high} step=${step} value=${shown ?? middle(limit)} data-unset=${shown === undefined}
+      aria-label=${name} aria-valuetext=${shown === undefined ? t('options.default') : undefined} onInput=${onSlide} />`}
+    <p class="quiet" id=${`${id}-about`}>
+      ${about}
+      ${name === 'num_ctx' && modelInfo.value?.context_length && html` ${t('option.num_ctx.trained', { count: modelInfo.value.context_length })}`}
+      ${limit.reloads && html` <span class="reloads">${t('options.reloads')}</span>`}
+      ${!slides && html` <span>${t('options.range', { low: number(limit.low), high: number(limit.high) })}</span>`}
+    </p>
+  </li>`;
+}
+
+/** @param {import('../types.js').OptionLimit} limit */
+const middle = (limit) => (limit.low + limit.high) / 2;
+
+/** @param {number} value @param {import('../types.js').OptionLimit} limit */
+function clamped(value, limit) {
+  const inside = Math.min(limit.high, Math.max(limit.low, value));
+  return limit.whole ? Math.round(inside) : inside;
+}
+
+const KEYS = /** @type {const} */ ([
+  ['Enter', 'shortcut.send'],
+  ['Shift+Enter', 'shortcut.line'],
+  ['Esc', 'shortcut.stop'],
+  ['/', 'shortcut.focus'],
+  ['Ctrl+V', 'shortcut.paste'],
+  ['←  →', 'shortcut.pictures'],
+  ['?', 'shortcut.list'],
+]);
+
+function Shortcuts() {
+  return html`<${Dialog} title=${t('shortcuts.title')} onClose=${close}>
+    <dl class="shortcuts">
+      ${KEYS.map(([keys, words]) => html`<div key=${keys}><dt>${keys.split(/\+| {2}/).map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(words)}</dd></div>`)}
+    </dl>
+  <//>`;
+}
+
+function KeyQuestion() {
+  const [given, setGiven] = useState('');
+  const [put, setPut] = useState(false);
+  if (put) return html`<button class="button small key-again" type="button" onClick=${() => setPut(false)}>${t('key.title')}</button>`;
+  /** @param {Event} event */
+  const submit = (event) => {
+    event.preventDefault();
+    if (given.trim()) giveKey(given.trim());
+  };
+  return html`<${Dialog} title=${t('key.title')} onClose=${() => setPut(true)}>
+    <form class="key" onSubmit=${submit}>
+      <p id="key-about">${keyNeeded.value === 'wrong' ? t('key.wrong') : t('key.about')}</p>
+      <input class="field" type="password" autocomplete="off" aria-label=${t('key.label')} aria-describedby="key-about" value=${given} onInput=${(/** @type {any} */ event) => setGiven(event.currentTarget.value)} />
+      <button class="button main" type="submit" disabled=${!given.trim()}>${t('key.use')}</button>
+      <p class="quiet">${t('key.kept')}</p>
+    </form>
+  <//>`;
+}

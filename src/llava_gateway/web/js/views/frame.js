@@ -1,0 +1,63 @@
+// The frame around the conversation: top bar, banners, and the veil that shows where pictures can be dropped.
+
+import { newChat } from '../chat.js';
+import { html } from '../html.js';
+import { rich, t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import * as prefs from '../prefs.js';
+import { chat, drawer, engineNews, models, overlay, pickedModel, readiness } from '../state.js';
+
+export function TopBar() {
+  const title = chat.value.title.value;
+  const toggle = () => {
+    if (matchMedia('(min-width: 700px)').matches) prefs.sidebarOpen.value = true;
+    else drawer.value = true;
+  };
+  return html`<header class="topbar" data-sidebar=${prefs.sidebarOpen.value}>
+    <button class="icon-button sidebar-toggle" type="button" title=${t('sidebar.open')} aria-label=${t('sidebar.open')} onClick=${toggle}><${Icon} name="sidebar" /></button>
+    <p class="topbar-title"><bdi>${title || ''}</bdi></p>
+    <button class="icon-button topbar-new" type="button" title=${t('sessions.new')} aria-label=${t('sessions.new')} onClick=${newChat}><${Icon} name="compose" /></button>
+  </header>`;
+}
+
+/** What is wrong with the gateway or its engines, or what is new about them; nothing when all is well. */
+export function Banners() {
+  const now = readiness.value;
+  const news = engineNews.value;
+  const gone = goneModel();
+  return html`<div class="banners" aria-live="polite">
+    ${now === null && html`<${Banner} kind="wrong" title=${t('banner.no_gateway')}>${rich('banner.no_gateway.next')}<//>`}
+    ${now && !now.ready && html`<${Banner} kind="wrong" title=${t('banner.no_engine')}>${rich('banner.no_engine.next')}<//>`}
+    ${now?.ready &&
+    news &&
+    html`<${Banner} kind="news" title=${t('banner.engine_changed', { model: news.to })} onClose=${() => (engineNews.value = null)}>
+      ${chat.value.turns.value.length > 0 && html`<button class="button small" type="button" onClick=${() => ((engineNews.value = null), newChat())}>${t('sessions.new')}</button>`}
+    <//>`}
+    ${now?.ready &&
+    gone &&
+    html`<${Banner} kind="care" title=${t('banner.model_gone', { model: gone })}>
+      <button class="button small" type="button" onClick=${() => (overlay.value = 'models')}>${t('failure.choose_model')}</button>
+    <//>`}
+  </div>`;
+}
+
+/** The model of the chat on screen, when no engine has it any more. */
+function goneModel() {
+  const name = chat.value.model.value;
+  if (!name || pickedModel.value || !models.value.length) return null;
+  return models.value.some((m) => m.name === name) ? null : name;
+}
+
+/** @param {{kind: 'wrong'|'care'|'news', title: string, onClose?: () => void, children?: any}} props */
+function Banner({ kind, title, onClose, children }) {
+  return html`<div class="banner" data-kind=${kind}>
+    <p><strong>${title}</strong> ${children}</p>
+    ${onClose && html`<button class="icon-button" type="button" title=${t('close')} aria-label=${t('close')} onClick=${onClose}><${Icon} name="close" /></button>`}
+  </div>`;
+}
+
+export function DropVeil() {
+  return html`<div class="veil" aria-hidden="true">
+    <p><${Icon} name="picture" />${t('drop.here')}</p>
+  </div>`;
+}

@@ -1,0 +1,106 @@
+// Small parts that several views share: pictures, dialogs, buttons that copy.
+
+import { html, useEffect, useRef, useState } from '../html.js';
+import { t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { address } from '../pictures.js';
+
+/**
+ * A picture of the gateway. It has its size before its bytes come, so that nothing moves; what can't be shown says so.
+ * @param {{picture: import('../types.js').Picture, alt: string, forModel?: string|null, class?: string}} props
+ */
+export function PictureImage({ picture, alt, forModel = null, class: name = '' }) {
+  const [gone, setGone] = useState(false);
+  const source = address(picture.id, forModel);
+  const size = forModel && picture.sent ? picture.sent : picture;
+  useEffect(() => setGone(false), [source]);
+  if (gone) return html`<span class="picture-gone"><${Icon} name="broken" />${t('picture.gone')}</span>`;
+  return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} alt=${alt} decoding="async" draggable="false"
+    onError=${() => setGone(true)} />`;
+}
+
+/**
+ * A dialog above the page: Esc, the close button and a click beside it close it.
+ * @param {{title: string, onClose: () => void, class?: string, children?: any}} props
+ */
+export function Dialog({ title, onClose, class: name = 'sheet', children }) {
+  const dialog = useRef(/** @type {HTMLDialogElement|null} */ (null));
+  useEffect(() => {
+    dialog.current?.showModal();
+    return () => dialog.current?.close();
+  }, []);
+  /** @param {Event} event */
+  const onBackdrop = (event) => {
+    if (event.target === dialog.current) onClose();
+  };
+  return html`<dialog ref=${dialog} class=${name} aria-label=${title} onCancel=${prevented(onClose)} onPointerDown=${onBackdrop}>
+    <div class="dialog-head">
+      <h2>${title}</h2>
+      <button class="icon-button" type="button" aria-label=${t('close')} onClick=${onClose}><${Icon} name="close" /></button>
+    </div>
+    ${children}
+  </dialog>`;
+}
+
+/** @param {() => void} then */
+const prevented = (then) => (/** @type {Event} */ event) => {
+  event.preventDefault();
+  then();
+};
+
+/** @param {{text: string, label: string, class?: string}} props */
+export function CopyButton({ text, label, class: name = 'icon-button' }) {
+  const [done, setDone] = useState(false);
+  useEffect(() => {
+    if (!done) return undefined;
+    const timer = setTimeout(() => setDone(false), 1600);
+    return () => clearTimeout(timer);
+  }, [done]);
+  const words = done ? t('copied') : label;
+  return html`<button class=${name} type="button" title=${words} aria-label=${words} onClick=${async () => setDone(await copy(text))}>
+    <${Icon} name=${done ? 'check' : 'copy'} />
+  </button>`;
+}
+
+/** The clipboard API is for secure contexts only; a page served by name in a local network is none. @param {string} text */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    area.className = 'for-readers';
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done;
+  }
+}
+
+/**
+ * One of a few.
+ * @template T
+ * @param {{label: string, value: T, choices: {value: T, label: string, icon?: any, title?: string, lang?: string}[], onChoose: (value: T) => void}} props
+ */
+export function Choice({ label, value, choices, onChoose }) {
+  return html`<div class="choice" role="group" aria-label=${label}>
+    ${choices.map(
+      (choice) => html`<button type="button" key=${choice.label} aria-pressed=${choice.value === value} title=${choice.title ?? (choice.icon && choice.label)}
+        aria-label=${choice.icon && choice.label} lang=${choice.lang} onClick=${() => onChoose(choice.value)}>
+        ${choice.icon ? html`<${Icon} name=${choice.icon} />` : choice.label}
+      </button>`,
+    )}
+  </div>`;
+}
+
+/** Draws again every quarter of a second, for words about time that passes. @returns {number} performance.now() */
+export function useClock() {
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 250);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}

@@ -1,0 +1,195 @@
+// The conversation: its turns, what is being done, and the first-run invitation.
+
+import { explained } from '../failures.js';
+import { described } from '../changes.js';
+import { askAgain, newChat, opening, phaseWords, speed } from '../chat.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
+import { bytes, duration, number, pixels, t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { Markdown } from '../markdown.js';
+import { chat, chatFailure, overlay, panel } from '../state.js';
+import { Empty } from './empty.js';
+import { CopyButton, PictureImage, useClock } from './parts.js';
+
+/** Distance from the end, in pixels, within which the view follows the answer. */
+const NEAR_END = 60;
+
+export function Thread() {
+  const scroller = useRef(/** @type {HTMLElement|null} */ (null));
+  const [atEnd, setAtEnd] = useState(true);
+  const following = useRef(true);
+  const current = chat.value;
+  const turns = current.turns.value;
+
+  const toEnd = () => {
+    const box = scroller.current;
+    if (box) box.scrollTop = box.scrollHeight;
+  };
+  const onScroll = () => {
+    const box = /** @type {HTMLElement} */ (scroller.current);
+    following.current = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
+    setAtEnd(following.current);
+  };
+  // A question just asked, or a chat just opened, is looked at from its end.
+  useLayoutEffect(() => {
+    following.current = true;
+    setAtEnd(true);
+    if (turns.length) toEnd();
+  }, [current, turns.length]);
+  useEffect(() => {
+    const box = /** @type {HTMLElement} */ (scroller.current);
+    const watcher = new ResizeObserver(() => following.current && chat.value.turns.value.length && toEnd());
+    watcher.observe(/** @type {Element} */ (box.firstElementChild));
+    watcher.observe(box);
+    return () => watcher.disconnect();
+  }, []);
+
+  return html`<div class="thread-frame">
+    <div class="thread" ref=${scroller} onScroll=${onScroll} tabindex="-1">
+      <div class="column">
+        ${chatFailure.value && html`<${Failed} failure=${chatFailure.value} />`}
+        ${turns.length ? numbered(turns).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && html`<${Empty} />`}
+      </div>
+    </div>
+    ${!atEnd && turns.length > 0 && html`<button class="newest button small" type="button" onClick=${toEnd}><${Icon} name="down" />${t('thread.newest')}</button>`}
+  </div>`;
+}
+
+/** Each turn with the number of its first picture: pictures are counted through the conversation. @param {import('../chat.js').Turn[]} turns */
+function numbered(turns) {
+  let count = 0;
+  return turns.map((turn) => {
+    const first = count + 1;
+    count += turn.images.value.length;
+    return /** @type {const} */ ([turn, first]);
+  });
+}
+
+/** Opens the panel at a picture of this turn. @param {import('../types.js').Picture} picture */
+function look(picture) {
+  const pictures = chat.value.turns.value.flatMap((turn) => turn.images.value);
+  panel.value = { pictures, at: pictures.indexOf(picture) };
+}
+
+/** @param {{turn: import('../chat.js').Turn, first: number}} props */
+function TurnView({ turn, first }) {
+  const images = turn.images.value;
+  return html`<article class="turn" aria-label=${t('turn.label')}>
+    <div class="question">
+      ${images.length > 0 &&
+      html`<ul class="pictures">
+        ${images.map(
+          (picture, i) => html`<li key=${i}>
+            <button class="picture" type="button" onClick=${() => look(picture)} aria-label=${t('picture.open', { number: first + i })}>
+              <${PictureImage} picture=${picture} alt="" />
+              <span class="badge figures">${first + i}</span>
+            </button>
+            ${picture.changes && picture.changes.length > 0 && html`<p class="quiet">${described(picture.changes)}</p>`}
+          </li>`,
+        )}
+      </ul>`}
+      <p class="asked" dir="auto">${turn.prompt}</p>
+    </div>
+    <${AnswerView} turn=${turn} />
+  </article>`;
+}
+
+/** @param {{turn: import('../chat.js').Turn}} props */
+function AnswerView({ turn }) {
+  const text = turn.text.value;
+  const status = turn.status.value;
+  const failure = turn.failure.value;
+  const running = status === 'running' && turn.phase.value;
+  return html`<div class="answer" dir="auto" aria-busy=${Boolean(running)}>
+    ${turn.reasoning.value && html`<details class="reasoning"><summary>${t('turn.reasoning')}</summary><p>${turn.reasoning.value}</p></details>`}
+    ${text && html`<${Markdown} text=${text} />`}
+    ${running && html`<${PhaseLine} turn=${turn} />`}
+    ${status === 'cancelled' && html`<p class="ended"><${Icon} name="stop" />${t(text ? 'turn.stopped_partial' : 'turn.stopped')}</p>`}
+    ${status === 'incomplete' && html`<p class="ended"><${Icon} name="warning" />${t('turn.incomplete')}</p>`}
+    ${failure && html`<${Failed} failure=${failure} turn=${turn} />`}
+    ${!running && html`<${Summary} turn=${turn} />`}
+  </div>`;
+}
+
+/** @param {{turn: import('../chat.js').Turn}} props */
+function PhaseLine({ turn }) {
+  const now = useClock();
+  const phase = turn.phase.value;
+  if (!phase) return null;
+  const share = phase.name === 'reading' && phase.values.total ? phase.values.processed / phase.values.total : null;
+  return html`<p class="phase figures" data-phase=${phase.name}>
+    <span class="pulse" aria-hidden="true"></span>
+    <span>${phaseWords(phase, turn.images.value.length, now)}</span>
+    ${share !== null && html`<progress max="1" value=${share} aria-hidden="true"></progress>`}
+  </p>`;
+}
+
+/** The quiet line under an answer. @param {{turn: import('../chat.js').Turn}} props */
+function Summary({ turn }) {
+  const summary = turn.summary.value;
+  const text = turn.text.value;
+  const parts = [];
+  if (turn.model.value && (summary || text)) parts.push(html`<span class="model-name">${turn.model.value}</span>`);
+  if (summary) {
+    const { first_token_ms: first } = summary.timings;
+    const rate = speed(summary);
+    const { prompt_tokens: read, completion_tokens: wrote, cached_tokens: cached } = summary.usage;
+    if (first) parts.push(html`<span title=${timingsWords(summary.timings)}>${t('done.first_word', { duration: duration(first) })}</span>`);
+    if (rate) parts.push(html`<span>${t('done.rate', { rate: number(rate, { maximumFractionDigits: rate < 10 ? 1 : 0 }) })}</span>`);
+    if (read && wrote) {
+      const words = cached ? t('done.tokens_cached', { read, wrote, cached }) : t('done.tokens', { read, wrote });
+      parts.push(html`<span>${words}</span>`);
+    }
+  }
+  const again = ['cancelled', 'incomplete'].includes(turn.status.value) && isLast(turn) && !chat.value.running.value;
+  if (!parts.length && !text && !again) return null;
+  const cut = summary?.finish_reason === 'length';
+  return html`<div>
+    ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
+    ${summary?.warnings.filter((warning) => warning !== 'first_frame_only').map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
+    <div class="summary figures">
+      <span class="facts">${parts}</span>
+      <span class="actions">
+        ${text && html`<${CopyButton} text=${text} label=${t('turn.copy')} />`}
+        ${again && html`<button class="icon-button" type="button" title=${t('turn.again')} aria-label=${t('turn.again')} onClick=${() => askAgain(turn)}><${Icon} name="again" /></button>`}
+      </span>
+    </div>
+  </div>`;
+}
+
+/** @param {Record<string, number|null>} timings */
+function timingsWords(timings) {
+  const names = /** @type {const} */ (['queue_ms', 'prepare_ms', 'load_ms', 'prompt_ms', 'generation_ms', 'total_ms']);
+  return names.flatMap((name) => (timings[name] == null ? [] : [`${t(`timing.${name}`)} ${duration(timings[name])}`])).join('\n');
+}
+
+/** @param {import('../chat.js').Turn} turn */
+const isLast = (turn) => chat.value.turns.value.at(-1) === turn;
+
+/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn}} props */
+export function Failed({ failure, turn }) {
+  const { cause, next } = explained(failure);
+  const busy = Boolean(chat.value.running.value);
+  let action = null;
+  if (['model_not_found', 'model_lacks_vision', 'model_out_of_memory'].includes(failure.code)) {
+    action = html`<button class="button small" type="button" onClick=${() => (overlay.value = 'models')}>${t('failure.choose_model')}</button>`;
+  } else if (['context_length_exceeded', 'session_full', 'session_not_found', 'session_deleted'].includes(failure.code)) {
+    action = html`<button class="button small" type="button" onClick=${newChat}>${t('sessions.new')}</button>`;
+  }
+  const again = turn && isLast(turn) && !busy && html`<button class="button small" type="button" onClick=${() => askAgain(turn)}><${Icon} name="again" />${t('failure.ask_again')}</button>`;
+  return html`<div class="failed" role="alert">
+    <p><${Icon} name="warning" /><strong>${cause}</strong></p>
+    <p>${next}</p>
+    <p class="actions">${action} ${again}</p>
+    ${failure.instance && html`<p class="quiet">${failure.code} · <bdi>${failure.instance}</bdi></p>`}
+  </div>`;
+}
+
+/** One line about a picture: its size and what it costs. @param {import('../types.js').Picture} picture @param {string|null} forModel */
+export function pictureFacts(picture, forModel) {
+  const facts = [pixels(picture)];
+  const sent = picture.sentModel === forModel ? picture.sent : null;
+  if (sent?.tokens) facts.push(t('picture.tokens', { count: sent.tokens }));
+  else if (picture.original) facts.push(`${picture.original.format}, ${bytes(picture.original.bytes)}`);
+  return facts.join(' · ');
+}
