@@ -47,8 +47,8 @@ is_current() { [ "$(cat "$venv/installed-$what" 2>/dev/null)" = "$(state)" ] && 
 guard=.cache/install.lock
 take_turn() {
     mkdir -p .cache
+    [ ! -d $guard ] || say "Waiting for another installation (if there is none, remove $guard) ..."
     until mkdir $guard 2>/dev/null; do
-        say "Waiting for another installation (if there is none, remove $guard) ..."
         owner=$(cat $guard/pid 2>/dev/null || true)
         if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
             rm -rf $guard
