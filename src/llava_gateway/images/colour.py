@@ -129,8 +129,7 @@ def _applied(transform: ImageCms.ImageCmsTransform, im: Image.Image) -> Image.Im
     out = ImageCms.applyTransform(im, transform)
     if out is None:
         raise ImageCms.PyCMSError("nothing came of the transform")
-    # littlecms writes three of the four bytes that Pillow keeps for a pixel; the profile of the file must not travel on.
-    out.info.clear()
+    out.info.clear()  # Pillow notes the source's profile there, and would write it
     return out
 
 

@@ -88,6 +88,8 @@ class Source:
             check_size(canvas, kind, limits)
         im = self._open()
         check_size(im.size, kind, limits)
+        if kind == "PNG" and (fault := sniff.png_fault(data)):
+            raise damaged(data, cut=fault == "cut")
         self.size = im.size
         self.icc = icc if isinstance(icc := im.info.get("icc_profile"), bytes) and icc else None
         self.lossless = _is_lossless(im, kind, data)
@@ -134,6 +136,7 @@ class Source:
             changes = (*changes, colour.WHITE_MADE)
         elif decoded.mode in ("LA", "RGBA"):
             decoded = decoded.convert(decoded.mode[:-1])
+        decoded.info.clear()  # Pillow would write profiles and comments again
         if scale == 1:
             self._full = decoded, changes
         return decoded, changes

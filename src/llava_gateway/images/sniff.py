@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Literal, TypeAlias
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"]
@@ -87,3 +88,20 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
         case b"VP8 ":
             return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     return None
+
+
+def png_fault(data: bytes) -> Literal["cut", "damaged"] | None:
+    """Whether a PNG ends in the middle of a chunk, or a chunk that matters fails its checksum, which Pillow does not look at."""
+    at = 8
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if kind == b"IEND":
+            return None
+        if end + 4 > len(data):
+            return "cut"
+        # An upper-case first letter makes a chunk critical (PNG specification, 5.4).
+        if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            return "damaged"
+        at = end + 4
+    return "cut"

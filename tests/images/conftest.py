@@ -1,0 +1,77 @@
+"""One real worker process for all tests that ask what becomes of a picture, spoken to without an event loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from llava_gateway.images import frames
+from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.profile import VisionProfile
+
+MEMORY = 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker made of a file."""
+
+    info: PictureInfo
+    rendition: bytes
+    canonical: bytes
+
+    @property
+    def picture(self) -> Image.Image:
+        return Image.open(BytesIO(self.canonical))
+
+    @property
+    def sent(self) -> Image.Image:
+        return Image.open(BytesIO(self.rendition))
+
+
+class DirectWorker:
+    def __init__(self, memory: int = MEMORY) -> None:
+        command = [sys.executable, "-P", "-m", "llava_gateway.images.worker", str(memory)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ingest(self, data: bytes, profile: VisionProfile | None, limits: Limits | None = None) -> Made:
+        """Raises the ImageError that the worker answers with."""
+        self._send({"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and asdict(profile)}, data)
+        header, rendition = self.next()
+        return Made(PictureInfo.from_json(header["info"]), rendition, self.next()[1])
+
+    def render(self, canonical: bytes, profile: VisionProfile) -> bytes:
+        self._send({"do": "render", "profile": asdict(profile)}, canonical)
+        return self.next()[1]
+
+    def next(self) -> frames.Frame:
+        assert self.process.stdout is not None
+        frame = frames.read(self.process.stdout)  # type: ignore[arg-type]
+        assert frame is not None, "the worker is gone"
+        if frame[0]["is"] == "error":
+            raise frames.error_from(frame[0])
+        return frame
+
+    def _send(self, header: dict[str, Any], data: bytes) -> None:
+        assert self.process.stdin is not None
+        frames.write(self.process.stdin, {**header, "timeout": 10}, data)  # type: ignore[arg-type]
+        assert self.next()[0] == {"is": "started"}
+
+    def close(self) -> int:
+        """Ends stdin; the exit status."""
+        self.process.communicate(timeout=10)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[DirectWorker]:
+    one = DirectWorker()
+    yield one
+    assert one.close() == 0
