@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.app import create_app
+from llava_gateway.engines.pool import PoolState
 from llava_gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
@@ -116,8 +117,10 @@ def build_server(settings: Settings, announce: Callable[[int], None] = lambda po
     return Server(config, app.state.gateway, announce)
 
 
-def run(settings: Settings, announce: Callable[[int], None]) -> int:
-    """Serves until a signal; the exit status."""
-    server = build_server(settings, announce)
+def run(settings: Settings, announce: Callable[[int, PoolState], None]) -> int:
+    """Serves until a signal; the exit status. `announce` gets the port once it listens, and the engines as they are then."""
+    app = create_app(settings)
+    gateway: Gateway = app.state.gateway
+    server = build_server(settings, lambda port: announce(port, gateway.pool.state), app)
     server.run()
     return 0 if server.started else 1

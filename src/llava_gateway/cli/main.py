@@ -1,0 +1,54 @@
+"""The program `llava-gateway`: its commands, and how each of them ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llava_gateway import __version__
+from llava_gateway.cli.console import INTERRUPTED, Failure, show_failure
+from llava_gateway.cli.serve import serve
+
+
+class Commands(TyperGroup):
+    """Runs a command; a `Failure` is shown without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            show_failure(failure)
+            raise typer.Exit(failure.exit_code) from failure
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="llava-gateway",
+    cls=Commands,
+    help="Talk with pictures on your own machine.",
+    epilog="Examples: llava-gateway serve · llava-gateway ask photo.heic 'What is this?' · llava-gateway doctor",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llava-gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    # A terminal that can't show a character gets a question mark, not a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
