@@ -86,6 +86,8 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
         return UpstreamIncomplete("The engine ended the answer because it repeated itself.")
     if _any_of(_LOAD_FAILED, words):
         return ModelLoadFailed()
+    if "chunk not found" in words:  # see ollama_prompt.py
+        return UpstreamError("The engine's prompt cache is broken.", hint="Unload the model (`ollama stop NAME`) and ask again.")
     if _any_of(_CRASHED, words):
         return UpstreamError("The model's process ended in the middle of its work.")
     if status == 404 or (status == 400 and "invalid model name" in words):

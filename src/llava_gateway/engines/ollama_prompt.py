@@ -3,6 +3,10 @@
 Ollama puts the pictures of a message before its text, unless the text holds `[img]`, which then marks a picture's place; inside it
 numbers them `[img-0]`, `[img-1]`... and looks those up in the whole prompt (server/prompt.go, `imageTaggedMessages`). So such words
 in anyone's text would steal a picture's place: they get a space, `[ img-0]`, in every turn alike.
+
+We mark places ourselves where text comes before a picture, and between pictures, so that a line break parts them: two pictures side by
+side break the prompt cache of llama.cpp. A later prompt that goes on differently after the first of the two gets 500 "Chunk not
+found", again and again, until the model is loaded anew (tools/server/server-common.cpp, `keep_first`; seen with b11063).
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
 
     Args:
         request: what to ask.
-        placed: mark the pictures' places in messages where text comes before a picture (only for models of `places_pictures`).
+        placed: mark the pictures' places in messages that want it (only for models of `places_pictures`).
     """
     head: dict[str, Any] = {"model": request.model, "stream": True, "truncate": False, "options": request.options.given()}
     if request.keep_alive is not None:
@@ -37,8 +41,8 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
 
 
 def wants_placement(request: EngineRequest) -> bool:
-    """Whether any message has text before a picture."""
-    return any(_text_before_picture(message) for message in request.messages)
+    """Whether any message has more than one picture, or text before a picture."""
+    return any(_wants_placement(message) for message in request.messages)
 
 
 def places_pictures(template: str) -> bool:
@@ -52,7 +56,7 @@ def neutral(text: str) -> str:
 
 
 def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
-    content = _placed_content(message) if placed and _text_before_picture(message) else neutral(message.text)
+    content = _placed_content(message) if placed and _wants_placement(message) else neutral(message.text)
     head = json.dumps({"role": message.role, "content": content}).encode()
     if not message.image_ids:
         return head
@@ -65,13 +69,8 @@ def _placed_content(message: Message) -> str:
     return "\n".join(neutral(part.text) if isinstance(part, TextPart) else MARKER for part in message.parts)
 
 
-def _text_before_picture(message: Message) -> bool:
-    seen_text = False
-    for part in message.parts:
-        if isinstance(part, ImagePart) and seen_text:
-            return True
-        seen_text = seen_text or isinstance(part, TextPart)
-    return False
+def _wants_placement(message: Message) -> bool:
+    return any(isinstance(part, ImagePart) for part in message.parts[1:])
 
 
 def _keep_alive(value: str | int) -> str | int:
