@@ -69,6 +69,11 @@ class DirectWorker:
         self.process.communicate(timeout=10)
         return self.process.returncode
 
+    def kill(self) -> None:
+        """For tests that leave it in the middle of a job."""
+        self.process.kill()
+        self.process.communicate()
+
 
 @pytest.fixture(scope="session")
 def worker() -> Iterator[DirectWorker]:

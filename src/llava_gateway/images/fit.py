@@ -58,8 +58,8 @@ def size_for(size: Size, profile: VisionProfile) -> Size:
     In a square it fills one side (llama.cpp rounds the other one up); else it is only ever made smaller.
     """
     if profile.square:
-        scale = profile.square / max(size)
-        return min(profile.square, math.ceil(size[0] * scale)), min(profile.square, math.ceil(size[1] * scale))
+        # In whole numbers: 3000 * (336 / 4000) is a little more than 252.
+        return -(-size[0] * profile.square // max(size)), -(-size[1] * profile.square // max(size))
     scale = min(1.0, profile.max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import struct
 from typing import Any, BinaryIO, TypeAlias
@@ -11,22 +10,23 @@ from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageTy
 
 Frame: TypeAlias = tuple[dict[str, Any], bytes]
 
-_LENGTHS = struct.Struct(">II")
+LENGTHS = struct.Struct(">II")
+"""How a frame begins: the lengths of its header and of its blob."""
 _KINDS: dict[str, type[ImageError]] = {cls.__name__: cls for cls in (ImageError, ImageParseError, UnsupportedImageType)}
 
 
 def pack(header: dict[str, Any], blob: bytes) -> bytes:
     """The start of a frame; the blob follows it (apart, so that 20 MB are not copied)."""
     text = json.dumps(header).encode()
-    return _LENGTHS.pack(len(text), len(blob)) + text
+    return LENGTHS.pack(len(text), len(blob)) + text
 
 
 def read(stream: BinaryIO) -> Frame | None:
     """The next frame, None at the end of the stream."""
-    lengths = stream.read(_LENGTHS.size)
-    if len(lengths) < _LENGTHS.size:
+    lengths = stream.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
         return None
-    header, blob = _LENGTHS.unpack(lengths)
+    header, blob = LENGTHS.unpack(lengths)
     return json.loads(stream.read(header)), stream.read(blob)
 
 
@@ -34,12 +34,6 @@ def write(stream: BinaryIO, header: dict[str, Any], blob: bytes = b"") -> None:
     stream.write(pack(header, blob))
     stream.write(blob)
     stream.flush()
-
-
-async def receive(stream: asyncio.StreamReader) -> Frame:
-    """The next frame. Raises asyncio.IncompleteReadError where the stream ends."""
-    header, blob = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
-    return json.loads(await stream.readexactly(header)), await stream.readexactly(blob)
 
 
 def error_header(error: ImageError) -> dict[str, Any]:

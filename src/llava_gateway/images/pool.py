@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 import time
@@ -220,7 +221,9 @@ class _Worker:
         await self._stdin.drain()
 
     async def receive(self) -> Frame:
-        return await frames.receive(self._stdout)
+        """Raises EOFError where the worker is gone."""
+        header, blob = frames.LENGTHS.unpack(await self._stdout.readexactly(frames.LENGTHS.size))
+        return json.loads(await self._stdout.readexactly(header)), await self._stdout.readexactly(blob)
 
     async def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -203,7 +203,7 @@ class PictureStore:
             raise ImageError("The picture is empty", code="empty_image_file", hint="Send the bytes of a picture file.")
         if len(data) > self._settings.image_max_bytes:
             most = self._settings.image_max_bytes / 2**20
-            raise ImageFileTooLarge(f"The picture file has {len(data) / 2**20:.1f} MiB; {most:g} MiB is the most")
+            raise ImageFileTooLarge(f"The picture file has {len(data) / 2**20:.1f} MiB; {most:.3g} MiB is the most")
         kind = sniff(data)
         if kind is None:
             raise UnsupportedImageType

@@ -42,6 +42,7 @@ def main() -> None:
     _limit_memory(int(sys.argv[1]))
     try:
         while job := frames.read(jobs):
+            _limit_cpu(job[0]["timeout"])
             frames.write(answers, {"is": "started"})
             for header, blob in _answer(*job):
                 frames.write(answers, header, blob)
@@ -52,7 +53,6 @@ def main() -> None:
 def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
     """All that goes wrong in a decoder ends here: damaged files make Pillow raise OSError, SyntaxError, struct.error, ValueError,
     IndexError, KeyError, zlib.error and more, and no two versions agree on which."""
-    _limit_cpu(job["timeout"])
     try:
         yield from _do(job, blob)
     except ImageError as error:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from llava_gateway.errors import ImageError, ImageParseError
+from llava_gateway.images.decode import Source, check_size, damaged
+from llava_gateway.images.picture import Limits
+from llava_gateway.images.sniff import Format
+from tests.odd_pictures import odd, saved, scene
+
+LIMITS = Limits()
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "code"),
+    [
+        ((8, 8), "PNG", None),
+        ((7, 8), "PNG", "image_too_small"),
+        ((512, 8), "PNG", None),
+        ((513, 8), "PNG", "image_too_large"),
+        ((30_000, 1_000), "PNG", None),
+        ((30_001, 1_000), "PNG", "image_too_large"),
+        ((10_000, 5_000), "JPEG", None),
+        ((10_000, 5_001), "JPEG", "image_too_large"),
+        ((5_000, 5_000), "GIF", None),
+        ((5_001, 5_000), "GIF", "image_too_large"),
+        ((5_001, 5_000), "WEBP", "image_too_large"),
+    ],
+)
+def test_limits_of_size(size: tuple[int, int], kind: Format, code: str | None) -> None:
+    if code is None:
+        check_size(size, kind, LIMITS)
+        return
+    with pytest.raises(ImageError, match=f"{size[0]}x{size[1]} pixels") as caught:
+        check_size(size, kind, LIMITS)
+    assert (caught.value.code, caught.value.status) == (code, 422)
+
+
+def test_the_limits_are_those_given() -> None:
+    with pytest.raises(ImageError, match=r"0\.005 megapixels is the most for PNG"):
+        Source(odd("png").data, replace(LIMITS, max_pixels=5_000))
+
+
+def test_a_jpeg_is_reduced_while_it_is_decoded_and_whole_when_asked() -> None:
+    source = Source(saved(scene(size=(1600, 1200)), "JPEG"), LIMITS)
+    assert source.pixels((100, 75))[0].size == (200, 150)
+    assert source.pixels((1600, 1200))[0].size == (1600, 1200)
+
+
+@pytest.mark.parametrize("percent", [10, 50, 90, 99])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("target", [(100, 75), (1600, 1200)], ids=["reduced", "whole"])
+def test_a_jpeg_that_is_cut_off_is_refused_reduced_or_not(percent: int, progressive: bool, target: tuple[int, int]) -> None:
+    data = saved(Image.effect_noise((1600, 1200), 50).convert("RGB"), "JPEG", progressive=progressive)
+    source = Source(data[: len(data) * percent // 100], LIMITS)
+    with pytest.raises(OSError, match="truncated"):
+        source.pixels(target)
+
+
+def test_anything_but_a_jpeg_is_decoded_once() -> None:
+    source = Source(odd("png").data, LIMITS)
+    assert source.pixels((10, 10))[0] is source.pixels((96, 64))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "lossless", "subsampled"),
+    [
+        *(("jpeg", False, True), ("jpeg 4:4:4", False, False), ("jpeg 4:2:2", False, False), ("jpeg gray", False, False)),
+        *(("png", True, False), ("gif", True, False), ("bmp", True, False), ("tiff tiff_lzw", True, False), ("tiff jpeg", False, False)),
+        *(("webp", False, False), ("webp lossless", True, False), ("avif", False, False), ("heic", False, False)),
+    ],
+)
+def test_what_a_file_keeps(name: str, lossless: bool, subsampled: bool) -> None:
+    source = Source(odd(name).data, LIMITS)
+    assert (source.lossless, source.subsampled) == (lossless, subsampled)
+
+
+@pytest.mark.parametrize("name", ["jpeg turned 6", "png turned 6", "tiff turned 6", "avif turned 6", "heif turned 6", "webp turned 6"])
+def test_sizes_before_and_after_turning(name: str) -> None:
+    source = Source(odd(name).data, LIMITS)
+    assert source.upright_size == (96, 64)
+    assert source.original_size == (64, 96)
+
+
+def test_an_exif_tag_of_a_heic_turns_nothing_without_the_containers_own() -> None:
+    """libheif turns by `irot`; Exif in a HEIC is only a copy (ISO 23008-12, 6.5.10), so the container alone decides."""
+    data = odd("heif turned 6").data.replace(b"irot", b"free")
+    source = Source(data, LIMITS)
+    assert source.upright_size == source.original_size == (64, 96)
+    assert not any("rotated" in fact for fact in source.facts)
+
+
+def test_how_much_of_a_cut_file_is_there_is_told_where_the_file_says_how_long_it_is() -> None:
+    webp, jpeg = odd("webp").data, odd("jpeg").data
+    assert damaged(webp[: len(webp) * 61 // 100 + 1]).message == "This file is cut off at 61 %"
+    assert damaged(jpeg, cut=True).message == "This file is cut off"
+    assert damaged(jpeg).message == ImageParseError.title
+
+
+def test_frames_are_not_counted() -> None:
+    """A GIF of 3,000 frames is asked for its second one only."""
+    frames = [Image.new("L", (16, 16), 255 * (i % 2)) for i in range(3000)]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    source = Source(data, LIMITS)
+    assert source.warnings == ("first_frame_only",)
+    image = Image.open(BytesIO(data))
+    assert getattr(image, "is_animated", False)
+    assert source._unloaded is not None
+    assert getattr(source._unloaded, "_n_frames", 1) is None

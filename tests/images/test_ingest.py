@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from llava_gateway.images.encode import Encoded
+from llava_gateway.images.ingest import Ready, ingest
+from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.profile import VisionProfile
+from tests.images.conftest import DirectWorker
+from tests.odd_pictures import exif, odd, saved, scene, turned_back
+
+SQUARE = VisionProfile(square=336)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Smooth at every scale and a little noisy, as photos are."""
+    soft = Image.effect_noise((width // 50, height // 50), 120).resize((width, height), Image.Resampling.BICUBIC)
+    fine = Image.effect_noise((width, height), 12)
+    return Image.merge("RGB", (soft, ImageChops.blend(soft, fine, 0.2), ImageChops.invert(soft)))
+
+
+@pytest.fixture(scope="module")
+def twelve_megapixels() -> bytes:
+    """As a phone stores it: on its side."""
+    return saved(turned_back(photo(3000, 4000), 6), "JPEG", quality=90, exif=exif(6))
+
+
+def test_the_rendition_comes_before_the_canonical_picture(twelve_megapixels: bytes) -> None:
+    first, second = ingest(twelve_megapixels, Limits(), SQUARE)
+    assert isinstance(first, Ready)
+    assert isinstance(second, Encoded)
+    assert first.rendition
+    assert (first.rendition.format, first.rendition.width, first.rendition.height) == ("PNG", 336, 336)
+    assert (second.format, second.width, second.height) == ("JPEG", 3000, 4000)
+    sizes = (first.info.width, first.info.height, first.info.original_width, first.info.original_height)
+    assert sizes == (3000, 4000, 4000, 3000)
+    assert first.info.changes == ("rotated 90 degrees",)
+    assert (first.info.original_format, first.info.original_bytes) == ("JPEG", len(twelve_megapixels))
+
+
+@pytest.mark.parametrize("square", [112, 336, 672])
+def test_a_reduced_decode_shows_what_a_whole_one_does(twelve_megapixels: bytes, square: int) -> None:
+    """Beyond 40 dB nobody sees a difference."""
+    first, _ = ingest(twelve_megapixels, Limits(), VisionProfile(square=square))
+    assert isinstance(first, Ready)
+    assert first.rendition
+    with Image.open(BytesIO(twelve_megapixels)) as whole:
+        upright = whole.transpose(Image.Transpose.ROTATE_270).resize((square * 3 // 4, square), Image.Resampling.LANCZOS)
+    left = (square - upright.width) // 2
+    made = Image.open(BytesIO(first.rendition.data)).crop((left, 0, left + upright.width, square))
+    error = ImageStat.Stat(ImageChops.difference(made, upright)).rms
+    assert max(error) < 2.55  # 40 dB
+
+
+def test_what_is_too_large_to_keep_is_shrunk() -> None:
+    data = saved(scene(size=(1200, 800)), "PNG")
+    first, second = ingest(data, replace(Limits(), store_max_pixels=240_000), None)
+    assert isinstance(first, Ready)
+    assert isinstance(second, Encoded)
+    assert (second.width, second.height) == (600, 400) == (first.info.width, first.info.height)
+    assert first.info.changes == ("shrunk from 1200x800 to 600x400",)
+
+
+def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
+    noise = Image.merge("RGB", [Image.effect_noise((800, 600), 60) for _ in range(3)])
+    first, second = ingest(saved(noise, "PNG"), Limits(), VisionProfile(max_side=700))
+    assert isinstance(first, Ready)
+    assert isinstance(second, Encoded)
+    assert second.format == "JPEG"
+    assert first.rendition
+    assert (first.rendition.format, first.rendition.width, first.rendition.height) == ("JPEG", 700, 525)
+    assert first.info.changes == ("PNG to JPEG",)
+
+
+def test_a_profile_that_keeps_the_shape_never_enlarges() -> None:
+    first, second = ingest(odd("png").data, Limits(), VisionProfile(max_side=1344))
+    assert isinstance(first, Ready)
+    assert first.rendition == second
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg turned 6", "png with alpha in Display P3", "heic", "avif", "tiff 16-bit colour big endian", "gif animated"]
+)
+def test_the_same_file_gives_the_same_bytes_in_every_process(worker: DirectWorker, name: str) -> None:
+    other = DirectWorker()
+    try:
+        data = odd(name).data
+        assert worker.ingest(data, SQUARE) == other.ingest(data, SQUARE) == worker.ingest(data, SQUARE)
+        canonical = worker.ingest(data, None).canonical
+        assert worker.render(canonical, VisionProfile(max_side=64)) == other.render(canonical, VisionProfile(max_side=64))
+    finally:
+        other.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) -> None:
+    """50 MP: 200 MB whole. The rendition comes from a decode to an eighth, before turning or converting anything."""
+    data = saved(Image.new("RGB", (8000, 6000), "teal"), "JPEG", exif=exif(6))
+    small = DirectWorker(memory=450 * 2**20)
+    try:
+        small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}}, data)
+        header, rendition = small.next()
+        assert PictureInfo.from_json(header["info"]).changes[0] == "rotated 90 degrees"
+        assert Image.open(BytesIO(rendition)).size == (336, 336)
+    finally:
+        small.kill()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.images.sniff import Format, png_fault, present, sniff, webp_size
+from tests.odd_pictures import odd, saved, scene
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(
+            ("jpeg", "JPEG"),
+            ("png", "PNG"),
+            ("webp", "WEBP"),
+            ("gif", "GIF"),
+            ("bmp", "BMP"),
+            ("tiff raw", "TIFF"),
+            ("tiff big endian", "TIFF"),
+        ),
+        *(
+            ("avif", "AVIF"),
+            ("heic", "HEIC"),
+            ("avif animated", "AVIF"),
+            ("heic of two pictures", "HEIC"),
+            ("jpeg and a zip behind it", "JPEG"),
+        ),
+        *(("svg", None), ("psd", None), ("mp4", None), ("jpeg2000", None), ("text that begins like a bmp", None), ("empty", None)),
+    ],
+)
+def test_the_content_tells_the_format(name: str, kind: Format | None) -> None:
+    assert sniff(odd(name).data) == kind
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", "HEIC"),
+        (b"\0\0\0\x14ftypmif1\0\0\0\0mif1", "HEIC"),
+        (b"\0\0\0\x14ftypmsf1\0\0\0\0hevc", "HEIC"),
+        (b"\0\0\0\x14ftypavis\0\0\0\0msf1", "AVIF"),
+        (b"\0\0\0\x14ftypcrx \0\0\0\0heic", None),
+        (b"\xff\xff\xff\xffftypmif1", "HEIC"),
+    ],
+)
+def test_brands_tell_avif_from_heic(head: bytes, kind: Format | None) -> None:
+    assert sniff(head) == kind
+
+
+@pytest.mark.parametrize("name", ["webp", "bmp", "avif", "heic"])
+def test_how_much_of_a_file_is_there(name: str) -> None:
+    data = odd(name).data
+    kind = sniff(data)
+    assert kind
+    assert present(data, kind) == 1
+    assert present(data[: len(data) * 3 // 4], kind) == pytest.approx(0.75, abs=0.01)
+
+
+def test_formats_that_do_not_say_how_long_they_are() -> None:
+    assert present(odd("jpeg").data, "JPEG") is None
+
+
+@pytest.mark.parametrize("name", ["webp", "webp lossless", "webp with alpha", "webp animated", "webp lossy with alpha"])
+def test_the_size_in_a_webp_header(name: str) -> None:
+    assert webp_size(odd(name).data) == (96, 64)
+
+
+def test_no_size_in_half_a_webp_header() -> None:
+    assert webp_size(odd("webp").data[:20]) is None
+    assert webp_size(b"RIFF\0\0\0\0WEBPXXXX" + bytes(20)) is None
+
+
+def test_a_png_is_checked_chunk_by_chunk() -> None:
+    png = saved(scene(), "PNG")
+    assert png_fault(png) is None
+    assert png_fault(png[:-13]) == "cut"
+    assert png_fault(png[:-4]) is None, "nothing is missing but the checksum of nothing"
+    at = png.index(b"IDAT")
+    assert png_fault(png[: at + 9] + b"\0" + png[at + 10 :]) == "damaged"
