@@ -194,7 +194,7 @@ class SessionFull(GatewayError):
 class StorageFull(GatewayError):
     status = 507
     code = "storage_full"
-    title = "There is no room for another picture"
+    title = "There is no room left for pictures and sessions"
     hint = "Delete sessions that are no longer needed, or raise store_max_bytes in the settings."
 
 

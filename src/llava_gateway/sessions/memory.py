@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llava_gateway.errors import InvalidRequest, SessionBusy, SessionDeleted, SessionFull, SessionNotFound
+from llava_gateway.errors import InvalidRequest, SessionBusy, SessionDeleted, SessionFull, SessionNotFound, StorageFull
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
@@ -48,10 +48,15 @@ class SessionStore:
     def create(self, session: Session) -> Session:
         """Keeps a new session (or a fork, whose pictures must be there). Raises StorageFull."""
         self._expire()
-        self._pictures.make_room(session.text_bytes)
         pictures = {image_id: self._pictures.get(image_id) for image_id in session.image_ids}
-        for picture in pictures.values():
+        for picture in pictures.values():  # first of all: making room may drop the session that is being forked
             self._pictures.hold(picture)
+        try:
+            self._pictures.make_room(session.text_bytes)
+        except StorageFull:
+            for picture in pictures.values():
+                self._pictures.release(picture)
+            raise
         self._kept[session.id] = _Kept(session, self._clock(), pictures)
         self._pictures.reserved += session.text_bytes
         return session
@@ -68,9 +73,11 @@ class SessionStore:
         return self._find(session_id).running
 
     def change(self, session_id: str, **changes: Any) -> Session:
-        """Replaces fields of the session (title, system, model)."""
+        """Replaces fields of the session (title, system, model). Raises StorageFull."""
         kept = self._find(session_id)
-        return self._put(kept, replace(kept.session, **changes))
+        changed = replace(kept.session, **changes)
+        self._make_room(kept, changed.text_bytes - kept.session.text_bytes)
+        return self._put(kept, changed)
 
     def delete(self, session_id: str) -> None:
         """Deleted means deleted: a running answer ends with SessionDeleted when it wants to be recorded."""
@@ -91,7 +98,7 @@ class SessionStore:
     def turn(self, session_id: str, wanted: int) -> Iterator[Session]:
         """Takes the session for one turn of `wanted` bytes of text: it is pinned, and a second turn is refused with SessionBusy.
 
-        Raises SessionNotFound, SessionBusy, SessionFull.
+        Raises SessionNotFound, SessionBusy, SessionFull, StorageFull.
         """
         kept = self._find(session_id)
         if kept.running:
@@ -100,12 +107,13 @@ class SessionStore:
             raise SessionFull(f"The session has {len(kept.session.turns)} turns, as many as it may.")
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
+        self._make_room(kept, wanted)
         kept.running = True
         try:
             yield kept.session
         finally:
             kept.running = False
-            kept.used_at = self._clock()
+            self._touch(kept)
 
     def record(self, session_id: str, turn: Turn, pictures: tuple[Picture, ...], **changes: Any) -> Session:
         """Adds the turn, holds its pictures, replaces further fields. Raises SessionDeleted when the session has gone meanwhile."""
@@ -128,9 +136,22 @@ class SessionStore:
     def _put(self, kept: _Kept, session: Session) -> Session:
         self._pictures.reserved += session.text_bytes - kept.session.text_bytes
         kept.session = session
-        kept.used_at = self._clock()
-        self._kept.move_to_end(session.id)
+        self._touch(kept)
         return session
+
+    def _touch(self, kept: _Kept) -> None:
+        """Used just now: last to be dropped."""
+        kept.used_at = self._clock()
+        if kept.session.id in self._kept:
+            self._kept.move_to_end(kept.session.id)
+
+    def _make_room(self, kept: _Kept, size: int) -> None:
+        """Room for `size` more bytes of text in a session, which is not itself dropped for it. Raises StorageFull."""
+        running, kept.running = kept.running, True
+        try:
+            self._pictures.make_room(size)
+        finally:
+            kept.running = running
 
     def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.session.id]

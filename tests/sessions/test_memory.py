@@ -1,0 +1,306 @@
+"""Sessions in memory: budgets, one turn at a time, age, and the pictures they hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from llava_gateway.chat import ImagePart, Part, TextPart
+from llava_gateway.errors import (
+    ImageNotFound,
+    InvalidRequest,
+    SessionBusy,
+    SessionDeleted,
+    SessionFull,
+    SessionNotFound,
+    StorageFull,
+)
+from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.sessions.memory import SessionStore
+from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.settings import MiB, Settings
+from tests import pictures
+
+DAY = 24 * 3600.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rooms:
+    """A session store beside a real picture store, and a clock to set."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.settings = Settings(image_workers=1, **limits)
+        self.pictures = PictureStore(self.settings)
+        self.clock = Clock()
+        self.sessions = SessionStore(self.settings, self.pictures, self.clock)
+
+    def asked(self, session_id: str, words: str = "Hi", answer: str = "Hello") -> Session:
+        """One turn of words."""
+        with self.sessions.turn(session_id, len(words)):
+            return self.sessions.record(session_id, Turn((TextPart(words),), answer), ())
+
+    async def shown(self, session_id: str, colour: str) -> str:
+        """One turn with a picture; its id."""
+        picture = await self.pictures.add(pictures.encoded(pictures.shape("circle", colour)))
+        image_id = await picture.stored()
+        parts: tuple[Part, ...] = (ImagePart(image_id), TextPart("What is it?"))
+        with self.sessions.turn(session_id, 11):
+            self.sessions.record(session_id, Turn(parts, "A circle."), (picture,))
+        return image_id
+
+
+@pytest.fixture
+async def rooms() -> AsyncIterator[Callable[..., Rooms]]:
+    made: list[Rooms] = []
+
+    def make(**limits: Any) -> Rooms:
+        made.append(Rooms(**limits))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.pictures.aclose()
+
+
+def test_what_is_not_there_is_not_found(rooms: Callable[..., Rooms]) -> None:
+    sessions = rooms().sessions
+    for look in (sessions.get, sessions.delete, sessions.is_running, lambda name: sessions.fork(name, None), sessions.change):
+        with pytest.raises(SessionNotFound):
+            look("0" * 32)
+    with pytest.raises(SessionNotFound), sessions.turn("0" * 32, 0):
+        pass
+
+
+def test_a_session_is_kept_changed_and_deleted(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    room.sessions.change(session.id, title="Shapes")
+    assert room.asked(session.id).title == "Shapes"
+    assert [len(kept.turns) for kept in room.sessions.list()] == [1]
+    room.sessions.delete(session.id)
+    assert len(room.sessions) == 0
+    assert room.pictures.reserved == 0
+
+
+def test_the_list_begins_with_what_was_changed_last(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    one, two = room.sessions.create(Session()), room.sessions.create(Session())
+    room.asked(one.id)
+    assert [kept.id for kept in room.sessions.list()] == [one.id, two.id]
+
+
+def test_one_turn_at_a_time(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    with room.sessions.turn(session.id, 0):
+        assert room.sessions.is_running(session.id)
+        with pytest.raises(SessionBusy), room.sessions.turn(session.id, 0):
+            pass
+        assert room.sessions.is_running(session.id)  # the refused one does not free the other's turn
+    assert not room.sessions.is_running(session.id)
+    room.asked(session.id)
+
+
+def test_a_turn_that_fails_gives_the_session_back(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    with pytest.raises(RuntimeError), room.sessions.turn(session.id, 0):
+        raise RuntimeError
+    room.asked(session.id)
+
+
+def test_a_session_has_only_so_many_turns(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_max_turns=2)
+    session = room.sessions.create(Session())
+    room.asked(session.id)
+    room.asked(session.id)
+    with pytest.raises(SessionFull):
+        room.asked(session.id)
+    assert len(room.sessions.get(session.id).turns) == 2
+    room.asked(room.sessions.fork(session.id, 1).id)
+
+
+def test_a_session_has_only_so_many_bytes(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_max_bytes=4096)
+    session = room.sessions.create(Session())
+    room.asked(session.id, "x" * 3000)
+    with pytest.raises(SessionFull):
+        room.asked(session.id, "x" * 1000)
+    assert len(room.sessions.get(session.id).turns) == 1
+
+
+async def test_pictures_count_into_the_bytes_of_a_session(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_max_bytes=1024)
+    session = room.sessions.create(Session())
+    image_id = await room.shown(session.id, "red")
+    assert room.pictures.get(image_id).size > 300
+    with pytest.raises(SessionFull):
+        room.asked(session.id)
+
+
+def test_an_unused_session_ends_after_its_time_and_not_while_it_runs(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_ttl=DAY)
+    old, used, running = (room.sessions.create(Session()) for _ in range(3))
+    with room.sessions.turn(running.id, 0):
+        room.clock.now += DAY - 1
+        room.asked(used.id)
+        room.clock.now += 2
+        assert {kept.id for kept in room.sessions.list()} == {used.id, running.id}
+        with pytest.raises(SessionNotFound):
+            room.sessions.get(old.id)
+    assert len(room.sessions.list()) == 2  # its turn was its use
+    room.clock.now += DAY + 1
+    assert room.sessions.list() == []
+    assert room.pictures.reserved == 0
+
+
+def test_a_clock_that_is_set_back_or_forth_ends_nothing(rooms: Callable[..., Rooms], monkeypatch: pytest.MonkeyPatch) -> None:
+    room = rooms()
+    sessions = SessionStore(room.settings, room.pictures)
+    session = sessions.create(Session())
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    assert sessions.get(session.id).id == session.id
+
+
+def test_when_all_is_taken_the_least_recently_used_session_goes(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    first, second = room.sessions.create(Session()), room.sessions.create(Session())
+    room.asked(first.id, "x" * 300_000)
+    room.asked(second.id, "x" * 300_000)
+    room.asked(first.id, "more")
+    third = room.sessions.create(Session())
+    room.asked(third.id, "x" * 600_000)
+    assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
+    assert room.pictures.reserved <= MiB
+
+
+def test_a_session_is_used_even_when_its_turn_is_not_recorded(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    first, second = room.sessions.create(Session()), room.sessions.create(Session())
+    room.asked(first.id, "x" * 300_000)
+    room.asked(second.id, "x" * 300_000)
+    with room.sessions.turn(first.id, 10):
+        pass  # its answer failed
+    third = room.sessions.create(Session())
+    room.asked(third.id, "x" * 600_000)
+    assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
+
+
+def test_running_sessions_are_not_dropped_to_make_room(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    first = room.sessions.create(Session())
+    room.asked(first.id, "x" * 600_000)
+    second = room.sessions.create(Session())
+    with room.sessions.turn(first.id, 0), pytest.raises(StorageFull):
+        room.asked(second.id, "x" * 600_000)
+    room.asked(second.id, "x" * 600_000)
+    assert [kept.id for kept in room.sessions.list()] == [second.id]
+
+
+def test_a_session_is_not_dropped_to_make_room_for_itself(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    session = room.sessions.create(Session())
+    room.asked(session.id, "x" * 600_000)
+    with pytest.raises(StorageFull):
+        room.asked(session.id, "x" * 600_000)
+    with pytest.raises(StorageFull):
+        room.sessions.change(session.id, system="x" * 600_000)
+    assert len(room.sessions.get(session.id).turns) == 1
+
+
+def test_many_idle_sessions_stay_within_the_budget(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    for _ in range(300):
+        room.asked(room.sessions.create(Session()).id, "x" * 10_000)
+    assert room.pictures.reserved + room.pictures.bytes_used <= MiB
+    assert 80 < len(room.sessions) < 110
+
+
+async def test_a_session_holds_its_pictures_and_lets_them_go(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    session = room.sessions.create(Session())
+    image_id = await room.shown(session.id, "red")
+    with room.sessions.turn(session.id, 0):
+        with pytest.raises(StorageFull):
+            room.pictures.make_room(MiB)
+        assert room.pictures.get(image_id).id == image_id
+    room.sessions.delete(session.id)
+    room.pictures.make_room(MiB)
+    with pytest.raises(ImageNotFound):
+        room.pictures.get(image_id)
+
+
+async def test_a_fork_holds_the_pictures_of_its_turns_on_its_own(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    red, blue = await room.shown(session.id, "red"), await room.shown(session.id, "blue")
+    fork = room.sessions.fork(session.id, 1)
+    room.sessions.delete(session.id)
+    with room.sessions.turn(fork.id, 0), pytest.raises(StorageFull):
+        room.pictures.make_room(room.settings.store_max_bytes)
+    assert room.pictures.get(red).id == red
+    with pytest.raises(ImageNotFound):
+        room.pictures.get(blue)
+
+
+async def test_a_fork_survives_that_its_origin_is_dropped_to_make_room_for_it(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    session = room.sessions.create(Session())
+    red = await room.shown(session.id, "red")
+    room.asked(session.id, "x" * 600_000)
+    fork = room.sessions.fork(session.id, None)
+    assert [kept.id for kept in room.sessions.list()] == [fork.id]
+    assert room.pictures.get(red).id == red
+
+
+async def test_a_fork_that_finds_no_room_holds_nothing(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    session = room.sessions.create(Session())
+    red = await room.shown(session.id, "red")
+    room.asked(session.id, "x" * 600_000)
+    with room.sessions.turn(session.id, 0), pytest.raises(StorageFull):
+        room.sessions.fork(session.id, None)
+    room.sessions.delete(session.id)
+    room.pictures.make_room(MiB)
+    with pytest.raises(ImageNotFound):
+        room.pictures.get(red)
+
+
+@pytest.mark.parametrize("at", [-1, 2])
+def test_a_fork_beyond_the_turns_is_refused(rooms: Callable[..., Rooms], at: int) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    room.asked(session.id)
+    with pytest.raises(InvalidRequest) as refused:
+        room.sessions.fork(session.id, at)
+    assert refused.value.param == "at"
+
+
+async def test_a_session_that_was_deleted_while_it_answered_takes_no_turn(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    with ExitStack() as turn:
+        turn.enter_context(room.sessions.turn(session.id, 0))
+        room.sessions.delete(session.id)
+        with pytest.raises(SessionDeleted):
+            room.sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), ())
+    assert room.pictures.reserved == 0
+
+
+async def test_the_same_picture_twice_is_held_once_and_let_go_once(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    red = await room.shown(session.id, "red")
+    assert await room.shown(session.id, "red") == red
+    picture: Picture = room.pictures.get(red)
+    room.sessions.delete(session.id)
+    assert picture._holders == 0

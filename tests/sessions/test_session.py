@@ -1,0 +1,102 @@
+"""A conversation as a value: what the model is told next, what a fork keeps, what a title is."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.chat import ImagePart, Message, Part, TextPart
+from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
+
+RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)
+
+
+def text(words: str) -> tuple[Part, ...]:
+    return (TextPart(words),)
+
+
+def test_ids_are_128_random_bits() -> None:
+    ids = {new_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(bytes.fromhex(found)) == 16 for found in ids)
+
+
+def test_the_model_is_told_the_system_prompt_the_turns_and_the_question_in_order() -> None:
+    session = Session(system="Be brief.").with_turn(Turn((RED, TextPart("What is it?")), "A circle."))
+    assert session.messages((BLUE, TextPart("And this?"))) == (
+        Message("system", text("Be brief.")),
+        Message("user", (RED, TextPart("What is it?"))),
+        Message("assistant", text("A circle.")),
+        Message("user", (BLUE, TextPart("And this?"))),
+    )
+
+
+def test_without_a_system_prompt_the_question_comes_first() -> None:
+    assert Session().messages(text("Hi")) == (Message("user", text("Hi")),)
+
+
+def test_the_parts_of_unanswered_turns_go_into_the_next_question() -> None:
+    session = Session().with_turn(Turn((RED, TextPart("What is it?")), "", "cancelled")).with_turn(Turn(text("Well?"), "", "incomplete"))
+    assert session.messages(text("Hello?")) == (Message("user", (RED, TextPart("What is it?"), TextPart("Well?"), TextPart("Hello?"))),)
+    answered = session.with_turn(Turn(text("Hello?"), "A circle."))
+    assert [message.role for message in answered.messages(text("Thanks"))] == ["user", "assistant", "user"]
+
+
+def test_a_partial_answer_is_told_as_far_as_it_came() -> None:
+    session = Session().with_turn(Turn(text("Count."), "One, two", "cancelled"))
+    assert session.messages(text("Go on"))[1] == Message("assistant", text("One, two"))
+
+
+def test_a_turn_makes_a_new_value() -> None:
+    before = Session()
+    after = before.with_turn(Turn(text("Hi"), "Hello"))
+    assert (before.turns, len(after.turns), after.id) == ((), 1, before.id)
+    assert after.updated_at >= before.updated_at
+
+
+def test_pictures_are_listed_once_in_order_of_appearance() -> None:
+    session = Session().with_turn(Turn((BLUE, RED, BLUE))).with_turn(Turn((RED, TextPart("again"))))
+    assert session.image_ids == (BLUE.image_id, RED.image_id)
+
+
+def test_a_fork_has_the_first_turns_and_an_id_of_its_own() -> None:
+    session = Session(title="Shapes", system="Be brief.", model="demo", engine="embedded")
+    for number in range(3):
+        session = session.with_turn(Turn(text(str(number)), "yes"))
+    fork = session.forked(2)
+    assert [turn.prompt for turn in fork.turns] == ["0", "1"]
+    assert fork.id != session.id
+    assert (fork.title, fork.system, fork.model, fork.engine) == ("Shapes", "Be brief.", "demo", "embedded")
+    assert session.forked(0).turns == ()
+
+
+@pytest.mark.parametrize("at", [-1, 1])
+def test_a_fork_beyond_the_turns_is_refused(at: int) -> None:
+    with pytest.raises(IndexError):
+        Session().forked(at)
+
+
+@pytest.mark.parametrize(
+    ("parts", "title"),
+    [
+        (text("What  is\nthis?"), "What is this?"),
+        ((RED, TextPart("What is this?")), "What is this?"),
+        ((RED,), "Picture"),
+        ((), ""),
+        (text("这是什么？"), "这是什么？"),
+        (text("word " * 40), "word word word word word word word word word word word word…"),
+        (text("一" * 200), "一" * TITLE_MAX_CHARS + "…"),
+    ],
+)
+def test_a_title_is_the_first_words_of_a_question(parts: tuple[Part, ...], title: str) -> None:
+    assert title_of(parts) == title
+
+
+def test_the_first_turn_gives_the_title_only_where_there_is_none() -> None:
+    assert Session().with_turn(Turn(text("Hi"))).title == "Hi"
+    assert Session(title="Mine").with_turn(Turn(text("Hi"))).title == "Mine"
+
+
+def test_bytes_grow_with_the_text_in_utf_8() -> None:
+    small, large = Turn(text("")), Turn(text("é" * 100), "x" * 50)
+    assert large.bytes - small.bytes == 250
+    assert Session().with_turn(large).text_bytes >= 250
