@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +16,17 @@ from contextlib import contextmanager
 from llava_gateway.errors import Overloaded
 
 RETRY_AFTER_MAX = 60
+FILES_OF_OUR_OWN = 64
+
+
+def connections_limit() -> int:
+    """Answers that the limit on open files lets us give at once: each takes two sockets, one to the client and one to the engine."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(0, (soft - FILES_OF_OUR_OWN) // 2)
 
 
 class Ticket:

@@ -29,8 +29,11 @@ class Interrupt:
         """What `awaitable` gives, within `seconds` (None: no limit). Raises UpstreamTimeout, or the error of `interrupt`."""
         try:
             async with asyncio.timeout(seconds if self._error is None else 0) as self._timer:
-                return await awaitable
+                result = await awaitable
         except TimeoutError:
             raise (self._error or UpstreamTimeout()) from None
         finally:
             self._timer = None
+        if self._error is not None:  # what was there already was not waited for, so no timer could end it
+            raise self._error
+        return result
