@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from dataclasses import replace
 from typing import TypeAlias
 
-from llava_gateway.admission import Admission, Ticket
+from llava_gateway.admission import Admission, Ticket, connections_limit
 from llava_gateway.answering import Answering
 from llava_gateway.chat import (
     ChatEvent,
@@ -28,7 +28,6 @@ from llava_gateway.engines.base import EngineName, ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import (
     GatewayError,
-    ImageError,
     InvalidRequest,
     ModelLacksVision,
     ModelNotFound,
@@ -60,13 +59,16 @@ class Gateway:
         self.pictures = pictures
         self.sessions = sessions
         self.telemetry = telemetry
+        queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
         self.admissions: dict[EngineName, Admission] = {
-            engine.name: Admission(engine.slots, queue_size=settings.queue_size, queue_timeout=settings.queue_timeout)
-            for engine in pool.engines
+            engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
         }
         self._running: dict[str, Answering] = {}
-        self._idle = asyncio.Event()
+        self._asking = 0
+        self._news = asyncio.Event()  # for `drain`: someone has ended, or there is no more time
         self.closing = False
+        self._hurried = False
+        self._ending = False
 
     @asynccontextmanager
     async def ask(self, request: ChatRequest) -> AsyncIterator[Answering]:
@@ -75,7 +77,7 @@ class Gateway:
         started = time.monotonic()
         if self.closing:
             raise ShuttingDown
-        with self._session(request) as session, self._holding() as hold:
+        with self._counted(), self._session(request) as session, self._holding() as hold:
             model = await self._model(request, session)
             admission = self.admissions[model.engine]
             admission.check_room()
@@ -268,7 +270,7 @@ class Gateway:
         """Keeps the question and what came of the answer; nothing where the session or a picture is gone."""
         if answering.request.session_id is None:
             return
-        with suppress(SessionDeleted, ImageError):
+        with suppress(GatewayError):
             self._keep(answering, answering.turn(await answering.parts(), status, error_code=error_code))
 
     def _count(self, answering: Answering, outcome: str, finish: Finish | None = None) -> None:
@@ -299,14 +301,25 @@ class Gateway:
                 self.pictures.release(picture)
 
     @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a question from the first look at it to the end of its answer: `drain` waits for all of them."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            self._news.set()
+
+    @contextmanager
     def _registered(self, answering: Answering) -> Iterator[None]:
+        """Makes it known to whoever ends answers."""
         self._running[answering.id] = answering
+        if self._ending:
+            answering.interrupt.interrupt(ShuttingDown())
         try:
             yield
         finally:
             del self._running[answering.id]
-            if not self._running:
-                self._idle.set()
 
     def delete_session(self, session_id: str) -> None:
         """Deletes it; a running answer in it ends with SessionDeleted. Raises SessionNotFound."""
@@ -319,17 +332,23 @@ class Gateway:
         """No new question from now on (safe in a signal handler)."""
         self.closing = True
 
+    def hurry(self) -> None:
+        """Ends the patience of `drain` (safe in a signal handler)."""
+        self._hurried = True
+        self._news.set()
+
     async def drain(self) -> None:
         """Waits for running answers, at most `shutdown_grace` seconds; then each ends with ShuttingDown."""
         self.close_door()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wait_idle(), self.settings.shutdown_grace)
+        await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
+        self._ending = True
         for answering in list(self._running.values()):
             answering.interrupt.interrupt(ShuttingDown())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wait_idle(), 1)
+        await self._until(lambda: not self._asking, 1)
 
-    async def _wait_idle(self) -> None:
-        while self._running:
-            self._idle.clear()
-            await self._idle.wait()
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -43,9 +43,9 @@ def build_engines(settings: Settings) -> list[Engine]:
     return engines
 
 
-def build_gateway(settings: Settings) -> Gateway:
+def build_gateway(settings: Settings, engines: Sequence[Engine]) -> Gateway:
     pictures = PictureStore(settings)
-    pool = EnginePool(settings, build_engines(settings))
+    pool = EnginePool(settings, engines)
     telemetry = Telemetry()
     gateway = Gateway(settings, pool, pictures, SessionStore(settings, pictures), telemetry)
     for name, admission in gateway.admissions.items():
@@ -56,9 +56,9 @@ def build_gateway(settings: Settings) -> Gateway:
     return gateway
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The whole service; its engines and workers run between start-up and shutdown of the app."""
-    gateway = build_gateway(settings)
+def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> FastAPI:
+    """The whole service; its engines (None: those that the settings name) and workers run between start-up and shutdown of the app."""
+    gateway = build_gateway(settings, build_engines(settings) if engines is None else engines)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from llava_gateway.errors import GatewayError, InvalidRequest, NotFound
+from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,11 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:
-    """Retry-After wherever the same request may succeed later, and the challenge a 401 must carry."""
+    """Retry-After wherever the same request may succeed later, the challenge a 401 must carry, and no second request where the rest of
+    this one's body was not read."""
     headers = {}
+    if isinstance(error, BodyTooLarge | BodyTimeout):
+        headers["Connection"] = "close"
     if error.status in (429, 503):
         headers["Retry-After"] = str(math.ceil(error.retry_after or 2))
     if error.status == 401:
@@ -78,7 +81,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        return error_response(from_http(error), request_id(request))
+        response = error_response(from_http(error), request_id(request))
+        response.headers.update(error.headers or {})  # a 405 must say what is allowed
+        return response
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else

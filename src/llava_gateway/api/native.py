@@ -15,6 +15,7 @@ from llava_gateway.api.wire import (
     ForkBody,
     SessionBody,
     SessionPatch,
+    check_length,
     parse_body,
     picture_json,
     session_json,
@@ -107,6 +108,7 @@ async def get_image(request: Request, image_id: str, model: str | None = None) -
 async def create_session(request: Request) -> Response:
     gateway = gateway_of(request)
     body: SessionBody = parse_body(SessionBody, await read_json(request))
+    check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
     session = Session(title=body.title, system=body.system, model=model.name if model else "", engine=model.engine if model else None)
     return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
@@ -129,6 +131,7 @@ async def get_session(request: Request, session_id: str) -> Response:
 async def change_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body: SessionPatch = parse_body(SessionPatch, await read_json(request))
+    check_length("system", body.system, gateway.settings)
     return _session(request, gateway.sessions.change(session_id, **body.model_dump(exclude_none=True)))
 
 

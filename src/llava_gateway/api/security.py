@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llava_gateway.api.errors import error_response
+from llava_gateway.api.errors import error_response, internal_error
 from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, HostNotAllowed, InvalidApiKey, OriginNotAllowed
 from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PAGE_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; "
@@ -50,8 +53,12 @@ class SecurityMiddleware:
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in HEADERS.items():
@@ -63,14 +70,21 @@ class SecurityMiddleware:
         except GatewayError as error:
             await error_response(error, request_id)(scope, receive, send_with_headers)
             return
-        await self._app(scope, self._bounded(receive), send_with_headers)
+        try:
+            await self._app(scope, self._bounded(receive), send_with_headers)
+        except ClientDisconnect:
+            log.info("%s 499 client_left", request_id)
+        except Exception as error:  # a bug: this request is told, the others go on
+            refusal = internal_error(error, request_id)
+            if not started:
+                await error_response(refusal, request_id)(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
-        if "*" not in self._hosts and _hostname(host) not in self._hosts:
+        if ("*" not in self._hosts and _hostname(host) not in self._hosts) or len(headers.getlist("host")) > 1:
             raise HostNotAllowed
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin)[:2] != (scope["scheme"], host):
+        if origin is not None and origin.lower() != f"{scope['scheme']}://{host}".lower():
             raise OriginNotAllowed
         # A link to the page from elsewhere may be followed; nothing else may come from another site.
         followed = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"

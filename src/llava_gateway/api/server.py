@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -40,21 +39,20 @@ class Server(uvicorn.Server):
         draining.cancel()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        """The first signal lets running answers go on for a while, the second ends them. uvicorn's own way would leave the engines behind
+        at the second, and raise the signal again at the end, though a stop that was asked for is a success."""
+        if self.should_exit:
+            self._gateway.hurry()
         self._gateway.close_door()
-        super().handle_exit(sig, frame)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, but a stop that was asked for is a success: the signal is not raised again afterwards."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
+        self.should_exit = True
 
 
 def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
     """The HTTP protocol with a limit on how long a request's headers may take."""
 
     class TimedProtocol(HttpToolsProtocol):
+        """`state["abort"]` of a request cuts its connection at once: closing it would wait for ever for a client that does not read."""
+
         _headers_due: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -63,6 +61,7 @@ def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self.scope["state"]["abort"] = self.transport.abort
             if self._headers_due is None:
                 self._expect_headers()
 

@@ -123,8 +123,11 @@ class AnswerResponse(Response):
         stalled = asyncio.create_task(out.tend(settings.stall_timeout, settings.ping_interval if self._form == "sse" else None))
         try:
             await asyncio.wait((work, left, stalled), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                log.info("%s 499 %s", self._request_id, "client_stalled" if stalled.done() else "client_left")
+            if stalled.done() and not work.done():
+                log.info("%s 499 client_stalled", self._request_id)
+                scope["state"].get("abort", lambda: None)()
+            elif not work.done():
+                log.info("%s 499 client_left", self._request_id)
         finally:
             for task in (work, left, stalled):
                 task.cancel()

@@ -39,7 +39,9 @@ DEFAULT_PROMPT = "Describe this image."
 
 IMAGE_ID = r"^[0-9a-f]{64}$"
 KeepAlive: TypeAlias = str | int
-KEEP_ALIVE = re.compile(r"-?\d+(\.\d+)?(ns|us|µs|ms|s|m|h)?([0-9.]+(ns|us|µs|ms|s|m|h))*")
+KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
+KEEP_ALIVE_MAX_CHARS = 32
+KEEP_ALIVE_MAX_SECONDS = 10 * 365 * 24 * 3600
 
 
 class Body(BaseModel):
@@ -165,9 +167,8 @@ def chat_request(
 ) -> ChatRequest:
     """The body as the gateway takes it. Raises InvalidRequest, InvalidOption, InvalidBase64Image."""
     images = uploads + tuple(_image(image, index, settings) for index, image in enumerate(body.images))
-    for name, text in (("prompt", body.prompt), ("system", body.system or "")):
-        if len(text) > settings.prompt_max_chars:
-            raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
+    check_length("prompt", body.prompt, settings)
+    check_length("system", body.system, settings)
     prompt = body.prompt if body.prompt.strip() else DEFAULT_PROMPT if images else ""
     if not prompt:
         raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
@@ -182,6 +183,11 @@ def chat_request(
         keep_alive=parse_keep_alive(body.keep_alive if body.keep_alive is not None else body.options.get("keep_alive")),
         session_id=session_id or body.session_id,
     )
+
+
+def check_length(name: str, text: str | None, settings: Settings) -> None:
+    if text is not None and len(text) > settings.prompt_max_chars:
+        raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
 
 
 def _image(image: str | ImageRef, index: int, settings: Settings) -> Upload | ImagePart:
@@ -256,10 +262,12 @@ def _stop(value: Any) -> tuple[str, ...]:
 
 def parse_keep_alive(value: Any) -> KeepAlive | None:
     """Seconds or a Go duration ('5m', '1h30m'), as Ollama takes it. Raises InvalidOption."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, str) and len(value) <= KEEP_ALIVE_MAX_CHARS and KEEP_ALIVE.fullmatch(value):
+        if not value.lstrip("-").isdigit():
+            return value
+        value = int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= KEEP_ALIVE_MAX_SECONDS):
         return value
-    if isinstance(value, str) and KEEP_ALIVE.fullmatch(value):
-        return int(value) if value.lstrip("-").isdigit() else value
     raise InvalidOption(
         "keep_alive must be a number of seconds or a duration.",
         param="keep_alive",

@@ -1,0 +1,107 @@
+"""An engine that does what a test tells it: faults, and orders of events, that a real one can't be told to produce."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeAlias
+
+from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, TextDelta, Timings, Usage
+from llava_gateway.engines.base import EngineName, Health, ModelInfo
+from llava_gateway.errors import GatewayError, UpstreamUnavailable
+
+Script: TypeAlias = Callable[[EngineRequest], AsyncGenerator[ChatEvent]]
+END = Finish("stop", Usage(7, 2, 0), Timings(prompt_ms=1.0))
+
+
+def says(*words: str) -> Script:
+    """Answers with these words."""
+
+    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        for word in words:
+            yield TextDelta(word)
+        yield END
+
+    return script
+
+
+def says_then_waits(*words: str) -> Script:
+    """Answers with these words and then nothing more, until someone ends it."""
+
+    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        for word in words:
+            yield TextDelta(word)
+        await asyncio.Event().wait()
+
+    return script
+
+
+HELLO = says("Hello", " there.")
+
+
+class ScriptedEngine:
+    """Args:
+    script: what every answer consists of; may be changed between requests.
+    name, slots, reports_progress: as of any engine. model_names: all can see.
+
+    Attributes:
+        requests: those that came in.
+        running: answers that are open now; `idle` is set while there are none.
+        refusal: raised instead of accepting, where it is set. load: what `loading` gives.
+        up: whether it answers at all.
+    """
+
+    def __init__(
+        self,
+        script: Script = HELLO,
+        *,
+        name: EngineName = "ollama",
+        slots: int = 1,
+        model_names: tuple[str, ...] = ("scripted",),
+        vision: bool = True,
+    ) -> None:
+        self.script = script
+        self.name: EngineName = name
+        self.slots = slots
+        self.reports_progress = False
+        self.installed = tuple(ModelInfo(model, name, vision) for model in model_names)
+        self.requests: list[EngineRequest] = []
+        self.running = 0
+        self.idle = asyncio.Event()
+        self.refusal: GatewayError | None = None
+        self.load: Loading | None = None
+        self.up = True
+        self.started = self.closed = False
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    async def health(self) -> Health:
+        return Health(self.up, "1.0" if self.up else "")
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        if not self.up:
+            raise UpstreamUnavailable
+        return self.installed
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        return self.load
+
+    @asynccontextmanager
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        if self.refusal:
+            raise self.refusal
+        self.requests.append(request)
+        self.running += 1
+        self.idle.clear()
+        try:
+            async with aclosing(self.script(request)) as events:
+                yield events
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
