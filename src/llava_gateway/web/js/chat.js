@@ -16,8 +16,8 @@ import { announcement, chat as onScreen, chatFailure, drawer, panel, pickedModel
  */
 /** @typedef {'running'|'complete'|'cancelled'|'incomplete'|'failed'} Status */
 
-const BUSY_TRIES = 10;
-const BUSY_PAUSE_MS = 150;
+const RELEASE_TRIES = 50;
+const RELEASE_PAUSE_MS = 100;
 let keys = 0;
 
 /** One question and its answer. What changes while it is written is in signals, so that nothing else is drawn again. */
@@ -64,11 +64,16 @@ export class Chat {
     this.storedSystem = '';
     this.turns = signal(/** @type {Turn[]} */ ([]));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
+    /** Settles when the gateway is done with the answer that was stopped last. */
+    this.released = Promise.resolve();
   }
 }
 
 /** Chats that were opened in this page, so that an answer goes on while another chat is looked at. @type {Map<string, Chat>} */
 const opened = new Map();
+
+/** The chat of a session, if it was opened in this page. @param {string} id */
+export const openedChat = (id) => opened.get(id);
 
 /** Shows an empty chat; the session is made with its first question. */
 export function newChat() {
@@ -167,6 +172,7 @@ export async function ask(prompt, images) {
   announcement.value = t('phase.asking');
   try {
     const id = await sessionOf(chat);
+    await chat.released;
     await read(chat, turn, id, controller.signal);
     turn.status.value = 'complete';
     announcement.value = turn.text.value;
@@ -174,6 +180,7 @@ export async function ask(prompt, images) {
     const stopped = controller.signal.aborted;
     turn.status.value = stopped ? 'cancelled' : 'failed';
     if (!stopped) turn.failure.value = asFailure(error);
+    else if (chat.id.value) chat.released = released(chat.id.value).catch(() => {});
     announcement.value = stopped ? t('turn.stopped') : t('turn.failed');
   } finally {
     turn.phase.value = null;
@@ -189,6 +196,7 @@ async function sessionOf(chat) {
   chat.id.value = made.id;
   opened.set(made.id, chat);
   if (onScreen.value === chat) history.replaceState(null, '', `#session=${made.id}`);
+  loadSessions().catch(() => {});
   return made.id;
 }
 
@@ -202,7 +210,7 @@ function setPhase(turn, name, values = {}) {
 async function read(chat, turn, id, stop) {
   const words = new Words(turn);
   try {
-    for await (const { event, content } of askPatiently(id, question(chat, turn), stop)) {
+    for await (const { event, content } of api.ask(id, question(chat, turn), stop)) {
       switch (event) {
         case 'queued':
         case 'loading':
@@ -241,19 +249,11 @@ function question(chat, turn) {
   };
 }
 
-/**
- * After a stop the session is busy for the moment that the gateway needs to notice it.
- * @param {string} id @param {object} body @param {AbortSignal} stop
- */
-async function* askPatiently(id, body, stop) {
-  for (let left = BUSY_TRIES; ; left--) {
-    try {
-      yield* api.ask(id, body, stop);
-      return;
-    } catch (error) {
-      if (!(error instanceof Failure) || error.status !== 409 || error.code !== 'session_busy' || !left) throw error;
-      await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
-    }
+/** Waits until the gateway has noticed that an answer was stopped; until then its session takes no other question. @param {string} id */
+async function released(id) {
+  for (let left = RELEASE_TRIES; left; left--) {
+    if (!(await api.session(id)).running) return;
+    await new Promise((resolve) => setTimeout(resolve, RELEASE_PAUSE_MS));
   }
 }
 
@@ -316,6 +316,7 @@ export async function askAgain(turn) {
   const place = chat.turns.value.indexOf(turn);
   if (chat.running.value || place < 0) return;
   try {
+    await chat.released;
     const id = chat.id.value;
     const kept = id ? (await api.session(id)).turns.length : 0;
     if (id && kept > place) {

@@ -16,7 +16,7 @@ const marked = new Marked({
   breaks: true,
   renderer: {
     // Markup that a model writes is shown, not obeyed.
-    html: ({ text }) => escape(text),
+    html: ({ text, block }) => (block ? `<p>${escape(text)}</p>` : escape(text)),
     image: ({ href, text }) => link(href, escape(text || href)),
     link({ href, tokens }) {
       return link(href, this.parser.parseInline(tokens));
@@ -28,6 +28,7 @@ const marked = new Marked({
 const CLEAN = {
   ALLOWED_TAGS: 'p br hr strong em del code pre ul ol li blockquote h1 h2 h3 h4 h5 h6 table thead tbody tr th td a'.split(' '),
   ALLOWED_ATTR: ['href', 'align', 'start'],
+  ADD_URI_SAFE_ATTR: ['align', 'start'],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   ALLOWED_URI_REGEXP: /^https?:\/\//i,

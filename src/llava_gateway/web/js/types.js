@@ -90,7 +90,7 @@
  * @property {string|null} [error_code]
  * @property {string[]} [warnings]
  *
- * @typedef {SessionSummary & {system: string, turns: StoredTurn[]}} Session
+ * @typedef {SessionSummary & {system: string, running: boolean, turns: StoredTurn[]}} Session
  *
  * @typedef {object} ErrorBody
  * @property {string} title

@@ -27,11 +27,12 @@ export default {
   'sessions.keep': 'Keep',
 
   'empty.title': 'Show it a picture',
-  'empty.lead': 'Drop one anywhere on this page, paste it, or choose a file. Then ask. Or start with one of these:',
-  'empty.lead_bare': 'Drop one anywhere on this page, paste it, or choose a file. Then ask.',
-  'empty.answers': 'answers, in {engine}.',
+  'empty.lead': 'Drop one anywhere on this page, paste it, or choose a file. Then ask.',
+  'empty.lead_touch': 'Take or choose one with the plus below. Then ask.',
+  'empty.or': ' Or start with one of these:',
+  'empty.answers': 'answers, run by {engine}.',
   'empty.demo':
-    'It is a tiny demo model of 5 MB. It knows simple shapes, their colours, and large letters and digits. About anything else, photos included, it only guesses.',
+    ' It is a tiny demo model of 5 MB that knows simple shapes, their colours, and large letters and digits. About anything else, photos included, it only guesses.',
   'empty.larger': 'For real photos get a larger one: install Ollama and run this. New chats then use it.',
   'empty.no_vision': 'This model can’t see pictures. Choose another one below.',
   'engine.embedded': 'the engine built into the gateway',

@@ -16,6 +16,10 @@ export function App() {
   const dragging = useDrop();
   usePaste();
   useShortcuts();
+  const title = chat.value?.title.value;
+  useEffect(() => {
+    document.title = title ? `${title} · LLaVA Gateway` : 'LLaVA Gateway';
+  }, [title]);
   if (!chat.value) return null;
   return html`<div class="app">
     <${Sidebar} />

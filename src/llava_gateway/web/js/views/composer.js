@@ -123,7 +123,7 @@ function ChipView({ chip }) {
         <${PictureImage} picture=${picture} alt="" />
         ${ready.value.length > 1 && html`<span class="badge figures">${place}</span>`}
       </button>`
-    : html`<span class="thumb">${preview ? html`<img src=${preview} alt="" />` : html`<${Icon} name=${state === 'refused' ? 'broken' : 'picture'} />`}</span>`;
+    : html`<span class="thumb">${preview && state !== 'refused' ? html`<img src=${preview} alt="" />` : html`<${Icon} name=${state === 'refused' ? 'broken' : 'picture'} />`}</span>`;
   return html`<li class="chip" data-state=${state}>
     ${thumb}
     <div class="chip-words">

@@ -1,42 +1,46 @@
 // What a new chat shows: an invitation, three pictures to try, and what is running.
 
+import { signal } from '../../vendor/signals.js';
 import { send } from '../chat.js';
 import { drawOn, drawnFile, EXAMPLES } from '../examples.js';
-import { html, useEffect, useRef, useState } from '../html.js';
+import { html, useEffect, useRef } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { addFiles, chips, ready, refuse } from '../pictures.js';
-import { chat, modelInfo, model, readiness } from '../state.js';
+import { modelInfo, model, readiness } from '../state.js';
 import { CopyButton } from './parts.js';
 
 const LARGER = 'ollama pull llava:7b';
+const TOUCH = matchMedia('(pointer: coarse)');
+
+/** The example that is asked as soon as its picture is prepared. */
+const asking = signal(/** @type {import('../examples.js').Example|null} */ (null));
 
 export function Empty() {
-  const ready = readiness.value?.ready;
+  const invites = readiness.value?.ready && (asking.value || !chips.value.length);
   return html`<section class="empty">
     <h1>${t('empty.title')}</h1>
-    <p class="lead">${t(ready ? 'empty.lead' : 'empty.lead_bare')}</p>
-    ${ready && html`<${Examples} />`}
-    <${Running} />
+    <p class="lead">${t(TOUCH.matches ? 'empty.lead_touch' : 'empty.lead')}${invites && t('empty.or')}</p>
+    ${invites && html`<${Examples} /><${Running} />`}
   </section>`;
 }
 
 function Examples() {
-  const [waiting, setWaiting] = useState(/** @type {import('../examples.js').Example|null} */ (null));
-  // Asked as soon as its picture is prepared; a refusal is shown in the composer.
+  const waiting = asking.value;
+  // A refusal is shown in the composer.
   useEffect(() => {
     if (!waiting) return;
     if (ready.value.length) {
-      setWaiting(null);
+      asking.value = null;
       send(t(waiting.question));
-    } else if (chips.value.every((c) => c.state === 'refused')) setWaiting(null);
+    } else if (chips.value.every((c) => c.state === 'refused')) asking.value = null;
   }, [waiting, chips.value]);
-  const busy = Boolean(waiting || chat.value.running.value);
 
   /** @param {import('../examples.js').Example} example */
   async function choose(example) {
     try {
-      addFiles([await drawnFile(example)]);
-      setWaiting(example);
+      const file = await drawnFile(example);
+      asking.value = example;
+      addFiles([file]);
     } catch {
       refuse(example.name, 'page_error');
     }
@@ -45,7 +49,7 @@ function Examples() {
   return html`<ul class="examples">
     ${EXAMPLES.map(
       (example) => html`<li key=${example.name}>
-        <button type="button" disabled=${busy || chips.value.length > 0} onClick=${() => choose(example)}>
+        <button type="button" disabled=${Boolean(waiting)} onClick=${() => choose(example)}>
           <${Drawing} example=${example} />
           <span>${t(example.question)}</span>
         </button>
@@ -67,8 +71,7 @@ function Running() {
   if (!now?.ready || !name) return null;
   const demo = name === 'demo';
   return html`<div class="running">
-    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}</p>
-    ${demo && html`<p>${t('empty.demo')}</p>`}
+    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}${demo && t('empty.demo')}</p>
     ${demo &&
     html`<p>${rich('empty.larger')}</p>
       <p class="command"><code>${LARGER}</code><${CopyButton} text=${LARGER} label=${t('copy_command')} /></p>`}

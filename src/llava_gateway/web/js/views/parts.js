@@ -15,7 +15,8 @@ export function PictureImage({ picture, alt, forModel = null, class: name = '' }
   const size = forModel && picture.sent ? picture.sent : picture;
   useEffect(() => setGone(false), [source]);
   if (gone) return html`<span class="picture-gone"><${Icon} name="broken" />${t('picture.gone')}</span>`;
-  return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} alt=${alt} decoding="async" draggable="false"
+  const box = { '--width': size.width, '--height': size.height };
+  return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} style=${box} alt=${alt} decoding="async" draggable="false"
     onError=${() => setGone(true)} />`;
 }
 

@@ -1,7 +1,7 @@
 // The sessions on the gateway: list, open, rename, delete; and the page's own settings at its foot.
 
 import { explained } from '../failures.js';
-import { asFailure, forget, newChat, openSession, rename } from '../chat.js';
+import { asFailure, forget, newChat, openedChat, openSession, rename } from '../chat.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
 import { Icon } from '../icons.js';
@@ -41,7 +41,8 @@ export function closeSidebar() {
 }
 
 function SessionList() {
-  const list = sessions.value;
+  // A session without a turn has nothing to show, unless its first question is being answered here.
+  const list = sessions.value?.filter((s) => s.turn_count || openedChat(s.id)?.running.value);
   if (!list) return html`<div class="sessions"></div>`;
   if (!list.length) return html`<p class="sessions quiet">${t('sessions.none')}</p>`;
   const today = new Date().toDateString();
@@ -66,7 +67,7 @@ function SessionList() {
 function SessionRow({ row }) {
   const [mode, setMode] = useState(/** @type {'shown'|'renaming'|'deleting'} */ ('shown'));
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
-  const title = row.title || t('sessions.untitled');
+  const title = row.title || openedChat(row.id)?.turns.value[0]?.prompt || t('sessions.untitled');
   const current = chat.value.id.value === row.id;
 
   /** @param {() => Promise<void>} work */

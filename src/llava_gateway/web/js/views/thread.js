@@ -18,6 +18,7 @@ export function Thread() {
   const scroller = useRef(/** @type {HTMLElement|null} */ (null));
   const [atEnd, setAtEnd] = useState(true);
   const following = useRef(true);
+  const seen = useRef(0);
   const current = chat.value;
   const turns = current.turns.value;
 
@@ -27,8 +28,12 @@ export function Thread() {
   };
   const onScroll = () => {
     const box = /** @type {HTMLElement} */ (scroller.current);
-    following.current = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
-    setAtEnd(following.current);
+    const near = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
+    // Only a person scrolls up; where the end ran away from the view, it is followed all the same.
+    if (near) following.current = true;
+    else if (box.scrollTop < seen.current) following.current = false;
+    seen.current = box.scrollTop;
+    setAtEnd(near || following.current);
   };
   // A question just asked, or a chat just opened, is looked at from its end.
   useLayoutEffect(() => {
