@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from llava_gateway import __version__
 from llava_gateway.api.native import gateway_of
-from llava_gateway.api.security import PAGE_CSP
+from llava_gateway.api.security import OWN_FILES_CSP
 from llava_gateway.api.wire import presets
 from llava_gateway.chat import OPTION_LIMITS
 from llava_gateway.engines.base import ModelInfo
@@ -20,8 +20,8 @@ from llava_gateway.telemetry import CONTENT_TYPE
 router = APIRouter()
 
 WEB = resources.files("llava_gateway") / "web"
-# The documentation page is Swagger UI, which styles itself inline; it shows nothing but our own OpenAPI file.
-DOCS_CSP = PAGE_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+# The documentation page is Swagger UI, which styles itself inline and makes markup from strings; it shows nothing but our own OpenAPI file.
+DOCS_CSP = OWN_FILES_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 
 @router.get("/models", tags=["models"], summary="All models of all live engines")
