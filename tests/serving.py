@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +76,13 @@ class Events:
 
     async def rest(self) -> list[tuple[str, dict[str, Any]]]:
         return [event async for event in self]
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """For what has no event to await."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

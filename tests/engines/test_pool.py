@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from llava_gateway.errors import ModelNotFound, UpstreamUnavailable
 from llava_gateway.settings import Settings
 from tests.ollama_server import RealOllama
 from tests.scripted_engine import ScriptedEngine
+from tests.serving import until
 
 
 def model(name: str, engine: EngineName = "ollama", *, vision: bool = True, loaded: bool = False, size: int = 1) -> ModelInfo:
@@ -70,13 +70,6 @@ async def pool_of() -> AsyncIterator[Callable[..., EnginePool]]:
     yield make
     for pool in made:
         await pool.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """The pool has no event for what its watcher sees; it looks every 10 ms here."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def default_of(pool: EnginePool) -> str | None:
