@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llava_gateway.engines.modelfile import parse_modelfile
@@ -84,15 +84,15 @@ class RealOllama:
         return server
 
     def create_demo(self) -> None:
-        """Makes the model `demo` from Modelfiles/demo."""
-        modelfile = REPOSITORY / "Modelfiles" / "demo"
+        """Makes the model `demo` from Modelfiles/demo, to run on one thread: more of them wait for each other on a busy machine."""
+        path = REPOSITORY / "Modelfiles" / "demo"
+        recipe = parse_modelfile(path.read_text("utf-8"))
+        recipe = replace(recipe, parameters={**recipe.parameters, "num_thread": 1})
 
         async def create() -> None:
             library = OllamaLibrary(self.url)
             try:
-                steps = [
-                    step.status async for step in library.create("demo", parse_modelfile(modelfile.read_text("utf-8")), modelfile.parent)
-                ]
+                steps = [step.status async for step in library.create("demo", recipe, path.parent)]
             finally:
                 await library.aclose()
             assert steps[-1] == "success"

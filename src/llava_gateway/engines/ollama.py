@@ -45,6 +45,8 @@ REAL_LOAD_MS = 50.0
 VISION_MIN_CTX = 2048
 """What Ollama raises num_ctx to for a model with vision (server/sched.go, `getRunner`)."""
 SHOWS_AT_ONCE = 8
+BUSY_PAUSE = (0.2, 1.0)
+"""Seconds, least and most, before a request is sent again to an Ollama that is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class OllamaEngine:
                     return
             if last_try or not isinstance(error, Overloaded):
                 raise error
-            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads retries, guards nothing)
+            await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
     async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[ChatEvent, None]:
         """This loop runs for every token: one json.loads, no models."""

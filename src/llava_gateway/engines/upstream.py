@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -46,7 +48,7 @@ def new_client(*, connect_timeout: float, max_connections: int, headers: dict[st
     a kept connection.)
     """
 
-    transport = AiohttpTransport(trust_env=False)
+    transport = AiohttpTransport(verify=_tls())
     transport.client = lambda: aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=max_connections, force_close=True, ssl=transport.ssl_context)
     )
@@ -58,6 +60,12 @@ def new_client(*, connect_timeout: float, max_connections: int, headers: dict[st
         follow_redirects=False,
         trust_env=False,
     )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes 30 ms: once is enough."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 @contextmanager

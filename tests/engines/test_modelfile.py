@@ -1,0 +1,96 @@
+"""Modelfiles are read as Ollama reads them (parser/parser.go), with errors that say where."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.engines.modelfile import ExampleMessage, Modelfile, ModelfileError, parse_modelfile
+
+WHOLE = '''\ufeff# a comment
+FROM ./model.gguf
+  from ./projector.gguf
+
+TEMPLATE """{{ .System }}
+USER: "{{ .Prompt }}" # no comment here
+"""
+SYSTEM You see pictures.
+PARAMETER temperature 0.2
+PARAMETER num_ctx 4096
+PARAMETER use_mmap true
+PARAMETER stop "</s>"
+Parameter stop   USER:
+MESSAGE user What is this?
+MESSAGE assistant """A circle.
+A red one."""
+ADAPTER ./lora.gguf
+LICENSE "MIT
+and more"
+'''
+
+
+def test_every_instruction_is_read() -> None:
+    assert parse_modelfile(WHOLE) == Modelfile(
+        sources=("./model.gguf", "./projector.gguf"),
+        parameters={"temperature": 0.2, "num_ctx": 4096, "use_mmap": True, "stop": ("</s>", "USER:")},
+        template='{{ .System }}\nUSER: "{{ .Prompt }}" # no comment here\n',
+        system="You see pictures.",
+        messages=(ExampleMessage("user", "What is this?"), ExampleMessage("assistant", "A circle.\nA red one.")),
+        adapters=("./lora.gguf",),
+        licenses=("MIT\nand more",),
+    )
+
+
+def test_line_ends_of_every_kind_are_read_alike() -> None:
+    assert parse_modelfile(WHOLE.replace("\n", "\r\n")) == parse_modelfile(WHOLE)
+
+
+def test_the_last_of_what_may_stand_once_counts() -> None:
+    modelfile = parse_modelfile("FROM a\nSYSTEM one\nSYSTEM two\nPARAMETER seed 1\nPARAMETER seed 2")
+    assert (modelfile.system, modelfile.parameters) == ("two", {"seed": 2})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain text", "plain text"),
+        ("  around  ", "around"),
+        ('" kept "', " kept "),
+        ('"""one"""', "one"),
+        ('""', ""),
+        ('""""""', ""),
+        ('say "hi" now', 'say "hi" now'),
+        ('"""a\n\n# b\n  c """', "a\n\n# b\n  c "),
+        ('"a\nb"', "a\nb"),
+    ],
+)
+def test_quotes(value: str, text: str) -> None:
+    assert parse_modelfile(f"FROM a\nSYSTEM {value}\n").system == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", None, "no FROM"),
+        ("SYSTEM x", None, "no FROM"),
+        ("FROM a\nFORM b", 2, "'FORM' is no instruction"),
+        ("FROM a\n123", 2, "'123' is no instruction"),
+        ("FROM", 1, "FROM takes a value"),
+        ("FROM ", 1, "name of a model or a file"),
+        ("FROM a\nSYSTEM", 2, "SYSTEM takes a value"),
+        ("FROM a\n\nPARAMETER temperature", 3, "a name and a value"),
+        ("FROM a\nPARAMETER temperature warm", 2, "temperature takes a number, not 'warm'"),
+        ("FROM a\nPARAMETER num_ctx 4096.5", 2, "num_ctx takes a whole number"),
+        ("FROM a\nPARAMETER use_mmap maybe", 2, "true or false"),
+        ("FROM a\nPARAMETER num_visual_tokens 5", 2, "no parameter 'num_visual_tokens'; known are frequency_penalty,"),
+        ("FROM a\nMESSAGE robot hi", 2, "not by 'robot'"),
+        ("FROM a\nMESSAGE user", 2, "a name and a value"),
+        ('FROM a\n# x\nTEMPLATE """never\nclosed\n', 3, "never closed"),
+        ('FROM a\nSYSTEM "never', 2, "never closed"),
+    ],
+)
+def test_errors_say_where(text: str, line: int | None, says: str) -> None:
+    with pytest.raises(ModelfileError) as caught:
+        parse_modelfile(text)
+    assert caught.value.line == line
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(f"line {line}: " if line else "there")
