@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -80,6 +81,55 @@ async def test_what_was_waited_for_is_cancelled() -> None:
 async def test_a_cancelled_wait_stays_cancelled() -> None:
     waiting = asyncio.create_task(Interrupt().wait(forever(), 60))
     await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_shorter_wait_after_a_longer_one_ends_in_its_own_time() -> None:
+    interrupt = Interrupt()
+    await interrupt.wait(at_once(7), 1000)
+    async with asyncio.timeout(5):
+        with pytest.raises(UpstreamTimeout):
+            await interrupt.wait(forever(), 0.01)
+
+
+async def test_time_begins_anew_with_each_wait() -> None:
+    interrupt = Interrupt()
+    began = time.monotonic()
+    await interrupt.wait(asyncio.sleep(0.03), 0.05)
+    with pytest.raises(UpstreamTimeout):
+        await interrupt.wait(forever(), 0.05)
+    assert time.monotonic() - began >= 0.08
+
+
+async def test_a_wait_without_limit_outlives_the_limit_of_an_earlier_one() -> None:
+    interrupt = Interrupt()
+    await interrupt.wait(at_once(7), 0.01)
+    assert await interrupt.wait(asyncio.sleep(0.03, 8)) == 8
+
+
+async def test_an_ended_wait_leaves_its_task_uncancelled() -> None:
+    async def stubborn() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    interrupt = Interrupt()
+    for wait, error in ((forever, UpstreamTimeout), (stubborn, ConnectionError)):
+        with pytest.raises(error):
+            await interrupt.wait(wait(), 0)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+
+async def test_who_cancels_the_task_is_obeyed_even_when_the_wait_is_ended_too() -> None:
+    interrupt = Interrupt()
+    waiting = asyncio.create_task(interrupt.wait(forever()))
+    await asyncio.sleep(0)
+    interrupt.interrupt(SessionDeleted())
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -320,6 +320,7 @@ class Gateway:
             yield
         finally:
             del self._running[answering.id]
+            answering.interrupt.close()
 
     def delete_session(self, session_id: str) -> None:
         """Deletes it; a running answer in it ends with SessionDeleted. Raises SessionNotFound."""

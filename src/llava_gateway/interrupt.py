@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llava_gateway.errors import GatewayError, UpstreamTimeout
 
@@ -12,28 +12,75 @@ T = TypeVar("T")
 
 
 class Interrupt:
-    """Runs the waits of one answer, one at a time; `interrupt(error)` ends the running one, and every later one, with that error."""
+    """Runs the waits of one answer, one at a time; `interrupt(error)` ends the running one, and every later one, with that error.
+
+    There is a wait for every word. So one alarm serves them all, set anew only when it rings too early: to make and cancel a timer for
+    each (asyncio.timeout) costs more than everything else that is done with a word here.
+    """
 
     def __init__(self) -> None:
         self._error: GatewayError | None = None
-        self._timer: asyncio.Timeout | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._ended = False
+        self._deadline: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
 
     def interrupt(self, error: GatewayError) -> None:
         """Ends the wait that runs now (or the next one) with `error`; the first error stays."""
         if self._error is None:
             self._error = error
-            if self._timer is not None and not self._timer.expired():
-                self._timer.reschedule(asyncio.get_running_loop().time())
+            self._end()
+
+    def close(self) -> None:
+        """No wait will follow."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     async def wait(self, awaitable: Awaitable[T], seconds: float | None = None) -> T:
         """What `awaitable` gives, within `seconds` (None: no limit). Raises UpstreamTimeout, or the error of `interrupt`."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("only a task can wait")
+        cancels = task.cancelling()
+        self._task, self._ended = task, False
+        if self._error is not None:
+            loop.call_soon(self._end)
+        elif seconds is not None:
+            self._deadline = loop.time() + seconds
+            if self._alarm is None or self._deadline < self._rings_at:
+                self._set_alarm(loop, self._deadline)
         try:
-            async with asyncio.timeout(seconds if self._error is None else 0) as self._timer:
-                result = await awaitable
-        except TimeoutError:
-            raise (self._error or UpstreamTimeout()) from None
+            result = await awaitable
+        except asyncio.CancelledError:
+            # Ours, unless someone else asked for it too.
+            if self._ended and task.cancelling() <= cancels + 1:
+                raise (self._error or UpstreamTimeout()) from None
+            raise
         finally:
-            self._timer = None
-        if self._error is not None:  # what was there already was not waited for, so no timer could end it
+            if self._ended:
+                task.uncancel()
+            self._task = self._deadline = None
+        if self._error is not None:  # what was there already was not waited for, so nothing could end the wait
             raise self._error
         return result
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        self.close()
+        self._alarm, self._rings_at = loop.call_at(at, self._ring, loop), at
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._deadline is None:
+            return
+        if loop.time() < self._deadline:
+            self._set_alarm(loop, self._deadline)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        if self._task is not None and not self._ended:
+            self._ended = True
+            self._task.cancel()
