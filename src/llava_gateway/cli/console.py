@@ -19,14 +19,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Failure(Exception):
-    """Ends the command: `message` and `hint` go to stderr, `exit_code` to the shell."""
+    """Ends the command: `message` and `hint` go to stderr, `exit_code` to the shell. `param` is the field of the request at fault."""
 
-    def __init__(self, message: str, hint: str = "", *, exit_code: int = FAILED, code: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, exit_code: int = FAILED, param: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
-        self.code = code
+        self.param = param
 
 
 def wrong_use(message: str, hint: str = "") -> NoReturn:
@@ -54,7 +54,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def set_up_logging(*, verbose: bool) -> None:
+def set_up_logging(*, verbose: bool = False) -> None:
     """Warnings to stderr; with `verbose` also what the gateway itself does, but not every request of its HTTP client."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpx2", "aiohttp", "asyncio"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from llava_gateway.chat import OPTION_LIMITS, OptionLimit
 from llava_gateway.cli.console import wrong_use
 
 if TYPE_CHECKING:
@@ -30,8 +34,86 @@ GgufFlag: TypeAlias = Annotated[
 MmprojFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--mmproj", help="GGUF file of the projector that belongs to it.", metavar="FILE")
 ]
+UrlFlag: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="LLAVA_GATEWAY_URL",
+        help="A running gateway. Without it the one on this machine is asked; where none runs, one is started and ended again.",
+        metavar="URL",
+    ),
+]
+ApiKeyFlag: TypeAlias = Annotated[
+    str | None, typer.Option("--api-key", envvar="LLAVA_GATEWAY_API_KEY", help="Key of that gateway.", metavar="KEY")
+]
 JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 VerboseFlag: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+
+_SAMPLING = "How the model answers"
+
+
+def with_request_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the flags of a question to a command; they arrive in its `**request`, for `request_fields`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    command.__signature__ = signature.replace(parameters=[*own, *_request_parameters()])  # type: ignore[attr-defined]
+    return command
+
+
+def _request_parameters() -> list[inspect.Parameter]:
+    flags: dict[str, tuple[Any, Any]] = {
+        "model": (str, typer.Option("--model", help="Who answers; `llava-gateway models` lists them.", metavar="NAME")),
+        "preset": (str, typer.Option("--preset", help="Options by a name: factual, balanced, creative, or your own.", metavar="NAME")),
+        "system": (str, typer.Option("--system", help="System prompt.", metavar="TEXT")),
+        "format": (str, typer.Option("--format", help="'json', or a file with the JSON schema of the answer.", metavar="json|FILE")),
+    }
+    for name, limit in OPTION_LIMITS.items():
+        flags[name] = (int if limit.whole else float, _option_flag(name, limit))
+    flags["stop"] = (
+        list[str],
+        typer.Option("--stop", help="End the answer before this text; may be repeated.", rich_help_panel=_SAMPLING, metavar="TEXT"),
+    )
+    flags["keep_alive"] = (
+        str,
+        typer.Option("--keep-alive", help="How long Ollama keeps the model: 300, 5m, 0, -1.", rich_help_panel=_SAMPLING, metavar="TIME"),
+    )
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+        for name, (kind, option) in flags.items()
+    ]
+
+
+def _option_flag(name: str, limit: OptionLimit) -> Any:
+    unit = f" ({limit.unit})" if limit.unit else ""
+    reloads = " A change loads the model again." if limit.reloads else ""
+    text = f"{limit.about[0].upper()}{limit.about[1:]}{unit}.{reloads}"
+    low, high = (int(limit.low), int(limit.high)) if limit.whole else (limit.low, limit.high)
+    return typer.Option(f"--{name.replace('_', '-')}", min=low, max=high, help=text, rich_help_panel=_SAMPLING)
+
+
+def request_fields(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The flags that were given, as form fields of POST /ask."""
+    fields = []
+    for name, value in request.items():
+        if value is None:
+            continue
+        if name == "format":
+            value = _format(value)
+        fields += [(name, str(one)) for one in (value if isinstance(value, list) else [value])]
+    return fields
+
+
+def _format(value: str) -> str:
+    if value == "json":
+        return value
+    try:
+        text = Path(value).read_text("utf-8")
+        json.loads(text)
+    except OSError as error:
+        wrong_use(f"--format {value} can't be read: {error.strerror}.", "It is 'json' or a file with a JSON schema.")
+    except ValueError:
+        wrong_use(f"--format {value} is not valid JSON.", "It is 'json' or a file with a JSON schema.")
+    return text
 
 
 def load_settings(config: Path | None, **flags: Any) -> Settings:

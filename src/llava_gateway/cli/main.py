@@ -9,8 +9,13 @@ import typer
 from typer.core import TyperGroup
 
 from llava_gateway import __version__
-from llava_gateway.cli.console import INTERRUPTED, Failure, show_failure
+from llava_gateway.cli.ask import ask
+from llava_gateway.cli.chat import chat
+from llava_gateway.cli.console import FAILED, INTERRUPTED, Failure, show_failure
+from llava_gateway.cli.doctor import doctor
+from llava_gateway.cli.models import models
 from llava_gateway.cli.serve import serve
+from llava_gateway.errors import GatewayError
 
 
 class Commands(TyperGroup):
@@ -22,6 +27,9 @@ class Commands(TyperGroup):
         except Failure as failure:
             show_failure(failure)
             raise typer.Exit(failure.exit_code) from failure
+        except GatewayError as error:
+            show_failure(Failure(error.message, error.hint))
+            raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
 
@@ -35,7 +43,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.command()(serve)
+for command in (serve, ask, chat, doctor):
+    app.command()(command)
+app.add_typer(models, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,248 @@
+"""`llava-gateway chat`: a conversation in a session of the gateway."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.cli.ask import read_file, read_picture
+from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure
+from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
+
+if TYPE_CHECKING:
+    from llava_gateway.cli.client import Fields, GatewayClient, JSONObject
+
+HELP = """\
+/image PATH          add a picture to the next question
+/options             show the options; /options temperature=0.2 seed=7 sets some, /options seed= takes one back
+/model NAME          who answers from now on; without a name, who can
+/system TEXT         system prompt from now on; without a text, the one there is
+/new                 start a new chat; the old one stays in the server
+/help                this list
+/quit, or Ctrl+D     leave
+Ctrl+C               stop the answer"""
+_STOP_SECONDS = 5.0
+_STOP_STEP = 0.05
+
+
+@with_request_flags
+def chat(
+    images: Annotated[list[str] | None, typer.Argument(help="Picture files for the first question.", metavar="[IMAGE]...")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="Go on with this session of a running gateway.", metavar="ID")] = None,
+    url: UrlFlag = None,
+    api_key: ApiKeyFlag = None,
+    config: ConfigFlag = None,
+    verbose: VerboseFlag = False,
+    **request: Any,
+) -> None:
+    """Talk about pictures in several turns.
+
+    Ctrl+C stops the running answer, Ctrl+D leaves, /help lists the commands.
+
+    \b
+    Examples:
+      llava-gateway chat photo.heic
+      llava-gateway chat --model llava:13b --preset creative
+      echo "What is this?" | llava-gateway chat photo.jpg
+    """
+    set_up_logging()
+    pictures = [(name, read_picture(name)) for name in images or []]
+    fields = dict(request_fields({name: value for name, value in request.items() if name != "stop"}))
+    from llava_gateway.cli.client import connect
+
+    with connect(url, api_key, config) as client:
+        conversation = Conversation(client, fields, request.get("stop") or [], verbose=verbose)
+        if session is not None:
+            conversation.go_on_with(session)
+        for name, picture in pictures:
+            conversation.add_picture(name, picture)
+        conversation.greet()
+        conversation.talk()
+        conversation.say_goodbye()
+
+
+class Conversation:
+    """What is typed becomes turns of a session; the answers go to stdout, all else to stderr.
+
+    Args:
+        fields: sent with every question, by form field; /options, /model and /system change them.
+        stop: texts that end an answer.
+    """
+
+    def __init__(self, client: GatewayClient, fields: dict[str, str], stop: list[str], *, verbose: bool) -> None:
+        self._client = client
+        self._fields = fields
+        self._stop = stop
+        self._verbose = verbose
+        self._notes = console(sys.stderr)
+        self._session: str | None = None
+        self._waiting: list[str] = []  # ids of the pictures for the next question
+
+    def go_on_with(self, session: str) -> None:
+        found = self._client.get(f"/sessions/{session}")
+        self._session = found["id"]
+        self._note(f"Going on with {found['title'] or 'a chat without a title'}, {len(found['turns'])} turns so far.")
+
+    def add_picture(self, name: str, picture: bytes) -> None:
+        """Prepares it now, so that what is wrong with it is known before the question is typed."""
+        stored = self._client.upload(picture)
+        self._waiting.append(stored["id"])
+        changes = f", {', '.join(stored['changes'])}" if stored["changes"] else ""
+        self._note(f"{Path(name).name}: {stored['width']}x{stored['height']}{changes}")
+
+    def greet(self) -> None:
+        if sys.stdin.isatty():
+            kept = "It ends with this program." if self._client.is_ours else "It stays in the gateway."
+            self._note(f"Ask about your pictures. {kept} /help lists the commands, Ctrl+D leaves.")
+
+    def say_goodbye(self) -> None:
+        if self._session is not None and not self._client.is_ours:
+            self._note(f"To go on with this chat: llava-gateway chat --session {self._session}")
+
+    def talk(self) -> None:
+        """Until the input ends or /quit."""
+        while True:
+            try:
+                line = _read_line()
+                if line is None or line.rstrip() == "/quit":
+                    return
+                if line.strip():
+                    self._do(line.rstrip())
+            except KeyboardInterrupt:
+                self._note("\nCtrl+D or /quit leaves.")
+            except Failure as failure:
+                show_failure(failure)
+
+    def _do(self, line: str) -> None:
+        if not line.startswith("/"):
+            self._ask(line.strip())
+            return
+        command, _, rest = line.partition(" ")
+        rest = rest.strip()
+        match command:
+            case "/image":
+                path = _path(rest)
+                self.add_picture(path, read_file(path))
+            case "/options":
+                self._options(rest)
+            case "/model":
+                self._model(rest)
+            case "/system":
+                self._system(rest)
+            case "/new":
+                self._session, self._waiting = None, []
+                self._note("A new chat.")
+            case "/help":
+                self._note(HELP)
+            case _:
+                self._note(f"There is no command {command}; /help lists them. (Put a space before a question that begins with a slash.)")
+
+    def _ask(self, question: str) -> None:
+        """One turn. Ctrl+C stops it; what was said until then is kept."""
+        from llava_gateway.cli.answer import details, show_answer
+
+        if self._session is None:
+            self._session = self._client.post("/sessions", {})["id"]
+        path = f"/sessions/{self._session}"
+        fields: Fields = [("image_id", image) for image in self._waiting]
+        fields += [("prompt", question), *self._fields.items(), *(("stop", text) for text in self._stop)]
+        try:
+            answer = show_answer(self._client, f"{path}/turns", fields)
+        except KeyboardInterrupt:
+            self._note("[stopped]")
+            self._settle(path)
+        except Failure:
+            with suppress(Failure):
+                if self._is_kept(path, question):
+                    self._waiting = []
+            raise
+        else:
+            if self._verbose:
+                self._note("\n".join(details(answer)))
+        self._waiting = []
+
+    def _is_kept(self, path: str, question: str) -> bool:
+        """Whether the session kept a question that failed: its pictures are then in the chat already."""
+        turns: list[JSONObject] = self._client.get(path)["turns"]
+        return bool(turns) and turns[-1]["prompt"] == question and turns[-1]["status"] != "complete"
+
+    def _settle(self, path: str) -> None:
+        """Waits until the gateway has seen that we left: the next question would meet a busy session."""
+        until = time.monotonic() + _STOP_SECONDS
+        while self._client.get(path)["running"] and time.monotonic() < until:
+            time.sleep(_STOP_STEP)
+
+    def _options(self, assignments: str) -> None:
+        for word in assignments.split():
+            name, equals, value = word.partition("=")
+            name = name.replace("-", "_")
+            if not equals:
+                raise Failure(f"{word} gives no value.", f"Write {name}=VALUE, or {name}= to take it back.")
+            if name not in OPTION_LIMITS:
+                raise Failure(f"There is no option {name}.", f"Options: {', '.join(OPTION_LIMITS)}.")
+            self._fields.pop(name, None)
+            if value:
+                self._fields[name] = _checked(name, value)
+        for name, limit in OPTION_LIMITS.items():
+            value = self._fields.get(name, "-")
+            unit = f" {limit.unit}" if limit.unit else ""
+            self._note(f"{name:<15} {value:<8} {limit.low:.10g} to {limit.high:.10g}{unit}: {limit.about}")
+
+    def _model(self, name: str) -> None:
+        found = self._client.get("/models")
+        names = [model["name"] for model in found["models"]]
+        if name and name not in names and f"{name}:latest" not in names:
+            raise Failure(f"No engine has the model {name}.", f"There are {', '.join(names) or 'none'}.")
+        if name:
+            self._fields["model"] = name
+        default = found["default"]["model"] if found["default"] else "none"
+        self._note(f"{self._fields.get('model', default)} answers. There are {', '.join(names) or 'none'}.")
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._fields["system"] = text
+        self._note(self._fields.get("system", "There is no system prompt."))
+
+    def _note(self, text: str) -> None:
+        self._notes.print(printable(text), style="dim")
+
+
+def _read_line() -> str | None:
+    """What was typed or piped in, None at the end of it."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline() or None
+    with suppress(ImportError):
+        import readline  # noqa: F401 (gives `input` its line editing; Windows has its own)
+    try:
+        return input("> " if sys.stdout.isatty() else "")
+    except EOFError:
+        return None
+
+
+def _checked(name: str, value: str) -> str:
+    """Raises Failure where the option can't have this value: better now than with the next question."""
+    limit = OPTION_LIMITS[name]
+    with suppress(ValueError):
+        number = int(value) if limit.whole else float(value)
+        if limit.low <= number <= limit.high:
+            return value
+    kind = "a whole number" if limit.whole else "a number"
+    raise Failure(f"{name} is {kind} from {limit.low:.10g} to {limit.high:.10g}, not {value}.", f"{name}: {limit.about}.")
+
+
+def _path(typed: str) -> str:
+    """A path as it is, or as a shell would write it: terminals quote what is dropped on them."""
+    if Path(typed).expanduser().is_file():
+        return typed
+    try:
+        words = shlex.split(typed)
+    except ValueError:  # a quote that is never closed
+        return typed
+    return words[0] if len(words) == 1 else typed

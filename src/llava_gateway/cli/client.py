@@ -1,0 +1,180 @@
+"""Speaks with a gateway over HTTP: one that runs already, or one that is started in this process and ends with it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx2
+from pydantic import SecretStr
+
+from llava_gateway.cli.console import Failure, wrong_use
+from llava_gateway.cli.flags import load_settings
+from llava_gateway.cli.serve import address
+from llava_gateway.settings import Settings
+
+Fields: TypeAlias = list[tuple[str, str | bytes]]
+"""Form fields in order; bytes are files."""
+JSONObject: TypeAlias = dict[str, Any]
+
+_CONNECT_SECONDS = 5.0
+_PROBE_SECONDS = 2.0
+
+
+class GatewayClient:
+    """A gateway at `url`. Its methods raise `Failure` with what the gateway says went wrong."""
+
+    def __init__(self, url: str, api_key: str | None, *, is_ours: bool = False) -> None:
+        self.url = url.rstrip("/") if "://" in url else f"http://{url}".rstrip("/")
+        self.is_ours = is_ours
+        """Whether it ends with this program."""
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        try:
+            self._http = httpx2.Client(
+                base_url=self.url,
+                headers=headers,
+                timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),  # the gateway has the timers
+                trust_env=False,
+            )
+        except httpx2.InvalidURL:
+            wrong_use(f"{url} is not an address.", "Addresses are like http://127.0.0.1:8000.")
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str) -> JSONObject:
+        return self._call("GET", path)
+
+    def post(self, path: str, body: JSONObject) -> JSONObject:
+        return self._call("POST", path, json=body)
+
+    def patch(self, path: str, body: JSONObject) -> JSONObject:
+        return self._call("PATCH", path, json=body)
+
+    def upload(self, picture: bytes) -> JSONObject:
+        """Stores a picture; its "id" stands for it from then on."""
+        return self._call("POST", "/images", files=_form([("image", picture)]))
+
+    def ask(self, path: str, fields: Fields) -> Generator[tuple[str, JSONObject]]:
+        """The events of an answer as (name, data); the last one is "done". Closing the generator stops the answer."""
+        with self._errors(), self._http.stream("POST", path, files=_form(fields), headers={"Accept": "text/event-stream"}) as response:
+            if response.is_error:
+                response.read()
+                raise self._failure(response)
+            for event in httpx2.EventSource(response, max_event_size=None):
+                data: JSONObject = json.loads(event.data)
+                if event.event == "error":
+                    raise _told(data)
+                yield event.event, data
+                if event.event == "done":
+                    return
+        raise Failure("The gateway went away in the middle of the answer.", "Ask again when it is back.")
+
+    def _call(self, method: str, path: str, **content: Any) -> JSONObject:
+        with self._errors():
+            response = self._http.request(method, path, **content)
+            if response.is_error:
+                raise self._failure(response)
+            found: JSONObject = response.json()
+            return found
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            raise Failure(f"No gateway answers at {self.url}.", "Start one with `llava-gateway serve`, or leave out --url.") from error
+        except (httpx2.HTTPError, ValueError) as error:
+            raise Failure(f"The gateway at {self.url} went away.", "Look whether it still runs, and ask again.") from error
+
+    def _failure(self, response: httpx2.Response) -> Failure:
+        try:
+            return _told(response.json())
+        except (ValueError, KeyError, TypeError):
+            return Failure(f"{self.url} answers with status {response.status_code}.", "Is it a llava_gateway? /healthz tells.")
+
+
+def _told(body: JSONObject) -> Failure:
+    error = body["error"]
+    hint = "Give the key with --api-key or LLAVA_GATEWAY_API_KEY." if error["code"] == "invalid_api_key" else error["hint"]
+    return Failure(error["message"], hint, param=error["param"] or "")
+
+
+def _form(fields: Fields) -> list[tuple[str, tuple[str | None, str | bytes]]]:
+    """Multipart even where there are texts only. A file's own name is nobody's business."""
+    return [(name, ("picture" if isinstance(value, bytes) else None, value)) for name, value in fields]
+
+
+@contextmanager
+def connect(url: str | None, api_key: str | None, config: Path | None) -> Iterator[GatewayClient]:
+    """The gateway at `url`; else the one where the settings say that it listens; where none does, one of our own until this is left."""
+    if url is not None:
+        client = GatewayClient(url, api_key)
+    else:
+        settings = load_settings(config)
+        here = address(settings.host, settings.port)
+        if gateway_version(here) is None:
+            with _own_gateway(settings) as client:
+                yield client
+            return
+        known = settings.api_key.get_secret_value() if settings.api_key else None
+        client = GatewayClient(here, api_key or known)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def gateway_version(url: str) -> str | None:
+    """The version of the gateway that answers at `url`; None where nothing does, or something else."""
+    try:
+        response = httpx2.get(f"{url}/healthz", timeout=_PROBE_SECONDS, trust_env=False)
+        body = response.json()
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+        return None
+    # The request id tells it from others that have a /healthz.
+    is_one = isinstance(body, dict) and body.get("ok") is True and response.headers.get("x-request-id", "").startswith("req_")
+    return str(body.get("version", "")) if is_one else None
+
+
+@contextmanager
+def _own_gateway(settings: Settings) -> Iterator[GatewayClient]:
+    """On a free loopback port, with a key that nobody else knows."""
+    from llava_gateway.api.server import build_server
+
+    key = secrets.token_urlsafe(32)
+    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0, "api_key": SecretStr(key), "shutdown_grace": 0.0})
+    listening = threading.Event()
+    ports: list[int] = []
+
+    def announce(port: int) -> None:
+        ports.append(port)
+        listening.set()
+
+    server = build_server(own, announce)
+
+    def serve() -> None:
+        try:
+            server.run()
+        finally:
+            listening.set()
+
+    thread = threading.Thread(target=serve, name="gateway", daemon=True)
+    thread.start()
+    try:
+        listening.wait()
+        if not ports:
+            raise Failure("The gateway could not be started.", "`llava-gateway doctor` looks for the reason.")
+        client = GatewayClient(address(own.host, ports[0]), key, is_ours=True)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,160 @@
+"""`llava-gateway models`: which models there are, and getting more of them into Ollama."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
+from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, JsonFlag, UrlFlag, load_settings
+from llava_gateway.errors import UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from llava_gateway.cli.client import JSONObject
+    from llava_gateway.engines.modelfile import Modelfile
+    from llava_gateway.engines.ollama_library import OllamaLibrary, Progress
+
+_WIDE = 200
+
+models = typer.Typer(invoke_without_command=True)
+
+
+@models.callback()
+def list_models(
+    context: typer.Context, as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
+) -> None:
+    """List the models of all engines; pull or create more.
+
+    \b
+    Examples:
+      llava-gateway models
+      llava-gateway models pull llava:7b
+      llava-gateway models create llava-ocr -f Modelfiles/llava-7b-ocr
+    """
+    set_up_logging()
+    if context.invoked_subcommand is not None:
+        return
+    from llava_gateway.cli.client import connect
+
+    with connect(url, api_key, config) as client:
+        found = client.get("/models")
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: JSONObject) -> None:
+    from rich.table import Table
+
+    default = found["default"] or {}
+    table = Table("", "name", "engine", "vision", "context", "loaded", "size", box=None, pad_edge=False)
+    for model in found["models"]:
+        is_default = (model["name"], model["engine"]) == (default.get("model"), default.get("engine"))
+        table.add_row(
+            "*" if is_default else "",
+            printable(model["name"]),
+            model["engine"],
+            "yes" if model["vision"] else "no",
+            _context(model),
+            "yes" if model["loaded"] else "no",
+            _size(model["size_bytes"]),
+        )
+    out = console()
+    if not out.is_terminal:
+        out.width = _WIDE  # a pipe has no edge to break names at
+    if found["models"]:
+        out.print(table)
+    out.print(f"* {printable(default['reason'])}" if default else "No model answers by default. `llava-gateway doctor` says why.")
+
+
+def _context(model: JSONObject) -> str:
+    """'4096', or '4096 of 32768' where it runs with less than it was trained for."""
+    trained, loaded = model["context_length"], model["loaded_context"]
+    if loaded and trained and loaded != trained:
+        return f"{loaded} of {trained}"
+    return str(trained or loaded or "?")
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "?"
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+@models.command()
+def pull(name: Annotated[str, typer.Argument(help="Model to download, like llava:7b.")], config: ConfigFlag = None) -> None:
+    """Download a model into Ollama. Stopped with Ctrl+C, it goes on where it was when it is run again."""
+    _get(name, config, lambda library: library.pull(name))
+
+
+@models.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="Its Modelfile.", metavar="MODELFILE")],
+    config: ConfigFlag = None,
+) -> None:
+    """Make a model in Ollama from a Modelfile; paths in it start from its folder."""
+    from llava_gateway.engines.modelfile import ModelfileError
+
+    modelfile = _parse(file)
+    try:
+        _get(name, config, lambda library: library.create(name, modelfile, file.parent))
+    except ModelfileError as error:
+        raise Failure(f"{file}: {error}.") from error
+
+
+def _get(name: str, config: Path | None, steps: Callable[[OllamaLibrary], AsyncIterator[Progress]]) -> None:
+    """Runs the steps that bring a model into the Ollama of the settings."""
+    from llava_gateway.engines.ollama_library import OllamaLibrary
+
+    settings = load_settings(config)
+
+    async def work() -> None:
+        library = OllamaLibrary(settings.ollama_url, connect_timeout=settings.connect_timeout)
+        try:
+            await _follow(steps(library))
+        finally:
+            await library.aclose()
+
+    try:
+        asyncio.run(work())
+    except UpstreamUnavailable as error:
+        raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.") from error
+    console().print(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {name}')
+
+
+def _parse(file: Path) -> Modelfile:
+    from llava_gateway.engines.modelfile import ModelfileError, parse_modelfile
+
+    try:
+        return parse_modelfile(file.read_text("utf-8"))
+    except OSError as error:
+        wrong_use(f"{file} can't be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        wrong_use(f"{file} is not a text file in UTF-8.")
+    except ModelfileError as error:
+        wrong_use(f"{file}: {error}.")
+
+
+async def _follow(steps: AsyncIterator[Progress]) -> None:
+    """Shows the steps on stderr: with bars on a terminal, else each new status on a line."""
+    from rich import progress
+
+    shown = console(sys.stderr)
+    columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.DownloadColumn())
+    last = ""
+    with progress.Progress(*columns, console=shown, disable=not shown.is_terminal) as bars:
+        task = bars.add_task("", total=None)
+        async for step in steps:
+            if step.status != last:
+                last = step.status
+                if not shown.is_terminal:
+                    shown.print(printable(last))
+            bars.update(task, description=printable(last), completed=step.completed or 0, total=step.total)
