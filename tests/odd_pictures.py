@@ -120,6 +120,9 @@ def _formats() -> Iterator[OddPicture]:
     yield OddPicture("jpeg cmyk not inverted", _plain_cmyk_jpeg(cmyk), SCENE, tolerance=LOSSY, changes=("CMYK to sRGB",))
     yield OddPicture("jpeg and a zip behind it", saved(rgb, "JPEG", quality=95) + b"PK\3\4" + b"x" * 500, SCENE, tolerance=LOSSY)
     yield OddPicture("jpeg and html behind it", saved(rgb, "JPEG", quality=95) + b"<script>alert(1)</script>", SCENE, tolerance=LOSSY)
+    for pillow_name in ("WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"):
+        data = saved(rgb, pillow_name) + b"PK\3\4 and so on, for more than the length of a box"
+        yield OddPicture(f"{pillow_name.lower()} and a zip behind it", data, SCENE, tolerance=LOSSY + 6)
     yield OddPicture("png", saved(rgb, "PNG"), SCENE, tolerance=EXACT)
     yield OddPicture("png gray", saved(gray, "PNG"), GRAYS, tolerance=EXACT)
     yield OddPicture("png palette", saved(rgb.quantize(16), "PNG"), SCENE)

@@ -152,7 +152,8 @@ def damaged(data: bytes, *, cut: bool = False) -> ImageParseError:
     """What to say of a file that a decoder gave up on. How much is there is only told where the file itself says how long it should be."""
     kind = sniff.sniff(data)
     part = sniff.present(data, kind) if kind else None
-    if part is not None and part < 1:
+    # Below one percent it is the length that is damaged.
+    if part is not None and 0.01 <= part < 1:
         return ImageParseError(f"This file is cut off at {int(part * 100)} %")
     return ImageParseError("This file is cut off") if cut else ImageParseError()
 

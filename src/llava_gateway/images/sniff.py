@@ -11,6 +11,7 @@ Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF",
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_CONTAINER = {b"mif1", b"msf1", b"miaf"}
+_ISOBMFF_BOXES = {b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"free", b"skip", b"uuid"}
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -51,7 +52,7 @@ def present(data: bytes, kind: Format) -> float | None:
     """Which part of the file is there (below 1: its end is missing), None where the file does not say how long it should be."""
     match kind:
         case "WEBP":
-            whole = struct.unpack_from("<I", data, 4)[0] + 8
+            whole = struct.unpack_from("<I", data, 4)[0] + 7  # some writers count a padding byte that they leave out
         case "BMP":
             whole = struct.unpack_from("<I", data, 2)[0]
         case "AVIF" | "HEIC":
@@ -62,9 +63,9 @@ def present(data: bytes, kind: Format) -> float | None:
 
 
 def _boxes_end(data: bytes) -> int:
-    """Where the last top-level box says that it ends."""
+    """Where the last top-level box says that it ends; what follows the boxes (phones put things there) is no part of the picture."""
     at = 0
-    while at + 8 <= len(data):
+    while at + 8 <= len(data) and data[at + 4 : at + 8] in _ISOBMFF_BOXES:
         size = int(struct.unpack_from(">I", data, at)[0])
         if size == 1 and at + 16 <= len(data):
             size = int(struct.unpack_from(">Q", data, at + 8)[0])

@@ -123,10 +123,10 @@ class PictureStore:
         """
         try:
             picture = await self._ingested(data, profile)
+            if profile:
+                await self.rendition(picture, profile)
         except ImageError as error:
             raise type(error)(error.message, code=error.code, hint=error.hint, param=name or None) from None
-        if profile:
-            await self.rendition(picture, profile)
         return picture
 
     def get(self, image_id: str) -> Picture:
