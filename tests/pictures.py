@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Rendition, TextPart
+from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Options, Rendition, TextPart
 
 SIDE = 112
 """Side in pixels of what the demo model sees."""
 LETTERBOX = (122, 116, 104)
+COLOURS = {
+    "red": (214, 39, 40),
+    "green": (44, 160, 44),
+    "blue": (31, 90, 200),
+    "yellow": (240, 210, 30),
+    "orange": (255, 127, 14),
+    "purple": (130, 60, 180),
+    "black": (15, 15, 15),
+    "white": (250, 250, 250),
+    "gray": (128, 128, 128),
+    "pink": (250, 150, 190),
+}
+"""The colours the demo model knows, as it was shown them."""
 
 
 def shape(kind: str, colour: str, *, background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     """One circle or square in the middle."""
-    image = Image.new("RGB", size, background)
+    image = Image.new("RGB", size, COLOURS[background])
     width, height = size
     radius = min(size) * 0.3
     box = (width / 2 - radius, height / 2 - radius, width / 2 + radius, height / 2 + radius)
     draw = ImageDraw.Draw(image)
-    draw.ellipse(box, fill=colour) if kind == "circle" else draw.rectangle(box, fill=colour)
+    draw.ellipse(box, fill=COLOURS[colour]) if kind == "circle" else draw.rectangle(box, fill=COLOURS[colour])
     return image
 
 
 def words(text: str, *, colour: str = "black", background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     """Large letters or digits in the middle."""
-    image = Image.new("RGB", size, background)
+    image = Image.new("RGB", size, COLOURS[background])
     width, height = size
     font = ImageFont.load_default(min(height * 0.6, width * 1.2 / max(len(text), 1)))
-    ImageDraw.Draw(image).text((width / 2, height / 2), text, fill=colour, font=font, anchor="mm")
+    ImageDraw.Draw(image).text((width / 2, height / 2), text, fill=COLOURS[colour], font=font, anchor="mm")
     return image
 
 
@@ -55,15 +69,15 @@ def ask(
     model: str = "demo",
     history: tuple[Message, ...] = (),
     earlier: EngineRequest | None = None,
-    **rest: object,
+    format: Literal["json"] | JSON | None = None,  # noqa: A002 (Ollama's own word)
+    **options: Any,
 ) -> EngineRequest:
-    """A question about `images`, with `format` and options as keywords; `earlier` and `history` make it a later turn."""
+    """A question about `images`; `earlier` and what followed it (`history`) make it a later turn."""
     given = {image_id(picture): picture for picture in (rendition(image) for image in images)}
     message = Message("user", (*(ImagePart(key) for key in given), TextPart(prompt)))
     before = (earlier.messages if earlier else ()) + history
     renditions = {**(earlier.renditions if earlier else {}), **given}
-    format_ = rest.pop("format", None)
-    return EngineRequest(model, (*before, message), Options(**rest), format_, renditions=renditions)  # type: ignore[arg-type]
+    return EngineRequest(model, (*before, message), Options(**options), format, renditions=renditions)
 
 
 def image_id(picture: Rendition) -> str:

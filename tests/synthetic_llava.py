@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
-ENDLESS = {"temperature": 2.0, "top_k": 10}
+ENDLESS: dict[str, Any] = {"temperature": 2.0, "top_k": 10}
 """Options with which an answer goes on to the end of the context and no letter follows itself often (which engines take for a fault)."""
 PATCH = 14
 LETTERS = range(97, 123)

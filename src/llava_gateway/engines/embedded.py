@@ -289,6 +289,7 @@ class EmbeddedEngine:
             self._deaths.append(time.monotonic())
             raise
         self._last_load_ms = (time.monotonic() - began) * 1000
+        log.info("process %d serves %s with num_ctx %d, loaded in %.0f ms", process.pid, pair.name, runner.num_ctx, self._last_load_ms)
         api = OpenAIEngine(
             f"{process.address}/v1",
             api_key=process.api_key,

@@ -23,14 +23,15 @@ from llava_gateway.chat import (
     Failed,
     Finish,
     FinishReason,
-    ImagePart,
     Loading,
     Message,
     Options,
+    Part,
     PromptProgress,
     ReasoningDelta,
     Rendition,
     TextDelta,
+    TextPart,
     Timings,
     ToolCall,
     Usage,
@@ -166,7 +167,7 @@ class OpenAIEngine:
     async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[ChatEvent]]:
         """As `Engine.chat`; `load_ms` goes into the timings of the Finish."""
         dialect = await self._learn(request.model)
-        body = json.dumps(chat_body(request, dialect)).encode("ascii")
+        body = chat_body(request, dialect)
         async with AsyncExitStack() as stack:
             response = await self._send(stack, body, request)
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
@@ -212,41 +213,48 @@ class OpenAIEngine:
             await asyncio.sleep(BUSY_PAUSE)
 
 
-def chat_body(request: EngineRequest, dialect: Dialect) -> JSON:
-    """The request as the server wants it."""
-    body: JSON = {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": _content(message, request.renditions)} for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
+    """The request as the server wants it.
+
+    The pictures' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+    """
+    fields: JSON = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}, **_options(request.options, dialect)}
     if dialect.progress:
-        body["return_progress"] = True
-    for name, value in request.options.given().items():
+        fields["return_progress"] = True
+    if request.format == "json":
+        fields["response_format"] = {"type": "json_object"}
+    elif request.format is not None:
+        fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
+    messages = b",".join(_message(message, request.renditions) for message in request.messages)
+    return b'%b,"messages":[%b]}' % (json.dumps(fields)[:-1].encode("ascii"), messages)
+
+
+def _options(options: Options, dialect: Dialect) -> JSON:
+    """What the server knows of them, by its names."""
+    named: JSON = {}
+    for name, value in options.given().items():
         # -1 means "no limit" and "another one each time": what a server does when nothing is said.
         if name in dialect.options and not (name in ("num_predict", "seed") and value == -1):
-            body[dialect.options[name]] = value
-    if body.get("top_k") == 0 and "repetition_penalty" in dialect.options.values():
-        body["top_k"] = -1  # vLLM and SGLang write "all" so
-    if request.format == "json":
-        body["response_format"] = {"type": "json_object"}
-    elif request.format is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
-    return body
+            named[dialect.options[name]] = value
+    if named.get("top_k") == 0 and dialect.options.get("repeat_penalty") == "repetition_penalty":
+        named["top_k"] = -1  # vLLM and SGLang write "all" so
+    return named
 
 
-def _content(message: Message, renditions: Mapping[str, Rendition]) -> str | list[JSON]:
+def _message(message: Message, renditions: Mapping[str, Rendition]) -> bytes:
     """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
     if not message.image_ids:
-        return message.text
-    parts: list[JSON] = []
-    for part in message.parts:
-        if isinstance(part, ImagePart):
-            rendition = renditions[part.image_id]
-            parts.append({"type": "image_url", "image_url": {"url": f"data:{rendition.media_type};base64,{rendition.base64}"}})
-        else:
-            parts.append({"type": "text", "text": part.text})
-    return parts
+        return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
+    parts = b",".join(_part(part, renditions) for part in message.parts)
+    return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
+
+
+def _part(part: Part, renditions: Mapping[str, Rendition]) -> bytes:
+    if isinstance(part, TextPart):
+        return json.dumps({"type": "text", "text": part.text}).encode("ascii")
+    picture = renditions[part.image_id]
+    url = f"data:{picture.media_type};base64,{picture.base64}"
+    return b'{"type":"image_url","image_url":{"url":"%b"}}' % url.encode("ascii")
 
 
 async def read_events(lines: AsyncIterator[bytes], *, load_ms: float | None = None) -> AsyncGenerator[ChatEvent, None]:
