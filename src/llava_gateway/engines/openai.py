@@ -53,6 +53,11 @@ log = logging.getLogger(__name__)
 BUSY_PAUSE = 0.5
 """Seconds before a request is sent again to a server that is busy (once) or still loads its model (until it has)."""
 
+BROKEN_CACHE = b"Chunk not found"
+"""What llama-server says when a prompt parts from the one before it between two pictures that stand side by side, and to every later
+prompt that does so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063)."""
+WITHOUT_CACHE = b'{"cache_prompt":false,'
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -206,6 +211,9 @@ class OpenAIEngine:
                     return response
                 text = await upstream.error_body(response)
             log.warning("the server refused a request with %d: %.200r", response.status_code, text)
+            if BROKEN_CACHE in text and not body.startswith(WITHOUT_CACHE):
+                body = WITHOUT_CACHE + body[1:]
+                continue
             error = chat_error(response.status_code, text, request)
             tries += not server_is_loading(response.status_code, text)
             if not isinstance(error, Overloaded) or tries > 1:
@@ -245,8 +253,17 @@ def _message(message: Message, renditions: Mapping[str, Rendition]) -> bytes:
     """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
     if not message.image_ids:
         return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
-    parts = b",".join(_part(part, renditions) for part in message.parts)
+    parts = b",".join(_part(part, renditions) for part in _parted(message.parts))
     return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
+
+
+def _parted(parts: tuple[Part, ...]) -> Iterator[Part]:
+    """With a line break between two pictures: side by side they break llama.cpp's prompt cache (`ollama_prompt.py` says how)."""
+    for before, part in pairwise((None, *parts)):
+        if isinstance(before, ImagePart) and isinstance(part, ImagePart):
+            yield TextPart("\n")
+        if part is not None:
+            yield part
 
 
 def _part(part: Part, renditions: Mapping[str, Rendition]) -> bytes:
