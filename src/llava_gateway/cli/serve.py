@@ -59,10 +59,11 @@ def check_port(host: str, port: int) -> None:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        raise _no_port(host, port, error) from error
+        raise why_not(host, port, error) from error
 
 
-def _no_port(host: str, port: int, error: OSError) -> Failure:
+def why_not(host: str, port: int, error: OSError) -> Failure:
+    """What to say where listening failed."""
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return Failure(f"{host} is no address of this machine.", "Listen on 127.0.0.1, or on an address that this machine has.")
     if error.errno == errno.EADDRINUSE:

@@ -1,0 +1,58 @@
+"""What the tests of the commands share: picture files, and gateways that run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from llava_gateway.settings import Settings
+from tests import pictures
+from tests.serving import served_in_thread
+from tests.synthetic_llava import SyntheticPair, write_pair
+
+
+@pytest.fixture(scope="session")
+def demo_url() -> Iterator[str]:
+    """A gateway with the demo model."""
+    with served_in_thread(Settings(port=0, engine="embedded")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def endless_pair(tmp_path_factory: pytest.TempPathFactory) -> SyntheticPair:
+    return write_pair(tmp_path_factory.mktemp("endless"))
+
+
+@pytest.fixture(scope="session")
+def endless_url(endless_pair: SyntheticPair) -> Iterator[str]:
+    """A gateway whose model goes on until it is stopped, asked with ENDLESS."""
+    with served_in_thread(Settings(port=0, gguf=endless_pair.gguf, mmproj=endless_pair.mmproj)) as url:
+        yield url
+
+
+@pytest.fixture
+def red_circle(tmp_path: Path) -> Path:
+    path = tmp_path / "a red circle.png"
+    path.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
+    return path
+
+
+@pytest.fixture
+def blue_square(tmp_path: Path) -> Path:
+    path = tmp_path / "blue.png"
+    path.write_bytes(pictures.encoded(pictures.shape("square", "blue")))
+    return path
+
+
+@pytest.fixture
+def rotated_letters(tmp_path: Path) -> Path:
+    """ "F7" as a phone stores it: turned a quarter to the left, with an EXIF orientation that says so."""
+    stored = pictures.words("F7").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "phone.jpg"
+    stored.save(path, quality=95, exif=exif)
+    return path

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.cli.ask import split
+from llava_gateway.cli.console import Failure
+from tests.cli.program import COMMAND, environment, run, running, until
+from tests.synthetic_llava import ENDLESS
+
+QUESTION = "What is in this picture?"
+
+
+def test_without_a_server_one_is_started_and_ended(red_circle: Path) -> None:
+    done = run("ask", str(red_circle), QUESTION)
+    assert done.out == "A red circle on a white background.\n"
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_running_gateway_is_found_where_the_settings_say(demo_url: str, red_circle: Path) -> None:
+    port = demo_url.rpartition(":")[2]
+    done = run("ask", str(red_circle), QUESTION, "--model", "nope", LLAVA_GATEWAY_PORT=port)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "Error: No engine has the model 'nope'.\nHint: Installed with vision: demo.\n"
+
+
+def test_the_url_comes_from_the_environment_too(demo_url: str, red_circle: Path) -> None:
+    assert run("ask", str(red_circle), LLAVA_GATEWAY_URL=demo_url.removeprefix("http://")).out.startswith("A red circle")
+
+
+def test_a_picture_comes_from_stdin(demo_url: str, red_circle: Path) -> None:
+    assert run("ask", "-", QUESTION, "--url", demo_url, stdin=red_circle.read_bytes()).out.startswith("A red circle")
+    assert run("ask", "-", "--url", demo_url, stdin=red_circle.read_bytes()).out.startswith("A red circle")
+
+
+def test_several_pictures_keep_their_order(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+    done = run("ask", str(red_circle), str(blue_square), "Describe the second picture.", "--url", demo_url)
+    assert "blue square" in done.out
+    done = run("ask", str(blue_square), str(red_circle), "Describe the second picture.", "--url", demo_url)
+    assert "red circle" in done.out
+
+
+def test_a_phone_picture_is_read_upright(demo_url: str, rotated_letters: Path) -> None:
+    done = run("ask", str(rotated_letters), "Read the text.", "--url", demo_url, "--verbose")
+    assert "F7" in done.out
+    assert "rotated 90 degrees" in done.err
+    assert "64 tokens" in done.err
+
+
+def test_json_is_the_answer_of_the_rest_interface(demo_url: str, red_circle: Path) -> None:
+    done = run("ask", str(red_circle), QUESTION, "--json", "--url", demo_url)
+    answer = json.loads(done.out)
+    assert answer["message"] == {"role": "assistant", "content": "A red circle on a white background."}
+    assert answer["images"][0]["width"] == 112
+    assert answer["session_id"] is None
+
+
+def test_a_question_needs_no_picture(demo_url: str) -> None:
+    assert run("ask", "Who are you?", "--url", demo_url).out.startswith("I am a tiny demo model.")
+
+
+def test_options_reach_the_model(demo_url: str, red_circle: Path) -> None:
+    cut = run("ask", str(red_circle), QUESTION, "--num-predict", "2", "--json", "--url", demo_url)
+    assert json.loads(cut.out)["finish_reason"] == "length"
+    stopped = run("ask", str(red_circle), QUESTION, "--stop", " circle", "--stop", "xyz", "--url", demo_url)
+    assert stopped.out == "A red\n"
+    refused = run("ask", str(red_circle), QUESTION, "--preset", "wild", "--url", demo_url)
+    assert refused.code == 1
+    assert "There is no preset 'wild'." in refused.err
+    told = run("ask", str(red_circle), QUESTION, "--system", "Answer in Chinese.", "--preset", "factual", "--url", demo_url)
+    assert "红色圆形" in told.out
+
+
+def test_format_takes_json_or_a_schema_in_a_file(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"background": {"enum": ["white"]}}, "required": ["background"]}')
+    asked = ("ask", str(red_circle), "Describe this image as JSON.", "--url", demo_url, "--format")
+    assert json.loads(run(*asked, str(schema)).out) == {"background": "white"}
+    assert json.loads(run(*asked, "json").out)["background"] == "white"
+    for wrong in ("nowhere.json", str(red_circle)):
+        done = run(*asked, wrong)
+        assert done.code == 2
+        assert "--format" in done.err
+
+
+@pytest.mark.parametrize("name", OPTION_LIMITS)
+def test_every_option_has_a_flag_with_its_range(name: str, demo_url: str) -> None:
+    limit = OPTION_LIMITS[name]
+    too_much = f"{limit.high + 1:.0f}"
+    done = run("ask", "Hello", f"--{name.replace('_', '-')}", too_much, "--url", demo_url)
+    assert done.code == 2
+    assert f"--{name.replace('_', '-')}" in done.err
+
+
+def test_the_help_names_every_option_and_its_range() -> None:
+    done = run("ask", "--help", COLUMNS="200")
+    for name, limit in OPTION_LIMITS.items():
+        assert f"--{name.replace('_', '-')} " in done.out
+        assert f"[{limit.low:.10g}<=x<={limit.high:.10g}]" in done.out
+    assert "Examples:" in done.out
+
+
+def test_what_is_wrong_with_a_picture_is_said_with_its_name(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("no picture")
+    done = run("ask", str(red_circle), str(text), QUESTION, "--url", demo_url)
+    assert done.code == 1
+    assert f"{text}: This is not a picture format we read" in done.err
+    assert "Hint: Accepted: JPEG, PNG" in done.err
+
+
+def test_an_address_where_nothing_or_something_else_answers(red_circle: Path) -> None:
+    done = run("ask", str(red_circle), QUESTION, "--url", "127.0.0.1:9")
+    assert done.code == 1
+    assert "No gateway answers at http://127.0.0.1:9." in done.err
+    assert "llava-gateway serve" in done.err
+    assert run("ask", str(red_circle), QUESTION, "--url", "http://127.0.0.1:port").code == 2
+
+
+async def test_ctrl_c_stops_the_answer(endless_url: str) -> None:
+    options = [word for name, value in ENDLESS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    async with running("ask", "go", *options, "--url", endless_url) as process:
+        await until(process.stdout, r"\w{5}")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(demo_url: str, red_circle: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$@" | true', "sh", *COMMAND, "ask", str(red_circle), QUESTION, "--url", demo_url],
+        capture_output=True,
+        env=environment(),
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pictures", "question"),
+    [
+        (["{red}", "What?"], ["{red}"], "What?"),
+        (["{red}", "{red}"], ["{red}", "{red}"], ""),
+        (["{red}"], ["{red}"], ""),
+        (["-"], ["-"], ""),
+        (["-", "What?"], ["-"], "What?"),
+        (["Who are you?"], [], "Who are you?"),
+        (["{red}", "Is it like photo.png"], ["{red}"], "Is it like photo.png"),
+    ],
+)
+def test_all_arguments_but_the_last_are_pictures(arguments: list[str], pictures: list[str], question: str, red_circle: Path) -> None:
+    def path(text: str) -> str:
+        return text.format(red=red_circle)
+
+    assert split([path(argument) for argument in arguments]) == ([path(picture) for picture in pictures], question)
+
+
+@pytest.mark.parametrize("arguments", [["phot.jpg"], ["my photo.HEIC"], ["{red}", "phot.jpg"], ["{folder}"]])
+def test_a_mistyped_file_name_is_not_taken_for_the_question(arguments: list[str], red_circle: Path) -> None:
+    with pytest.raises(Failure, match="There is no picture file"):
+        split([argument.format(red=red_circle, folder=red_circle.parent) for argument in arguments])
+
+
+def test_a_missing_picture_is_named() -> None:
+    done = run("ask", "nowhere.jpg", "What", "is", "this?")
+    assert done.code == 2
+    assert done.err == "Error: There is no picture file nowhere.jpg.\nHint: A question goes into quotes, after the pictures.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
+def test_a_terminal_gets_the_words(demo_url: str, red_circle: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [*COMMAND, "ask", str(red_circle), QUESTION, "--url", demo_url]
+    try:
+        with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment(TERM="xterm")) as process:
+            assert process.wait(timeout=30) == 0
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "A red circle on a white background.\r\n" in shown
