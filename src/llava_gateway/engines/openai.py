@@ -253,17 +253,8 @@ def _message(message: Message, renditions: Mapping[str, Rendition]) -> bytes:
     """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
     if not message.image_ids:
         return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
-    parts = b",".join(_part(part, renditions) for part in _parted(message.parts))
+    parts = b",".join(_part(part, renditions) for part in message.parts)
     return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
-
-
-def _parted(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """With a line break between two pictures: side by side they break llama.cpp's prompt cache (`ollama_prompt.py` says how)."""
-    for before, part in pairwise((None, *parts)):
-        if isinstance(before, ImagePart) and isinstance(part, ImagePart):
-            yield TextPart("\n")
-        if part is not None:
-            yield part
 
 
 def _part(part: Part, renditions: Mapping[str, Rendition]) -> bytes:
