@@ -26,7 +26,7 @@ from llava_gateway.errors import InvalidRequest, UnsupportedBody
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 
-router = APIRouter()
+router = APIRouter(responses=openapi.ERRORS)
 
 
 def gateway_of(request: Request) -> Gateway:

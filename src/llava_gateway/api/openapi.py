@@ -64,13 +64,43 @@ def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"schema": {"type": "object", "properties": properties, "required": required}}
 
 
+def _object(required: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": required, "required": list(required), **rest}
+
+
+_PROBLEM = _object(
+    {
+        "type": {"type": "string", "examples": ["urn:llava-gateway:error:model_not_found"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what was wrong with this request"},
+        "instance": {"type": "string", "description": "the request's id, also in X-Request-Id"},
+        "error": _object(
+            {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "code": {"type": "string", "description": "stable, for programs"},
+                "param": {"type": ["string", "null"], "description": "the field at fault"},
+                "hint": {"type": "string", "description": "what to do about it"},
+            },
+            description="As OpenAI's API has it; some codes add figures, such as n_ctx.",
+        ),
+        "retryable": {"type": "boolean", "description": "the same request may succeed later"},
+    },
+    description="An error: RFC 9457, with a member for OpenAI clients.",
+)
+_ERROR = {"description": "What was wrong, what to do, and a stable code.", "content": {"application/problem+json": {"schema": _PROBLEM}}}
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": _ERROR, "5XX": _ERROR}
+"""For every route: FastAPI would tell of an error body of its own, which never comes."""
+
 _ASK_SCHEMA = _ask_schema()
 _FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name != "images"}
+# No null in it: FastAPI leaves such members out. Without a session, session_id is null.
 ANSWER = {
     "id": "answer_6f1c…",
     "model": "demo",
     "engine": "embedded",
-    "session_id": None,
+    "session_id": "4be1…",
     "message": {"role": "assistant", "content": "A red circle on a white background."},
     "finish_reason": "stop",
     "images": [
@@ -86,7 +116,7 @@ ANSWER = {
     "timings": {
         "queue_ms": 0.1,
         "prepare_ms": 41.0,
-        "load_ms": None,
+        "load_ms": 0.0,
         "prompt_ms": 12.3,
         "first_token_ms": 61.0,
         "generation_ms": 9.8,
@@ -105,7 +135,6 @@ _ANSWERS = {
                 "text/plain": {"example": "A red circle on a white background."},
             },
         },
-        "4XX": {"description": "What was wrong, what to do, a stable code.", "content": {"application/problem+json": {}}},
     }
 }
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from llava_gateway import __version__
+from llava_gateway.api import openapi
 from llava_gateway.api.native import gateway_of
 from llava_gateway.api.security import OWN_FILES_CSP
 from llava_gateway.api.wire import presets
@@ -17,7 +18,7 @@ from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.pool import Default, PoolState
 from llava_gateway.telemetry import CONTENT_TYPE
 
-router = APIRouter()
+router = APIRouter(responses=openapi.ERRORS)
 
 WEB = resources.files("llava_gateway") / "web"
 # The documentation page is Swagger UI, which styles itself inline and makes markup from strings; it shows nothing but our own OpenAPI file.

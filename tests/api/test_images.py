@@ -1,0 +1,127 @@
+"""Pictures over HTTP: stored once, told what was changed, given back canonical or as a model gets them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+from PIL import Image
+
+from llava_gateway.engines.base import ModelInfo
+from tests import pictures
+from tests.api.conftest import Serve
+from tests.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture
+def turned_photo() -> bytes:
+    """A JPEG that stands upright only by its EXIF orientation, with a GPS position."""
+    image = pictures.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[1] = "N"
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif, quality=92)
+    return file.getvalue()
+
+
+def test_a_stored_picture_tells_its_size_and_what_was_changed(demo: httpx2.Client, turned_photo: bytes) -> None:
+    response = demo.post("/images", files={"image": ("IMG_0001.png", turned_photo)})
+    assert response.status_code == 201
+    picture = response.json()
+    assert {"id", "width", "height", "changes"} <= set(picture)
+    assert (picture["width"], picture["height"]) == (320, 240)
+    assert picture["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
+    assert picture["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64}
+    assert any("rotated" in change for change in picture["changes"])
+    assert any("GPS" in change for change in picture["changes"])
+
+
+def test_the_canonical_picture_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, turned_photo: bytes) -> None:
+    image_id = demo.post("/images", files={"image": turned_photo}).json()["id"]
+    response = demo.get(f"/images/{image_id}")
+    assert response.headers["content-type"] in ("image/jpeg", "image/png")
+    assert hashlib.sha256(response.content).hexdigest() == image_id
+    opened = Image.open(io.BytesIO(response.content))
+    assert opened.size == (320, 240)
+    assert not opened.getexif()
+
+
+def test_a_rendition_is_what_the_model_gets_and_stays_the_same(demo: httpx2.Client, turned_photo: bytes) -> None:
+    image_id = demo.post("/images", files={"image": turned_photo}).json()["id"]
+    first, second = (demo.get(f"/images/{image_id}", params={"model": "demo"}) for _ in range(2))
+    assert Image.open(io.BytesIO(first.content)).size == (112, 112)
+    assert first.content == second.content
+    answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": image_id}]}).json()
+    assert "F7" in answer["message"]["content"]
+
+
+def test_a_picture_may_be_kept_by_the_browser(demo: httpx2.Client, red_circle: bytes) -> None:
+    image_id = demo.post("/images", files={"image": red_circle}).json()["id"]
+    first = demo.get(f"/images/{image_id}")
+    assert first.headers["cache-control"].startswith("private")
+    again = demo.get(f"/images/{image_id}", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert demo.get(f"/images/{image_id}", params={"model": "demo"}).headers["etag"] != first.headers["etag"]
+
+
+def test_the_same_picture_has_the_same_id_however_often_it_comes(demo: httpx2.Client, blue_square: bytes) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ids = set(pool.map(lambda _: demo.post("/images", files={"image": blue_square}).json()["id"], range(8)))
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "x", "..%2f..%2fetc%2fpasswd", "%00"])
+def test_an_unknown_picture_is_not_found(demo: httpx2.Client, name: str) -> None:
+    response = demo.get(f"/images/{name}")
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] in ("image_file_not_found", "not_found")
+
+
+def test_an_unknown_model_has_no_rendition(demo: httpx2.Client, red_circle: bytes) -> None:
+    image_id = demo.post("/images", files={"image": red_circle}).json()["id"]
+    assert demo.get(f"/images/{image_id}", params={"model": "gpt-9"}).json()["error"]["code"] == "model_not_found"
+    assert demo.post("/images", files={"image": red_circle}, data={"model": "gpt-9"}).json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"", 422, "empty_image_file"),
+        (b"GIF89a", 422, "image_parse_error"),
+        (b"<svg/>", 415, "unsupported_image_media_type"),
+        (b"%PDF-1.7", 415, "unsupported_image_media_type"),
+    ],
+)
+def test_what_is_no_picture_is_refused(demo: httpx2.Client, data: bytes, status: int, code: str) -> None:
+    response = demo.post("/images", files={"image": ("photo.png", data)})
+    assert (response.status_code, response.json()["error"]["code"], response.json()["error"]["param"]) == (status, code, "image")
+
+
+async def test_a_picture_file_over_the_limit_is_refused(serve: Serve, red_circle: bytes) -> None:
+    served = await serve(ScriptedEngine(), image_max_bytes=1024)
+    for path, data in (("/images", {}), ("/ask", {"prompt": "What?"}), ("/analyze_image", {"question": "What?"})):
+        response = await served.client.post(path, files={"image": red_circle + bytes(2000)}, data=data)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "image_file_too_large")
+
+
+async def test_pictures_are_stored_without_any_engine_and_not_rendered_for_the_blind(serve: Serve, red_circle: bytes) -> None:
+    engine = ScriptedEngine()
+    engine.up = False
+    served = await serve(engine)
+    stored = (await served.client.post("/images", files={"image": red_circle})).json()
+    assert stored["sent"] is None
+    engine.up = True
+    engine.installed = (ModelInfo("blind", "ollama", vision=False),)
+    await served.gateway.pool.refresh()
+    response = await served.client.get(f"/images/{stored['id']}", params={"model": "blind"})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "model_lacks_vision")
+
+
+async def test_when_nothing_can_be_dropped_there_is_no_room(serve: Serve, red_circle: bytes) -> None:
+    served = await serve(ScriptedEngine(), store_max_bytes=2**20, image_max_bytes=2**22)
+    response = await served.client.post("/images", files={"image": red_circle + bytes(2**21)})
+    assert (response.status_code, response.json()["error"]["code"]) == (507, "storage_full")

@@ -1,0 +1,195 @@
+"""Sessions over HTTP with the demo model: several turns, forks, changes, and what a session refuses."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx2
+import pytest
+
+from llava_gateway.errors import ContextLengthExceeded
+from tests.api.conftest import Serve
+from tests.scripted_engine import ScriptedEngine, says, says_then_waits
+
+RED = "A red circle on a white background."
+
+
+def create(demo: httpx2.Client, **body: Any) -> dict[str, Any]:
+    response = demo.post("/sessions", json=body)
+    assert response.status_code == 201
+    session: dict[str, Any] = response.json()
+    return session
+
+
+def test_a_new_session_is_empty(demo: httpx2.Client) -> None:
+    session = create(demo)
+    assert {"id", "title", "model", "created_at", "turns"} <= set(session)
+    assert (session["title"], session["model"], session["turns"]) == ("", None, [])
+    assert len(bytes.fromhex(session["id"])) == 16
+    assert demo.get(f"/sessions/{session['id']}").json() == session
+
+
+def test_a_second_question_remembers_the_picture_and_finds_it_in_the_engines_cache(demo: httpx2.Client, red_circle: bytes) -> None:
+    session_id = create(demo)["id"]
+    first = demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}, data={"prompt": "What color is the circle?"}).json()
+    second = demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Describe this image."}).json()
+    assert "red" in first["message"]["content"].lower()
+    assert second["message"]["content"] == RED
+    assert second["session_id"] == session_id
+    assert second["images"] == []
+    assert second["usage"]["cached_tokens"] >= first["usage"]["prompt_tokens"] > 64
+
+
+def test_a_session_has_its_turns_in_this_form(demo: httpx2.Client, red_circle: bytes) -> None:
+    session_id = create(demo)["id"]
+    image = base64.b64encode(red_circle).decode()
+    answer = demo.post("/ask", json={"prompt": "Describe this image.", "images": [image], "session_id": session_id}).json()
+    session = demo.get(f"/sessions/{session_id}").json()
+    assert (session["title"], session["model"], session["engine"]) == ("Describe this image.", "demo", "embedded")
+    (turn,) = session["turns"]
+    assert {"index", "prompt", "images", "message", "status", "usage"} <= set(turn)
+    assert (turn["index"], turn["prompt"], turn["status"]) == (0, "Describe this image.", "complete")
+    assert turn["message"] == {"role": "assistant", "content": RED}
+    assert turn["usage"] == answer["usage"]
+    assert turn["images"][0]["id"] == answer["images"][0]["id"]
+    assert demo.get(f"/images/{turn['images'][0]['id']}").status_code == 200
+
+
+def test_the_list_has_no_turns(demo: httpx2.Client) -> None:
+    session_id = create(demo, title="Listed")["id"]
+    listed = demo.get("/sessions").json()
+    assert list(listed) == ["sessions"]
+    (row,) = [row for row in listed["sessions"] if row["id"] == session_id]
+    assert row["title"] == "Listed"
+    assert "turns" not in row
+
+
+def test_a_session_is_renamed_forked_and_deleted(demo: httpx2.Client) -> None:
+    session_id = create(demo)["id"]
+    for _ in range(2):
+        demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"})
+    assert demo.patch(f"/sessions/{session_id}", json={"title": "Shapes"}).json()["title"] == "Shapes"
+
+    forked = demo.post(f"/sessions/{session_id}/fork", json={"at": 1})
+    assert forked.status_code == 201
+    assert (forked.json()["title"], len(forked.json()["turns"])) == ("Shapes", 1)
+    whole = demo.post(f"/sessions/{session_id}/fork")
+    assert len(whole.json()["turns"]) == 2
+    beyond = demo.post(f"/sessions/{session_id}/fork", json={"at": 3})
+    assert (beyond.status_code, beyond.json()["error"]["param"]) == (422, "at")
+
+    deleted = demo.delete(f"/sessions/{session_id}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    for response in (
+        demo.get(f"/sessions/{session_id}"),
+        demo.patch(f"/sessions/{session_id}", json={"title": "x"}),
+        demo.delete(f"/sessions/{session_id}"),
+        demo.post(f"/sessions/{session_id}/fork"),
+        demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"}),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "session_not_found")
+    assert demo.get(f"/sessions/{forked.json()['id']}").status_code == 200
+
+
+def test_a_system_prompt_sets_the_language_of_every_turn(demo: httpx2.Client, red_circle: bytes) -> None:
+    session_id = create(demo, system="Answer in Chinese.")["id"]
+    for files in ({"image": red_circle}, {"image": red_circle}):
+        answer = demo.post(f"/sessions/{session_id}/turns", files=files, data={"prompt": "Describe this image."}).json()
+        assert "红" in answer["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"title": "x" * 201}, "title"),
+        ({"title": 5}, "title"),
+        ({"model": 5}, "model"),
+        ({"system": "x" * 1_000_001}, "system"),
+        ({"name": "x"}, "name"),
+    ],
+)
+def test_a_session_of_odd_fields_is_refused(demo: httpx2.Client, body: dict[str, Any], param: str) -> None:
+    session_id = create(demo)["id"]
+    refused = [demo.post("/sessions", json=body)] + ([demo.patch(f"/sessions/{session_id}", json=body)] if param != "model" else [])
+    for response in refused:
+        assert (response.status_code, response.json()["error"]["param"]) == (422, param)
+
+
+def test_a_session_for_a_model_that_is_not_there_is_refused(demo: httpx2.Client) -> None:
+    assert demo.post("/sessions", json={"model": "gpt-9"}).json()["error"]["code"] == "model_not_found"
+    assert create(demo, model="demo")["model"] == "demo"
+
+
+def test_the_sessions_of_body_and_address_must_be_one(demo: httpx2.Client) -> None:
+    session_id = create(demo)["id"]
+    response = demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello", "session_id": "0" * 32})
+    assert (response.status_code, response.json()["error"]["param"]) == (422, "session_id")
+
+
+def test_what_does_not_fit_the_context_leaves_the_session_usable(demo: httpx2.Client) -> None:
+    session_id = create(demo)["id"]
+    demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"})
+    refused = demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello there. " * 6000})
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["code"], error["n_ctx"]) == (ContextLengthExceeded.code, 4096)
+    assert error["n_prompt_tokens"] > 4096
+    assert demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"}).status_code == 200
+    assert [turn["prompt"] for turn in demo.get(f"/sessions/{session_id}").json()["turns"]] == ["Hello", "Hello"]
+
+
+async def test_a_second_turn_meanwhile_is_refused_and_the_first_goes_on(serve: Serve) -> None:
+    engine = ScriptedEngine(says_then_waits("One"), slots=2)
+    served = await serve(engine)
+    session_id = await served.session()
+    async with served.stream(session_id=session_id) as events:
+        assert await anext(events) == ("delta", {"text": "One"})
+        assert (await served.client.get(f"/sessions/{session_id}")).json()["running"] is True
+        refused = await served.ask(session_id=session_id)
+        assert (refused.status_code, refused.json()["error"]["code"], refused.json()["retryable"]) == (409, "session_busy", True)
+    await engine.idle.wait()
+    engine.script = says("Two")
+    assert (await served.ask(session_id=session_id)).status_code == 200
+    assert [turn["status"] for turn in await served.turns(session_id)] == ["cancelled", "complete"]
+
+
+async def test_deleting_a_session_ends_its_stream_with_session_deleted(serve: Serve) -> None:
+    engine = ScriptedEngine(says_then_waits("One"))
+    served = await serve(engine)
+    session_id = await served.session()
+    async with served.stream(session_id=session_id) as events:
+        await anext(events)
+        assert (await served.client.delete(f"/sessions/{session_id}")).status_code == 204
+        ((name, body),) = await events.rest()
+    assert (name, body["error"]["code"]) == ("error", "session_deleted")
+    assert engine.running == 0
+
+
+async def test_a_session_that_is_full_says_what_to_do(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), session_max_turns=1)
+    session_id = await served.session()
+    await served.ask(session_id=session_id)
+    full = await served.ask(session_id=session_id)
+    assert (full.status_code, full.json()["error"]["code"]) == (413, "session_full")
+    assert "fork" in full.json()["error"]["hint"]
+
+
+async def test_a_session_ends_after_its_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = await serve(ScriptedEngine(), session_ttl=60)
+    session_id = await served.session()
+    monkeypatch.setattr(served.gateway.sessions, "_clock", lambda: 1e12)
+    assert (await served.client.get(f"/sessions/{session_id}")).status_code == 404
+    assert (await served.client.get("/sessions")).json() == {"sessions": []}
+
+
+async def test_a_model_that_is_gone_is_named_to_its_session(serve: Serve) -> None:
+    engine = ScriptedEngine(model_names=("one", "two"))
+    served = await serve(engine)
+    session_id = await served.session(model="two")
+    engine.installed = engine.installed[:1]
+    await served.gateway.pool.refresh()
+    gone = await served.ask(session_id=session_id)
+    assert (gone.status_code, gone.json()["error"]["code"], gone.json()["error"]["param"]) == (404, "model_not_found", "model")
+    assert gone.json()["detail"] == "two, which this session talks with, is gone."
+    assert (await served.ask(session_id=session_id, model="one")).status_code == 200
