@@ -1,0 +1,1 @@
+"""Side-by-side measurements: `python -m benchmarks` runs them all (docs/benchmarks.md says what each one means)."""

@@ -1,0 +1,72 @@
+"""The real engines that benchmarks ask directly and through the gateway: the embedded llama.cpp server, and Ollama where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.ollama_server import RealOllama, find_binary
+
+from benchmarks.children import child
+from benchmarks.questions import Question, Turn, to_llama_server, to_ollama
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An engine with the demo model, and a gateway in front of it.
+
+    Attributes:
+        gateway: address.
+        direct: makes the question that the engine is asked directly, from a conversation and the most words to answer. (Call it only
+            after the gateway has answered once: before that the embedded engine has no address.)
+    """
+
+    name: str
+    gateway: str
+    direct: Callable[[Sequence[Turn], int], Question]
+
+
+@contextmanager
+def embedded() -> Iterator[Pair]:
+    """The very same server is asked both ways."""
+    with child("gateway_process", json.dumps({"engine": "embedded", "image_workers": 1})) as gateway:
+
+        def direct(conversation: Sequence[Turn], num_predict: int) -> Question:
+            server = gateway.ask("engine")
+            return to_llama_server(server["address"], server["api_key"], conversation, num_predict)
+
+        yield Pair("llama.cpp", gateway.hello["url"], direct)
+
+
+@contextmanager
+def ollama() -> Iterator[Pair]:
+    binary = find_binary()
+    if binary is None:
+        raise FileNotFoundError
+    with tempfile.TemporaryDirectory() as folder:
+        server = RealOllama.start(binary, Path(folder))
+        try:
+            server.create_demo()
+            with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
+                yield Pair("Ollama", gateway.hello["url"], lambda turns, num_predict: to_ollama(server.url, turns, num_predict))
+        finally:
+            server.stop()
+
+
+def pairs(notes: list[str]) -> list[Callable[[], AbstractContextManager[Pair]]]:
+    """What is there to be measured; `notes` gets a sentence on what is not."""
+    found: list[Callable[[], AbstractContextManager[Pair]]] = []
+    if importlib.util.find_spec("xllamacpp"):
+        found.append(embedded)
+    else:
+        notes.append("xllamacpp is not installed: the rows of llama.cpp are left out.")
+    if find_binary():
+        found.append(ollama)
+    else:
+        notes.append("There is no real Ollama (`make real-ollama` builds one): its rows are left out.")
+    return found

@@ -1,0 +1,134 @@
+"""Asks one question, directly or through the gateway, and times the answer: the same client for both."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+OPTIONS = {"temperature": 0, "seed": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as it goes over the wire; `words` reads the text of one line of the answer."""
+
+    url: str
+    body: bytes
+    words: Callable[[bytes], str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Milliseconds from sending the question to its first word (that is not blank) and to the end of the answer."""
+
+    first: float
+    total: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message of a conversation that its client keeps: pictures are files."""
+
+    role: str
+    text: str
+    pictures: Sequence[bytes] = ()
+
+
+def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int) -> Question:
+    """The question as the gateway itself would put it, so that Ollama's own work is the same."""
+    messages = [
+        {"role": turn.role, "content": turn.text, **({"images": [_base64(p) for p in turn.pictures]} if turn.pictures else {})}
+        for turn in conversation
+    ]
+    options = OPTIONS | {"num_predict": num_predict}
+    return Question(f"{url}/api/chat", _json(model="demo", stream=True, truncate=False, options=options, messages=messages), _ollama_words)
+
+
+def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], num_predict: int) -> Question:
+    messages = [{"role": turn.role, "content": _parts(turn) if turn.pictures else turn.text} for turn in conversation]
+    body = _json(model="demo", stream=True, max_tokens=num_predict, messages=messages, **OPTIONS)
+    return Question(f"{address}/v1/chat/completions", body, _openai_words, {"Authorization": f"Bearer {api_key}"})
+
+
+def to_gateway(url: str, prompt: str, num_predict: int, pictures: Sequence[bytes] = (), *, path: str = "/ask") -> Question:
+    body = _json(prompt=prompt, images=[_base64(p) for p in pictures], options=OPTIONS | {"num_predict": num_predict})
+    return Question(url + path, body, _our_words, {"Accept": "text/event-stream"})
+
+
+def _json(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _parts(turn: Turn) -> list[dict[str, Any]]:
+    urls = [f"data:{_media_type(picture)};base64,{_base64(picture)}" for picture in turn.pictures]
+    return [*({"type": "image_url", "image_url": {"url": url}} for url in urls), {"type": "text", "text": turn.text}]
+
+
+def _media_type(picture: bytes) -> str:
+    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _ollama_words(line: bytes) -> str:
+    chunk = json.loads(line)
+    if "error" in chunk:
+        raise RuntimeError(f"Ollama could not answer: {chunk['error']}")
+    return str(chunk["message"]["content"])
+
+
+def _openai_words(line: bytes) -> str:
+    if not line.startswith(b"data: {"):
+        return ""
+    chunk = json.loads(line[6:])
+    return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+
+
+def _our_words(line: bytes) -> str:
+    if line.startswith(b'data: {"type"'):
+        raise RuntimeError(f"the gateway could not answer: {json.loads(line[6:])['error']}")
+    return str(json.loads(line[6:])["text"]) if line.startswith(b'data: {"text":') else ""
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    """A connection for each request: llama.cpp's server ends kept ones after a stream without saying so."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=300)) as session:
+        yield session
+
+
+def post(session: aiohttp.ClientSession, question: Question) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return session.post(question.url, data=question.body, headers={"Content-Type": "application/json", **question.headers})
+
+
+async def ask(session: aiohttp.ClientSession, question: Question) -> Timed:
+    """Raises RuntimeError when there is no answer."""
+    began = time.perf_counter()
+    first: float | None = None
+    words: list[str] = []
+    async with post(session, question) as response:
+        if response.status != 200:
+            raise RuntimeError(f"the question was refused with {response.status}: {(await response.text())[:200]}")
+        rest = b""
+        async for chunk in response.content.iter_any():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if line and (text := question.words(line)):
+                    words.append(text)
+                    if first is None and text.strip():
+                        first = time.perf_counter()
+    if first is None:
+        raise RuntimeError("the answer has no words")
+    return Timed((first - began) * 1000, (time.perf_counter() - began) * 1000, "".join(words))

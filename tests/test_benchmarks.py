@@ -1,0 +1,75 @@
+"""Each benchmark runs through in its quick mode and writes what it found; the figures themselves mean nothing here."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import overhead, pictures, turn2
+from benchmarks.report import Figure, Report, added, ratio
+
+PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
+
+
+def written(report: Report, folder: Path) -> dict[str, Any]:
+    """The JSON of a report, after what every report must have was found in it."""
+    report.print()
+    text = report.write(folder).read_text("utf-8")
+    assert not [word for word in PERSONAL if len(word) > 3 and word in text]
+    content: dict[str, Any] = json.loads(text)
+    assert set(content) == {"benchmark", "date", "quick", "machine", "load_per_core_before", "versions", "figures", "ratios", "notes"}
+    assert set(content["machine"]) == {"cpu", "cores", "os", "python"}
+    assert content["versions"]["llava-gateway"]
+    assert any("Quick mode" in note for note in content["notes"])
+    for figure in (*content["figures"], *content["ratios"]):
+        assert figure["n"] >= 1
+        assert figure["min"] <= figure["median"] <= figure["max"]
+        assert ("goal" in figure) == ("met" in figure)
+    return content
+
+
+def names(figures: list[dict[str, Any]]) -> list[str]:
+    return [figure["name"] for figure in figures]
+
+
+def test_overhead(tmp_path: Path) -> None:
+    content = written(overhead.run(quick=True), tmp_path)
+    assert "llama.cpp, first word: added" in names(content["figures"])
+    assert "CPU per chunk: gateway" in names(content["figures"])
+    assert "CPU per chunk: httpx2 over aiohttp / httpx2 alone" in names(content["ratios"])
+
+
+def test_pictures(tmp_path: Path) -> None:
+    content = written(pictures.run(quick=True), tmp_path)
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    assert figures["JPEG to 336: ours"]["goal"] == 70
+    assert "JPEG to 336: ours, through the store" in figures
+    assert figures["JPEG to 672: ours: PSNR"]["median"] > 35
+    assert "JPEG to 672: ours / Pillow" in names(content["ratios"])
+
+
+def test_turn2(tmp_path: Path) -> None:
+    content = written(turn2.run(quick=True), tmp_path)
+    assert {"llama.cpp: directly", "llama.cpp: through us"} <= set(names(content["figures"]))
+    assert "llama.cpp: through us / directly" in names(content["ratios"])
+
+
+def test_figures() -> None:
+    figure = Figure("x", "ms", (3.0, 1.0, 2.0), goal=2.0)
+    assert (figure.median, figure.p95, figure.met) == (2.0, 3.0, True)
+    assert Figure("x", "ms", tuple(range(1, 101))).p95 == 95
+    assert added("x", "ms", [5.0, 6.0], [4.0, 4.0]).values == (1.0, 2.0)
+    assert ratio("x", [5.0, 6.0], [4.0, 4.0], 1.0).met is False
+
+
+@pytest.mark.parametrize(("noise", "least"), [(0, 90.0), (3, 37.0)])
+def test_likeness_falls_with_noise(noise: int, least: float) -> None:
+    import numpy as np
+
+    picture = np.random.default_rng(1).uniform(0, 255, (64, 64, 3))
+    other = picture + np.random.default_rng(2).normal(0, noise, picture.shape)
+    assert least < pictures.psnr(picture, other) <= 150
+    assert (pictures.ssim(picture, other) > 0.9999) == (noise == 0)
