@@ -719,6 +719,21 @@ async def test_keep_alive_is_heeded(own_ollama: RealOllama, own_engine: OllamaEn
     assert all(row["expires_at"] > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 3000)) for row in running)
 
 
+async def test_what_was_seen_loaded_a_moment_ago_is_asked_for_only_where_a_load_is_likely(
+    engine_for: Callable[[FakeUpstream], OllamaEngine],
+) -> None:
+    loaded = [{"name": "demo:latest", "digest": "d1", "context_length": 4096}]
+    async with fake_upstream(library_of(loaded, {"demo:latest": show()}, loaded)) as fake:
+        engine = engine_for(fake)
+        await engine.models()
+        fake.requests.clear()
+        assert await engine.loading(describe()) is None
+        assert fake.requests == []
+        assert await engine.loading(describe(num_ctx=3000)) is not None
+        assert await engine.loading(describe()) is None
+        assert [request.path for request in fake.requests] == ["/api/ps"] * 2, "what was seen before a load may not be true after it"
+
+
 async def test_loading_never_fails(engine_for: Callable[[FakeUpstream], OllamaEngine]) -> None:
     for script in (refusing(500, "x"), refusing(200, b"[]"), refusing(200, b'{"models": 5}'), refusing(200, b"{}")):
         async with fake_upstream(script) as fake:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -77,11 +79,14 @@ class OllamaEngine:
         self.slots = settings.ollama_slots
         self._url = settings.ollama_url
         self._within = settings.connect_timeout + 1
+        self._fresh_for = settings.engine_poll_interval + 1
         self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
         self._details: dict[str, _Details] = {}  # by digest
         self._digests: dict[str, str] = {}  # by name
         self._runners: dict[str, _Runner] = {}  # by name, as are the next
         self._load_ms: dict[str, float] = {}
+        self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
+        self._loaded_at = -math.inf
 
     async def start(self) -> None:
         """Nothing to make ready: Ollama is started by whoever installed it."""
@@ -108,19 +113,27 @@ class OllamaEngine:
         gate = asyncio.Semaphore(SHOWS_AT_ONCE)
         details = await asyncio.gather(*(self._show(row, gate) for row in rows))
         self._details = {digest: self._details[digest] for digest in self._digests.values() if digest in self._details}
-        loaded = {row["name"]: row for row in _rows(ps)}
+        self._loaded, self._loaded_at = _rows(ps), time.monotonic()
+        loaded = {row["name"]: row for row in self._loaded}
         return tuple(_model_info(row, known, loaded.get(row["name"])) for row, known in zip(rows, details, strict=True))
 
     async def loading(self, request: EngineRequest) -> Loading | None:
+        """Asks Ollama, unless `models` saw a moment ago that nothing has to be loaded: asking again would keep the question waiting."""
+        if time.monotonic() - self._loaded_at < self._fresh_for and not self._reload_reason(request, self._loaded):
+            return None
         try:
-            running = _rows(await self._get("/api/ps"))
+            rows = _rows(await self._get("/api/ps"))
         except GatewayError:
             return None
-        reason = self._reload_reason(request, next((row for row in running if same_name(row["name"], request.model)), None))
-        return Loading(request.model, reason, self._load_ms.get(request.model)) if reason else None
+        if reason := self._reload_reason(request, rows):
+            self._loaded_at = -math.inf  # what was seen is about to change
+            return Loading(request.model, reason, self._load_ms.get(request.model))
+        return None
 
-    def _reload_reason(self, request: EngineRequest, running: Mapping[str, Any] | None) -> str:
-        """Why Ollama would load the model (again) for this request; "" when it would not (server/sched.go, `needsReload`)."""
+    def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> str:
+        """Why Ollama, with what /api/ps lists, would load the model (again) for this request; "" when it would not (server/sched.go,
+        `needsReload`)."""
+        running = next((row for row in rows if same_name(row["name"], request.model)), None)
         if running is None:
             return f"{request.model} is not loaded yet."
         last = self._runners.get(request.model)
