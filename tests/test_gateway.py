@@ -452,6 +452,17 @@ async def test_silence_has_a_limit_before_and_after_the_first_word(
     assert (turn.answer, turn.status, turn.error_code) == ("".join(words), "incomplete", "upstream_timeout")
 
 
+async def test_a_question_the_engine_was_silent_about_is_kept(opened: Callable[..., Any]) -> None:
+    """Ollama sends nothing, not even a status, before its first word."""
+    engine = ScriptedEngine()
+    gateway = await opened(engine)
+    session = gateway.sessions.create(Session())
+    engine.refusal = UpstreamTimeout()
+    assert isinstance(await failure_of(gateway, question(session=session)), UpstreamTimeout)
+    (turn,) = turns(gateway, session)
+    assert (turn.answer, turn.status, turn.error_code) == ("", "incomplete", "upstream_timeout")
+
+
 async def test_a_slow_answer_may_go_on_while_words_come_but_not_for_ever(opened: Callable[..., Any]) -> None:
     async def drips(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
         while True:

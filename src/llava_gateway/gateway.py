@@ -34,6 +34,7 @@ from llava_gateway.errors import (
     SessionDeleted,
     ShuttingDown,
     UpstreamIncomplete,
+    UpstreamTimeout,
 )
 from llava_gateway.images.profile import profile_for
 from llava_gateway.images.store import Picture, PictureStore
@@ -129,8 +130,9 @@ class Gateway:
             self._keep(answering, answering.turn(parts, "complete", finish))
             answering.answer = answering.whole(finish, parts)
         except GatewayError as error:
-            # What the engine never accepted is not kept: the session stays as it was, and the person can send it again.
-            if answering.accepted:
+            # What the engine never accepted is not kept: the session stays as it was, and the person can send it again. Silence is no
+            # refusal: Ollama says nothing at all before its first word, so a question that it was given and that timed out is kept.
+            if answering.accepted or isinstance(error, UpstreamTimeout):
                 await self._keep_partial(answering, "incomplete", error.code)
             self._count(answering, error.code)
             yield Failed(error)

@@ -236,6 +236,8 @@ def _option(name: str, value: Any) -> Any:
             param=f"options.{name}",
             hint=f"{name}: {limit.about}.",
         )
+    if name == "num_predict" and number == 0:  # Ollama takes it for no limit at all, llama.cpp for no answer
+        raise InvalidOption("num_predict must not be 0.", param="options.num_predict", hint="1 is the shortest answer, -1 means no limit.")
     return number
 
 
