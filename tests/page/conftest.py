@@ -1,0 +1,88 @@
+"""What the tests of the page share: a real browser, services for it to look at, and the promise that nothing goes wrong unseen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from llava_gateway.settings import ModelPins, Settings
+from tests.page.visit import Scripted, Visit, Visitor
+from tests.scripted_engine import ScriptedEngine
+from tests.serving import Served, served_in_thread, serving
+from tests.synthetic_llava import write_pair
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Where there is no Chromium the test is left out and says so; on CI that is a failure."""
+    named = os.environ.get("LLAVA_GATEWAY_TEST_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing = "there is no Chromium to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_CHROMIUM"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return Path(found)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: Path) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+def demo_url() -> Iterator[str]:
+    """The service with the built-in demo model, as `serve --engine embedded` starts it."""
+    with served_in_thread(Settings(port=0, engine="embedded")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def endless_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service whose real model writes until somebody stops it, asked with `ENDLESS`."""
+    pair = write_pair(tmp_path_factory.mktemp("endless"))
+    pins = {"endless": ModelPins(num_ctx=32768)}
+    with served_in_thread(Settings(port=0, gguf=pair.gguf, mmproj=pair.mmproj, models=pins)) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    """Opens the page. At the end of the test: no request went elsewhere, no policy was broken, no script failed."""
+    visitors: list[Visitor] = []
+
+    async def open_page(url: str, *, path: str = "/", stored: dict[str, Any] | None = None, **context: Any) -> Visitor:
+        visitor = await Visitor.open(browser, url, path, stored or {}, context)
+        visitors.append(visitor)
+        return visitor
+
+    yield open_page
+    for visitor in visitors:
+        await visitor.leave()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def scripted() -> AsyncIterator[Scripted]:
+    """Starts services with an engine that does what it is told; they end with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(engine: ScriptedEngine, **settings: Any) -> Served:
+            return await stack.enter_async_context(serving(Settings(port=0, engine_poll_interval=0.1, **settings), [engine]))
+
+        yield start

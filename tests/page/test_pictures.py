@@ -1,0 +1,178 @@
+"""Pictures get in by every way, and each says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+from PIL import Image
+from playwright.async_api import Route, expect
+
+from tests import pictures
+from tests.page.visit import Visit, Visitor, file
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red", size=(320, 240))), "circle.png")
+BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue", size=(320, 240))), "square.png")
+
+
+async def expect_red_circle(visitor: Visitor) -> None:
+    await visitor.prepared()
+    await visitor.ask("What is in this image?")
+    await expect(visitor.answer).to_contain_text("red")
+    await expect(visitor.answer).to_contain_text("circle")
+
+
+async def test_a_picked_picture_is_seen_and_remembered(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE)
+    await expect(visitor.chips).to_contain_text("320 × 240 · 64 tokens")
+    await expect_red_circle(visitor)
+    await expect(visitor.chips).to_have_count(0)
+    await visitor.ask("What color is the background?")
+    await expect(visitor.answer).to_contain_text("white")
+    assert await visitor.turns.last.locator("img").count() == 0
+
+
+async def test_a_dropped_picture_is_seen(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.drop(RED_CIRCLE)
+    await expect_red_circle(visitor)
+
+
+async def test_the_page_shows_where_pictures_can_be_dropped(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.page.dispatch_event("h1", "dragenter")
+    await expect(visitor.page.get_by_text("Drop pictures here")).to_be_visible()
+    await visitor.page.dispatch_event("h1", "dragleave")
+    await expect(visitor.page.get_by_text("Drop pictures here")).to_have_count(0)
+
+
+async def test_a_pasted_picture_is_seen(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.paste(RED_CIRCLE)
+    await expect_red_circle(visitor)
+
+
+async def test_pictures_keep_their_order(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await visitor.ask("Describe these images.")
+    await expect(visitor.answer).to_contain_text("Picture 1: A red circle")
+    await expect(visitor.answer).to_contain_text("Picture 2: A blue square")
+    assert await visitor.turns.locator(".badge").all_inner_texts() == ["1", "2"]
+
+
+async def test_a_picture_alone_can_be_sent(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url, locale="zh-CN")
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("")
+    await expect(visitor.turns.last).to_contain_text("描述这张图片")
+    await expect(visitor.answer).to_contain_text("红色圆形")
+
+
+async def test_enter_while_a_picture_is_on_its_way_sends_when_it_is_prepared(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    pressed = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await pressed.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/images", late)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.words.fill("What is in this image?")
+    await visitor.words.press("Enter")
+    await expect(visitor.page.locator(".line-note")).to_have_text("Is sent as soon as the picture is prepared")
+    pressed.set()
+    await expect(visitor.answer).to_contain_text("red circle")
+
+
+async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
+    sideways = pictures.shape("circle", "red", size=(320, 240))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = io.BytesIO()
+    sideways.save(data, "TIFF")
+    turned = io.BytesIO()
+    sideways.save(turned, "JPEG", exif=exif)
+    visitor = await visit(demo_url)
+    await visitor.pick(file(data.getvalue(), "scan.tif", "image/tiff"), file(turned.getvalue(), "phone.jpg", "image/jpeg"))
+    await visitor.prepared(2)
+    await expect(visitor.chips.first).to_contain_text("TIFF to PNG")
+    await expect(visitor.chips.last).to_contain_text("240 × 320")
+    await expect(visitor.chips.last).to_contain_text("rotated 90 degrees")
+    await visitor.page.get_by_role("button", name="中文").click()
+    await expect(visitor.chips.first).to_contain_text("TIFF 转为 PNG")
+    await expect(visitor.chips.last).to_contain_text("已旋转 90 度")
+
+
+async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    visitor.refused = {415, 422}
+    noise = pictures.encoded(Image.effect_noise((200, 200), 90).convert("RGB"))
+    await visitor.pick(
+        file(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "logo.svg", "image/svg+xml"),
+        file(noise[: len(noise) // 2], "cut.png"),
+        file(b"", "empty.png"),
+        RED_CIRCLE,
+    )
+    await visitor.prepared()
+    refused = visitor.page.locator(".chip[data-state=refused]")
+    await expect(refused).to_have_count(3)
+    await expect(refused.nth(0)).to_contain_text("not a picture format we read")
+    await expect(refused.nth(0)).to_contain_text("Accepted: JPEG, PNG")
+    await expect(refused.nth(1)).to_contain_text("Export it again")
+    await expect(refused.nth(2)).to_contain_text("The file is empty.")
+    # The good one can be asked about; the refused ones stay with their reasons until they are removed.
+    await visitor.ask("What is in this image?")
+    await expect(visitor.answer).to_contain_text("red circle")
+    await expect(visitor.chips).to_have_count(3)
+    await visitor.page.get_by_role("button", name="Remove logo.svg").click()
+    await expect(visitor.chips).to_have_count(2)
+
+
+async def test_what_is_no_file_is_not_dropped_in_silence(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    transfer = await visitor.page.evaluate_handle(
+        "() => { const data = new DataTransfer(); data.setData('text/uri-list', 'https://example.org/cat.jpg'); return data; }"
+    )
+    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await expect(visitor.chips).to_contain_text("This is the address of a picture, not the picture.")
+
+
+async def test_too_many_pictures_are_refused_one_by_one(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await expect(visitor.page.locator(".model-name").first).to_be_visible()
+    await visitor.pick(*[file(RED_CIRCLE["buffer"], f"{n}.png") for n in range(9)])
+    await visitor.prepared(8)
+    await expect(visitor.page.locator(".chip[data-state=refused]")).to_contain_text("One question takes 8 pictures.")
+
+
+async def test_the_panel_shows_what_the_model_gets(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("What is in this image?")
+    await visitor.page.get_by_role("button", name="Look at picture 1").click()
+    panel = visitor.page.get_by_role("complementary", name="Picture")
+    await expect(panel).to_contain_text("circle.png")
+    await expect(panel).to_contain_text("112 × 112 · PNG · 64 tokens")
+    await panel.get_by_role("button", name="As the model gets it").click()
+    shown = panel.locator("img")
+    await expect(shown).to_have_js_property("complete", True)
+    assert await shown.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [112, 112]
+    await visitor.page.keyboard.press("Escape")
+    await expect(panel).to_have_count(0)
+
+
+async def test_a_file_name_is_only_text(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    name = "<img src=x onerror=alert(1)>.png"
+    await visitor.pick(file(RED_CIRCLE["buffer"], name))
+    await visitor.prepared()
+    await expect(visitor.chips.locator("bdi")).to_have_text(name)
