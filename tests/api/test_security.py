@@ -10,7 +10,7 @@ import pytest
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 
-ROUTES = ["/", "/docs", "/openapi.json", "/models", "/options", "/healthz", "/readyz", "/metrics", "/sessions", "/static/icon.svg", "/nowhere"]
+ROUTES = ["/", "/docs", "/openapi.json", "/models", "/options", "/healthz", "/readyz", "/metrics", "/sessions", "/static/icon.svg", "/x"]
 
 
 def code(response: httpx2.Response) -> str:
@@ -18,7 +18,7 @@ def code(response: httpx2.Response) -> str:
     return found
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "", "[::2]", "127.0.0.1@evil", "127.0.0.1:x"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.com", "localhost.evil:80", "", "[::2]", "127.0.0.1@evil", "localhost:x"])
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_foreign_host_is_refused_on_every_route(demo: httpx2.Client, path: str, host: str) -> None:
     response = demo.get(path, headers={"Host": host})

@@ -106,7 +106,7 @@ def from_http(error: HTTPException) -> GatewayError:
 def from_validation(errors: Any) -> InvalidRequest:
     """The first thing wrong in a body, in words."""
     first = errors[0]
-    where = ".".join(str(step) for step in first["loc"] if step not in ("body", "query", "path"))
+    where = ".".join(str(step) for step in first["loc"] if step not in ("body", "query", "path"))[:100]
     if first["type"] == "extra_forbidden":
         return InvalidRequest(f"There is no field {where!r}.", code="unknown_field", param=where)
     return InvalidRequest(f"{where}: {first['msg']}." if where else f"{first['msg']}.", param=where or None)

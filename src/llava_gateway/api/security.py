@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import logging
 import secrets
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -70,6 +71,8 @@ class SecurityMiddleware:
         try:
             self._check(scope, Headers(scope=scope))
         except GatewayError as error:
+            if isinstance(error, BodyTooLarge) and "expect" not in Headers(scope=scope):
+                await self._discard(receive)
             await error_response(error, request_id)(scope, receive, send_with_headers)
             return
         try:
@@ -116,10 +119,19 @@ class SecurityMiddleware:
             whole = message["type"] != "http.request" or not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > self._body_max_bytes:
+                if not whole:
+                    await self._discard(receive)
                 raise BodyTooLarge(f"The body has more than {self._body_max_bytes:,} bytes.")
             return message
 
         return bounded
+
+    async def _discard(self, receive: Receive) -> None:
+        """Reads what is left of a body, for a while: a connection that is closed with unread data in it loses the response too."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._body_gap_timeout):
+                while (await receive()).get("more_body", False):
+                    pass
 
 
 def _is_open(path: str) -> bool:

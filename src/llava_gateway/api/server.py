@@ -18,6 +18,9 @@ from llava_gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+TOO_LARGE_RESPONSE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+HEAD_MAX_BYTES = 512 * 1024
+"""Headers that are still not whole after so much are refused. More than one read of a socket gives, since it may hold the body too."""
 
 
 class Server(uvicorn.Server):
@@ -48,16 +51,25 @@ class Server(uvicorn.Server):
 
 
 def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
-    """The HTTP protocol with a limit on how long a request's headers may take."""
+    """The HTTP protocol with limits on how long a request's headers may take and be."""
 
     class TimedProtocol(HttpToolsProtocol):
         """`state["abort"]` of a request cuts its connection at once: closing it would wait for ever for a client that does not read."""
 
         _headers_due: asyncio.TimerHandle | None = None
+        _head_bytes = 0
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._expect_headers()
+
+        def data_received(self, data: bytes) -> None:
+            if self._headers_due is not None:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_MAX_BYTES:
+                    self._refuse(TOO_LARGE_RESPONSE)
+                    return
+            super().data_received(data)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
@@ -74,16 +86,17 @@ def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def _expect_headers(self) -> None:
-            self._headers_due = self.loop.call_later(header_timeout, self._too_slow)
+            self._head_bytes = 0
+            self._headers_due = self.loop.call_later(header_timeout, self._refuse, TIMEOUT_RESPONSE)
 
         def _forget_headers(self) -> None:
             if self._headers_due is not None:
                 self._headers_due.cancel()
                 self._headers_due = None
 
-        def _too_slow(self) -> None:
+        def _refuse(self, response: bytes) -> None:
             if not self.transport.is_closing():
-                self.transport.write(TIMEOUT_RESPONSE)
+                self.transport.write(response)
                 self.transport.close()
 
     return TimedProtocol
