@@ -103,6 +103,11 @@ class _Server:
     api: OpenAIEngine
     load_ms: float
 
+    @property
+    def alive(self) -> bool:
+        """False as soon as it has hung up on an answer: its last threads may take a while to end."""
+        return self.process.alive and not self.api.lost
+
     async def stop(self) -> None:
         await self.process.stop()
         await self.api.aclose()
@@ -124,7 +129,7 @@ class _Child:
     @property
     def usable(self) -> bool:
         """Whether it runs or still loads."""
-        return not self.load.done() or (self.server is not None and self.server.process.alive)
+        return not self.load.done() or (self.server is not None and self.server.alive)
 
 
 class EmbeddedEngine:
@@ -145,6 +150,7 @@ class EmbeddedEngine:
         self._idle.set()
         self._deaths: deque[float] = deque(maxlen=16)
         self._last_load_ms: float | None = None
+        self._closed = False
 
     async def start(self) -> None:
         """Begins to load the model and does not wait for it: the first request does."""
@@ -153,6 +159,7 @@ class EmbeddedEngine:
             await self._begin(self._runner(pair, Options()))
 
     async def aclose(self) -> None:
+        self._closed = True
         if self._child is not None:
             self._child.load.cancel()  # whoever waits for it holds the turn
         async with self._turn:
@@ -253,7 +260,9 @@ class EmbeddedEngine:
                 self._idle.set()
 
     async def _begin(self, runner: Runner) -> _Child:
-        """The child that runs, or now begins to load, as `runner` says. Only for whoever holds the turn."""
+        """The child that runs, or now begins to load, as `runner` says. Only for whoever holds the turn. Raises ShuttingDown."""
+        if self._closed:
+            raise ShuttingDown
         child = self._child
         if child is None or child.runner != runner or not child.usable:
             await self._end_child()
@@ -270,10 +279,11 @@ class EmbeddedEngine:
             child.load.cancel()
             await asyncio.wait([child.load])
         if child.server is not None:
-            if not child.usable:
+            died = not child.server.alive
+            await child.server.stop()
+            if died:
                 self._deaths.append(time.monotonic())
                 log.warning("the embedded engine ended with %d", await child.server.process.wait())
-            await child.server.stop()
 
     async def _load(self, runner: Runner) -> _Server:
         """Raises ModelLoadFailed, ModelOutOfMemory, UpstreamTimeout, and UpstreamUnavailable when it died too often to try again now."""

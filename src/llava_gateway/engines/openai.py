@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +43,7 @@ from llava_gateway.errors import (
     GatewayError,
     ModelNotFound,
     Overloaded,
+    UpstreamDisconnected,
     UpstreamIncomplete,
     UpstreamProtocolError,
 )
@@ -114,6 +115,8 @@ class OpenAIEngine:
         # Two more than there are slots: health and models are asked while every slot is taken.
         self._client = upstream.new_client(connect_timeout=connect_timeout, max_connections=slots + 2, headers=headers)
         self._names: frozenset[str] = frozenset()
+        self.lost = False
+        """Whether the server has ever hung up in the middle of an answer."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> OpenAIEngine:
@@ -174,11 +177,18 @@ class OpenAIEngine:
         dialect = await self._learn(request.model)
         body = chat_body(request, dialect)
         async with AsyncExitStack() as stack:
-            response = await self._send(stack, body, request)
+            try:
+                response = await self._send(stack, body, request)
+            except GatewayError as error:
+                self._note(error)
+                raise
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise UpstreamProtocolError
             lines = await stack.enter_async_context(aclosing(upstream.lines(response)))
-            yield await stack.enter_async_context(aclosing(read_events(lines, load_ms=load_ms)))
+            yield await stack.enter_async_context(aclosing(read_events(lines, load_ms=load_ms, failed=self._note)))
+
+    def _note(self, error: GatewayError) -> None:
+        self.lost = self.lost or isinstance(error, UpstreamDisconnected)
 
     async def _learn(self, model: str) -> Dialect:
         """The server's dialect. A llama-server answers with what it has, whatever name is asked for: so the name is checked here."""
@@ -265,8 +275,10 @@ def _part(part: Part, renditions: Mapping[str, Rendition]) -> bytes:
     return b'{"type":"image_url","image_url":{"url":"%b"}}' % url.encode("ascii")
 
 
-async def read_events(lines: AsyncIterator[bytes], *, load_ms: float | None = None) -> AsyncGenerator[ChatEvent, None]:
-    """The events of a streamed chat completion; ends with exactly one Finish or Failed."""
+async def read_events(
+    lines: AsyncIterator[bytes], *, failed: Callable[[GatewayError], None], load_ms: float | None = None
+) -> AsyncGenerator[ChatEvent, None]:
+    """The events of a streamed chat completion; ends with exactly one Finish, or one Failed of which `failed` is told first."""
     answer = _Answer()
     try:
         async for line in lines:
@@ -281,6 +293,7 @@ async def read_events(lines: AsyncIterator[bytes], *, load_ms: float | None = No
         if answer.reason is None:
             raise UpstreamIncomplete
     except GatewayError as error:
+        failed(error)
         yield Failed(error)
         return
     for call in answer.tool_calls.values():

@@ -1,0 +1,419 @@
+"""The OpenAI engine: what it sends to which server, what it makes of the answer, and what every refusal becomes.
+
+That it works on a real server is shown by tests/contract; here a fake one produces what real ones can't be told to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llava_gateway.chat import (
+    ChatEvent,
+    EngineRequest,
+    Failed,
+    Finish,
+    Message,
+    Options,
+    PromptProgress,
+    ReasoningDelta,
+    TextDelta,
+    TextPart,
+    Timings,
+    ToolCall,
+    Usage,
+)
+from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
+from llava_gateway.engines.openai import LLAMA_CPP, PLAIN, Dialect, OpenAIEngine, chat_body, read_events
+from llava_gateway.engines.openai_errors import chat_error
+from llava_gateway.errors import (
+    ContextLengthExceeded,
+    GatewayError,
+    ImageParseError,
+    InvalidOption,
+    ModelLacksVision,
+    ModelNotFound,
+    ModelOutOfMemory,
+    Overloaded,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamIncomplete,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+from llava_gateway.settings import Settings
+from tests.engines.fake_upstream import Exchange, Script, fake_upstream
+from tests.pictures import ask, image_id, rendition, shape
+
+DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
+RED_CIRCLE = shape("circle", "red")
+EVENT_STREAM = "text/event-stream"
+
+
+def chunk(delta: Any = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": finish}], **more}
+
+
+def data(*chunks: Any) -> list[bytes]:
+    return [b"data: " + (value if isinstance(value, bytes) else json.dumps(value).encode()) for value in chunks]
+
+
+async def read(*lines: bytes) -> list[ChatEvent]:
+    async def source() -> AsyncIterator[bytes]:
+        for line in lines:
+            yield line
+
+    failures: list[GatewayError] = []
+    events = [event async for event in read_events(source(), failed=failures.append)]
+    assert failures == [event.error for event in events if isinstance(event, Failed)]
+    return events
+
+
+async def test_a_whole_answer_of_llama_server() -> None:
+    events = await read(
+        *data(
+            chunk({"role": "assistant", "content": None}, prompt_progress={"total": 75, "cache": 68, "processed": 71}),
+            chunk({"reasoning_content": "Round."}),
+            chunk({"content": "A red"}),
+            chunk({"content": " circle"}),
+            chunk(finish="stop"),
+            {
+                "choices": [],
+                "usage": {"prompt_tokens": 75, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 68}},
+                "timings": {"prompt_ms": 9.5, "predicted_ms": 2.5},
+            },
+        ),
+        b": ping",
+        *data(b"[DONE]"),
+    )
+    assert events == [
+        PromptProgress(71, 75, 68),
+        ReasoningDelta("Round."),
+        TextDelta("A red"),
+        TextDelta(" circle"),
+        Finish("stop", Usage(75, 3, 68), Timings(prompt_ms=9.5, generation_ms=2.5)),
+    ]
+
+
+async def test_a_whole_answer_of_vllm_which_tells_less() -> None:
+    events = await read(
+        *data(
+            chunk({"content": "Hi", "reasoning": "Hm."}),
+            chunk(finish="length", usage=None),
+            {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": None}},
+            b"[DONE]",
+        )
+    )
+    assert events == [TextDelta("Hi"), ReasoningDelta("Hm."), Finish("length", Usage(5, 1, None))]
+
+
+async def test_tool_calls_are_put_together_from_their_pieces() -> None:
+    def piece(index: int, **more: Any) -> dict[str, Any]:
+        return chunk({"tool_calls": [{"index": index, **more}]})
+
+    events = await read(
+        *data(
+            piece(0, id="a", function={"name": "look", "arguments": '{"at'}),
+            piece(1, id="b", function={"name": "stop", "arguments": "{}"}),
+            piece(0, function={"arguments": '": 1}'}),
+            chunk(finish="tool_calls"),
+            b"[DONE]",
+        )
+    )
+    assert events == [ToolCall("a", "look", '{"at": 1}'), ToolCall("b", "stop", "{}"), Finish("stop")]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ([], UpstreamIncomplete),
+        (data(b"[DONE]"), UpstreamIncomplete),
+        (data(chunk(finish="abort")), UpstreamIncomplete),
+        (data(b"{"), UpstreamProtocolError),
+        (data(b"[1]"), UpstreamProtocolError),
+        (data({}), UpstreamProtocolError),
+        (data(chunk({"content": 5})), UpstreamProtocolError),
+        (data(b'{"choices":[{"delta":{"content":"\xff"}}]}'), UpstreamProtocolError),
+        (data(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}'), UpstreamProtocolError),
+        ([b"<html>"], UpstreamProtocolError),
+        (data({"error": {"code": 500, "message": "CUDA error: out of memory"}}), ModelOutOfMemory),
+        (data({"error": "secret words"}), UpstreamError),
+        (data({"error": {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}}), ContextLengthExceeded),
+    ],
+)
+async def test_what_goes_wrong_in_the_middle_is_the_one_last_event(last: list[bytes], error: type[GatewayError]) -> None:
+    first, failed = await read(*data(chunk({"content": "A"})), *last)
+    assert first == TextDelta("A")
+    assert isinstance(failed, Failed)
+    assert type(failed.error) is error
+    assert "secret" not in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "extra"),
+    [
+        (
+            400,
+            {"error": {"code": 400, "type": "exceed_context_size_error", "message": "x", "n_prompt_tokens": 10007, "n_ctx": 4096}},
+            ContextLengthExceeded,
+            {"n_prompt_tokens": 10007, "n_ctx": 4096},
+        ),
+        (  # vLLM
+            400,
+            {
+                "object": "error",
+                "message": "This model's maximum context length is 1024 tokens. However, you requested 0 output tokens and your prompt "
+                "contains at least 1025 input tokens, for a total of at least 1025 tokens.",
+                "type": "BadRequestError",
+                "code": 400,
+            },
+            ContextLengthExceeded,
+            {"n_prompt_tokens": 1025, "n_ctx": 1024},
+        ),
+        (  # SGLang
+            400,
+            {"object": "error", "message": "The input (131123 tokens) is longer than the model's context length (131072 tokens)."},
+            ContextLengthExceeded,
+            {"n_prompt_tokens": 131123, "n_ctx": 131072},
+        ),
+        (400, {"error": {"code": "context_length_exceeded", "message": "no figures"}}, ContextLengthExceeded, {}),
+        (400, {"error": {"message": "Failed to load image or audio file"}}, ImageParseError, {}),
+        (400, {"error": {"message": "cannot identify image file <_io.BytesIO object at 0x7f>"}}, ImageParseError, {}),
+        (500, {"error": {"message": "image input is not supported - hint: if this is unexpected, ..."}}, ModelLacksVision, {}),
+        (400, {"object": "error", "message": "m is not a multimodal model"}, ModelLacksVision, {}),
+        (404, {"object": "error", "message": "The model `m` does not exist."}, ModelNotFound, {}),
+        (400, {"error": "Model 'm' not found"}, ModelNotFound, {}),
+        (401, {"error": {"message": "Invalid API Key"}}, UpstreamError, {}),
+        (429, {"error": {"message": "slow down"}}, Overloaded, {}),
+        (503, b"", Overloaded, {}),
+        (504, b"<html>Gateway Time-out</html>", UpstreamTimeout, {}),
+        (500, {"error": {"message": "failed to allocate buffer for kv cache"}}, ModelOutOfMemory, {}),
+        (500, b"\xff\xfe", UpstreamError, {}),
+        (400, [1], UpstreamError, {}),
+        (418, {"error": {"message": 5}}, UpstreamError, {}),
+    ],
+)
+def test_every_refusal_becomes_the_error_that_names_it(status: int, body: Any, error: type[GatewayError], extra: dict[str, int]) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    found = chat_error(status, raw, ask("Hello", RED_CIRCLE))
+    assert type(found) is error
+    assert found.extra == extra
+
+
+def test_a_refusal_without_pictures_is_not_about_a_picture() -> None:
+    assert type(chat_error(400, b'{"error": "invalid image"}', ask("Hello"))) is UpstreamError
+
+
+def test_a_schema_that_is_refused_is_named() -> None:
+    error = chat_error(400, b'{"error": "unrecognized type nonsense"}', ask("Hello", format={"type": "nonsense"}))
+    assert isinstance(error, InvalidOption)
+    assert error.param == "format"
+
+
+def test_a_refused_key_says_which_setting_to_look_at() -> None:
+    assert "openai_api_key" in chat_error(401, b"", ask("Hello")).hint
+
+
+ALL_OPTIONS = Options(
+    temperature=0.5,
+    top_k=0,
+    top_p=0.9,
+    min_p=0.1,
+    repeat_penalty=1.1,
+    repeat_last_n=64,
+    num_predict=7,
+    seed=3,
+    stop=("a", "b"),
+    num_ctx=2048,
+    num_gpu=1,
+)
+EVERYWHERE = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 3, "stop": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("owner", "more", "ignored"),
+    [
+        ("system", {}, ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_gpu")),
+        (
+            "llamacpp",
+            {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.1, "repeat_last_n": 64, "return_progress": True},
+            ("num_ctx", "num_gpu"),
+        ),
+        ("vllm", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu")),
+        ("sglang", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu")),
+        ("organization_owner", {"top_k": 0, "repeat_penalty": 1.1}, ("min_p", "repeat_last_n", "num_ctx", "num_gpu")),
+    ],
+)
+async def test_each_server_gets_the_options_it_knows(owner: str, more: dict[str, Any], ignored: tuple[str, ...]) -> None:
+    async with fake_upstream(answering(owner, data(chunk(finish="stop"), b"[DONE]"))) as fake:
+        engine = OpenAIEngine(f"{fake.url}/v1/")
+        try:
+            async with engine.chat(EngineRequest("m", (Message("user", (TextPart("Hello"),)),), ALL_OPTIONS)) as events:
+                assert [event async for event in events] == [Finish("stop")]
+            assert engine.ignored_options(ALL_OPTIONS) == ignored
+            assert engine.reports_progress == (owner == "llamacpp")
+        finally:
+            await engine.aclose()
+    assert fake.requests[-1].json == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **EVERYWHERE,
+        **more,
+    }
+
+
+def answering(owner: str, lines: list[bytes], refusals: list[tuple[int, bytes]] | None = None) -> Script:
+    """A server of that owner with the model `m`; it refuses as often as there are `refusals`, then streams `lines`."""
+    left = list(refusals or ())
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.request.path == "/v1/models":
+            await exchange.reply(200, {"data": [{"id": "m", "owned_by": owner, "max_model_len": 2048}]})
+        elif exchange.request.path == "/props":
+            await exchange.reply(200, {"modalities": {"vision": True}, "default_generation_settings": {"n_ctx": 2048}})
+        elif left:
+            await exchange.reply(*left.pop(0))
+        else:
+            await exchange.head(content_type=EVENT_STREAM)
+            for line in lines:
+                await exchange.chunk(line + b"\n\n")
+            await exchange.end()
+
+    return script
+
+
+def body_of(request: EngineRequest, dialect: Dialect = PLAIN) -> Any:
+    return json.loads(chat_body(request, dialect))
+
+
+def test_no_limit_and_no_seed_are_left_unsaid() -> None:
+    body = body_of(ask("Hello", num_predict=-1, seed=-1), LLAMA_CPP)
+    assert "max_tokens" not in body
+    assert "seed" not in body
+
+
+def test_pictures_stand_where_the_person_put_them() -> None:
+    picture = rendition(RED_CIRCLE)
+    request = ask('See "it" \u2603', RED_CIRCLE)
+    image, text = request.messages[0].parts
+    turned = EngineRequest(
+        "m", (Message("system", (TextPart("Be brief."),)), Message("user", (text, image, text))), renditions=request.renditions
+    )
+    words = {"type": "text", "text": 'See "it" \u2603'}
+    assert body_of(turned)["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture.base64}"}}, words],
+        },
+    ]
+    assert image_id(picture) not in json.dumps(body_of(turned))
+
+
+def test_formats_are_said_as_openai_says_them() -> None:
+    assert body_of(ask("Hello", format="json"))["response_format"] == {"type": "json_object"}
+    schema = {"type": "object"}
+    assert body_of(ask("Hello", format=schema))["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema},
+    }
+
+
+async def chat(url: str, **more: Any) -> list[ChatEvent]:
+    engine = OpenAIEngine(f"{url}/v1", **more)
+    try:
+        async with engine.chat(ask("Hello", model="m")) as events:
+            return [event async for event in events]
+    finally:
+        await engine.aclose()
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llava_gateway.engines.openai.BUSY_PAUSE", 0)
+
+
+async def test_a_busy_server_is_asked_once_more(no_pause: None) -> None:
+    busy = (503, b'{"error": {"message": "busy"}}')
+    async with fake_upstream(answering("vllm", data(chunk(finish="stop")), [busy])) as fake:
+        assert await chat(fake.url) == [Finish("stop")]
+    async with fake_upstream(answering("vllm", [], [busy, busy])) as fake:
+        with pytest.raises(Overloaded):
+            await chat(fake.url)
+
+
+async def test_a_server_that_loads_its_model_is_waited_for(no_pause: None) -> None:
+    loading = (503, b'{"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}')
+    async with fake_upstream(answering("vllm", data(chunk(finish="stop")), [loading] * 5)) as fake:
+        assert await chat(fake.url) == [Finish("stop")]
+
+
+async def test_an_answer_that_is_cut_is_a_disconnect() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.head(content_type=EVENT_STREAM)
+        await exchange.chunk(b"".join(data(chunk({"content": "A"}))) + b"\n\n")
+        exchange.reset()
+
+    async with fake_upstream(script) as fake:
+        *before, failed = await chat(fake.url, dialect=PLAIN)
+    assert before in ([TextDelta("A")], [])
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, UpstreamDisconnected)
+
+
+async def test_a_page_instead_of_a_stream_is_a_protocol_error() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.reply(200, b"<html>secret</html>", "text/html")
+
+    async with fake_upstream(script) as fake:
+        with pytest.raises(UpstreamProtocolError):
+            await chat(fake.url, dialect=PLAIN)
+
+
+@pytest.mark.parametrize("listing", [[], {"data": 5}, {"data": [{}]}, {"data": ["m"]}])
+async def test_an_odd_listing_is_a_protocol_error(listing: Any) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.reply(200, listing)
+
+    async with fake_upstream(script) as fake:
+        engine = OpenAIEngine(f"{fake.url}/v1")
+        with pytest.raises(UpstreamProtocolError):
+            await engine.models()
+        assert not (await engine.health()).ok
+        await engine.aclose()
+
+
+async def test_the_key_goes_with_every_request_and_settings_name_it() -> None:
+    async with fake_upstream(answering("vllm", data(chunk(finish="stop")))) as fake:
+        settings = Settings.load(openai_base_url=f"{fake.url}/v1", openai_api_key="s3cret", openai_slots=3)
+        engine = OpenAIEngine.from_settings(settings)
+        assert engine.slots == 3
+        (model,) = await engine.models()
+        assert (model.name, model.vision, model.context_length, model.loaded_context) == ("m", True, 2048, None)
+        assert (await engine.health()).version == "vLLM"
+        await engine.aclose()
+    assert {request.headers["authorization"] for request in fake.requests} == {"Bearer s3cret"}
+
+
+async def test_a_real_llama_server_tells_whether_it_sees_and_its_context() -> None:
+    server = await LlamaProcess.start(LlamaCommand("blind", str(DEMO / "demo.gguf"), None, 1024, num_gpu=-1, slots=1, threads=1))
+    engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key)
+    try:
+        (model,) = await engine.models()
+        assert (model.name, model.vision, model.context_length, model.loaded_context) == ("blind", False, 4096, 1024)
+        assert (await engine.health()).version == "llama.cpp"
+        with pytest.raises(ModelLacksVision):
+            async with engine.chat(ask("Describe this image.", RED_CIRCLE, model="blind")):
+                pass
+        with pytest.raises(ModelNotFound):  # it would answer to any name
+            async with engine.chat(ask("Hello", model="other")):
+                pass
+    finally:
+        await engine.aclose()
+        await server.stop()
