@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cli.program import COMMAND, environment, run, running, until
+from tests.synthetic_llava import ENDLESS
+
+ENDLESS_FLAGS = [word for name, value in ENDLESS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def lines(*typed: str) -> bytes:
+    return ("\n".join(typed) + "\n").encode()
+
+
+def session_of(said: str) -> str:
+    return said.rpartition("--session ")[2].strip()
+
+
+def test_the_second_question_remembers_the_picture(demo_url: str, red_circle: Path) -> None:
+    done = run("chat", str(red_circle), "--url", demo_url, stdin=lines("What is in this picture?", "What color is the background?"))
+    assert done.code == 0
+    assert done.out == "A red circle on a white background.\nThe background is white.\n"
+    turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert [len(turn["images"]) for turn in turns] == [1, 0]
+
+
+def test_without_a_server_the_chat_ends_with_the_program(red_circle: Path) -> None:
+    done = run("chat", str(red_circle), stdin=lines("What is in this picture?", "What color is the background?"))
+    assert done.out == "A red circle on a white background.\nThe background is white.\n"
+    assert "--session" not in done.err
+
+
+def test_a_chat_goes_on_later(demo_url: str, red_circle: Path) -> None:
+    first = run("chat", str(red_circle), "--url", demo_url, stdin=lines("What is in this picture?"))
+    again = run("chat", "--session", session_of(first.err), "--url", demo_url, stdin=lines("What color is the background?"))
+    assert again.out == "The background is white.\n"
+    assert "1 turns so far" in again.err
+    gone = run("chat", "--session", "0" * 32, "--url", demo_url, stdin=lines("Hello"))
+    assert gone.code == 1
+    assert "There is no such session" in gone.err
+
+
+def test_pictures_are_added_by_path_as_a_shell_would_write_it(
+    demo_url: str, red_circle: Path, blue_square: Path, rotated_letters: Path
+) -> None:
+    typed = lines(
+        f"/image {red_circle}",
+        "What is in this picture?",
+        f"/image '{blue_square}'",
+        "What is in this picture?",
+        f"/image {rotated_letters}",
+        "Read the text.",
+    )
+    done = run("chat", "--url", demo_url, stdin=typed)
+    assert done.out == 'A red circle on a white background.\nA blue square on a white background.\nThe text says "F7".\n'
+    assert "a red circle.png: 112x112" in done.err
+    assert "rotated 90 degrees" in done.err
+
+
+def test_commands_change_what_follows(demo_url: str, red_circle: Path) -> None:
+    typed = lines(
+        "/options num_predict=2",
+        "What is in this picture?",
+        "/options num_predict=",
+        "/system Answer in Chinese.",
+        "What is in this picture?",
+        "/model demo",
+        "/new",
+        "/system",
+        "Who are you?",
+        "/quit",
+        "never asked",
+    )
+    done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
+    cut, chinese, _, nothing = done.out.split("\n")
+    assert len(cut) < len("A red circle")
+    assert "红色圆形" in chinese
+    assert nothing == ""
+    assert "demo answers." in done.err
+    assert "Answer in Chinese." in done.err
+    turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert [turn["prompt"] for turn in turns] == ["Who are you?"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("/options temperature=3", "temperature is a number from 0 to 2, not 3."),
+        ("/options seed=x", "seed is a whole number from -1"),
+        ("/options num_visual_tokens=1", "There is no option num_visual_tokens."),
+        ("/options seed", "Write seed=VALUE"),
+        ("/image nowhere.png", "There is no picture file nowhere.png."),
+        ("/model nope", "No engine has the model nope."),
+        ("/dance", "There is no command /dance; /help lists them."),
+        ("/help", "/image PATH"),
+    ],
+)
+def test_what_can_not_be_done_is_said_and_the_chat_goes_on(typed: str, said: str, demo_url: str) -> None:
+    done = run("chat", "--url", demo_url, stdin=lines(typed, "Who are you?"))
+    assert said in done.err
+    assert done.out.startswith("I am a tiny demo model.")
+    assert done.code == 0
+
+
+def test_a_question_may_begin_with_a_slash_after_a_space(demo_url: str) -> None:
+    done = run("chat", "--url", demo_url, stdin=lines(" /Who are you?"))
+    assert "There is no command" not in done.err
+    assert done.out.strip()
+
+
+def test_a_picture_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.png"
+    notes.write_text("no picture")
+    done = run("chat", str(notes), "--url", demo_url, stdin=lines("Hello"))
+    assert done.code == 1
+    assert "This is not a picture format we read" in done.err
+
+
+async def test_ctrl_c_stops_the_answer_and_not_the_program(endless_url: str) -> None:
+    async with running("chat", *ENDLESS_FLAGS, "--url", endless_url) as process:
+        assert process.stdin is not None
+        process.stdin.write(lines("go"))
+        await until(process.stdout, r"\w{5}")
+        process.send_signal(signal.SIGINT)
+        await until(process.stderr, r"\[stopped\]")
+        process.stdin.write(lines("/options num_predict=3", "go on"))
+        process.stdin.write_eof()
+        _, err = await process.communicate()
+        assert process.returncode == 0
+    async with httpx2.AsyncClient(base_url=endless_url, trust_env=False) as client:
+        turns = (await client.get(f"/sessions/{session_of(err.decode())}")).json()["turns"]
+    assert [(turn["prompt"], turn["status"]) for turn in turns] == [("go", "cancelled"), ("go on", "complete")]
+    assert turns[0]["message"]["content"]
+
+
+async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) -> None:
+    async with running("chat", "--url", demo_url) as process:
+        assert process.stdin is not None
+        process.stdin.write(lines("/help"))
+        await until(process.stderr, "stop the answer")
+        process.send_signal(signal.SIGINT)
+        await until(process.stderr, r"Ctrl\+D or /quit leaves\.")
+        process.stdin.write_eof()
+        assert await process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
+async def test_on_a_terminal_the_keys_themselves_work(endless_url: str) -> None:
+    """Ctrl+C (0x03) as the terminal sends it, and Ctrl+D (0x04)."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"]
+    command += [*COMMAND, "chat", *ENDLESS_FLAGS, "--url", endless_url]
+    process = await asyncio.create_subprocess_exec(*command, stdin=theirs, env=environment(TERM="xterm"))
+    os.close(theirs)
+    screen = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(ours, lambda: screen.feed_data(os.read(ours, 65536)))
+    try:
+        await until(screen, r"(?s)Ctrl\+D leaves.*> ")
+        os.write(ours, b"go\n")
+        await until(screen, r"(?s)go\r\n.*\w{20}")
+        os.write(ours, b"\x03")
+        await until(screen, r"(?s)\[stopped\].*> ")
+        os.write(ours, b"/options seed=5\n")
+        await until(screen, r"(?s)seed +5.*> ")
+        os.write(ours, b"\x04")
+        await until(screen, "--session")
+        assert await process.wait() == 0
+    finally:
+        loop.remove_reader(ours)
+        os.close(ours)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

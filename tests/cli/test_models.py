@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import run
+from tests.ollama_server import REPOSITORY, RealOllama
+
+
+def test_the_table_says_what_a_model_can_do_and_who_answers_by_default(demo_url: str) -> None:
+    done = run("models", "--url", demo_url)
+    assert done.code == 0
+    head, row, default = done.out.splitlines()
+    assert head.split() == ["name", "engine", "vision", "context", "loaded", "size"]
+    assert row.split()[:5] == ["*", "demo", "embedded", "yes", "4096"]
+    assert row.split()[6:] == ["5.1", "MB"]
+    assert default.startswith("* The embedded engine")
+
+
+def test_json_is_what_the_gateway_says(demo_url: str) -> None:
+    found = json.loads(run("models", "--json", "--url", demo_url).out)
+    assert [model["name"] for model in found["models"]] == ["demo"]
+    assert found["default"]["model"] == "demo"
+
+
+def test_without_a_server_the_engines_are_asked_all_the_same() -> None:
+    done = run("models")
+    assert "demo" in done.out
+    assert "Ollama does not answer." in done.out
+
+
+def test_a_model_is_made_in_a_real_ollama_from_a_modelfile(own_ollama: RealOllama, tmp_path: Path) -> None:
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text("FROM demo\nSYSTEM Answer in Chinese.\n")
+    done = run("models", "create", "chinese", "-f", str(modelfile), OLLAMA_HOST=own_ollama.url)
+    assert (done.code, done.out.startswith("chinese is there: ")) == (0, True), done.err
+    assert done.err.splitlines()[-1] == "success"
+    names = [model["name"] for model in json.loads(run("models", "--json", OLLAMA_HOST=own_ollama.url).out)["models"]]
+    assert "chinese:latest" in names
+
+
+def test_a_modelfile_may_name_files_beside_it(own_ollama: RealOllama) -> None:
+    done = run("models", "create", "again", "-f", str(REPOSITORY / "Modelfiles" / "demo"), OLLAMA_HOST=own_ollama.url)
+    assert done.code == 0, done.err
+    assert "copying demo.gguf" in done.err
+
+
+def test_a_model_no_registry_has_is_not_pulled(own_ollama: RealOllama, tmp_path: Path) -> None:
+    done = run("models", "pull", "no such name", OLLAMA_HOST=own_ollama.url)
+    assert done.code == 1
+    assert "Names are like llava:7b." in done.err
+
+
+@pytest.mark.parametrize("command", [("pull", "llava:7b"), ("create", "x", "-f", str(REPOSITORY / "Modelfiles" / "demo"))])
+def test_an_ollama_that_is_not_there_is_said(command: tuple[str, ...]) -> None:
+    done = run("models", *command)
+    assert done.code == 1
+    assert done.err.splitlines()[-2:] == [
+        "Error: Ollama does not answer.",
+        "Hint: Install it from https://ollama.com/download, or start it with `ollama serve`.",
+    ]
+
+
+@pytest.mark.parametrize(("text", "said"), [("FRUM x", "line 1: 'FRUM' is no instruction"), ("", "there is no FROM")])
+def test_a_wrong_modelfile_is_said_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(text)
+    done = run("models", "create", "x", "-f", str(modelfile))
+    assert done.code == 2
+    assert said in done.err
+    assert run("models", "create", "x", "-f", "nowhere").code == 2
