@@ -16,8 +16,10 @@ from typing import Any, TextIO
 
 def main() -> None:
     answers = _keep_stdout()
-    # Ctrl+C reaches every process of the terminal; when to stop is for the parent to say. SIGTERM keeps its default and ends us at once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl+C reaches every process of the terminal, and SIGTERM from a service manager every process of the service. When to stop is for the
+    # parent to say: it may still be ending its streams.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     server = _serve(json.loads(sys.stdin.readline()))
     print(json.dumps({"address": server.listening_address}), file=answers, flush=True)
     # While the model loads, the wheel holds the interpreter's lock: a parent that dies meanwhile is noticed only here.

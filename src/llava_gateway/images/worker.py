@@ -32,7 +32,9 @@ else:
 
 def main() -> None:
     """Serve jobs until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to the whole group; the gateway ends us when it is done
+    # Ctrl+C goes to the whole terminal, a service manager's SIGTERM to the whole service; the gateway ends us when it is done.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     jobs = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     # Whatever a decoder prints must not get between the frames.
