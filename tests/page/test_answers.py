@@ -67,6 +67,29 @@ async def test_an_answer_is_written_as_it_comes_and_can_be_stopped(visit: Visit,
     assert await stored_statuses(endless_url, visitor.page.url) == ["cancelled", "cancelled"]
 
 
+async def test_a_second_page_waits_for_the_answer_and_shows_it(visit: Visit, scripted: Scripted) -> None:
+    go_on = asyncio.Event()
+
+    async def slowly(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        yield TextDelta("Half")
+        await go_on.wait()
+        yield TextDelta(" and whole")
+        yield END
+
+    served = await scripted(ScriptedEngine(slowly))
+    first = await visit(served.url)
+    await first.words.fill("Hi")
+    await first.words.press("Enter")
+    await expect(first.answer).to_have_text("Half")
+    second = await visit(served.url, path=first.page.url.removeprefix(served.url))
+    await expect(second.page.locator(".phase")).to_have_text("Another page is asking in this chat")
+    await second.words.fill("And I")
+    await expect(second.page.get_by_role("button", name="Send")).to_be_disabled()
+    go_on.set()
+    await expect(second.answer).to_have_text("Half and whole")
+    await expect(second.page.get_by_role("button", name="Send")).to_be_enabled()
+
+
 async def test_a_stopped_question_can_be_asked_again_in_its_place(visit: Visit, scripted: Scripted) -> None:
     engine = ScriptedEngine(says_then_waits("Well"))
     served = await scripted(engine)

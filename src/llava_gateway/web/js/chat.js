@@ -18,6 +18,7 @@ import { announcement, chat as onScreen, chatFailure, drawer, panel, pickedModel
 
 const RELEASE_TRIES = 50;
 const RELEASE_PAUSE_MS = 100;
+const FOLLOW_PAUSE_MS = 500;
 let keys = 0;
 
 /** One question and its answer. What changes while it is written is in signals, so that nothing else is drawn again. */
@@ -54,18 +55,29 @@ export class Turn {
 }
 
 export class Chat {
-  /** @param {string|null} [id] @param {string|null} [title] @param {string|null} [model] */
-  constructor(id = null, title = null, model = null) {
+  /** @param {string|null} [id] */
+  constructor(id = null) {
     this.id = signal(id);
-    this.title = signal(title);
-    this.model = signal(model);
+    this.title = signal(/** @type {string|null} */ (null));
+    this.model = signal(/** @type {string|null} */ (null));
     /** The system prompt as the person wants it, and as the session has it. */
     this.system = signal('');
     this.storedSystem = '';
     this.turns = signal(/** @type {Turn[]} */ ([]));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
+    /** Whether another page is being answered in this session. */
+    this.elsewhere = signal(false);
     /** Settles when the gateway is done with the answer that was stopped last. */
     this.released = Promise.resolve();
+  }
+
+  /** Takes what the gateway has of the session. @param {import('./types.js').Session} stored */
+  fill(stored) {
+    this.title.value = stored.title;
+    this.model.value = stored.model;
+    this.system.value = this.storedSystem = stored.system;
+    this.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
+    this.elsewhere.value = stored.running;
   }
 }
 
@@ -117,16 +129,29 @@ export async function openSession(id) {
   try {
     const stored = await api.session(id);
     if (opening.value !== id) return; // another one was asked for meanwhile
-    const chat = new Chat(stored.id, stored.title, stored.model);
-    chat.system.value = chat.storedSystem = stored.system;
-    chat.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
+    const chat = new Chat(id);
+    chat.fill(stored);
     opened.set(id, chat);
     show(chat);
+    if (stored.running) follow(chat, id);
     setAddress(id);
   } catch (error) {
     show(new Chat());
     chatFailure.value = asFailure(error);
     setAddress(null);
+  }
+}
+
+/** Looks at a session that another page asks in, until its answer has ended. @param {Chat} chat @param {string} id */
+async function follow(chat, id) {
+  try {
+    while (chat.elsewhere.value && onScreen.value === chat) {
+      await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE_MS));
+      const stored = await api.session(id);
+      if (!stored.running) chat.fill(stored);
+    }
+  } catch (error) {
+    chatFailure.value = asFailure(error);
   }
 }
 
@@ -162,7 +187,7 @@ export function stop() {
  */
 export async function ask(prompt, images) {
   const chat = onScreen.value;
-  if (chat.running.value) return;
+  if (chat.running.value || chat.elsewhere.value) return;
   const model = pickedModel.value ?? chat.model.value;
   const turn = new Turn(prompt, images, model, 'running');
   const controller = new AbortController();

@@ -101,6 +101,7 @@ export default {
   'phase.reading_pictures': 'Reading the pictures: {processed} of {total} tokens',
   'phase.writing': 'Writing',
   'phase.writing_rate': 'Writing, about {rate} tokens/s',
+  'phase.elsewhere': 'Another page is asking in this chat',
   'phase.for': ', {duration} so far',
 
   'done.first_word': 'first word after {duration}',

@@ -100,6 +100,7 @@ export default {
   'phase.reading_pictures': '正在看这些图：{processed} / {total} 个词元',
   'phase.writing': '正在回答',
   'phase.writing_rate': '正在回答，约 {rate} 词元/秒',
+  'phase.elsewhere': '另一个页面正在这个对话里提问',
   'phase.for': '，已用 {duration}',
 
   'done.first_word': '首字 {duration}',

@@ -20,7 +20,7 @@ export function Composer() {
   const running = chat.value.running.value;
   const empty = !words.trim() && !ready.value.length && !underway.value;
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
-  const can = !running && !empty && !blind && Boolean(readiness.value);
+  const can = !running && !chat.value.elsewhere.value && !empty && !blind && Boolean(readiness.value);
 
   useLayoutEffect(() => {
     const area = /** @type {HTMLTextAreaElement} */ (text.current);

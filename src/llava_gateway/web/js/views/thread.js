@@ -53,7 +53,8 @@ export function Thread() {
     <div class="thread" ref=${scroller} onScroll=${onScroll} tabindex="-1">
       <div class="column">
         ${chatFailure.value && html`<${Failed} failure=${chatFailure.value} />`}
-        ${turns.length ? numbered(turns).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && html`<${Empty} />`}
+        ${turns.length ? numbered(turns).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && !current.elsewhere.value && html`<${Empty} />`}
+        ${current.elsewhere.value && html`<p class="phase"><span class="pulse" aria-hidden="true"></span>${t('phase.elsewhere')}</p>`}
       </div>
     </div>
     ${!atEnd && turns.length > 0 && html`<button class="newest button small" type="button" onClick=${toEnd}><${Icon} name="down" />${t('thread.newest')}</button>`}
