@@ -26,7 +26,7 @@ def photo(size: tuple[int, int], *, seed: int = 1) -> Image.Image:
     _draw_things(image, random)
     # A lens is never quite sharp, and a sensor never quite still.
     soft = np.asarray(image.filter(ImageFilter.GaussianBlur(width / 4000)), np.float32)
-    noise = random.normal(0, 2.5, (height, width, 3)).astype(np.float32)
+    noise = random.normal(0, 4, (height, width, 3)).astype(np.float32)
     return Image.fromarray(np.clip(soft + noise, 0, 255).astype(np.uint8))
 
 

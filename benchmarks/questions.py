@@ -56,7 +56,9 @@ def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int) -> Quest
 def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], num_predict: int) -> Question:
     messages = [{"role": turn.role, "content": _parts(turn) if turn.pictures else turn.text} for turn in conversation]
     body = _json(model="demo", stream=True, max_tokens=num_predict, messages=messages, **OPTIONS)
-    return Question(f"{address}/v1/chat/completions", body, _openai_words, {"Authorization": f"Bearer {api_key}"})
+    # llama.cpp's server ends a kept connection after a stream without saying so beforehand, and the next question would be lost on it.
+    headers = {"Authorization": f"Bearer {api_key}", "Connection": "close"}
+    return Question(f"{address}/v1/chat/completions", body, _openai_words, headers)
 
 
 def to_gateway(url: str, prompt: str, num_predict: int, pictures: Sequence[bytes] = (), *, path: str = "/ask") -> Question:
@@ -103,9 +105,8 @@ def _our_words(line: bytes) -> str:
 
 @asynccontextmanager
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """A connection for each request: llama.cpp's server ends kept ones after a stream without saying so."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=300)) as session:
+    """Keeps its connections, as people's programs do."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
         yield session
 
 
