@@ -18,6 +18,7 @@ from tests.synthetic_llava import ENDLESS
 
 RED_CIRCLE = shape("circle", "red")
 BLUE_SQUARE = shape("square", "blue")
+GREEN_SQUARE = shape("square", "green")
 PICTURE_TOKENS = 64
 SCHEMA = {
     "type": "object",
@@ -148,6 +149,14 @@ async def test_it_sees_the_picture(demo: Engine, image: Image.Image, says: str) 
 async def test_two_pictures_keep_their_order(demo: Engine, images: tuple[Image.Image, Image.Image], seen: tuple[str, str]) -> None:
     for number, what in zip(("first", "second"), seen, strict=True):
         assert what in text_of(await events_of(demo, ask(f"Describe the {number} picture.", *images, temperature=0.0)))
+
+
+async def test_another_second_picture_after_the_same_first_is_seen(demo: Engine) -> None:
+    """Prompts that part between two pictures break llama.cpp's prompt cache ("Chunk not found", b11063)."""
+    await events_of(demo, ask("Describe the second picture.", RED_CIRCLE, BLUE_SQUARE, temperature=0.0))
+    for _ in range(2):
+        events = await events_of(demo, ask("Describe the second picture.", RED_CIRCLE, GREEN_SQUARE, temperature=0.0))
+        assert "green square" in text_of(events)
 
 
 async def test_the_same_seed_repeats_and_another_does_not(endless: Engine) -> None:
