@@ -1,20 +1,41 @@
 """Every error a client can see, with its status, stable code and hint.
 
     GatewayError
-    +- InvalidRequest        400/422  the request itself is wrong
-    |  +- InvalidOption      422      an option is out of range or of the wrong type
-    |  +- ContextLengthExceeded 400   what was asked does not fit the model's context
-    +- ImageError            422      a picture can't be used; codes are OpenAI's image codes
-    |  +- InvalidBase64Image 400
-    |  +- ImageFileTooLarge  413
-    |  +- UnsupportedImageType 415
-    +- NotFound              404      model, session or picture
-    +- Conflict              409      one turn at a time
-    +- Refused               401/403  key, Host or Origin
-    +- Overloaded            503      queue full, or images paused for a moment
-    +- UpstreamError         502      the engine failed
-       +- UpstreamUnavailable 503
-       +- UpstreamTimeout     504
+    +- InvalidRequest            422
+    |  +- InvalidJSON            400
+    |  +- InvalidOption          422
+    |  +- ContextLengthExceeded  400
+    |  +- ModelLacksVision       422
+    +- BodyTooLarge              413
+    +- BodyTimeout               408
+    +- UnsupportedBody           415
+    +- ImageError                422
+    |  +- ImageParseError        422
+    |  +- InvalidBase64Image     400
+    |  +- ImageFileTooLarge      413
+    |  +- UnsupportedImageType   415
+    +- NotFound                  404
+    |  +- ModelNotFound          404
+    |  +- SessionNotFound        404
+    |  +- ImageNotFound          404
+    +- SessionBusy               409
+    +- SessionFull               413
+    +- StorageFull               507
+    +- Refused                   403
+    |  +- InvalidApiKey          401
+    |  +- HostNotAllowed         403
+    |  +- OriginNotAllowed       403
+    +- Overloaded                503
+    +- ShuttingDown              503
+    +- SessionDeleted            409
+    +- UpstreamError             502
+       +- ModelOutOfMemory       502
+       +- ModelLoadFailed        502
+       +- UpstreamDisconnected   502
+       +- UpstreamIncomplete     502
+       +- UpstreamProtocolError  502
+       +- UpstreamUnavailable    503
+       +- UpstreamTimeout        504
 
 A dialect renders an error in one place (`api/errors.py`). `message` never carries text from the engine, a path or an address.
 """
@@ -306,11 +327,3 @@ class UpstreamTimeout(UpstreamError):
     title = "The engine took too long"
     hint = "A large picture on a slow machine takes minutes: raise first_token_timeout in the settings, or use a smaller model."
     retryable = True
-
-
-class ClientStalled(GatewayError):
-    """Never sent: the client stopped reading. Named so that the log and the session can say why an answer ended."""
-
-    status = 499
-    code = "client_stalled"
-    title = "The client stopped reading"
