@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, TextDelta, Timings, Usage
+from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, Usage
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.errors import GatewayError, UpstreamUnavailable
 
@@ -49,7 +49,7 @@ class ScriptedEngine:
         requests: those that came in.
         running: answers that are open now; `idle` is set while there are none.
         refusal: raised instead of accepting, where it is set. load: what `loading` gives.
-        up: whether it answers at all.
+        up: whether it answers at all. ignores: names of options that mean nothing to it.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class ScriptedEngine:
         self.refusal: GatewayError | None = None
         self.load: Loading | None = None
         self.up = True
+        self.ignores: frozenset[str] = frozenset()
         self.started = self.closed = False
 
     async def start(self) -> None:
@@ -90,6 +91,9 @@ class ScriptedEngine:
 
     async def loading(self, request: EngineRequest) -> Loading | None:
         return self.load
+
+    def ignored_options(self, options: Options) -> tuple[str, ...]:
+        return tuple(name for name in options.given() if name in self.ignores)
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:

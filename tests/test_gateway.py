@@ -452,6 +452,18 @@ async def test_silence_has_a_limit_before_and_after_the_first_word(
     assert (turn.answer, turn.status, turn.error_code) == ("".join(words), "incomplete", "upstream_timeout")
 
 
+async def test_an_option_that_the_engine_does_not_know_is_not_ignored_in_silence(opened: Callable[..., Any]) -> None:
+    engine = ScriptedEngine()
+    engine.ignores = frozenset({"min_p"})
+    gateway = await opened(engine)
+    asked = question(options=Options(temperature=0, min_p=0.1))
+    async with gateway.ask(asked) as answering:
+        async for _ in answering:
+            pass
+    assert answering.answer is not None
+    assert answering.answer.warnings == ("option_ignored: min_p means nothing to this engine.",)
+
+
 async def test_a_question_the_engine_was_silent_about_is_kept(opened: Callable[..., Any]) -> None:
     """Ollama sends nothing, not even a status, before its first word."""
     engine = ScriptedEngine()

@@ -108,6 +108,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
+            for name in engine.ignored_options(answering.request.options):
+                answering.warnings.append(f"option_ignored: {name} means nothing to this engine.")
             while event := await wait(anext(events, None), limit()):
                 if isinstance(event, Failed):
                     raise event.error

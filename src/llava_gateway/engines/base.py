@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Loading
+from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options
 from llava_gateway.images.profile import VisionFacts
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
@@ -79,6 +79,9 @@ class Engine(Protocol):
 
     async def loading(self, request: EngineRequest) -> Loading | None:
         """Loading when this request makes the engine load (or load again) the model; a guess is allowed, an error is not."""
+
+    def ignored_options(self, options: Options) -> tuple[str, ...]:
+        """Which of the options that are set mean nothing to it, as far as it knows its server by now."""
 
     def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
         """Answer. Entering returns when the engine accepted the request and raises a GatewayError when it did not;

@@ -211,6 +211,9 @@ class EmbeddedEngine:
             return None
         return Loading(request.model, reason, self._last_load_ms)
 
+    def ignored_options(self, options: Options) -> tuple[str, ...]:
+        return ()
+
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
         pair = await self._model()

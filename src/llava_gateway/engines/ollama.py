@@ -26,6 +26,7 @@ from llava_gateway.chat import (
     Failed,
     Finish,
     Loading,
+    Options,
     ReasoningDelta,
     TextDelta,
     Timings,
@@ -152,6 +153,9 @@ class OllamaEngine:
         if layers is not None and layers >= 0 and last and layers != last.num_gpu:
             return f"num_gpu {layers} makes Ollama load {request.model} again: the last request had another."
         return ""
+
+    def ignored_options(self, options: Options) -> tuple[str, ...]:
+        return ()
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:

@@ -167,7 +167,7 @@ class OpenAIEngine:
         return None
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
-        """Which of the options that are set this server has no name for."""
+        """Which of the options that are set this server has no name for; known for sure after its first answer."""
         known = (self._dialect or PLAIN).options
         return tuple(name for name in options.given() if name not in known)
 
