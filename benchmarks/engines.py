@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ollama_server import RealOllama, find_binary
-
 from benchmarks.children import child
 from benchmarks.questions import Question, Turn, to_llama_server, to_ollama
+from tests.ollama_server import RealOllama, find_binary
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def options_table() -> str:
 
 def errors_table() -> str:
     rows = ["| status | code | meaning | what to do |", "|---|---|---|---|"]
-    seen = {}
+    seen: dict[str, str] = {}
     for kind in _classes(GatewayError):
         if kind.code not in NEVER_SENT:
             seen.setdefault(kind.code, f"| {kind.status} | `{kind.code}` | {kind.title} | {kind.hint} |")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks import overhead, pictures, turn2
 from benchmarks.report import Figure, Report, added, ratio
 

@@ -279,7 +279,7 @@ def test_a_json_schema_is_followed(demo: httpx2.Client, red_circle: bytes) -> No
     }
     body = {"prompt": "Describe this image as JSON.", "images": [b64(red_circle)], "format": schema}
     assert json.loads(demo.post("/ask", json=body).json()["message"]["content"])["background"] == "white"
-    form = demo.post("/ask", files={"image": red_circle}, data={"prompt": body["prompt"], "format": json.dumps(schema)})  # type: ignore[dict-item]
+    form = demo.post("/ask", files={"image": red_circle}, data={"prompt": body["prompt"], "format": json.dumps(schema)})
     assert json.loads(form.json()["message"]["content"])["background"] == "white"
 
 
