@@ -22,7 +22,7 @@ def demo_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def demo(demo_url: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=demo_url, timeout=30, trust_env=False) as client:
         yield client
