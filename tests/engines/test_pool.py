@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,17 +169,28 @@ async def test_closing_closes_every_engine() -> None:
     assert all(engine.closed for engine in engines)
 
 
-async def test_auto_with_a_real_ollama_that_comes_and_goes(own_ollama: RealOllama, tmp_path: Path) -> None:
-    settings = Settings(ollama_host=own_ollama.url, engine_poll_interval=0.05, connect_timeout=0.5)
+@pytest.fixture
+def fresh_ollama(ollama_binary: Path, tmp_path: Path) -> Iterator[RealOllama]:
+    """A real Ollama that has `demo` and no other model, so that it is plain which one is the default."""
+    server = RealOllama.start(ollama_binary, tmp_path)
+    try:
+        server.create_demo()
+        yield server
+    finally:
+        server.stop()
+
+
+async def test_auto_with_a_real_ollama_that_comes_and_goes(fresh_ollama: RealOllama, tmp_path: Path) -> None:
+    settings = Settings(ollama_host=fresh_ollama.url, engine_poll_interval=0.05, connect_timeout=0.5)
     pool = EnginePool(settings, [OllamaEngine(settings), EmbeddedEngine(settings)])
     try:
         await pool.start()
         assert pool.state.default.model
         assert (pool.state.default.model.engine, pool.state.default.model.name) == ("ollama", "demo:latest")
-        own_ollama.stop()
+        fresh_ollama.stop()
         await until(lambda: "Ollama does not answer." in pool.state.default.reason)
         assert (await pool.resolve(None)).engine == "embedded"
-        again = RealOllama.start(own_ollama.binary, tmp_path, models=own_ollama.models, port=int(own_ollama.url.rpartition(":")[2]))
+        again = RealOllama.start(fresh_ollama.binary, tmp_path, models=fresh_ollama.models, port=int(fresh_ollama.url.rpartition(":")[2]))
         try:
             await until(lambda: pool.state.default.reason.startswith("Ollama"))
             assert (await pool.resolve(None)).engine == "ollama"
