@@ -84,10 +84,12 @@ def main(check: bool) -> int:
         path = DOCS / file
         text = before = path.read_text("utf-8")
         for name, table in parts.items():
-            start, end = f"<!-- {name}: written by scripts/docs_tables.py -->\n", f"\n<!-- end of {name} -->"
-            head, _, rest = text.partition(start)
-            _, _, tail = rest.partition(end)
-            text = f"{head}{start}{table}{end}{tail}"
+            start, end = f"<!-- {name}: written by scripts/docs_tables.py -->\n", f"<!-- end of {name} -->\n"
+            head, found, rest = text.partition(start)
+            _, closed, tail = rest.partition(end)
+            if not (found and closed):
+                raise SystemExit(f"docs/{file} has no place for the table of {name}")
+            text = f"{head}{start}{table}\n{end}{tail}"
         if text != before:
             stale.append(file)
             if not check:

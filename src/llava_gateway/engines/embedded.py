@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -172,7 +173,7 @@ class EmbeddedEngine:
             self._check_deaths()
         except GatewayError as error:
             return Health(False, detail=f"{error.message} {error.hint}")
-        return Health(True, f"llama.cpp b{metadata.version('xllamacpp').rpartition('.')[2]}")
+        return Health(True, _llama_version())
 
     async def models(self) -> tuple[ModelInfo, ...]:
         pair = await self._model()
@@ -361,6 +362,12 @@ class EmbeddedEngine:
         num_gpu = options.num_gpu if options.num_gpu is not None else pinned_gpu
         rounded = -(-num_ctx // _CTX_STEP) * _CTX_STEP
         return Runner(min(rounded, pair.trained_context), -1 if num_gpu is None else num_gpu)
+
+
+@cache
+def _llama_version() -> str:
+    """As llama.cpp counts its builds; read once, for health is asked every two seconds and must not need a file then."""
+    return f"llama.cpp b{metadata.version('xllamacpp').rpartition('.')[2]}"
 
 
 def restart_pause(deaths: Sequence[float], now: float) -> float:
