@@ -444,3 +444,9 @@ async def test_what_the_engine_prints_goes_to_the_log_alone(tmp_path: Path, capl
         await start_process(LlamaCommand("half", str(path), None, 1024, num_gpu=-1, slots=1, threads=1))
     assert "half.gguf" in caplog.text
     assert "half.gguf" not in json.dumps([caught.value.message, caught.value.hint])
+
+
+async def test_the_demo_model_answers_the_same_unless_chance_is_asked_for(demo: EmbeddedEngine) -> None:
+    unknown = "Tell me a story about it."
+    assert len({(await answer(demo, ask(unknown, RED_CIRCLE)))[0] for _ in range(6)}) == 1
+    assert len({(await answer(demo, ask(unknown, RED_CIRCLE, temperature=2.0)))[0] for _ in range(6)}) > 1

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -39,6 +39,7 @@ from llava_gateway.settings import MiB, Settings
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
+DEMO_DEFAULTS = Options(temperature=0)  # as in Modelfiles/demo: so small a model knows one answer, and chance only spoils it
 DEFAULT_NUM_CTX = 8192
 """Largest context in tokens that is taken unasked; the key-value cache of a 7B model takes about 4 GiB for it."""
 TINY_MODEL = 64 * MiB
@@ -68,13 +69,14 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The model: a text GGUF and the projector that belongs to it, if it has one."""
+    """The model: a text GGUF and the projector that belongs to it, if it has one; `defaults` are options of its own, as a Modelfile has."""
 
     name: str
     gguf: Path
     mmproj: Path | None
     text: GGUFHeader
     eye: GGUFHeader | None
+    defaults: Options
 
     @property
     def trained_context(self) -> int:
@@ -222,6 +224,7 @@ class EmbeddedEngine:
             raise ModelNotFound(param="model")
         if request.renditions and pair.eye is None:
             raise ModelLacksVision(param="model")
+        request = replace(request, options=request.options.over(pair.defaults))
         runner = self._runner(pair, request.options)
         for last_try in (False, True):
             async with AsyncExitStack() as stack:
@@ -338,7 +341,7 @@ class EmbeddedEngine:
 
     def _read_pair(self) -> _Pair:
         gguf, mmproj = self._settings.gguf, self._settings.mmproj
-        name = gguf.stem if gguf else DEMO
+        name, defaults = (gguf.stem, Options()) if gguf else (DEMO, DEMO_DEFAULTS)
         if gguf is None:
             inside = resources.files("llava_gateway") / "demo"
             gguf = self._files.enter_context(resources.as_file(inside / "demo.gguf"))
@@ -349,7 +352,7 @@ class EmbeddedEngine:
             raise GGUFError("The file given as gguf is a projector; give it as mmproj, and the text model as gguf.")
         if eye is not None and not eye.is_projector:
             raise GGUFError("The file given as mmproj is not a projector.")
-        return _Pair(name, gguf, mmproj, text, eye)
+        return _Pair(name, gguf, mmproj, text, eye, defaults)
 
     def _runner(self, pair: _Pair, options: Options) -> Runner:
         """What the request asks for, else what is pinned, else the trained context up to DEFAULT_NUM_CTX.
