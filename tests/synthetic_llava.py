@@ -17,6 +17,10 @@ import numpy.typing as npt
 
 ENDLESS: dict[str, Any] = {"temperature": 2.0, "top_k": 10}
 """Options with which an answer goes on to the end of the context and no letter follows itself often (which engines take for a fault)."""
+UNHURRIED = 16384
+"""Ollama 0.34.2 never frees the slot of an answer whose client leaves while a second word waits to be passed on (server/routes.go: nobody
+reads `ch` any more, and `ch <- res` waits for ever). At thousands of words a second that happens now and then, at a real model's speed it
+does not."""
 PATCH = 14
 LETTERS = range(97, 123)
 PINPOINTS_16 = (336, 672, 672, 336, 672, 672, 1008, 336, 336, 1008)
@@ -30,7 +34,7 @@ class SyntheticPair:
 
 
 def write_pair(
-    folder: Path, *, name: str = "endless", context: int = 65536, side: int = 112, pinpoints: Sequence[int] = ()
+    folder: Path, *, name: str = "endless", context: int = 65536, side: int = 112, pinpoints: Sequence[int] = (), inner: int = 128
 ) -> SyntheticPair:
     """`name`.gguf and `name`-mmproj.gguf in `folder`.
 
@@ -38,9 +42,10 @@ def write_pair(
         context: the trained context in tokens.
         side: of the square it sees, in pixels.
         pinpoints: PINPOINTS_16 makes it see as LLaVA-1.6 does.
+        inner: width of its feed-forward layers; UNHURRIED makes it write about as fast as real models do.
     """
     pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
-    _write_text_model(pair.gguf, name, context)
+    _write_text_model(pair.gguf, name, context, inner=inner)
     _write_projector(pair.mmproj, side, pinpoints)
     return pair
 

@@ -10,7 +10,7 @@ from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary
 from tests.contract.worlds import NUM_CTX, EmbeddedWorld, OllamaWorld, OpenAIWorld, World
 from tests.ollama_server import RealOllama
-from tests.synthetic_llava import SyntheticPair, write_pair
+from tests.synthetic_llava import UNHURRIED, SyntheticPair, write_pair
 
 WORLDS = ("embedded", "openai", "ollama")
 ENDLESS_MODELFILE = """
@@ -24,7 +24,7 @@ PARAMETER num_ctx {num_ctx}
 @pytest.fixture(scope="session")
 def endless_pair(tmp_path_factory: pytest.TempPathFactory) -> SyntheticPair:
     """A model whose answers never end."""
-    return write_pair(tmp_path_factory.mktemp("endless"))
+    return write_pair(tmp_path_factory.mktemp("endless"), inner=UNHURRIED)
 
 
 @pytest.fixture(scope="session")

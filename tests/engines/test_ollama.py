@@ -57,7 +57,7 @@ from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, Script, fake_upstream
 from tests.ollama_server import RealOllama
 from tests.pictures import ask, image_id, rendition, shape
-from tests.synthetic_llava import ENDLESS, PINPOINTS_16, write_pair
+from tests.synthetic_llava import ENDLESS, PINPOINTS_16, UNHURRIED, write_pair
 
 DEMO_FILES = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 RED_CIRCLE = shape("circle", "red")
@@ -69,8 +69,10 @@ ONE_THREAD = "PARAMETER num_thread 1"
 
 @pytest.fixture(scope="module")
 def stocked(real_ollama: RealOllama, tmp_path_factory: pytest.TempPathFactory) -> RealOllama:
-    """A real Ollama with more models: `tiles` sees as LLaVA-1.6 does, `blind` not at all, the prompt of `jinja` is llama.cpp's to write."""
-    pair = write_pair(tmp_path_factory.mktemp("tiles"), pinpoints=PINPOINTS_16)
+    """A real Ollama with more models: `tiles` sees as LLaVA-1.6 does, `blind` not at all, the prompt of `jinja` is llama.cpp's to write,
+    and `stutter`, at temperature 0, says one letter again and again."""
+    pair = write_pair(tmp_path_factory.mktemp("tiles"), pinpoints=PINPOINTS_16, inner=UNHURRIED)
+    stutter = write_pair(tmp_path_factory.mktemp("stutter"), name="stutter")
 
     async def create() -> None:
         library = OllamaLibrary(real_ollama.url)
@@ -80,6 +82,7 @@ def stocked(real_ollama: RealOllama, tmp_path_factory: pytest.TempPathFactory) -
                 f"FROM {pair.gguf.name}\nFROM {pair.mmproj.name}\n{GO_TEMPLATE}\nPARAMETER num_ctx 8192\n{ONE_THREAD}",
                 pair.gguf.parent,
             ),
+            ("stutter", f"FROM {stutter.gguf.name}\n{GO_TEMPLATE}\n{ONE_THREAD}", stutter.gguf.parent),
             ("blind", f"FROM demo.gguf\n{GO_TEMPLATE}\n{ONE_THREAD}", DEMO_FILES),
             ("jinja", f"FROM demo.gguf\nFROM demo-mmproj.gguf\n{ONE_THREAD}", DEMO_FILES),
         ):
@@ -593,7 +596,7 @@ async def test_real_refusals(engine: OllamaEngine) -> None:
 
 
 async def test_an_answer_that_repeats_itself_is_not_whole(engine: OllamaEngine) -> None:
-    events = await events_of(engine, ask("Hello", model="tiles", temperature=0.0, num_predict=2000))
+    events = await events_of(engine, ask("Hello", model="stutter", temperature=0.0, num_predict=2000))
     assert isinstance(events[-1], Failed)
     assert isinstance(events[-1].error, UpstreamIncomplete)
 

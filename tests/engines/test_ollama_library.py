@@ -17,6 +17,7 @@ from tests.engines.fake_upstream import Exchange, fake_upstream
 from tests.engines.test_upstream import free_port
 from tests.ollama_server import RealOllama
 from tests.real_ollama.registry import Registry
+from tests.synthetic_llava import UNHURRIED, write_pair
 
 DEMO_FILES = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 
@@ -66,6 +67,15 @@ async def test_create_with_everything_a_modelfile_can_say_and_delete(library: Ol
     assert "made:latest" in await names(real_ollama)
     await library.delete("made")
     assert "made:latest" not in await names(real_ollama)
+
+
+async def test_a_large_file_that_is_there_already_is_not_sent_again(library: OllamaLibrary, tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, inner=UNHURRIED)  # 25 MB: more than the sockets between us take in
+    for name in ("large", "large-again"):
+        steps = [step.status async for step in library.create(name, parse_modelfile(f"FROM {pair.gguf.name}"), tmp_path)]
+        assert steps[-1] == "success"
+    for name in ("large", "large-again"):
+        await library.delete(name)
 
 
 async def test_create_from_a_model_that_is_there(library: OllamaLibrary, real_ollama: RealOllama, tmp_path: Path) -> None:

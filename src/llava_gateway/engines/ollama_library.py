@@ -6,6 +6,8 @@ with pictures goes this way either, since the package reads a picture given as t
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import httpx
 import ollama
 
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
+from llava_gateway.engines.upstream import new_client, upstream_errors
 from llava_gateway.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -38,12 +41,22 @@ class OllamaLibrary:
     """The models of the Ollama at `url`. Its methods raise `errors.GatewayError`s."""
 
     def __init__(self, url: str, *, connect_timeout: float = 2.0) -> None:
+        self._url = url
+        self._http = new_client(connect_timeout=connect_timeout, max_connections=1)
         self._client = ollama.AsyncClient(
             url, timeout=httpx.Timeout(None, connect=connect_timeout), follow_redirects=False, trust_env=False
         )
 
     async def aclose(self) -> None:
+        await self._http.aclose()
         await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def _blob(self, path: Path) -> str:
+        """Copies a file to Ollama; its digest. One that is there already is not sent: Ollama would hang up in the middle of it."""
+        digest = await asyncio.to_thread(_digest, path)
+        with upstream_errors():
+            known = await self._http.head(f"{self._url}/api/blobs/{digest}")
+        return digest if known.status_code == 200 else await self._client.create_blob(path)
 
     async def pull(self, name: str, *, insecure: bool = False) -> AsyncIterator[Progress]:
         """Downloads a model; the last status is "success". Leaving the iterator stops it (what is here already is kept).
@@ -64,10 +77,10 @@ class OllamaLibrary:
             files: dict[str, str] = {}
             for path in _files(modelfile, folder):
                 yield Progress(f"copying {path.name}", 0, path.stat().st_size)
-                files[path.name] = await self._client.create_blob(path)
+                files[path.name] = await self._blob(path)
             adapters = {}
             for written in modelfile.adapters:
-                adapters[Path(written).name] = await self._client.create_blob(_existing(written, folder))
+                adapters[Path(written).name] = await self._blob(_existing(written, folder))
             steps = await self._client.create(
                 name,
                 from_=None if files else modelfile.sources[-1],
@@ -126,3 +139,8 @@ def _library_errors() -> Iterator[None]:
         if isinstance(error, ModelfileError):
             raise
         raise UpstreamProtocolError from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
