@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llava_gateway.api.app import create_app
 from llava_gateway.api.wire import parse_keep_alive, parse_options
 from llava_gateway.chat import OPTION_LIMITS, Options
 from llava_gateway.errors import InvalidOption
@@ -47,6 +48,12 @@ def test_a_preset_of_the_settings_is_known_and_an_unknown_one_names_those_that_a
     with pytest.raises(InvalidOption) as refused:
         parse_options({}, "nosuch", settings)
     assert refused.value.hint == "Presets: balanced, creative, factual, receipts."
+
+
+@pytest.mark.parametrize("wrong", [{"presets": {"mine": {"temperature": 9}}}, {"presets": {"mine": {"nosuch": 1}}}, {"preset": "nosuch"}])
+def test_a_preset_that_is_not_right_is_told_at_the_start(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=r"The preset (mine|nosuch) of the settings"):
+        create_app(Settings(**wrong))
 
 
 @pytest.mark.parametrize(("value", "taken"), [(None, None), (0, 0), (-1, -1), ("300", 300), ("5m", "5m"), ("1h30m", "1h30m"), ("-1", -1)])

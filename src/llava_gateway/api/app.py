@@ -14,6 +14,7 @@ from llava_gateway import __version__
 from llava_gateway.api import native, openapi, ops
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
+from llava_gateway.api.wire import check_presets
 from llava_gateway.engines.base import Engine
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.ollama import OllamaEngine
@@ -58,6 +59,7 @@ def build_gateway(settings: Settings, engines: Sequence[Engine]) -> Gateway:
 
 def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> FastAPI:
     """The whole service; its engines (None: those that the settings name) and workers run between start-up and shutdown of the app."""
+    check_presets(settings)
     gateway = build_gateway(settings, build_engines(settings) if engines is None else engines)
 
     @asynccontextmanager

@@ -220,6 +220,15 @@ def parse_options(given: Mapping[str, Any], preset: str | None, settings: Settin
     return Options(**checked)
 
 
+def check_presets(settings: Settings) -> None:
+    """Raises InvalidOption, at the start rather than at the first question, for a preset that is not right or not there."""
+    for name in (*presets(settings), settings.preset):
+        try:
+            parse_options({}, name, settings)
+        except InvalidOption as error:
+            raise InvalidOption(f"The preset {name} of the settings: {error.message}", hint=error.hint) from None
+
+
 def _option(name: str, value: Any) -> Any:
     if name == "stop":
         return _stop(value)
