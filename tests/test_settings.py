@@ -143,3 +143,12 @@ def test_gguf_implies_the_embedded_engine() -> None:
 
 def test_formats_can_be_written_in_small_letters() -> None:
     assert Settings.load(image_formats=["png", "Jpeg"]).image_formats == ("PNG", "JPEG")
+
+
+def test_a_misspelt_variable_is_refused_and_those_of_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAVA_GATEWAY_URL", "http://127.0.0.1:9000")
+    monkeypatch.setenv("LLAVA_GATEWAY_MODELS__demo__NUM_CTX", "2048")
+    assert Settings.load().models["demo"].num_ctx == 2048
+    monkeypatch.setenv("LLAVA_GATEWAY_PROT", "9000")
+    with pytest.raises(ValidationError, match="there is no setting LLAVA_GATEWAY_PROT"):
+        Settings.load()

@@ -125,6 +125,7 @@ class Answering:
             model=self.model.name,
             finish_reason=finish.reason if finish else None,
             error_code=error_code,
+            sent=tuple(_sent(rendition) for _, rendition in self.pictures),
             options=self.request.options,
             usage=end.usage,
             timings=self.timings(end.timings),
@@ -147,7 +148,7 @@ class Answering:
                     id=image_id,
                     width=picture.info.width,
                     height=picture.info.height,
-                    sent=Sent(rendition.width, rendition.height, rendition.format, rendition.tokens),
+                    sent=_sent(rendition),
                     changes=picture.info.changes,
                 )
                 for image_id, (picture, rendition) in zip(ids, self.pictures, strict=True)
@@ -156,6 +157,10 @@ class Answering:
             timings=self.timings(finish.timings),
             warnings=tuple(self.warnings),
         )
+
+
+def _sent(rendition: Rendition) -> Sent:
+    return Sent(rendition.width, rendition.height, rendition.format, rendition.tokens)
 
 
 def _ms(start: float, end: float) -> float:

@@ -18,6 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MiB = 1024 * 1024
+ENV_PREFIX = "LLAVA_GATEWAY_"
+OTHER_VARIABLES = ("URL", "TEST_")
+"""What follows the prefix in variables that are no settings: the server that `ask` and `chat` talk to, and what the tests use."""
 
 
 class ModelPins(BaseModel):
@@ -30,7 +33,7 @@ class ModelPins(BaseModel):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="LLAVA_GATEWAY_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -139,6 +142,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
+        if unknown := _unknown_environment():
+            raise ValueError(f"there is no setting {unknown}, which is in the environment; docs/settings.md lists them all")
         if self.mmproj and not self.gguf:
             raise ValueError("mmproj needs gguf: the text model it belongs to")
         if self.gguf and self.engine not in ("auto", "embedded"):
@@ -189,6 +194,16 @@ class Settings(BaseSettings):
             return cls(**{k: v for k, v in flags.items() if v is not None})
         finally:
             _TomlFile.path = None
+
+
+def _unknown_environment() -> str:
+    """The first LLAVA_GATEWAY_ variable that is no setting; "" if there is none. pydantic-settings would pass over it in silence."""
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(ENV_PREFIX)
+        field = name.partition("__")[0].lower()
+        if variable.upper().startswith(ENV_PREFIX) and field not in Settings.model_fields and not name.startswith(OTHER_VARIABLES):
+            return variable
+    return ""
 
 
 class _TomlFile(TomlConfigSettingsSource):

@@ -82,6 +82,8 @@ async def test_with_a_key_it_listens_off_loopback_and_names_an_address_to_open()
         (("--engine", "openai"), "engine openai needs openai_base_url"),
         (("--port", "70000"), "less than or equal to 65535"),
         (("--config", "nowhere.toml"), "there is no settings file nowhere.toml"),
+        (("--gguf", "nowhere.gguf"), "nowhere.gguf can't be read"),
+        (("--gguf", __file__), "can't be served: The file is not a GGUF."),
     ],
 )
 def test_wrong_settings_are_said_in_a_line(arguments: tuple[str, ...], said: str) -> None:

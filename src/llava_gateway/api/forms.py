@@ -24,7 +24,7 @@ def media_type(request: Request) -> str:
 async def read_json(request: Request) -> Any:
     """The JSON body. Raises UnsupportedBody, InvalidJSON, BodyTooLarge."""
     if media_type(request) != "application/json":
-        raise UnsupportedBody("The body must be application/json.")
+        raise UnsupportedBody("The body must be application/json.", hint="With curl: -H 'Content-Type: application/json'.")
     return parse_json(await request.body())
 
 
@@ -34,6 +34,10 @@ async def read_question(request: Request, settings: Settings, session_id: str | 
         async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
             return chat_request(_ask_body(form), settings, uploads, session_id)
+    if media_type(request) != "application/json":
+        raise UnsupportedBody(
+            "The body must be application/json or multipart/form-data.", hint="With curl: -F image=@photo.jpg -F prompt='...'."
+        )
     return chat_request(parse_body(AskBody, await read_json(request)), settings, session_id=session_id)
 
 

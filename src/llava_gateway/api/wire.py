@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, Literal, NoReturn, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +23,7 @@ from llava_gateway.chat import (
     OptionLimit,
     Options,
     Rendition,
+    Sent,
     TextPart,
     Timings,
     Upload,
@@ -299,9 +301,13 @@ def image_json(image: AnsweredImage) -> dict[str, Any]:
         "id": image.id,
         "width": image.width,
         "height": image.height,
-        "sent": {"width": image.sent.width, "height": image.sent.height, "format": image.sent.format, "tokens": image.sent.tokens},
+        "sent": sent_json(image.sent),
         "changes": list(image.changes),
     }
+
+
+def sent_json(sent: Sent | Rendition) -> dict[str, Any]:
+    return {"width": sent.width, "height": sent.height, "format": sent.format, "tokens": sent.tokens}
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -323,12 +329,9 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def picture_json(image_id: str, picture: Picture, rendition: Rendition | None) -> dict[str, Any]:
-    """A stored picture: what it was, what was done to it, what goes to the model."""
+def picture_json(image_id: str, picture: Picture, sent: Sent | Rendition | None) -> dict[str, Any]:
+    """A stored picture: what it was, what was done to it, what goes (or went) to the model."""
     info = picture.info
-    sent = None
-    if rendition is not None:
-        sent = {"width": rendition.width, "height": rendition.height, "format": rendition.format, "tokens": rendition.tokens}
     return {
         "id": image_id,
         "width": info.width,
@@ -339,7 +342,7 @@ def picture_json(image_id: str, picture: Picture, rendition: Rendition | None) -
             "format": info.original_format,
             "bytes": info.original_bytes,
         },
-        "sent": sent,
+        "sent": sent_json(sent) if sent else None,
         "changes": list(info.changes),
         "warnings": list(info.warnings),
     }
@@ -369,7 +372,7 @@ def turn_json(index: int, turn: Turn, pictures: PictureStore) -> dict[str, Any]:
     return {
         "index": index,
         "prompt": turn.prompt,
-        "images": [picture_json(image_id, pictures.get(image_id), None) for image_id in turn.image_ids],
+        "images": [picture_json(image_id, pictures.get(image_id), sent) for image_id, sent in zip_longest(turn.image_ids, turn.sent)],
         "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,
         "status": turn.status,
         "model": turn.model,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llava_gateway.cli.console import Failure, console, set_up_logging
+from llava_gateway.cli.console import Failure, console, set_up_logging, wrong_use
 from llava_gateway.cli.flags import ConfigFlag, DefaultModelFlag, EngineFlag, GgufFlag, MmprojFlag, VerboseFlag, load_settings
 
 if TYPE_CHECKING:
@@ -43,10 +43,26 @@ def serve(
     """
     settings = load_settings(config, host=host, port=port, engine=engine, model=model, gguf=gguf, mmproj=mmproj)
     set_up_logging(verbose=verbose)
+    check_files(settings)
     check_port(settings.host, settings.port)
     from llava_gateway.api.server import run
 
     raise typer.Exit(run(settings, lambda bound, state: announce(settings, bound, state)))
+
+
+def check_files(settings: Settings) -> None:
+    """Raises Failure when a GGUF file that was named can't be read: a server that can never answer helps nobody."""
+    from llava_gateway.engines.gguf import GGUFError, read_header
+
+    for setting, path in (("gguf", settings.gguf), ("mmproj", settings.mmproj)):
+        if path is None:
+            continue
+        try:
+            read_header(path)
+        except GGUFError as error:
+            wrong_use(f"{path} can't be served: {error}", f"Give a GGUF file as {setting}.")
+        except OSError as error:
+            wrong_use(f"{path} can't be read: {error.strerror}.", f"Give the path of a GGUF file as {setting}.")
 
 
 def check_port(host: str, port: int) -> None:

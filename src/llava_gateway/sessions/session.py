@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from llava_gateway.chat import FinishReason, ImagePart, Message, Options, Part, TextPart, Timings, Usage
+from llava_gateway.chat import FinishReason, ImagePart, Message, Options, Part, Sent, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
@@ -29,7 +29,7 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what came of it. `answer` is "" where nothing came."""
+    """One question and what came of it. `answer` is "" where nothing came; `sent` is what went to the model of each picture, in order."""
 
     parts: tuple[Part, ...]
     answer: str = ""
@@ -37,6 +37,7 @@ class Turn:
     model: str = ""
     finish_reason: FinishReason | None = None
     error_code: str | None = None
+    sent: tuple[Sent, ...] = ()
     options: Options = Options()
     usage: Usage = Usage()
     timings: Timings = Timings()
