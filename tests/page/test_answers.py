@@ -102,6 +102,7 @@ async def test_a_stopped_question_can_be_asked_again_in_its_place(visit: Visit, 
     await visitor.page.get_by_role("button", name="Ask again").click()
     await expect(visitor.answer).to_have_text("Hello there.")
     await expect(visitor.turns).to_have_count(1)
+    await visitor.ended()
     assert await stored_statuses(served.url, visitor.page.url) == ["complete"]
     assert [message.text for message in engine.requests[-1].messages] == ["Hi"]
 

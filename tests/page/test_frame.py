@@ -116,7 +116,7 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
     await visitor.ask("First question")
     await page.get_by_role("button", name="New chat").first.click()
     await visitor.ask("Second question")
-    assert await chats.get_by_role("link").all_inner_texts() == ["Second question", "First question"]
+    await expect(chats.get_by_role("link")).to_have_text(["Second question", "First question"])
     await chats.get_by_role("link", name="First question").click()
     await expect(visitor.turns).to_contain_text("First question")
     # The address leads back to it, Back to the one before, and another tab sees the same.
