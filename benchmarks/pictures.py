@@ -92,8 +92,8 @@ def ready(data: bytes, profile: VisionProfile) -> Encoded:
     """What a worker sends back first, and the model waits for."""
     first = next(iter(ingest(data, Limits(), profile)))
     assert isinstance(first, Ready)
-    assert first.rendition is not None
-    return first.rendition
+    assert first.rendered is not None
+    return first.rendered.pieces[0]
 
 
 def _slow(jpeg: bytes, side: int) -> bytes:

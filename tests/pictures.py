@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Options, Rendition, TextPart
+from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Options, Piece, Rendition, TextPart
 
 SIDE = 112
 """Side in pixels of what the demo model sees."""
@@ -60,7 +60,7 @@ def rendition(image: Image.Image) -> Rendition:
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     square.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
-    return Rendition(encoded(square), "PNG", SIDE, SIDE, tokens=64)
+    return Rendition((Piece(encoded(square), "PNG", SIDE, SIDE),), tokens=64, label="exact")
 
 
 def ask(
@@ -73,12 +73,12 @@ def ask(
     **options: Any,
 ) -> EngineRequest:
     """A question about `images`; `earlier` and what followed it (`history`) make it a later turn."""
-    given = {image_id(picture): picture for picture in (rendition(image) for image in images)}
-    message = Message("user", (*(ImagePart(key) for key in given), TextPart(prompt)))
+    given = {ImagePart(image_id(picture)): picture for picture in (rendition(image) for image in images)}
+    message = Message("user", (*given, TextPart(prompt)))
     before = (earlier.messages if earlier else ()) + history
     renditions = {**(earlier.renditions if earlier else {}), **given}
     return EngineRequest(model, (*before, message), Options(**options), format, renditions=renditions)
 
 
 def image_id(picture: Rendition) -> str:
-    return hashlib.sha256(picture.data).hexdigest()
+    return hashlib.sha256(picture.pieces[0].data).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, Usage
+from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.errors import GatewayError, UpstreamUnavailable
 
@@ -49,6 +49,7 @@ class ScriptedEngine:
         requests: those that came in.
         running: answers that are open now; `idle` is set while there are none.
         refusal: raised instead of accepting, where it is set. load: what `loading` gives.
+        context: tokens of its context. counted: what `count` says.
         up: whether it answers at all. ignores: names of options that mean nothing to it.
     """
 
@@ -73,6 +74,8 @@ class ScriptedEngine:
         self.load: Loading | None = None
         self.up = True
         self.ignores: frozenset[str] = frozenset()
+        self.context: int | None = None
+        self.counted: Callable[[EngineRequest], TokenCount] | None = None
         self.started = self.closed = False
 
     async def start(self) -> None:
@@ -91,6 +94,12 @@ class ScriptedEngine:
 
     async def loading(self, request: EngineRequest) -> Loading | None:
         return self.load
+
+    async def context_length(self, request: EngineRequest) -> int | None:
+        return self.context
+
+    async def count(self, request: EngineRequest) -> TokenCount | None:
+        return self.counted(request) if self.counted else None
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return tuple(name for name in options.given() if name in self.ignores)

@@ -112,7 +112,7 @@ async def test_a_finished_turn_is_kept_with_its_picture(opened: Callable[..., An
     (turn,) = turns(gateway, session)
     assert (turn.prompt, turn.answer, turn.status, turn.finish_reason) == ("What is it?", "A circle.", "complete", "stop")
     assert (turn.usage, turn.options.temperature, turn.model) == (END.usage, 0.5, "scripted")
-    assert gateway.pictures.get(turn.image_ids[0]).canonical
+    assert gateway.pictures.get(turn.images[0].image_id).canonical
     kept = gateway.sessions.get(session.id)
     assert (kept.title, kept.model, kept.engine) == ("What is it?", "scripted", "ollama")
 
@@ -184,12 +184,12 @@ async def test_leaving_before_the_first_word_keeps_the_question_for_the_next_tur
     await asyncio.gather(asking, return_exceptions=True)
     assert engine.running == 0
     (turn,) = turns(gateway, session)
-    assert (turn.prompt, turn.answer, turn.status, len(turn.image_ids)) == ("What is it?", "", "cancelled", 1)
+    assert (turn.prompt, turn.answer, turn.status, len(turn.images)) == ("What is it?", "", "cancelled", 1)
 
     engine.script = says("A circle.")
     await events_of(gateway, question(TextPart("Well?"), session=session))
     (asked,) = engine.requests[-1].messages
-    assert (asked.text, len(asked.image_ids)) == ("What is it?\nWell?", 1)
+    assert (asked.text, len(asked.images)) == ("What is it?\nWell?", 1)
 
 
 async def test_leaving_the_queue_keeps_the_question_and_frees_the_place(opened: Callable[..., Any]) -> None:
@@ -401,7 +401,7 @@ async def test_pictures_keep_their_place_between_words_and_go_out_in_order(opene
     await events_of(gateway, question(TextPart("First:"), picture("red"), TextPart("second:"), ImagePart(stored), TextPart("?")))
     (message,) = engine.requests[0].messages
     assert [type(part).__name__ for part in message.parts] == ["TextPart", "ImagePart", "TextPart", "ImagePart", "TextPart"]
-    red, blue = (engine.requests[0].renditions[image_id].data for image_id in message.image_ids)
+    red, blue = (engine.requests[0].renditions[part].pieces[0].data for part in message.images)
     assert red != blue
 
 

@@ -26,6 +26,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.images.store import Picture
 from llava_gateway.interrupt import Interrupt
+from llava_gateway.preparing import Prepared
 from llava_gateway.sessions.session import Turn, TurnStatus, new_id
 from llava_gateway.settings import Settings
 
@@ -35,16 +36,13 @@ class Answering:
     """Iterate it for the events of the answer, once; after Finish, `answer` is the whole of it.
 
     Attributes:
-        request: what was asked; `model`: who answers; `session_id`: where the turn is kept, None for nowhere.
-        pictures: the question's pictures with what is sent of them, in order.
-        engine_request: what the engine gets.
+        request: what was asked.
+        prepared: who answers, and what the engine gets.
         started: when the request came in, in monotonic seconds.
     """
 
     request: ChatRequest
-    model: ModelInfo
-    pictures: tuple[tuple[Picture, Rendition], ...]
-    engine_request: EngineRequest
+    prepared: Prepared
     started: float
     id: str = field(default_factory=lambda: f"answer_{new_id()}")
     interrupt: Interrupt = field(default_factory=Interrupt)
@@ -58,6 +56,21 @@ class Answering:
     accepted: bool = False
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.warnings += self.prepared.warnings
+
+    @property
+    def model(self) -> ModelInfo:
+        return self.prepared.model
+
+    @property
+    def pictures(self) -> tuple[tuple[Picture, Rendition], ...]:
+        return self.prepared.pictures
+
+    @property
+    def engine_request(self) -> EngineRequest:
+        return self.prepared.engine_request
 
     def __aiter__(self) -> AsyncIterator[ChatEvent]:
         if self.events is None:
@@ -113,7 +126,7 @@ class Answering:
     async def parts(self) -> tuple[Part, ...]:
         """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
         ids = iter([await picture.stored() for picture, _ in self.pictures])
-        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids)) for part in self.request.parts)
+        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.request.parts)
 
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
         """The turn as the session keeps it."""
@@ -125,7 +138,7 @@ class Answering:
             model=self.model.name,
             finish_reason=finish.reason if finish else None,
             error_code=error_code,
-            sent=tuple(_sent(rendition) for _, rendition in self.pictures),
+            sent=tuple(Sent.of(rendition) for _, rendition in self.pictures),
             options=self.request.options,
             usage=end.usage,
             timings=self.timings(end.timings),
@@ -148,7 +161,7 @@ class Answering:
                     id=image_id,
                     width=picture.info.width,
                     height=picture.info.height,
-                    sent=_sent(rendition),
+                    sent=Sent.of(rendition),
                     changes=picture.info.changes,
                 )
                 for image_id, (picture, rendition) in zip(ids, self.pictures, strict=True)
@@ -157,10 +170,6 @@ class Answering:
             timings=self.timings(finish.timings),
             warnings=tuple(self.warnings),
         )
-
-
-def _sent(rendition: Rendition) -> Sent:
-    return Sent(rendition.width, rendition.height, rendition.format, rendition.tokens)
 
 
 def _ms(start: float, end: float) -> float:

@@ -7,6 +7,7 @@ All are frozen values. A picture is named by its id (the sha256 of its canonical
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -25,9 +26,49 @@ class TextPart:
     text: str
 
 
+Detail: TypeAlias = Literal["auto", "low", "high"]
+Label: TypeAlias = Literal["exact", "measured", "estimated"]
+"""How far a number of tokens can be trusted: counted as the engine counts, seen in an earlier answer, or reckoned."""
+Box: TypeAlias = tuple[float, float, float, float]
+"""(x, y, width, height) as fractions of the upright picture, from its top left corner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How much of a picture the model is to see.
+
+    Attributes:
+        detail: "low" is one tile, "high" the best grid; "auto" is the best grid where that is within `max_image_tokens`, else one tile.
+        image_size: (width, height) in pixels that a grid may have at most.
+        num_visual_tokens, max_image_tokens: tokens that the picture may cost at most; the first is a wish that is to be met exactly.
+        region: a part to look at closely; it is sent after an overview of the whole.
+    """
+
+    detail: Detail = "auto"
+    image_size: tuple[int, int] | None = None
+    num_visual_tokens: int | None = None
+    max_image_tokens: int | None = None
+    region: Box | None = None
+
+    @property
+    def key(self) -> str:
+        """Names every wish: same profile and key, same bytes."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
+
+    def to_json(self) -> JSON:
+        """What is wished for, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Sight:
+        fields_: JSON = {name: tuple(given) if isinstance(given, list) else given for name, given in value.items()}
+        return cls(**fields_)
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePart:
     image_id: str
+    sight: Sight = Sight()
 
 
 Part: TypeAlias = TextPart | ImagePart
@@ -45,26 +86,18 @@ class Message:
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
 
     @property
-    def image_ids(self) -> tuple[str, ...]:
-        return tuple(part.image_id for part in self.parts if isinstance(part, ImagePart))
+    def images(self) -> tuple[ImagePart, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ImagePart))
 
 
 @dataclass(frozen=True)
-class Rendition:
-    """What one model gets of a picture. The same picture is the same bytes in every turn, or the engine's prefix cache misses.
-
-    Attributes:
-        data: the encoded file.
-        format: "PNG" or "JPEG".
-        width, height: pixels.
-        tokens: what it costs in the model's context, None where that is not known.
-    """
+class Piece:
+    """One file that goes to the engine: `width` x `height` pixels, encoded."""
 
     data: bytes
     format: Literal["PNG", "JPEG"]
     width: int
     height: int
-    tokens: int | None = None
 
     @cached_property
     def base64(self) -> str:
@@ -74,6 +107,29 @@ class Rendition:
     @property
     def media_type(self) -> str:
         return "image/png" if self.format == "PNG" else "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """What one model gets of a picture. The same picture is the same bytes in every turn, or the engine's prefix cache misses.
+
+    Attributes:
+        pieces: the files, in the order they are sent, side by side: one, or tiles and an overview.
+        tokens: what they cost in the model's context, None where that is not known.
+        label: how far `tokens` can be trusted.
+        detail: "high" where it was cut into tiles.
+        notes: warnings about wishes that could not be met ("code: sentence").
+    """
+
+    pieces: tuple[Piece, ...]
+    tokens: int | None = None
+    label: Label = "estimated"
+    detail: Literal["low", "high"] = "low"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(piece.data) for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +218,7 @@ class Upload:
     """A picture file as it came through a door, not yet looked at. Its name is of no use to anyone, so it ends at the door."""
 
     data: bytes
+    sight: Sight = Sight()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +243,20 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What of a picture went to the model."""
+    """What of a picture went to the model: `pieces` files, the largest of them `width` x `height` pixels."""
 
     width: int
     height: int
     format: str
     tokens: int | None
+    label: Label = "estimated"
+    detail: Literal["low", "high"] = "low"
+    pieces: int = 1
+
+    @classmethod
+    def of(cls, rendition: Rendition) -> Sent:
+        first = max(rendition.pieces, key=lambda piece: piece.width * piece.height)
+        return cls(first.width, first.height, first.format, rendition.tokens, rendition.label, rendition.detail, len(rendition.pieces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +292,7 @@ class Answer:
 class EngineRequest:
     """What an engine gets: everything resolved, nothing left to look up.
 
-    `renditions` holds the bytes of every picture that `messages` name.
+    `renditions` holds the bytes of every picture in `messages`.
     """
 
     model: str
@@ -235,7 +300,24 @@ class EngineRequest:
     options: Options = Options()
     format: Literal["json"] | JSON | None = None
     keep_alive: str | int | None = None
-    renditions: Mapping[str, Rendition] = field(default_factory=dict)
+    renditions: Mapping[ImagePart, Rendition] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt by what they are spent on; `text` holds the questions, answers and the template's own words.
+
+    `images` has a number for each picture, in order of appearance.
+    """
+
+    system: int
+    text: int
+    images: tuple[int, ...] = ()
+    label: Label = "estimated"
+
+    @property
+    def total(self) -> int:
+        return self.system + self.text + sum(self.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,23 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import TypeAlias
 
 from llava_gateway.admission import Admission, Ticket, connections_limit
 from llava_gateway.answering import Answering
 from llava_gateway.chat import (
     ChatEvent,
     ChatRequest,
-    EngineRequest,
     Failed,
     Finish,
-    ImagePart,
-    Options,
     Queued,
     Rendition,
-    TextPart,
     Upload,
 )
-from llava_gateway.engines.base import EngineName, ModelInfo, same_name
+from llava_gateway.engines.base import EngineName
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import (
     GatewayError,
-    InvalidRequest,
     ModelLacksVision,
-    ModelNotFound,
     SessionDeleted,
     ShuttingDown,
     UpstreamIncomplete,
@@ -38,12 +31,11 @@ from llava_gateway.errors import (
 )
 from llava_gateway.images.profile import profile_for
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.preparing import Hold, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
-
-Hold: TypeAlias = Callable[[Picture], Picture]
 
 
 class Gateway:
@@ -60,6 +52,7 @@ class Gateway:
         self.pictures = pictures
         self.sessions = sessions
         self.telemetry = telemetry
+        self.preparer = Preparer(settings, pool, pictures, telemetry)
         queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
         self.admissions: dict[EngineName, Admission] = {
             engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
@@ -79,14 +72,10 @@ class Gateway:
         if self.closing:
             raise ShuttingDown
         with self._counted(), self._session(request) as session, self._holding() as hold:
-            model = await self._model(request, session)
+            model = await self.preparer.model(request, session)
             admission = self.admissions[model.engine]
             admission.check_room()
-            self._check_vision(request, session, model)
-            pictures = await self._ingest(request, model, hold)
-            engine_request = await self._engine_request(request, session, model, pictures, hold)
-            answering = Answering(request, model, pictures, engine_request, started)
-            answering.warnings += [code for picture, _ in pictures for code in picture.info.warnings]
+            answering = Answering(request, await self.preparer.prepare(request, session, model, hold), started)
             with admission.enter() as ticket, self._registered(answering):
                 async with aclosing(self._recorded(answering, self._answer(answering, ticket))) as answering.events:
                     yield answering
@@ -159,77 +148,6 @@ class Gateway:
         with self.sessions.turn(request.session_id, request.text_bytes) as session:
             yield session if request.system is None else replace(session, system=request.system)
 
-    async def _model(self, request: ChatRequest, session: Session) -> ModelInfo:
-        """Who answers: the request's model, else the session's, else the default."""
-        if request.model is not None or not session.model:
-            return await self.pool.resolve(request.model)
-        try:
-            return await self.pool.resolve(session.model, engine=session.engine)
-        except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{session.model}, which this session talks with, is gone.",
-                hint=f"Bring it back, or name another model in the request. {error.hint}",
-                param="model",
-            ) from None
-
-    def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
-        """Refuses pictures, new ones or the session's, before anything is sent to a model that can't see."""
-        if model.vision or not (session.image_ids or any(not isinstance(part, TextPart) for part in request.parts)):
-            return
-        seeing = [other.name for other in self.pool.state.models if other.vision]
-        hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
-        raise ModelLacksVision(f"{model.name} can't see pictures.", hint=hint, param="model")
-
-    async def _ingest(self, request: ChatRequest, model: ModelInfo, hold: Hold) -> tuple[tuple[Picture, Rendition], ...]:
-        """The question's pictures made ready for the model, in order, all at the same time. The first that fails is the one told of."""
-        images = [part for part in request.parts if not isinstance(part, TextPart)]
-        if len(images) > self.settings.images_per_turn:
-            raise InvalidRequest(
-                f"{len(images)} pictures in one turn; at most {self.settings.images_per_turn} are taken.",
-                code="too_many_images",
-                hint="Ask about some of them, then about the others: a session remembers all.",
-                param="images",
-            )
-        profile = profile_for(model.facts)
-
-        async def ready(image: ImagePart | Upload) -> tuple[Picture, Rendition]:
-            if isinstance(image, Upload):
-                picture = hold(await self.pictures.add(image.data, profile))
-            else:
-                picture = hold(self.pictures.get(image.image_id))
-            return picture, await self.pictures.rendition(picture, profile)
-
-        results = await asyncio.gather(*(ready(image) for image in images), return_exceptions=True)
-        for index, result in enumerate(results):
-            self.telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
-            if isinstance(result, BaseException):
-                if isinstance(result, GatewayError) and result.param is None:
-                    result.param = f"images[{index}]"
-                raise result
-        return tuple(result for result in results if not isinstance(result, BaseException))
-
-    async def _engine_request(
-        self, request: ChatRequest, session: Session, model: ModelInfo, pictures: tuple[tuple[Picture, Rendition], ...], hold: Hold
-    ) -> EngineRequest:
-        """The whole conversation with the bytes of its pictures. A new picture's id may not be known yet (its canonical form is still
-        being encoded), so it goes by its place in the question here."""
-        renditions = {f"new:{index}": rendition for index, (_, rendition) in enumerate(pictures)}
-        names = iter(renditions.copy())
-        parts = tuple(part if isinstance(part, TextPart) else ImagePart(next(names)) for part in request.parts)
-        messages = session.messages(parts)
-        for image_id in dict.fromkeys(image_id for message in messages for image_id in message.image_ids):
-            if image_id not in renditions:
-                picture = hold(self.pictures.get(image_id))
-                renditions[image_id] = await self.pictures.rendition(picture, profile_for(model.facts))
-        return EngineRequest(
-            model=model.name,
-            messages=messages,
-            options=request.options.over(self.pins(model.name)),
-            format=request.format,
-            keep_alive=self.settings.keep_alive if request.keep_alive is None else request.keep_alive,
-            renditions=renditions,
-        )
-
     async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
         """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
 
@@ -253,13 +171,6 @@ class Gateway:
         if not info.vision:
             raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
         return await self.pictures.rendition(picture, profile_for(info.facts))
-
-    def pins(self, model: str) -> Options:
-        """The runner options that the settings pin for a model."""
-        for name, pins in self.settings.models.items():
-            if same_name(name, model):
-                return Options(num_ctx=pins.num_ctx, num_gpu=pins.num_gpu)
-        return Options()
 
     def _keep(self, answering: Answering, turn: Turn) -> None:
         """Adds the turn to its session, if it has one. Raises SessionDeleted."""

@@ -51,7 +51,7 @@ def test_a_json_answer_has_exactly_these_members(demo: httpx2.Client, red_circle
         "id": image["id"],
         "width": 112,
         "height": 112,
-        "sent": {"width": 112, "height": 112, "format": "PNG", "tokens": 64},
+        "sent": {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1},
         "changes": [],
     }
     assert len(bytes.fromhex(image["id"])) == 32

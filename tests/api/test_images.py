@@ -35,7 +35,7 @@ def test_a_stored_picture_tells_its_size_and_what_was_changed(demo: httpx2.Clien
     assert {"id", "width", "height", "changes"} <= set(picture)
     assert (picture["width"], picture["height"]) == (320, 240)
     assert picture["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
-    assert picture["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64}
+    assert picture["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
     assert any("rotated" in change for change in picture["changes"])
     assert any("GPS" in change for change in picture["changes"])
 

@@ -34,7 +34,11 @@ def test_a_session_remembers_what_of_a_picture_was_sent(demo: httpx2.Client, red
     session_id = create(demo)["id"]
     answer = demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}).json()
     (turn,) = demo.get(f"/sessions/{session_id}").json()["turns"]
-    assert turn["images"][0]["sent"] == answer["images"][0]["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64}
+    assert (
+        turn["images"][0]["sent"]
+        == answer["images"][0]["sent"]
+        == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
+    )
 
 
 def test_a_second_question_remembers_the_picture_and_finds_it_in_the_engines_cache(demo: httpx2.Client, red_circle: bytes) -> None:

@@ -24,6 +24,7 @@ from llava_gateway.chat import (
     ImagePart,
     Loading,
     Message,
+    Piece,
     ReasoningDelta,
     Rendition,
     TextDelta,
@@ -148,7 +149,7 @@ def mixed(*parts: str | Any, system: str = "", model: str = "demo") -> EngineReq
     pictures = iter(renditions)
     ordered = tuple(TextPart(part) if isinstance(part, str) else ImagePart(image_id(next(pictures))) for part in parts)
     before = (Message("system", (TextPart(system),)),) if system else ()
-    pairs = {image_id(picture): picture for picture in renditions}
+    pairs = {ImagePart(image_id(picture)): picture for picture in renditions}
     return replace(describe(), model=model, messages=(*before, Message("user", ordered)), renditions=pairs)
 
 
@@ -589,7 +590,7 @@ async def test_real_refusals(engine: OllamaEngine) -> None:
     with pytest.raises(ModelLacksVision):
         await events_of(engine, ask("Describe this image.", RED_CIRCLE, model="blind"))
     request = describe()
-    damaged = {key: Rendition(b"GIF89a and no picture", "PNG", 112, 112) for key in request.renditions}
+    damaged = {key: Rendition((Piece(b"GIF89a and no picture", "PNG", 112, 112),)) for key in request.renditions}
     with pytest.raises(ImageParseError):
         await events_of(engine, replace(request, renditions=damaged))
     assert await said(engine, request) == "A red circle on a white background."

@@ -24,7 +24,7 @@ def test_only_what_is_given_is_sent() -> None:
     assert body["options"] == {"temperature": 0.0, "num_ctx": 3000, "stop": ["END"], "seed": 7}
     assert (body["model"], body["stream"], body["truncate"]) == ("demo", True, False)
     assert set(body) == {"model", "stream", "truncate", "options", "messages"}
-    assert body["messages"] == [{"role": "user", "content": "Describe this image.", "images": [rendition(RED_CIRCLE).base64]}]
+    assert body["messages"] == [{"role": "user", "content": "Describe this image.", "images": [rendition(RED_CIRCLE).pieces[0].base64]}]
 
 
 @pytest.mark.parametrize(("given", "sent"), [("5m", "5m"), (-1, -1), ("-1", -1), ("300", 300), (0, 0)])

@@ -310,7 +310,7 @@ def test_pictures_stand_where_the_person_put_them() -> None:
         {"role": "system", "content": "Be brief."},
         {
             "role": "user",
-            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture.base64}"}}, words],
+            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture.pieces[0].base64}"}}, words],
         },
     ]
     assert image_id(picture) not in json.dumps(body_of(turned))

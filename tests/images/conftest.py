@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -43,12 +43,12 @@ class DirectWorker:
 
     def ingest(self, data: bytes, profile: VisionProfile | None, limits: Limits | None = None) -> Made:
         """Raises the ImageError that the worker answers with."""
-        self._send({"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and asdict(profile)}, data)
+        self._send({"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and profile.to_json(), "sight": {}}, data)
         header, rendition = self.next()
         return Made(PictureInfo.from_json(header["info"]), rendition, self.next()[1])
 
     def render(self, canonical: bytes, profile: VisionProfile) -> bytes:
-        self._send({"do": "render", "profile": asdict(profile)}, canonical)
+        self._send({"do": "render", "profile": profile.to_json(), "sight": {}}, canonical)
         return self.next()[1]
 
     def next(self) -> frames.Frame:

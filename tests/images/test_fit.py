@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import fit
-from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.profile import CLIP_MEAN, Size, VisionProfile, letterbox
 from tests.odd_pictures import TURN_SENTENCES, turned_back
 
 SQUARE = VisionProfile(square=336)
@@ -31,7 +31,7 @@ def test_turning_upright_undoes_what_the_camera_did(orientation: int) -> None:
         ((31, 64), 12_000_000, (32, 66)),
     ],
 )
-def test_the_size_at_which_a_picture_is_kept(size: fit.Size, most: int, stored: fit.Size) -> None:
+def test_the_size_at_which_a_picture_is_kept(size: Size, most: int, stored: Size) -> None:
     assert fit.stored_size(size, most) == stored
     assert stored[0] * stored[1] <= most
 
@@ -49,19 +49,19 @@ def test_the_size_at_which_a_picture_is_kept(size: fit.Size, most: int, stored: 
         ((100, 50), VisionProfile(max_side=1344), (100, 50)),
     ],
 )
-def test_the_size_inside_a_rendition(size: fit.Size, profile: VisionProfile, inner: fit.Size) -> None:
-    assert fit.size_for(size, profile) == inner
+def test_the_size_inside_a_rendition(size: Size, profile: VisionProfile, inner: Size) -> None:
+    assert profile.plan(size).canvases[0].inner == inner
 
 
 def test_padding_is_centred_and_of_llama_cpps_colour() -> None:
-    padded = fit.pad(Image.new("RGB", (336, 100), "red"), SQUARE)
+    padded = fit.on_canvas(Image.new("RGB", (336, 100), "red"), letterbox((336, 100), 336))
     assert padded.size == (336, 336)
-    assert [padded.getpixel((9, y)) for y in (117, 118, 217, 218)] == [fit.PADDING, (255, 0, 0), (255, 0, 0), fit.PADDING]
+    assert [padded.getpixel((9, y)) for y in (117, 118, 217, 218)] == [CLIP_MEAN, (255, 0, 0), (255, 0, 0), CLIP_MEAN]
 
 
 def test_a_thin_picture_is_padded_to_what_engines_take() -> None:
-    assert fit.pad(Image.new("RGB", (1344, 21)), VisionProfile()).size == (1344, 32)
-    assert fit.pad(Image.new("RGB", (1344, 40)), VisionProfile()).size == (1344, 40)
+    assert VisionProfile().plan((1344, 21)).canvases[0].size == (1344, 32)
+    assert VisionProfile().plan((1344, 40)).canvases[0].size == (1344, 40)
 
 
 def test_shrinking_averages_what_an_engine_would_pick_from() -> None:
@@ -86,6 +86,6 @@ def test_shrinking_averages_what_an_engine_would_pick_from() -> None:
         ((6400, 100), (336, 6), 8),
     ],
 )
-def test_how_far_a_jpeg_is_reduced_while_decoding(size: fit.Size, target: fit.Size, scale: int) -> None:
+def test_how_far_a_jpeg_is_reduced_while_decoding(size: Size, target: Size, scale: int) -> None:
     assert fit.draft_scale(size, target) == scale
     assert scale == 1 or size[0] / scale >= 1.4 * target[0]

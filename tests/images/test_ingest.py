@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.ingest import Ready, ingest
+from llava_gateway.images.ingest import Ready, Rendered, ingest
 from llava_gateway.images.picture import Limits, PictureInfo
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker
@@ -34,8 +34,8 @@ def test_the_rendition_comes_before_the_canonical_picture(twelve_megapixels: byt
     first, second = ingest(twelve_megapixels, Limits(), SQUARE)
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
-    assert first.rendition
-    assert (first.rendition.format, first.rendition.width, first.rendition.height) == ("PNG", 336, 336)
+    assert first.rendered
+    assert _form(first.rendered) == ("PNG", 336, 336)
     assert (second.format, second.width, second.height) == ("JPEG", 3000, 4000)
     sizes = (first.info.width, first.info.height, first.info.original_width, first.info.original_height)
     assert sizes == (3000, 4000, 4000, 3000)
@@ -48,11 +48,11 @@ def test_a_reduced_decode_shows_what_a_whole_one_does(twelve_megapixels: bytes, 
     """Beyond 40 dB nobody sees a difference."""
     first, _ = ingest(twelve_megapixels, Limits(), VisionProfile(square=square))
     assert isinstance(first, Ready)
-    assert first.rendition
+    assert first.rendered
     with Image.open(BytesIO(twelve_megapixels)) as whole:
         upright = whole.transpose(Image.Transpose.ROTATE_270).resize((square * 3 // 4, square), Image.Resampling.BICUBIC)
     left = (square - upright.width) // 2
-    made = Image.open(BytesIO(first.rendition.data)).crop((left, 0, left + upright.width, square))
+    made = Image.open(BytesIO(first.rendered.pieces[0].data)).crop((left, 0, left + upright.width, square))
     error = ImageStat.Stat(ImageChops.difference(made, upright)).rms
     assert max(error) < 2.55  # 40 dB
 
@@ -72,15 +72,16 @@ def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
     assert second.format == "JPEG"
-    assert first.rendition
-    assert (first.rendition.format, first.rendition.width, first.rendition.height) == ("JPEG", 700, 525)
+    assert first.rendered
+    assert _form(first.rendered) == ("JPEG", 700, 525)
     assert first.info.changes == ("PNG to JPEG",)
 
 
 def test_a_profile_that_keeps_the_shape_never_enlarges() -> None:
     first, second = ingest(odd("png").data, Limits(), VisionProfile(max_side=1344))
     assert isinstance(first, Ready)
-    assert first.rendition == second
+    assert first.rendered
+    assert first.rendered.pieces == (second,)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +104,14 @@ def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) ->
     data = saved(Image.new("RGB", (8000, 6000), "teal"), "JPEG", exif=exif(6))
     small = DirectWorker(memory=450 * 2**20)
     try:
-        small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}}, data)
+        small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}, "sight": {}}, data)
         header, rendition = small.next()
         assert PictureInfo.from_json(header["info"]).changes[0] == "rotated 90 degrees"
         assert Image.open(BytesIO(rendition)).size == (336, 336)
     finally:
         small.kill()
+
+
+def _form(made: Rendered) -> tuple[str, int, int]:
+    (piece,) = made.pieces
+    return piece.format, piece.width, piece.height

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.errors import ImageError
-from llava_gateway.images.fit import PADDING
-from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.profile import CLIP_MEAN, VisionProfile
 from tests.images.conftest import DirectWorker
 from tests.odd_pictures import LOSSY, OddPicture, corners_of, farthest, odd_pictures
 
@@ -78,4 +77,4 @@ def assert_letterboxed(sent: Image.Image, picture: OddPicture) -> None:
     top = (112 - height) // 2
     assert farthest(corners_of(sent, (0, top, 112, top + height)), picture.corners) <= max(picture.tolerance, LOSSY)
     if top:
-        assert sent.getpixel((56, 0)) == PADDING == sent.getpixel((56, 111))
+        assert sent.getpixel((56, 0)) == CLIP_MEAN == sent.getpixel((56, 111))

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 
 import pytest
 from PIL import Image
@@ -20,7 +19,7 @@ from llava_gateway.images.profile import VisionProfile
 from tests.odd_pictures import odd, saved
 
 MEMORY = 2**30
-JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": asdict(VisionProfile(square=112))}
+JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": VisionProfile(square=112).to_json(), "sight": {}}
 EASY = odd("png").data
 SLOW = saved(Image.new("RGB", (5000, 5000)), "WEBP", lossless=True)
 """Takes a worker long enough to be caught at it: a WEBP can't be reduced while it is decoded."""

@@ -21,7 +21,7 @@ from llava_gateway.api.wire import (
     session_json,
     session_row,
 )
-from llava_gateway.chat import ChatRequest, TextPart
+from llava_gateway.chat import ChatRequest, Sent, TextPart
 from llava_gateway.errors import InvalidRequest, UnsupportedBody
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
@@ -84,7 +84,7 @@ async def store_image(request: Request) -> Response:
             raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
         upload = await read_file(image, gateway.settings)
     image_id, picture, rendition = await gateway.store(upload, model if isinstance(model, str) and model else None)
-    return JSONResponse(picture_json(image_id, picture, rendition), 201)
+    return JSONResponse(picture_json(image_id, picture, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture")
@@ -93,8 +93,8 @@ async def get_image(request: Request, image_id: str, model: str | None = None) -
     gateway = gateway_of(request)
     picture = gateway.pictures.get(image_id)
     if model is not None:
-        rendition = await gateway.rendition(picture, model)
-        data, kind, tag = rendition.data, rendition.media_type, f"{image_id}-{rendition.width}x{rendition.height}"
+        piece = (await gateway.rendition(picture, model)).pieces[0]
+        data, kind, tag = piece.data, piece.media_type, f"{image_id}-{piece.width}x{piece.height}"
     else:
         await picture.stored()
         data, kind, tag = picture.canonical or b"", picture.media_type or "", image_id

@@ -22,7 +22,6 @@ from llava_gateway.chat import (
     ImagePart,
     OptionLimit,
     Options,
-    Rendition,
     Sent,
     TextPart,
     Timings,
@@ -306,8 +305,9 @@ def image_json(image: AnsweredImage) -> dict[str, Any]:
     }
 
 
-def sent_json(sent: Sent | Rendition) -> dict[str, Any]:
-    return {"width": sent.width, "height": sent.height, "format": sent.format, "tokens": sent.tokens}
+def sent_json(sent: Sent) -> dict[str, Any]:
+    """`label` says how far `tokens` can be trusted, `pieces` how many files the picture was sent as."""
+    return {name: getattr(sent, name) for name in Sent.__dataclass_fields__}
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -329,7 +329,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def picture_json(image_id: str, picture: Picture, sent: Sent | Rendition | None) -> dict[str, Any]:
+def picture_json(image_id: str, picture: Picture, sent: Sent | None) -> dict[str, Any]:
     """A stored picture: what it was, what was done to it, what goes (or went) to the model."""
     info = picture.info
     return {
@@ -372,7 +372,7 @@ def turn_json(index: int, turn: Turn, pictures: PictureStore) -> dict[str, Any]:
     return {
         "index": index,
         "prompt": turn.prompt,
-        "images": [picture_json(image_id, pictures.get(image_id), sent) for image_id, sent in zip_longest(turn.image_ids, turn.sent)],
+        "images": [picture_json(part.image_id, pictures.get(part.image_id), sent) for part, sent in zip_longest(turn.images, turn.sent)],
         "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,
         "status": turn.status,
         "model": turn.model,

@@ -18,6 +18,7 @@ from llava_gateway.chat import (
     ImagePart,
     Message,
     Options,
+    Piece,
     Rendition,
     TextDelta,
     TextPart,
@@ -212,7 +213,7 @@ async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
 
     def drawn(*, stored_turned: bool, tagged: bool) -> Rendition:
         data = samples.letters(LETTERS, side, stored_turned=stored_turned, tagged=tagged)
-        return Rendition(data, "JPEG", side, side)
+        return Rendition((Piece(data, "JPEG", side, side),))
 
     async def probe() -> str:
         upright = await _ask_raw(gateway, model, drawn(stored_turned=False, tagged=False), TEXT_QUESTION)
@@ -236,10 +237,10 @@ async def probe_shrinking(gateway: Gateway, model: ModelInfo) -> Check:
     async def probe() -> str:
         levels = {}
         for name, level in LEVELS.items():
-            picture = Rendition(samples.circle_on_level(level, side), "PNG", side, side)
+            picture = Rendition((Piece(samples.circle_on_level(level, side), "PNG", side, side),))
             levels[name] = await _ask_raw(gateway, model, picture, BACKGROUND_QUESTION)
         large = side * _SHRUNK
-        board = Rendition(samples.circle_on_checkerboard(large), "PNG", large, large)
+        board = Rendition((Piece(samples.circle_on_checkerboard(large), "PNG", large, large),))
         seen = await _ask_raw(gateway, model, board, BACKGROUND_QUESTION)
         like = [name for name, answer in levels.items() if answer == seen]
         if len(set(levels.values())) < len(levels) or len(like) != 1:
@@ -281,10 +282,10 @@ async def _ask_raw(gateway: Gateway, model: ModelInfo, picture: Rendition, quest
     """The answer to a question whose picture the engine gets byte by byte as it is. Raises GatewayError."""
     request = EngineRequest(
         model=model.name,
-        messages=(Message("user", (ImagePart("picture"), TextPart(question))),),
-        options=_ALWAYS_THE_SAME.over(gateway.pins(model.name)),
+        messages=(Message("user", (part := ImagePart("picture"), TextPart(question))),),
+        options=_ALWAYS_THE_SAME.over(gateway.preparer.pins(model.name)),
         keep_alive=gateway.settings.keep_alive,
-        renditions={"picture": picture},
+        renditions={part: picture},
     )
     words = []
     async with gateway.pool.engine(model.engine).chat(request) as events:

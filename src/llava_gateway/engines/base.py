@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options
+from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, TokenCount
 from llava_gateway.images.profile import VisionFacts
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
@@ -82,6 +82,13 @@ class Engine(Protocol):
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         """Which of the options that are set mean nothing to it, as far as it knows its server by now."""
+
+    async def context_length(self, request: EngineRequest) -> int | None:
+        """Tokens of context that this request will have; None where the engine doesn't tell."""
+
+    async def count(self, request: EngineRequest) -> TokenCount | None:
+        """The tokens of the prompt as the engine itself would count them (its answer's `prompt_tokens`), without any model at work.
+        None where it can't be known; an error is not allowed."""
 
     def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
         """Answer. Entering returns when the engine accepted the request and raises a GatewayError when it did not;

@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options
+from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, TokenCount
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
@@ -216,6 +216,15 @@ class EmbeddedEngine:
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
+
+    async def context_length(self, request: EngineRequest) -> int | None:
+        try:
+            return self._runner(await self._model(), request.options).num_ctx
+        except GatewayError:
+            return None
+
+    async def count(self, request: EngineRequest) -> TokenCount | None:
+        return None
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:

@@ -30,6 +30,7 @@ from llava_gateway.chat import (
     ReasoningDelta,
     TextDelta,
     Timings,
+    TokenCount,
     ToolCall,
     Usage,
 )
@@ -156,6 +157,12 @@ class OllamaEngine:
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
+
+    async def context_length(self, request: EngineRequest) -> int | None:
+        return None
+
+    async def count(self, request: EngineRequest) -> TokenCount | None:
+        return None
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:

@@ -56,17 +56,19 @@ def neutral(text: str) -> str:
 
 
 def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
-    content = _placed_content(message) if placed and _wants_placement(message) else neutral(message.text)
+    content = _placed_content(message, request) if placed and _wants_placement(message) else neutral(message.text)
     head = json.dumps({"role": message.role, "content": content}).encode()
-    if not message.image_ids:
+    if not message.images:
         return head
-    pictures = '","'.join(request.renditions[image_id].base64 for image_id in message.image_ids)
+    pictures = '","'.join(piece.base64 for part in message.images for piece in request.renditions[part].pieces)
     return b'%b,"images":["%b"]}' % (head[:-1], pictures.encode())
 
 
-def _placed_content(message: Message) -> str:
-    """Parts in order, a line each. The field's other servers (llama.cpp's content parts) put them on lines too."""
-    return "\n".join(neutral(part.text) if isinstance(part, TextPart) else MARKER for part in message.parts)
+def _placed_content(message: Message, request: EngineRequest) -> str:
+    """Parts in order, a line each; the pieces of one picture side by side, as the model was trained on them."""
+    return "\n".join(
+        neutral(part.text) if isinstance(part, TextPart) else MARKER * len(request.renditions[part].pieces) for part in message.parts
+    )
 
 
 def _wants_placement(message: Message) -> bool:

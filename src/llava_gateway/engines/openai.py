@@ -23,16 +23,19 @@ from llava_gateway.chat import (
     Failed,
     Finish,
     FinishReason,
+    ImagePart,
     Loading,
     Message,
     Options,
     Part,
+    Piece,
     PromptProgress,
     ReasoningDelta,
     Rendition,
     TextDelta,
     TextPart,
     Timings,
+    TokenCount,
     ToolCall,
     Usage,
 )
@@ -171,6 +174,12 @@ class OpenAIEngine:
         known = (self._dialect or PLAIN).options
         return tuple(name for name in options.given() if name not in known)
 
+    async def context_length(self, request: EngineRequest) -> int | None:
+        return None
+
+    async def count(self, request: EngineRequest) -> TokenCount | None:
+        return None
+
     @asynccontextmanager
     async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[ChatEvent]]:
         """As `Engine.chat`; `load_ms` goes into the timings of the Finish."""
@@ -259,19 +268,22 @@ def _options(options: Options, dialect: Dialect) -> JSON:
     return named
 
 
-def _message(message: Message, renditions: Mapping[str, Rendition]) -> bytes:
+def _message(message: Message, renditions: Mapping[ImagePart, Rendition]) -> bytes:
     """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
-    if not message.image_ids:
+    if not message.images:
         return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
     parts = b",".join(_part(part, renditions) for part in message.parts)
     return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
 
 
-def _part(part: Part, renditions: Mapping[str, Rendition]) -> bytes:
+def _part(part: Part, renditions: Mapping[ImagePart, Rendition]) -> bytes:
     if isinstance(part, TextPart):
         return json.dumps({"type": "text", "text": part.text}).encode("ascii")
-    picture = renditions[part.image_id]
-    url = f"data:{picture.media_type};base64,{picture.base64}"
+    return b",".join(_piece(piece) for piece in renditions[part].pieces)
+
+
+def _piece(piece: Piece) -> bytes:
+    url = f"data:{piece.media_type};base64,{piece.base64}"
     return b'{"type":"image_url","image_url":{"url":"%b"}}' % url.encode("ascii")
 
 

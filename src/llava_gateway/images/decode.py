@@ -26,8 +26,8 @@ from pillow_heif import register_heif_opener
 
 from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
 from llava_gateway.images import colour, fit, sniff
-from llava_gateway.images.fit import Size
 from llava_gateway.images.picture import Limits
+from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
 
 # Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.

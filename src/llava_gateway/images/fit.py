@@ -6,14 +6,7 @@ import math
 
 from PIL import Image
 
-from llava_gateway.images.profile import VisionProfile
-
-SMALLEST_SIDE = 32
-"""Engines die on pictures below 28 px (their patch size), so nothing smaller is kept."""
-PADDING = (122, 116, 104)
-"""What llama.cpp pads with (mtmd-image.cpp, CLIP's mean colour): the model has learned that it means nothing."""
-
-Size = tuple[int, int]
+from llava_gateway.images.profile import SMALLEST_SIDE, Canvas, Size
 
 # EXIF orientation: what makes the picture upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
 _UPRIGHT: dict[int, tuple[Image.Transpose, str]] = {
@@ -52,18 +45,6 @@ def stored_size(size: Size, max_pixels: int) -> Size:
     return max(SMALLEST_SIDE, int(width * scale + 1e-6)), max(SMALLEST_SIDE, int(height * scale + 1e-6))
 
 
-def size_for(size: Size, profile: VisionProfile) -> Size:
-    """The size of the picture itself inside the rendition, without padding.
-
-    In a square it fills one side (llama.cpp rounds the other one up); else it is only ever made smaller.
-    """
-    if profile.square:
-        # In whole numbers: 3000 * (336 / 4000) is a little more than 252.
-        return -(-size[0] * profile.square // max(size)), -(-size[1] * profile.square // max(size))
-    scale = min(1.0, profile.max_side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def resample(im: Image.Image, size: Size) -> Image.Image:
     """BICUBIC, antialiased when it shrinks: what CLIP was trained on (`CLIPImageProcessor`) and what engines use that do it right
     (llama.cpp since b11549), so that a picture resampled here looks to the model like one resampled there.
@@ -76,13 +57,12 @@ def resample(im: Image.Image, size: Size) -> Image.Image:
     return im.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def pad(im: Image.Image, profile: VisionProfile) -> Image.Image:
-    """Centred on the square, or on SMALLEST_SIDE where a long thin picture became thinner than that."""
-    size = (profile.square, profile.square) if profile.square else (max(im.width, SMALLEST_SIDE), max(im.height, SMALLEST_SIDE))
-    if im.size == size:
+def on_canvas(im: Image.Image, canvas: Canvas) -> Image.Image:
+    """Centred on the canvas; `im` has its inner size."""
+    if im.size == canvas.size:
         return im
-    padded = Image.new("RGB", size, PADDING)
-    padded.paste(im, ((size[0] - im.width) // 2, (size[1] - im.height) // 2))
+    padded = Image.new("RGB", canvas.size, canvas.fill)
+    padded.paste(im, ((canvas.size[0] - im.width) // 2, (canvas.size[1] - im.height) // 2))
     return padded
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from llava_gateway.chat import Sight
 from llava_gateway.images import colour, encode, fit
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.fit import Size
 from llava_gateway.images.picture import Limits, PictureInfo
-from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.profile import Plan, Size, VisionProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,18 @@ class Ready:
     """Enough to ask the model."""
 
     info: PictureInfo
-    rendition: Encoded | None
+    rendered: Rendered | None
 
 
-def ingest(data: bytes, limits: Limits, profile: VisionProfile | None) -> Iterator[Ready | Encoded]:
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A plan and the pieces it asks for, in order."""
+
+    plan: Plan
+    pieces: tuple[Encoded, ...]
+
+
+def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Sight = Sight()) -> Iterator[Ready | Encoded]:
     """First a Ready, then the canonical picture: upright, sRGB, without metadata, at most `limits.store_max_pixels`.
 
     Raises ImageError, and whatever decoders raise on damaged files.
@@ -34,19 +42,22 @@ def ingest(data: bytes, limits: Limits, profile: VisionProfile | None) -> Iterat
         canonical, lossless, changes = _made(source, size)
         yield Ready(_info(source, size, lossless, len(data), changes), None)
     else:
-        inner = fit.size_for(size, profile)
-        small, lossless, changes = _made(source, inner)
-        rendition = encode.encode(fit.pad(small, profile), lossless=lossless or profile.square is not None)
-        yield Ready(_info(source, size, lossless, len(data), changes), rendition)
-        canonical, lossless, _ = (small, lossless, changes) if inner == size else _made(source, size)
+        plan = profile.plan(size, sight)
+        canvas = plan.canvases[0]
+        small, lossless, changes = _made(source, canvas.inner)
+        rendered = Rendered(plan, (encode.encode(fit.on_canvas(small, canvas), lossless=lossless or plan.lossless),))
+        yield Ready(_info(source, size, lossless, len(data), changes), rendered)
+        canonical, lossless, _ = (small, lossless, changes) if canvas.inner == size else _made(source, size)
     yield encode.encode(canonical, lossless=lossless, subsampled=source.subsampled and size == source.upright_size)
 
 
-def render(canonical: bytes, profile: VisionProfile) -> Encoded:
+def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> Rendered:
     """A rendition from the canonical picture, for a model that was not asked about when the picture came."""
     source = Source(canonical, Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31))
-    small, lossless, _ = _made(source, fit.size_for(source.upright_size, profile))
-    return encode.encode(fit.pad(small, profile), lossless=lossless or profile.square is not None)
+    plan = profile.plan(source.upright_size, sight)
+    canvas = plan.canvases[0]
+    small, lossless, _ = _made(source, canvas.inner)
+    return Rendered(plan, (encode.encode(fit.on_canvas(small, canvas), lossless=lossless or plan.lossless),))
 
 
 def _made(source: Source, size: Size) -> tuple[Image.Image, bool, tuple[str, ...]]:

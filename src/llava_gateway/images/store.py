@@ -7,10 +7,9 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
 from typing import Any, Literal
 
-from llava_gateway.chat import Rendition
+from llava_gateway.chat import Piece, Rendition, Sight
 from llava_gateway.errors import (
     ImageError,
     ImageFileTooLarge,
@@ -39,7 +38,7 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
-        renditions: by `VisionProfile.key`; what is in it never changes.
+        renditions: by profile and sight (`_key`); what is in it never changes.
         canonical, media_type: None until `stored()`.
     """
 
@@ -109,7 +108,7 @@ class PictureStore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.aclose()
 
-    async def add(self, data: bytes, profile: VisionProfile | None = None, *, name: str = "") -> Picture:
+    async def add(self, data: bytes, profile: VisionProfile | None = None, sight: Sight = Sight(), *, name: str = "") -> Picture:
         """One ingest for every door. Returns when the rendition for `profile` is ready; the canonical picture may still be encoded then.
 
         The same bytes again are the same picture, without decoding anything. The picture is safe from eviction only while it is held.
@@ -117,14 +116,15 @@ class PictureStore:
         Args:
             data: a picture file.
             profile: of the model that will see it first; None where none is known.
+            sight: how much of it that model is to see.
             name: the request field it came in; errors name it as their `param`.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         try:
-            picture = await self._ingested(data, profile)
+            picture = await self._ingested(data, profile, sight)
             if profile:
-                await self.rendition(picture, profile)
+                await self.rendition(picture, profile, sight)
         except ImageError as error:
             raise type(error)(error.message, code=error.code, hint=error.hint, param=name or None) from None
         return picture
@@ -137,18 +137,19 @@ class PictureStore:
         self._pictures.move_to_end(picture)
         return picture
 
-    async def rendition(self, picture: Picture, profile: VisionProfile) -> Rendition:
+    async def rendition(self, picture: Picture, profile: VisionProfile, sight: Sight = Sight()) -> Rendition:
         """What a model of this profile gets of the picture; the same bytes as long as the picture lives.
 
         Raises ImageError, StorageFull, Overloaded.
         """
-        found = picture.renditions.get(profile.key)
+        key = _key(profile, sight)
+        found = picture.renditions.get(key)
         if found is None:
-            task = picture._rendering.get(profile.key)
+            task = picture._rendering.get(key)
             if task is None:
-                task = picture._rendering[profile.key] = self._spawn(self._render(picture, profile))
+                task = picture._rendering[key] = self._spawn(self._render(picture, profile, sight))
             found = await asyncio.shield(task)
-        return found if found.tokens == profile.tokens else replace(found, tokens=profile.tokens)
+        return found
 
     def hold(self, picture: Picture) -> None:
         """Keep it until `release`; one that was evicted a moment ago comes back. Raises StorageFull where it can't."""
@@ -174,7 +175,7 @@ class PictureStore:
             elif self.let_go is None or not self.let_go():
                 raise StorageFull
 
-    async def _ingested(self, data: bytes, profile: VisionProfile | None) -> Picture:
+    async def _ingested(self, data: bytes, profile: VisionProfile | None, sight: Sight) -> Picture:
         self._check_file(data)
         key = await _sha256(data)
         if self._refused.get(key, 0.0) > time.monotonic():
@@ -186,7 +187,7 @@ class PictureStore:
         if ingest is None:
             self.make_room(len(data))  # a first guess at what it will take, so that a full store says so before any work
             ingest = self._ingests[key] = _Ingest()
-            ingest.task = self._spawn(self._ingest(ingest, key, data, profile))
+            ingest.task = self._spawn(self._ingest(ingest, key, data, profile, sight))
         ingest.waiters += 1
         try:
             return await asyncio.shield(ingest.picture)
@@ -211,13 +212,14 @@ class PictureStore:
             accepted = ", ".join(self._settings.image_formats)
             raise ImageError(f"{kind} pictures are not accepted here", code="invalid_image_format", hint=f"Accepted: {accepted}.")
 
-    async def _ingest(self, ingest: _Ingest, key: str, data: bytes, profile: VisionProfile | None) -> None:
+    async def _ingest(self, ingest: _Ingest, key: str, data: bytes, profile: VisionProfile | None, sight: Sight) -> None:
         """The whole life of an ingest: its first answer resolves `ingest.picture`, its second the picture's id."""
         picture: Picture | None = None
         try:
-            async with self._pool.job({"do": "ingest", "limits": self._limits.to_json(), "profile": _asked(profile)}, data) as answers:
+            job = {"do": "ingest", "limits": self._limits.to_json(), **_asked(profile, sight)}
+            async with self._pool.job(job, data) as answers:
                 ingest.has_worker = True
-                picture = await self._ready(answers, profile)
+                picture = await self._ready(answers, profile, sight)
                 self._keep(picture, key)
                 ingest.picture.set_result(picture)
                 header, canonical = await answers.next("canonical")
@@ -234,11 +236,11 @@ class PictureStore:
         if self._ingests.get(key) is ingest:
             del self._ingests[key]
 
-    async def _ready(self, answers: Answers, profile: VisionProfile | None) -> Picture:
+    async def _ready(self, answers: Answers, profile: VisionProfile | None, sight: Sight) -> Picture:
         header, blob = await answers.next("canonical")
         picture = Picture(PictureInfo.from_json(header["info"]))
         if profile and (made := header["rendition"]):
-            picture.renditions[profile.key] = _rendition(made, blob, profile)
+            picture.renditions[_key(profile, sight)] = _rendition(made, blob)
         return picture
 
     def _store(self, picture: Picture, canonical: bytes, image_id: str, media_type: Literal["image/png", "image/jpeg"]) -> None:
@@ -263,21 +265,22 @@ class PictureStore:
         self._refused = {k: until for k, until in list(self._refused.items())[-_MOST_REFUSED:] if until > now}
         self._refused[key] = now + REFUSED_FOR
 
-    async def _render(self, picture: Picture, profile: VisionProfile) -> Rendition:
+    async def _render(self, picture: Picture, profile: VisionProfile, sight: Sight) -> Rendition:
+        key = _key(profile, sight)
         try:
             await picture.stored()
             self.hold(picture)
             try:
-                async with self._pool.job({"do": "render", "profile": _asked(profile)}, picture.canonical or b"") as answers:
-                    rendition = _rendition(*await answers.next("rendition"), profile)
+                async with self._pool.job({"do": "render", **_asked(profile, sight)}, picture.canonical or b"") as answers:
+                    rendition = _rendition(*await answers.next("rendition"))
                 self.make_room(_held(rendition))
-                picture.renditions[profile.key] = rendition
+                picture.renditions[key] = rendition
                 self.bytes_used += _held(rendition)
                 return rendition
             finally:
                 self.release(picture)
         finally:
-            del picture._rendering[profile.key]
+            del picture._rendering[key]
 
     def _keep(self, picture: Picture, upload: str) -> None:
         self.make_room(picture.size)
@@ -322,12 +325,21 @@ class _Ingest:
         self.has_worker = False
 
 
-def _asked(profile: VisionProfile | None) -> dict[str, Any] | None:
-    return asdict(profile) if profile else None
+def _key(profile: VisionProfile, sight: Sight) -> str:
+    return f"{profile.key} {sight.key}"
 
 
-def _rendition(header: dict[str, Any], data: bytes, profile: VisionProfile) -> Rendition:
-    return Rendition(data, header["format"], header["width"], header["height"], profile.tokens)
+def _asked(profile: VisionProfile | None, sight: Sight) -> dict[str, Any]:
+    return {"profile": profile.to_json() if profile else None, "sight": sight.to_json()}
+
+
+def _rendition(header: dict[str, Any], data: bytes) -> Rendition:
+    """From a worker's answer (`worker._rendered`)."""
+    pieces, at = [], 0
+    for piece in header["pieces"]:
+        pieces.append(Piece(data[at : at + piece["bytes"]], piece["format"], piece["width"], piece["height"]))
+        at += piece["bytes"]
+    return Rendition(tuple(pieces), header["tokens"], header["label"], header["detail"], tuple(header["notes"]))
 
 
 async def _sha256(data: bytes) -> str:
@@ -338,4 +350,4 @@ async def _sha256(data: bytes) -> str:
 
 
 def _held(rendition: Rendition) -> int:
-    return len(rendition.data) + 4 * ((len(rendition.data) + 2) // 3)
+    return rendition.size_bytes + sum(4 * ((len(piece.data) + 2) // 3) for piece in rendition.pieces)

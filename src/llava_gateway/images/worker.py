@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from llava_gateway.chat import Sight
 from llava_gateway.errors import ImageError
 from llava_gateway.images import frames
 from llava_gateway.images.decode import damaged
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.frames import Frame
-from llava_gateway.images.ingest import Ready, ingest, render
+from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.profile import VisionProfile
 
@@ -66,23 +67,29 @@ def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
 
 
 def _do(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
-    profile = VisionProfile(**job["profile"]) if job["profile"] else None
+    profile = VisionProfile.from_json(job["profile"]) if job["profile"] else None
+    sight = Sight.from_json(job["sight"])
     if job["do"] == "render" and profile:
-        yield _encoded("rendition", render(blob, profile))
+        header, data = _rendered(render(blob, profile, sight))
+        yield {"is": "rendition", **header}, data
         return
-    for result in ingest(blob, Limits(**job["limits"]), profile):
+    for result in ingest(blob, Limits(**job["limits"]), profile, sight):
         match result:
             case Ready(info, None):
                 yield {"is": "ready", "info": info.to_json(), "rendition": None}, b""
-            case Ready(info, Encoded() as made):
-                header, data = _encoded("rendition", made)
+            case Ready(info, Rendered() as made):
+                header, data = _rendered(made)
                 yield {"is": "ready", "info": info.to_json(), "rendition": header}, data
             case Encoded():
-                yield _encoded("canonical", result)
+                yield {"is": "canonical", "format": result.format}, result.data
 
 
-def _encoded(what: str, made: Encoded) -> Frame:
-    return {"is": what, "format": made.format, "width": made.width, "height": made.height}, made.data
+def _rendered(made: Rendered) -> Frame:
+    """The pieces one after the other, with what tells them apart."""
+    pieces = [{"format": p.format, "width": p.width, "height": p.height, "bytes": len(p.data)} for p in made.pieces]
+    plan = made.plan
+    header = {"pieces": pieces, "tokens": plan.tokens, "label": plan.label, "detail": plan.detail, "notes": plan.notes}
+    return header, b"".join(piece.data for piece in made.pieces)
 
 
 def _out_of_memory() -> ImageError:

@@ -120,10 +120,10 @@ class SessionStore:
         kept = self._kept.get(session_id)
         if kept is None:
             raise SessionDeleted
-        for image_id, picture in zip(turn.image_ids, pictures, strict=True):
-            if image_id not in kept.pictures:
+        for part, picture in zip(turn.images, pictures, strict=True):
+            if part.image_id not in kept.pictures:
                 self._pictures.hold(picture)
-                kept.pictures[image_id] = picture
+                kept.pictures[part.image_id] = picture
         return self._put(kept, replace(kept.session, **changes).with_turn(turn))
 
     def _find(self, session_id: str) -> _Kept:

@@ -49,8 +49,8 @@ class Turn:
         return Message("user", self.parts).text
 
     @property
-    def image_ids(self) -> tuple[str, ...]:
-        return Message("user", self.parts).image_ids
+    def images(self) -> tuple[ImagePart, ...]:
+        return Message("user", self.parts).images
 
     @property
     def bytes(self) -> int:
@@ -88,7 +88,7 @@ class Session:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """Every picture of the session once, in order of appearance."""
-        return tuple(dict.fromkeys(image_id for turn in self.turns for image_id in turn.image_ids))
+        return tuple(dict.fromkeys(part.image_id for turn in self.turns for part in turn.images))
 
     @property
     def text_bytes(self) -> int:
