@@ -17,13 +17,19 @@ from llava_gateway.errors import GatewayError
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length"]
+Policy: TypeAlias = Literal["strict", "pin_images", "sliding", "summarise"]
+"""What happens when a conversation no longer fits into the context: refuse; drop the oldest text but no picture; drop the oldest turns with
+their pictures; as pin_images, with a summary in place of what was dropped."""
 # JSON as it comes from outside: a schema is passed on to the engine as it is, so nothing inside it is ours to name.
 JSON: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
+    """`note`: words of ours that go to the model beside the person's (a label, a hint); they are not shown as what was asked."""
+
     text: str
+    note: bool = False
 
 
 Detail: TypeAlias = Literal["auto", "low", "high"]
@@ -84,6 +90,11 @@ class Message:
     @property
     def text(self) -> str:
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def asked(self) -> str:
+        """`text` without our notes."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart) and not part.note)
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
@@ -225,7 +236,8 @@ class Upload:
 class ChatRequest:
     """One question as every door hands it on.
 
-    `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied.
+    `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied. `policy` and `glossary`
+    (lines about names and terms that may occur) stay in a session until others are given; None: the session's.
     """
 
     parts: tuple[TextPart | ImagePart | Upload, ...]
@@ -235,6 +247,8 @@ class ChatRequest:
     format: Literal["json"] | JSON | None = None
     keep_alive: str | int | None = None
     session_id: str | None = None
+    policy: Policy | None = None
+    glossary: tuple[str, ...] | None = None
 
     @property
     def text_bytes(self) -> int:

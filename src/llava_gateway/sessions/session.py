@@ -46,7 +46,7 @@ class Turn:
 
     @property
     def prompt(self) -> str:
-        return Message("user", self.parts).text
+        return Message("user", self.parts).asked
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
