@@ -147,7 +147,6 @@ def _write_projector(
         writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
         writer.add_string("clip.vision.image_aspect_ratio", "anyres")
         writer.add_uint32("clip.vision.image_crop_resolution", 224)
-        weights.noise("model.image_newline", out)
     weights.noise("v.class_embd", width)
     weights.noise("v.patch_embd.weight", width, 3, PATCH, PATCH)
     weights.noise("v.position_embd.weight", (side // PATCH) ** 2 + 1, width)
@@ -161,6 +160,8 @@ def _write_projector(
         weights.linear(f"{layer}.ffn_up", inner, width)
     weights.linear("mm.0", out, width)
     weights.linear("mm.2", out, out)
+    if pinpoints:  # last, so that all else is as without it
+        weights.noise("model.image_newline", out)
     _finish(writer)
 
 
