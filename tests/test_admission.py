@@ -118,6 +118,64 @@ async def test_a_slot_given_at_the_last_moment_is_still_a_slot() -> None:
             assert await ticket.position() is None
 
 
+async def test_work_in_the_background_has_a_slot_only_while_there_is_no_request() -> None:
+    gate = admission(slots=2)
+    with gate.enter(), gate.background(pytest.fail) as free:
+        assert not free
+        assert gate.active == 1
+    with gate.background(pytest.fail) as free:
+        assert free
+        assert gate.active == 1
+        with gate.background(pytest.fail) as another:
+            assert not another
+    assert gate.active == 0
+
+
+async def test_a_request_ends_the_work_in_the_background_and_has_its_slot() -> None:
+    gate, told = admission(), []
+    with ExitStack() as work, ExitStack() as first:
+        assert work.enter_context(gate.background(lambda: told.append("give way")))
+        ticket = first.enter_context(gate.enter())
+        assert told == ["give way"]
+        assert await ticket.position() == 1
+        with gate.enter() as second:
+            assert await second.position() == 2
+            work.close()
+            assert await ticket.position() is None
+            assert await second.position() == 1
+            first.close()
+            assert await second.position() is None
+    assert (gate.active, gate.waiting) == (0, 0)
+
+
+async def test_with_another_slot_free_a_request_does_not_wait_for_the_work_in_the_background() -> None:
+    gate, told = admission(slots=2), []
+    with gate.background(lambda: told.append("give way")), gate.enter() as ticket:
+        assert told == ["give way"]
+        assert await ticket.position() is None
+
+
+async def test_no_request_is_sent_away_because_of_work_in_the_background() -> None:
+    gate = admission(queue_size=0)
+    with ExitStack() as work, ExitStack() as first:
+        work.enter_context(gate.background(lambda: None))
+        ticket = first.enter_context(gate.enter())
+        with pytest.raises(Overloaded), gate.enter():
+            pass
+        work.close()
+        assert await ticket.position() in (1, None)
+        assert ticket.granted_at is not None
+
+
+async def test_work_in_the_background_does_not_count_as_service_time() -> None:
+    clock = Clock()
+    gate = admission(clock=clock)
+    before = gate.overloaded("full").retry_after
+    with gate.background(lambda: None):
+        clock.now += 500
+    assert gate.overloaded("full").retry_after == before
+
+
 def test_answers_at_once_are_limited_by_the_limit_on_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (264, hard))

@@ -56,7 +56,7 @@ class Ticket:
 
 
 class Admission:
-    """Slots of one engine and the queue before them, first come, first served.
+    """Slots of one engine and the queue before them, first come, first served; when there is nothing to do, work in the background.
 
     Args:
         slots: requests worked on at once.
@@ -71,6 +71,7 @@ class Admission:
         self.queue_timeout = queue_timeout
         self._clock = clock
         self._waiting: deque[Ticket] = deque()
+        self._give_way: Callable[[], None] | None = None  # of the work in the background, while there is some
         self.active = 0
         self._service_seconds = 5.0  # moving average of how long a slot is held; this first guess is soon replaced
 
@@ -83,8 +84,9 @@ class Admission:
 
     def check_room(self) -> None:
         """Raises Overloaded when a request that came now would be sent away, so that no work is done for it first."""
-        if self.active >= self.slots and self.waiting >= self.queue_size:
-            raise self.overloaded(f"{self.active} requests are being answered and {self.waiting} wait already.")
+        answered = self.active - (self._give_way is not None)  # what runs in the background is about to leave
+        if answered + self.waiting >= self.slots + self.queue_size:
+            raise self.overloaded(f"{answered} requests are being answered and {self.waiting} wait already.")
 
     def overloaded(self, message: str) -> Overloaded:
         """The error for who is sent away: Retry-After is the measured service time x the queue's length, at most 60 s."""
@@ -95,6 +97,8 @@ class Admission:
     def enter(self) -> Iterator[Ticket]:
         """Takes a slot, or a place in the queue (see `Ticket.position`); leaving gives it back. Raises Overloaded when both are full."""
         self.check_room()
+        if self._give_way is not None:
+            self._give_way()
         ticket = Ticket(self)
         if self.active < self.slots:
             self._grant(ticket)
@@ -104,6 +108,25 @@ class Admission:
             yield ticket
         finally:
             self._leave(ticket)
+
+    @contextmanager
+    def background(self, give_way: Callable[[], None]) -> Iterator[bool]:
+        """Takes a slot for work that nobody waits for, if the engine has no work at all: yields whether it has none.
+
+        `give_way` is called whenever a request comes; the block should then be left soon, for the request may be waiting for its slot.
+        One request beside it would not do: the engine may work on both by turns, and the request would wait for every step of the other.
+        """
+        if self.active:
+            yield False
+            return
+        self.active += 1
+        self._give_way = give_way
+        try:
+            yield True
+        finally:
+            self._give_way = None
+            self.active -= 1
+            self._admit()
 
     def _grant(self, ticket: Ticket) -> None:
         self.active += 1
@@ -116,6 +139,10 @@ class Admission:
         else:
             self.active -= 1
             self._service_seconds += 0.2 * (self._clock() - ticket.granted_at - self._service_seconds)
+        self._admit()
+
+    def _admit(self) -> None:
+        """Gives free slots to those who wait."""
         while self._waiting and self.active < self.slots:
             self._grant(self._waiting.popleft())
         for other in self._waiting:
