@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from json.encoder import encode_basestring
@@ -35,6 +36,7 @@ from llava_gateway.chat import (
 )
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway import Gateway
+from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -92,35 +94,29 @@ def event_frame(event: Queued | Loading | PromptProgress | TextDelta | Reasoning
             assert_never(event)
 
 
-class AnswerResponse(Response):
-    """An answer on its way.
+class WatchedResponse(Response, ABC):
+    """A response that takes its time, and ends as soon as nobody wants it any more.
 
     Args:
-        gateway, question: what is asked.
+        settings: stall_timeout, ping_interval.
         form: "json", "sse" or "text".
         request_id: told in errors.
-        render: makes the body of the JSON form; the `done` event always carries the native answer.
     """
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        question: ChatRequest,
-        form: Form,
-        request_id: str,
-        render: Callable[[Answer], dict[str, Any]] = answer_json,
-    ) -> None:
+    def __init__(self, settings: Settings, form: Form, request_id: str) -> None:
         super().__init__()
-        self._gateway = gateway
-        self._question = question
+        self._settings = settings
         self._form = form
         self._request_id = request_id
-        self._render = render
+
+    @abstractmethod
+    async def send_all(self, out: Out) -> None:
+        """Does the work and sends what comes of it. A GatewayError that it raises is sent as the end."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        settings = self._gateway.settings
-        out = _Out(send, scope, receive)
-        work = asyncio.create_task(self._answer(out))
+        settings = self._settings
+        out = Out(send, scope, receive)
+        work = asyncio.create_task(self._work(out))
         left = asyncio.create_task(_left(receive))
         stalled = asyncio.create_task(out.tend(settings.stall_timeout, settings.ping_interval if self._form == "sse" else None))
         try:
@@ -137,47 +133,15 @@ class AnswerResponse(Response):
         if isinstance(results[0], Exception):
             raise results[0]
 
-    async def _answer(self, out: _Out) -> None:
+    async def _work(self, out: Out) -> None:
         try:
-            async with self._gateway.ask(self._question) as answering:
-                match self._form:
-                    case "json":
-                        await self._as_json(answering, out)
-                    case "sse":
-                        await self._as_events(answering, out)
-                    case "text":
-                        await self._as_text(answering, out)
+            await self.send_all(out)
         except GatewayError as error:
             await self._failed(error, out)
         except Exception as error:  # a bug: this request is told, the others go on
             await self._failed(internal_error(error, self._request_id), out)
 
-    async def _as_json(self, answering: Answering, out: _Out) -> None:
-        async for event in answering:
-            if isinstance(event, Failed):
-                raise event.error
-        if answering.answer:
-            await out.respond(JSONResponse(self._render(answering.answer)))
-
-    async def _as_events(self, answering: Answering, out: _Out) -> None:
-        """A failure before anything was sent is a plain HTTP error; after that it is the `error` event."""
-        async for event in answering:
-            if isinstance(event, Failed):
-                raise event.error
-            await out.write(event_frame(event, answering.answer))
-        await out.end()
-
-    async def _as_text(self, answering: Answering, out: _Out) -> None:
-        """Just the words; a newline at the end, so that a shell's prompt stands on its own line."""
-        async for event in answering:
-            if isinstance(event, Failed):
-                raise event.error
-            if isinstance(event, TextDelta):
-                await out.write(event.text.encode(), TEXT)
-        await out.write(b"\n", TEXT)
-        await out.end()
-
-    async def _failed(self, error: GatewayError, out: _Out) -> None:
+    async def _failed(self, error: GatewayError, out: Out) -> None:
         if not out.started:
             await out.respond(error_response(error, self._request_id))
         elif self._form == "sse":
@@ -188,7 +152,65 @@ class AnswerResponse(Response):
             await out.write(f"\n[error {error.code}] {error.hint}\n".encode(), TEXT)
 
 
-class _Out:
+class AnswerResponse(WatchedResponse):
+    """An answer on its way.
+
+    Args:
+        gateway, question: what is asked.
+        form, request_id: as in WatchedResponse.
+        render: makes the body of the JSON form; the `done` event always carries the native answer.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        question: ChatRequest,
+        form: Form,
+        request_id: str,
+        render: Callable[[Answer], dict[str, Any]] = answer_json,
+    ) -> None:
+        super().__init__(gateway.settings, form, request_id)
+        self._gateway = gateway
+        self._question = question
+        self._render = render
+
+    async def send_all(self, out: Out) -> None:
+        async with self._gateway.ask(self._question) as answering:
+            match self._form:
+                case "json":
+                    await self._as_json(answering, out)
+                case "sse":
+                    await self._as_events(answering, out)
+                case "text":
+                    await self._as_text(answering, out)
+
+    async def _as_json(self, answering: Answering, out: Out) -> None:
+        async for event in answering:
+            if isinstance(event, Failed):
+                raise event.error
+        if answering.answer:
+            await out.respond(JSONResponse(self._render(answering.answer)))
+
+    async def _as_events(self, answering: Answering, out: Out) -> None:
+        """A failure before anything was sent is a plain HTTP error; after that it is the `error` event."""
+        async for event in answering:
+            if isinstance(event, Failed):
+                raise event.error
+            await out.write(event_frame(event, answering.answer))
+        await out.end()
+
+    async def _as_text(self, answering: Answering, out: Out) -> None:
+        """Just the words; a newline at the end, so that a shell's prompt stands on its own line."""
+        async for event in answering:
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, TextDelta):
+                await out.write(event.text.encode(), TEXT)
+        await out.write(b"\n", TEXT)
+        await out.end()
+
+
+class Out:
     """The sending side of one request."""
 
     def __init__(self, send: Send, scope: Scope, receive: Receive) -> None:
