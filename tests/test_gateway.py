@@ -400,7 +400,8 @@ async def test_pictures_keep_their_place_between_words_and_go_out_in_order(opene
     stored, _, _ = await gateway.store(picture("blue"), None)
     await events_of(gateway, question(TextPart("First:"), picture("red"), TextPart("second:"), ImagePart(stored), TextPart("?")))
     (message,) = engine.requests[0].messages
-    assert [type(part).__name__ for part in message.parts] == ["TextPart", "ImagePart", "TextPart", "ImagePart", "TextPart"]
+    told = [part.text if isinstance(part, TextPart) else "picture" for part in message.parts]
+    assert told == ["First:", "Picture 1:", "picture", "second:", "Picture 2:", "picture", "?"]
     red, blue = (engine.requests[0].renditions[part].pieces[0].data for part in message.images)
     assert red != blue
 

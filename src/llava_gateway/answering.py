@@ -11,6 +11,7 @@ from llava_gateway.chat import (
     AnsweredImage,
     ChatEvent,
     ChatRequest,
+    ContextReport,
     EngineRequest,
     Finish,
     ImagePart,
@@ -22,6 +23,7 @@ from llava_gateway.chat import (
     TextDelta,
     TextPart,
     Timings,
+    Usage,
 )
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.images.store import Picture
@@ -126,7 +128,7 @@ class Answering:
     async def parts(self) -> tuple[Part, ...]:
         """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
         ids = iter([await picture.stored() for picture, _ in self.pictures])
-        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.request.parts)
+        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.prepared.parts)
 
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
         """The turn as the session keeps it."""
@@ -168,7 +170,19 @@ class Answering:
             ),
             usage=finish.usage,
             timings=self.timings(finish.timings),
+            context=self._context(finish.usage),
             warnings=tuple(self.warnings),
+        )
+
+    def _context(self, usage: Usage) -> ContextReport:
+        fitted, request = self.prepared.fitted, self.engine_request
+        images = [request.renditions[part].tokens for message in request.messages for part in message.images]
+        return ContextReport(
+            used=None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0),
+            limit=fitted.limit,
+            images=None if None in images else sum(tokens or 0 for tokens in images),
+            dropped=fitted.dropped,
+            warnings=fitted.warnings,
         )
 
 

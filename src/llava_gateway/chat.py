@@ -285,6 +285,34 @@ class AnsweredImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something the model is not told any more: the text of a turn, or a picture of it (`image_id`)."""
+
+    turn: int
+    image_id: str | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContextReport:
+    """How full the model's context is.
+
+    Attributes:
+        used: tokens of prompt and answer as the engine counted them.
+        limit: tokens there are; None where the engine doesn't tell.
+        images: tokens of it that pictures take, None where that is not known.
+        dropped: what the model is not told any more, oldest first.
+        warnings: what has just been dropped or changed ("code: sentence").
+    """
+
+    used: int | None = None
+    limit: int | None = None
+    images: int | None = None
+    dropped: tuple[Dropped, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer, as the last event of a stream and the body of a plain request carry it."""
 
@@ -298,6 +326,7 @@ class Answer:
     images: tuple[AnsweredImage, ...] = ()
     usage: Usage = Usage()
     timings: Timings = Timings()
+    context: ContextReport = ContextReport()
     warnings: tuple[str, ...] = ()
     """Each is a code, or "code: sentence"."""
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 
 from llava_gateway.admission import Admission, Ticket, connections_limit
 from llava_gateway.answering import Answering
@@ -118,6 +117,7 @@ class Gateway:
             if finish is None:
                 raise UpstreamIncomplete
             parts = await answering.parts()
+            answering.warnings += await self.preparer.learn(answering.prepared, finish)
             self._keep(answering, answering.turn(parts, "complete", finish))
             answering.answer = answering.whole(finish, parts)
         except GatewayError as error:
@@ -143,10 +143,10 @@ class Gateway:
     def _session(self, request: ChatRequest) -> Iterator[Session]:
         """The session of the request, pinned for this turn; without one, a fresh value that nobody keeps."""
         if request.session_id is None:
-            yield Session(system=request.system or "")
+            yield Session().under(request)
             return
         with self.sessions.turn(request.session_id, request.text_bytes) as session:
-            yield session if request.system is None else replace(session, system=request.system)
+            yield session.under(request)
 
     async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
         """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
@@ -173,13 +173,21 @@ class Gateway:
         return await self.pictures.rendition(picture, profile_for(info.facts))
 
     def _keep(self, answering: Answering, turn: Turn) -> None:
-        """Adds the turn to its session, if it has one. Raises SessionDeleted."""
-        if (session_id := answering.request.session_id) is None:
+        """Adds the turn to its session, if it has one, with what it changed there. Raises SessionDeleted."""
+        request = answering.request
+        if request.session_id is None:
             return
-        changes = {"model": answering.model.name, "engine": answering.model.engine}
-        if answering.request.system is not None:
-            changes["system"] = answering.request.system
-        self.sessions.record(session_id, turn, tuple(picture for picture, _ in answering.pictures), **changes)
+        told = {name: given for name in ("system", "glossary", "policy") if (given := getattr(request, name)) is not None}
+        self.sessions.record(
+            request.session_id,
+            turn,
+            tuple(picture for picture, _ in answering.pictures),
+            model=answering.model.name,
+            engine=answering.model.engine,
+            window=answering.prepared.fitted.window,
+            tokens=turn.tokens if turn.status == "complete" else None,
+            **told,
+        )
 
     async def _keep_partial(self, answering: Answering, status: TurnStatus, error_code: str | None = None) -> None:
         """Keeps the question and what came of the answer; nothing where the session or a picture is gone."""

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Options, Rendition, TextPart, Upload
-from llava_gateway.engines.base import ModelInfo, same_name
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart, Upload
+from llava_gateway.context.prompt import anchors
+from llava_gateway.context.window import Rules, Window
+from llava_gateway.engines.base import EngineName, ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest, ModelLacksVision, ModelNotFound
+from llava_gateway.fitting import Fitted, Fitter
 from llava_gateway.images.profile import profile_for
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.session import Session
@@ -29,14 +32,23 @@ class Prepared:
     """A question as the engine will get it.
 
     Attributes:
+        parts: the question's parts with our notes; its pictures go by `new:` names, since their ids may not be known yet.
         pictures: the question's own, in order, with what is sent of each.
+        fitted: the engine's request, and how the conversation was made to fit.
+        rules: the policy that did it.
         warnings: what the person should know, each a code or "code: sentence".
     """
 
     model: ModelInfo
+    parts: tuple[Part, ...]
     pictures: tuple[tuple[Picture, Rendition], ...]
-    engine_request: EngineRequest
+    fitted: Fitted
+    rules: Rules
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def engine_request(self) -> EngineRequest:
+        return self.fitted.engine_request
 
 
 class Preparer:
@@ -49,14 +61,71 @@ class Preparer:
         self.pool = pool
         self.pictures = pictures
         self.telemetry = telemetry
+        self.fitter = Fitter(settings)
+        self._sighted: set[tuple[EngineName, str]] = set()  # models that were seen to see
 
-    async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold) -> Prepared:
-        """Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, StorageFull, ..."""
+    async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
+        """Everything up to the engine.
+
+        Args:
+            session: `under(request)`.
+            exactly: count the tokens in any case, and don't raise where they are too many.
+
+        Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
+        """
         self._check_vision(request, session, model)
         pictures = await self._ingest(request, model, hold)
-        engine_request = await self._engine_request(request, session, model, pictures, hold)
+        asked = tuple(
+            part if isinstance(part, TextPart) else ImagePart(f"new:{index}", part.sight) for index, part in enumerate(request.parts)
+        )
+        new = dict(zip(Message("user", asked).images, (rendition for _, rendition in pictures), strict=True))
+        rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
+        conversation = session.conversation(asked, self.fitter.scale(model.name))
+        window = session.window
+        if notes := anchors(conversation, window, rules, self.settings.reanchor_tokens):
+            asked, window = (*asked[:-1], *notes, *asked[-1:]), replace(window, anchored=len(conversation.exchanges))
+            conversation = session.conversation(asked, self.fitter.scale(model.name))
+
+        async def build(window: Window, runner: Options) -> EngineRequest:
+            return await self._engine_request(request, conversation.messages(window, rules), model, new, runner, hold)
+
+        fitted = await self.fitter.fit(
+            conversation,
+            rules,
+            window,
+            build,
+            self.pool.engine(model.engine),
+            model,
+            wanted=request.options,
+            before=session.tokens if model.name == session.model else None,
+            exactly=exactly,
+        )
         codes = [code for picture, rendition in pictures for code in (*picture.info.warnings, *rendition.notes)]
-        return Prepared(model, pictures, engine_request, tuple(codes))
+        return Prepared(model, asked, pictures, fitted, rules, (*codes, *fitted.warnings))
+
+    async def learn(self, prepared: Prepared, finish: Finish) -> tuple[str, ...]:
+        """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the pictures."""
+        request, model, usage = prepared.engine_request, prepared.model, finish.usage
+        if usage.prompt_tokens is None:
+            return ()
+        if prepared.pictures:
+            self.fitter.measured(model.name, usage.prompt_tokens - (usage.cached_tokens or 0), finish.timings.prompt_ms)
+        if (model.engine, model.name) in self._sighted or not any(message.images for message in request.messages):
+            return ()
+        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.name)
+        expected = sum(self._least(request.renditions[part]) for message in request.messages for part in message.images)
+        if count.label != "exact" and count.text > expected:
+            return ()  # what is only reckoned may be wrong by that much
+        surplus = usage.prompt_tokens - count.system - count.text
+        if 2 * surplus < expected:
+            return (f"image_ignored: The prompt has {max(0, surplus)} tokens more than its text; a picture takes about {expected}.",)
+        self._sighted.add((model.engine, model.name))
+        return ()
+
+    @staticmethod
+    def _least(rendition: Rendition) -> int:
+        """Tokens that a picture takes at least, where its cost is not known: no model describes one with fewer."""
+        return rendition.tokens or 32 * len(rendition.pieces)
 
     async def model(self, request: ChatRequest, session: Session) -> ModelInfo:
         """Who answers: the request's model, else the session's, else the default."""
@@ -108,19 +177,16 @@ class Preparer:
         return tuple(result for result in results if not isinstance(result, BaseException))
 
     async def _engine_request(
-        self, request: ChatRequest, session: Session, model: ModelInfo, pictures: tuple[tuple[Picture, Rendition], ...], hold: Hold
+        self,
+        request: ChatRequest,
+        messages: tuple[Message, ...],
+        model: ModelInfo,
+        new: Mapping[ImagePart, Rendition],
+        runner: Options,
+        hold: Hold,
     ) -> EngineRequest:
-        """The whole conversation with the bytes of its pictures. A new picture's id may not be known yet (its canonical form is still
-        being encoded), so it goes by its place in the question here."""
-        renditions: dict[ImagePart, Rendition] = {}
-        new = iter(pictures)
-        parts: list[TextPart | ImagePart] = []
-        for index, part in enumerate(request.parts):
-            if not isinstance(part, TextPart):
-                part = ImagePart(f"new:{index}", part.sight)
-                renditions[part] = next(new)[1]
-            parts.append(part)
-        messages = session.messages(tuple(parts))
+        """The messages with the bytes of their pictures: the question's own (`new`), and those of the session."""
+        renditions: dict[ImagePart, Rendition] = dict(new)
         for part in dict.fromkeys(part for message in messages for part in message.images):
             if part not in renditions:
                 picture = hold(self.pictures.get(part.image_id))
@@ -128,7 +194,7 @@ class Preparer:
         return EngineRequest(
             model=model.name,
             messages=messages,
-            options=request.options.over(self.pins(model.name)),
+            options=request.options.over(runner.over(self.pins(model.name))),
             format=request.format,
             keep_alive=self.settings.keep_alive if request.keep_alive is None else request.keep_alive,
             renditions=renditions,

@@ -16,6 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from llava_gateway.chat import Policy
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MiB = 1024 * 1024
 ENV_PREFIX = "LLAVA_GATEWAY_"
@@ -70,6 +72,23 @@ class Settings(BaseSettings):
     preset: str | None = Field(None, description="Preset used by requests that name none.")
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Presets added to (or replacing) factual, balanced and creative."
+    )
+
+    # Context
+    policy: Policy | None = Field(
+        None,
+        description="What happens when a conversation no longer fits the context: strict, pin_images, sliding or summarise."
+        " Unset: pin_images in sessions, strict without.",
+    )
+    answer_room: int = Field(256, ge=1, description="Tokens of the context kept for an answer whose num_predict is not given.")
+    num_ctx_max: int | None = Field(
+        None,
+        ge=4096,
+        description="Context up to which num_ctx grows by itself (4096, 8192, 16384, 32768) when a conversation no longer fits; each step"
+        " loads the model again. Unset: it does not grow.",
+    )
+    reanchor_tokens: int = Field(
+        2000, ge=0, description="Tokens of talk after which a line calls a picture back to the model's mind; 0 for never."
     )
 
     # Flow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llava_gateway.chat import ImagePart, Message, Part, TextPart
+from llava_gateway.context.window import Rules, Window
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
 
 RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)
@@ -12,6 +13,10 @@ RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)
 
 def text(words: str) -> tuple[Part, ...]:
     return (TextPart(words),)
+
+
+def told(session: Session, parts: tuple[Part, ...]) -> tuple[Message, ...]:
+    return session.conversation(parts).messages(Window(), Rules())
 
 
 def test_ids_are_128_random_bits() -> None:
@@ -22,28 +27,28 @@ def test_ids_are_128_random_bits() -> None:
 
 def test_the_model_is_told_the_system_prompt_the_turns_and_the_question_in_order() -> None:
     session = Session(system="Be brief.").with_turn(Turn((RED, TextPart("What is it?")), "A circle."))
-    assert session.messages((BLUE, TextPart("And this?"))) == (
+    assert told(session, (BLUE, TextPart("And this?"))) == (
         Message("system", text("Be brief.")),
         Message("user", (RED, TextPart("What is it?"))),
         Message("assistant", text("A circle.")),
-        Message("user", (BLUE, TextPart("And this?"))),
+        Message("user", (TextPart("Picture 2:", note=True), BLUE, TextPart("And this?"))),
     )
 
 
 def test_without_a_system_prompt_the_question_comes_first() -> None:
-    assert Session().messages(text("Hi")) == (Message("user", text("Hi")),)
+    assert told(Session(), text("Hi")) == (Message("user", text("Hi")),)
 
 
 def test_the_parts_of_unanswered_turns_go_into_the_next_question() -> None:
     session = Session().with_turn(Turn((RED, TextPart("What is it?")), "", "cancelled")).with_turn(Turn(text("Well?"), "", "incomplete"))
-    assert session.messages(text("Hello?")) == (Message("user", (RED, TextPart("What is it?"), TextPart("Well?"), TextPart("Hello?"))),)
+    assert told(session, text("Hello?")) == (Message("user", (RED, TextPart("What is it?"), TextPart("Well?"), TextPart("Hello?"))),)
     answered = session.with_turn(Turn(text("Hello?"), "A circle."))
-    assert [message.role for message in answered.messages(text("Thanks"))] == ["user", "assistant", "user"]
+    assert [message.role for message in told(answered, text("Thanks"))] == ["user", "assistant", "user"]
 
 
 def test_a_partial_answer_is_told_as_far_as_it_came() -> None:
     session = Session().with_turn(Turn(text("Count."), "One, two", "cancelled"))
-    assert session.messages(text("Go on"))[1] == Message("assistant", text("One, two"))
+    assert told(session, text("Go on"))[1] == Message("assistant", text("One, two"))
 
 
 def test_a_turn_makes_a_new_value() -> None:

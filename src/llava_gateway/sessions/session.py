@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from llava_gateway.chat import FinishReason, ImagePart, Message, Options, Part, Sent, TextPart, Timings, Usage
+from llava_gateway.chat import ChatRequest, FinishReason, ImagePart, Message, Options, Part, Policy, Sent, Sight, Timings, Usage
+from llava_gateway.context.prompt import Conversation
+from llava_gateway.context.tokens import Scale
+from llava_gateway.context.window import Exchange, Window
 from llava_gateway.engines.base import EngineName
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
@@ -45,6 +49,12 @@ class Turn:
     created_at: datetime = field(default_factory=now)
 
     @property
+    def tokens(self) -> int | None:
+        """Of the conversation up to the end of this turn; None where the engine didn't count."""
+        prompt, answer = self.usage.prompt_tokens, self.usage.completion_tokens
+        return None if prompt is None or answer is None else prompt + answer
+
+    @property
     def prompt(self) -> str:
         return Message("user", self.parts).asked
 
@@ -54,12 +64,22 @@ class Turn:
 
     @property
     def bytes(self) -> int:
-        return len(self.answer.encode()) + len(self.prompt.encode()) + PART_OVERHEAD_BYTES * (len(self.parts) + 1)
+        return len(self.answer.encode()) + len(Message("user", self.parts).text.encode()) + PART_OVERHEAD_BYTES * (len(self.parts) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A conversation with one model. `model` is "" until the first turn chose one."""
+    """A conversation with one model. `model` is "" until the first turn chose one.
+
+    Attributes:
+        policy: what happens when it no longer fits the model's context; None: as the settings say.
+        glossary: lines about names and terms that the model is told after the system prompt.
+        pins: by image id, whether a person pinned a picture (True) or let it go (False).
+        sights: by image id, how much of a picture is to be seen from now on, where that was changed.
+        window: which of the turns the model was told last.
+        tokens: of the conversation up to here, as the engine counted it; None where it did not, or something was changed since.
+        summary, summary_to: what the model made of the first `summary_to` exchanges.
+    """
 
     id: str = field(default_factory=new_id)
     title: str = ""
@@ -67,23 +87,56 @@ class Session:
     model: str = ""
     engine: EngineName | None = None
     turns: tuple[Turn, ...] = ()
+    policy: Policy | None = None
+    glossary: tuple[str, ...] = ()
+    pins: Mapping[str, bool] = field(default_factory=dict)
+    sights: Mapping[str, Sight] = field(default_factory=dict)
+    window: Window = Window()
+    tokens: int | None = None
+    summary: str = ""
+    summary_to: int = 0
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
 
-    def messages(self, parts: tuple[Part, ...]) -> tuple[Message, ...]:
-        """What the model is told when `parts` are asked next: system prompt, turns, then the question.
+    def conversation(self, parts: tuple[Part, ...], scale: Scale = Scale()) -> Conversation:
+        """All that could be told when `parts` are asked next.
 
         The parts of a turn that got no answer go into the next question: nothing that the person gave is lost, and roles alternate.
+
+        Args:
+            scale: by which the texts' tokens are reckoned.
         """
-        told: list[Message] = [Message("system", (TextPart(self.system),))] if self.system else []
-        unanswered: tuple[Part, ...] = ()
-        for turn in self.turns:
-            if not turn.answer:
-                unanswered += turn.parts
-                continue
-            told += [Message("user", unanswered + turn.parts), Message("assistant", (TextPart(turn.answer),))]
-            unanswered = ()
-        return (*told, Message("user", unanswered + parts))
+        exchanges: list[Exchange] = []
+        unanswered: tuple[Turn, ...] = ()
+        first_picture = 1
+        for index, turn in enumerate(self.turns):
+            unanswered += (turn,)
+            if turn.answer:
+                exchanges.append(self._exchange(index, unanswered, first_picture, scale))
+                first_picture += len(exchanges[-1].images)
+                unanswered = ()
+        left = tuple(self._seen(part) for turn in unanswered for part in turn.parts)
+        return Conversation(self.system, self.glossary, tuple(exchanges), left + parts, self.summary, self.summary_to)
+
+    def _exchange(self, index: int, turns: tuple[Turn, ...], first_picture: int, scale: Scale) -> Exchange:
+        """The last of the turns was answered, those before it were not."""
+        asked = Message("user", tuple(part for turn in turns for part in turn.parts))
+        answer = turns[-1].answer
+        tokens = scale.message(asked.text) + scale.message(answer)
+        costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
+        images = tuple(costs.get(part) or 0 for part in asked.images)
+        return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture)
+
+    def _seen(self, part: Part) -> Part:
+        """The part with the sight that was chosen for its picture since."""
+        changed = isinstance(part, ImagePart) and part.image_id in self.sights
+        return ImagePart(part.image_id, self.sights[part.image_id]) if isinstance(part, ImagePart) and changed else part
+
+    def under(self, request: ChatRequest) -> Session:
+        """The session with what the request says of all its turns: system prompt, glossary, policy."""
+        given = {name: getattr(request, name) for name in ("system", "glossary", "policy")}
+        changes = {name: value for name, value in given.items() if value is not None and value != getattr(self, name)}
+        return replace(self, tokens=None, **changes) if changes else self
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -102,12 +155,13 @@ class Session:
         """A new session with the first `at` turns. Raises IndexError when there are fewer."""
         if not 0 <= at <= len(self.turns):
             raise IndexError(at)
-        return replace(self, id=new_id(), turns=self.turns[:at], created_at=now(), updated_at=now())
+        kept = replace(self, id=new_id(), turns=self.turns[:at], created_at=now(), updated_at=now())
+        return kept if at == len(self.turns) else replace(kept, window=Window(), tokens=None, summary="", summary_to=0)
 
 
 def title_of(parts: tuple[Part, ...]) -> str:
     """The first words of a question, cut at a word where that is possible."""
-    text = " ".join(part.text for part in parts if isinstance(part, TextPart)).split()
+    text = Message("user", parts).asked.split()
     title = " ".join(text)
     if not title:
         return "Picture" if any(isinstance(part, ImagePart) for part in parts) else ""

@@ -1,0 +1,104 @@
+"""Writes a conversation down as the messages that a model is told: system prompt, what the window shows of the turns, the question (pure).
+
+The first picture stands alone as it always did; from the second on, or where a question has several, each has its number before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llava_gateway.chat import ImagePart, Message, Part, TextPart
+from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
+from llava_gateway.context.words import anchor, glossary_note, is_chinese, picture_label, picture_trace, summary_note
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All there is to tell.
+
+    Attributes:
+        glossary: lines about names and terms.
+        question: the parts of what is asked now, with what earlier turns left unanswered before it.
+        summary: of the exchanges before `summary_to`; "" where there is none.
+    """
+
+    system: str
+    glossary: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
+    question: tuple[Part, ...]
+    summary: str = ""
+    summary_to: int = 0
+
+    @property
+    def first_picture(self) -> int:
+        """The number of the question's first picture."""
+        return 1 + sum(len(exchange.images) for exchange in self.exchanges)
+
+    def messages(self, window: Window, rules: Rules) -> tuple[Message, ...]:
+        """What is told."""
+        told: list[Message] = []
+        if system := "\n\n".join(filter(None, (self.system, glossary_note(self.glossary) if self.glossary else ""))):
+            told.append(Message("system", (TextPart(system),)))
+        notes = self._notes(window, rules)
+        for index, exchange in enumerate(self.exchanges):
+            if not is_told(exchange, index, window, rules):
+                continue
+            before: tuple[Part, ...] = ()
+            if index >= window.start:
+                before, notes = notes, ()
+            parts = labelled(exchange.parts, exchange.first_picture, shown(exchange, index, window, rules), exchange.answer)
+            told += [Message("user", before + parts), Message("assistant", (TextPart(exchange.answer),))]
+        everything = frozenset(range(self.first_picture, self.first_picture + len(self.question)))
+        return (*told, Message("user", notes + labelled(self.question, self.first_picture, everything)))
+
+    def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
+        """What stands where the text that was dropped stood: behind the pictures that stay, so that those need not be read again."""
+        if not window.start:
+            return ()
+        lines = [summary_note(self.summary)] if self.summary and self.summary_to <= window.start else []
+        for index, exchange in enumerate(self.exchanges[: window.start]):
+            if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
+                lines += [picture_trace(number, exchange.answer) for number in exchange.pictures]
+        return tuple(TextPart(line, note=True) for line in lines)
+
+
+MOST_ANCHORS = 4
+
+
+def anchors(conversation: Conversation, window: Window, rules: Rules, after: int) -> tuple[TextPart, ...]:
+    """Lines beside the question that call the told pictures back to mind, once more than `after` tokens of talk lie behind the last of them
+    or behind the last such lines. None where the question has pictures of its own, or `after` is 0."""
+    if not after or Message("user", conversation.question).images:
+        return ()
+    pictures: list[tuple[int, str]] = []
+    last = window.anchored
+    for index, exchange in enumerate(conversation.exchanges):
+        if visible := shown(exchange, index, window, rules):
+            pictures += [(number, exchange.answer) for number in sorted(visible)]
+            last = max(last, index + 1)
+    behind = enumerate(conversation.exchanges[last:], last)
+    if not pictures or sum(exchange.tokens for index, exchange in behind if is_told(exchange, index, window, rules)) <= after:
+        return ()
+    chinese = is_chinese(Message("user", conversation.question).asked)
+    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True) for number, told in pictures[-MOST_ANCHORS:])
+
+
+def labelled(parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "") -> tuple[Part, ...]:
+    """The parts with a number before each picture, and a trace in place of those that are not visible."""
+    several = sum(isinstance(part, ImagePart) for part in parts) > 1
+    chinese = is_chinese(Message("user", tuple(parts)).asked)
+    told: list[Part] = []
+    number = first
+    for part in parts:
+        if not isinstance(part, ImagePart):
+            told.append(part)
+            continue
+        if number not in visible:
+            told.append(TextPart(picture_trace(number, description), note=True))
+        else:
+            if several or number > 1:
+                told.append(TextPart(picture_label(number, chinese=chinese), note=True))
+            told.append(part)
+        number += 1
+    return tuple(told)

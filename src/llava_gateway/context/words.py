@@ -1,0 +1,63 @@
+"""What we write to the model beside the person's words: labels, hints and traces, in English or Chinese as the question is (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+TRACE_MAX_CHARS = 200
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a text is mostly Chinese: at least a third of its letters are Han characters."""
+    letters = [character for character in text if character.isalpha()]
+    return bool(letters) and 3 * sum("\u3400" <= letter <= "\u9fff" for letter in letters) >= len(letters)
+
+
+def picture_label(number: int, *, chinese: bool = False) -> str:
+    """Before a picture, so that "the second picture" means something."""
+    return f"图片{number}：" if chinese else f"Picture {number}:"
+
+
+def picture_trace(number: int, description: str) -> str:
+    """In place of a picture that the model no longer gets."""
+    told = one_line(description)
+    if is_chinese(told):
+        return f"（图片{number}已不再显示。它的内容是：{told}）"
+    return f"(Picture {number} is no longer shown. It was described as: {told})" if told else f"(Picture {number} is no longer shown.)"
+
+
+def anchor(number: int, description: str, *, chinese: bool = False) -> str:
+    """Beside a question, about a picture that is far behind."""
+    told = one_line(description)
+    if chinese:
+        return f"（图片{number}在前面，内容是：{told}）"
+    return f"(Picture {number} is further up; it shows: {told})"
+
+
+def summary_note(text: str) -> str:
+    """In place of the turns that a summary stands for."""
+    told = one_line(text, most=10_000)
+    return f"（此前对话的摘要：{told}）" if is_chinese(told) else f"(Summary of what was said before: {told})"
+
+
+def summary_question(*, chinese: bool) -> str:
+    """What the model is asked to make a summary."""
+    if chinese:
+        return "请用不超过五句话总结到目前为止的对话：问了什么、每张图片里有什么、得出了哪些结论。"
+    return "Summarise this conversation so far in at most five sentences: what was asked, what is in each picture, what was found."
+
+
+def glossary_note(lines: Sequence[str]) -> str:
+    """After the system prompt: names and terms that may occur."""
+    chinese = is_chinese("".join(lines))
+    return "\n".join(("可能出现的名称和术语：" if chinese else "Names and terms that may occur:", *(f"- {line}" for line in lines)))
+
+
+def one_line(text: str, most: int = TRACE_MAX_CHARS) -> str:
+    """A text on one line, cut at a word (where there are any) if it is longer than `most` characters."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    cut = line[: most - 1]
+    head, space, _ = cut.rpartition(" ")
+    return f"{head if space and len(head) > most // 2 else cut}…"

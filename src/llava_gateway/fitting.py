@@ -1,0 +1,239 @@
+"""Fits a conversation into a model's context: has it counted where that matters, and drops, grows or refuses as the policy says.
+
+What may go and in which steps is decided in `context/window.py`; here the engine is asked, and what was learned of each model is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from llava_gateway.chat import Dropped, EngineRequest, Message, Options, TokenCount, Usage
+from llava_gateway.context import tokens
+from llava_gateway.context.prompt import Conversation
+from llava_gateway.context.tokens import Scale
+from llava_gateway.context.window import ASSUMED_CONTEXT, DoesNotFit, Rules, Window, answer_room, bucket, choose, cost, is_told, shown
+from llava_gateway.engines.base import Engine, ModelInfo
+from llava_gateway.errors import ContextLengthExceeded
+from llava_gateway.settings import Settings
+
+Build: TypeAlias = Callable[[Window, Options], Awaitable[EngineRequest]]
+"""Writes the engine request that a window and runner options make of the conversation."""
+
+SPEED_STEADINESS = 0.5
+"""How much of an old speed is kept when a new one is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A conversation as it goes to the engine.
+
+    Attributes:
+        count: the prompt's tokens; None where it was plain without counting that they fit.
+        limit: tokens of context; None where the engine doesn't tell.
+        room: tokens of it that are kept for the answer.
+        dropped: all that is left out, oldest first.
+        over: tokens too many; 0 where it fits.
+    """
+
+    engine_request: EngineRequest
+    window: Window
+    count: TokenCount | None
+    limit: int | None
+    room: int
+    dropped: tuple[Dropped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    over: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was learned of a model from its answers.
+
+    Attributes:
+        scale: of its vocabulary. num_ctx: what its context has grown to.
+        ms_per_token: how long it takes to read one token of a prompt with pictures, its eye's work included.
+    """
+
+    scale: Scale = Scale()
+    num_ctx: int | None = None
+    ms_per_token: float | None = None
+
+
+class Fitter:
+    """Args:
+    settings: answer_room, num_ctx_max.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: dict[str, _Known] = {}
+
+    def scale(self, model: str) -> Scale:
+        """How a model's vocabulary differs from the usual one."""
+        return self._of(model).scale
+
+    def ms_per_token(self, model: str) -> float | None:
+        """Milliseconds a model takes to read a token of a prompt with new pictures; None before it was measured."""
+        return self._of(model).ms_per_token
+
+    def measured(self, model: str, read: int, prompt_ms: float | None) -> None:
+        """Takes note that `read` tokens of a prompt, new pictures among them, took `prompt_ms`."""
+        known = self._of(model)
+        if prompt_ms and read > 0:
+            now = prompt_ms / read
+            before = now if known.ms_per_token is None else known.ms_per_token
+            self._known[model] = replace(known, ms_per_token=before * SPEED_STEADINESS + now * (1 - SPEED_STEADINESS))
+
+    def grown(self, model: str) -> Options:
+        """The num_ctx that a model's context has grown to, if it has."""
+        return Options(num_ctx=self._of(model).num_ctx)
+
+    async def fit(
+        self,
+        conversation: Conversation,
+        rules: Rules,
+        window: Window,
+        build: Build,
+        engine: Engine,
+        model: ModelInfo,
+        *,
+        wanted: Options = Options(),
+        before: int | None = None,
+        exactly: bool = False,
+    ) -> Fitted:
+        """The request with which the conversation fits, as much of it as can be told.
+
+        Args:
+            window: what was told last time; with it the prompt begins as it did then.
+            wanted: the person's own options: a num_ctx that was asked for is not grown.
+            before: tokens of the turn before this one, answer included, where this prompt only goes on from that.
+            exactly: count in any case, and where it does not fit say by how much (`over`) instead of raising.
+
+        Raises ContextLengthExceeded.
+        """
+        request = await build(window, self.grown(model.name))
+        limit = await engine.context_length(request)
+        assumed = limit or ASSUMED_CONTEXT
+        room = answer_room(request.options.num_predict, self._settings.answer_room, assumed)
+        if not exactly and (limit is None or surely_fits(request, conversation, before, assumed - room)):
+            return Fitted(request, window, None, limit, room, dropped(conversation, window, rules))
+        count = await self.count(request, engine, model.name)
+        notes: list[str] = []
+        while count.total > assumed - room:
+            if num_ctx := self._larger(model, wanted, count.total + room, assumed):
+                self._known[model.name] = replace(self._of(model.name), num_ctx=num_ctx)
+                notes.append(f"num_ctx_grown: From {assumed} to {num_ctx} tokens; the model is loaded again.")
+                request = await build(window, Options(num_ctx=num_ctx))
+                assumed = limit = num_ctx
+                continue
+            if limit is None:
+                break  # only assumed: the engine itself will say if it is too much
+            over = count.total - (assumed - room)
+            try:
+                moved = choose(
+                    conversation.exchanges,
+                    window,
+                    rules,
+                    budget=cost(conversation.exchanges, window, rules) - over,
+                    context=assumed - room,
+                )
+            except DoesNotFit as error:
+                if not exactly:
+                    raise self._too_long(count, limit, room, rules) from None
+                return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), error.over)
+            window = moved
+            request = await build(window, self.grown(model.name))
+            count = await self.count(request, engine, model.name)
+            notes = [note for note in notes if not note.startswith("context_trimmed")] + [_trimmed(conversation, window, rules)]
+        return Fitted(
+            request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), max(0, count.total + room - assumed)
+        )
+
+    async def count(self, request: EngineRequest, engine: Engine, model: str) -> TokenCount:
+        """The prompt's tokens, counted by the engine where it can, else reckoned."""
+        counted = await engine.count(request)
+        reckoned = self._reckon(request, model)
+        if counted is None:
+            return reckoned
+        if counted.label == "exact":
+            self._known[model] = replace(
+                self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, counted.system + counted.text)
+            )
+        return counted
+
+    def learn(self, request: EngineRequest, model: str, usage: Usage) -> None:
+        """Takes note of what the engine counted for a prompt whose pictures' cost is known."""
+        reckoned = self._reckon(request, model)
+        if usage.prompt_tokens and all(request.renditions[part].tokens for message in request.messages for part in message.images):
+            text = usage.prompt_tokens - sum(reckoned.images)
+            self._known[model] = replace(self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, text))
+
+    def _of(self, model: str) -> _Known:
+        return self._known.get(model) or _Known()
+
+    def _reckon(self, request: EngineRequest, model: str) -> TokenCount:
+        scale = self.scale(model)
+        system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
+        text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
+        pictures = tuple(request.renditions[part].tokens or 0 for message in request.messages for part in message.images)
+        return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
+
+    def _larger(self, model: ModelInfo, wanted: Options, needed: int, now: int) -> int | None:
+        """The num_ctx to grow to; None where the settings or the person don't let it grow, or it would not help."""
+        most = min(self._settings.num_ctx_max or 0, model.context_length or needed)
+        size = bucket(needed)
+        return size if wanted.num_ctx is None and now < size <= most else None
+
+    def _too_long(self, count: TokenCount, limit: int, room: int, rules: Rules) -> ContextLengthExceeded:
+        needed = bucket(count.total + room)
+        ways = [f"num_ctx {needed} (loads the model again)"]
+        if rules.policy == "strict":
+            ways.append("the policy pin_images, which drops old text and keeps pictures")
+        if count.images:
+            ways.append("detail low for large pictures")
+        return ContextLengthExceeded(
+            f"The prompt takes {count.total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
+            hint=f"Try {', or '.join(ways)}; or start a new session.",
+            extra={"n_prompt_tokens": count.total, "n_ctx": limit, "num_ctx_needed": needed},
+        )
+
+
+def surely_fits(request: EngineRequest, conversation: Conversation, before: int | None, allowed: int) -> bool:
+    """Whether the prompt has at most `allowed` tokens, however the model's vocabulary is: then nobody need count.
+
+    Where the engine counted the turn before, only the question is new; else every byte may be a token.
+    """
+    images = [request.renditions[part].tokens for message in request.messages for part in message.images]
+    if any(image is None for image in images):
+        return False
+    slack = 4 * tokens.MESSAGE_TOKENS
+    if before is not None:
+        question = Message("user", conversation.question)
+        new = sum(request.renditions[part].tokens or 0 for part in request.messages[-1].images)
+        return before + tokens.bound(question.text) + new + slack * (1 + 2 * len(question.images)) <= allowed
+    text = sum(tokens.bound(message.text) + slack for message in request.messages)
+    return text + sum(image or 0 for image in images) <= allowed
+
+
+def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[Dropped, ...]:
+    """What the window leaves out."""
+    found: list[Dropped] = []
+    for index, exchange in enumerate(conversation.exchanges):
+        if not is_told(exchange, index, window, rules):
+            found.append(Dropped(exchange.turn, None, exchange.text_tokens))
+        visible = shown(exchange, index, window, rules)
+        for place, (number, part) in enumerate(exchange.pictures.items()):
+            if number not in visible:
+                found.append(Dropped(exchange.turn, part.image_id, exchange.image_tokens[place]))
+    return tuple(found)
+
+
+def _trimmed(conversation: Conversation, window: Window, rules: Rules) -> str:
+    """What has just been dropped, in words."""
+    gone = dropped(conversation, window, rules)
+    turns = sum(item.image_id is None for item in gone)
+    pictures = sum(item.image_id is not None for item in gone)
+    what = " and ".join(filter(None, (f"the text of {turns} old turns" if turns else "", f"{pictures} pictures" if pictures else "")))
+    return f"context_trimmed: {what[:1].upper()}{what[1:]} no longer fit and are not told any more."
