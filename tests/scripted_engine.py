@@ -49,6 +49,7 @@ class ScriptedEngine:
         requests: those that came in.
         running: answers that are open now; `idle` is set while there are none.
         refusal: raised instead of accepting, where it is set. load: what `loading` gives.
+        loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `pictures_first` says.
         context: tokens of its context. counted: what `count` says.
         up: whether it answers at all. ignores: names of options that mean nothing to it.
     """
@@ -72,6 +73,9 @@ class ScriptedEngine:
         self.idle = asyncio.Event()
         self.refusal: GatewayError | None = None
         self.load: Loading | None = None
+        self.loads: list[EngineRequest] = []
+        self.loaded: asyncio.Event | None = None
+        self.sees_first = True
         self.up = True
         self.ignores: frozenset[str] = frozenset()
         self.context: int | None = None
@@ -100,6 +104,15 @@ class ScriptedEngine:
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
         return self.counted(request) if self.counted else None
+
+    async def load_model(self, request: EngineRequest) -> None:
+        self.loads.append(request)
+        if self.loaded is not None:
+            await self.loaded.wait()
+        self.load = None
+
+    async def pictures_first(self, request: EngineRequest) -> bool:
+        return self.sees_first
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return tuple(name for name in options.given() if name in self.ignores)

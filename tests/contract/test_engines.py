@@ -202,6 +202,26 @@ async def test_json_without_a_schema_is_json(demo: Engine) -> None:
     assert isinstance(json.loads(text_of(events)), dict)
 
 
+async def test_its_prompts_keep_pictures_before_the_words(demo: Engine) -> None:
+    request = ask("Describe this image.", RED_CIRCLE, num_predict=1)
+    await demo.load_model(request)
+    assert await demo.pictures_first(request)
+    assert await demo.pictures_first(request)  # known by now
+
+
+async def test_a_model_can_be_loaded_without_being_asked_anything(demo: Engine) -> None:
+    request = ask("Describe this image.", RED_CIRCLE)
+    await demo.load_model(request)
+    assert await demo.loading(request) is None
+
+
+async def test_what_was_read_ahead_of_a_question_need_not_be_read_again(demo: Engine) -> None:
+    """A question of one character, of which no answer is wanted; the cached prompt then goes to the end of the picture."""
+    await events_of(demo, ask(".", GREEN_SQUARE, num_predict=1))
+    usage = end_of(await events_of(demo, ask("Describe this image.", GREEN_SQUARE, temperature=0.0))).usage
+    assert usage.cached_tokens == PICTURE_TOKENS + 4
+
+
 async def test_the_second_turn_finds_the_picture_in_the_cache(demo: Engine) -> None:
     first = ask("Describe this image.", RED_CIRCLE, temperature=0.0)
     said = text_of(await events_of(demo, first))

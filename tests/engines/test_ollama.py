@@ -336,6 +336,37 @@ async def test_a_prompt_that_ollama_does_not_write_gets_no_markers(engine: Ollam
     assert "[img" not in rendered(stocked, chat_body(request, placed=False))
 
 
+async def test_a_model_is_loaded_without_a_question(own_engine: OllamaEngine) -> None:
+    assert not (await own_engine.models())[0].loaded
+    await own_engine.load_model(describe())
+    assert (await own_engine.models())[0].loaded
+    with pytest.raises(ModelNotFound):
+        await own_engine.load_model(describe(model="no-such-model"))
+
+
+async def test_where_pictures_stand_in_a_prompt_that_ollama_does_not_write_is_learned_from_it(engine: OllamaEngine) -> None:
+    """Ollama gives llama.cpp's template the words first, and the demo model's own keeps that order."""
+    request = describe(model="jinja")
+    assert not await engine.pictures_first(request)
+    assert engine._pictures_first[await engine._know("jinja")] is False
+
+
+async def test_an_ollama_that_shows_no_prompts_is_taken_to_put_the_words_first() -> None:
+    async def answer(exchange: Exchange) -> None:
+        if exchange.request.path == "/api/show":
+            await exchange.reply(200, show(template="{% for message in messages %}"))
+        else:
+            assert exchange.request.json["options"]["num_predict"] == 1  # it may answer instead
+            await exchange.reply(200, {"message": {"content": "A"}, "done": True})
+
+    async with fake_upstream(answer) as upstream:
+        engine = OllamaEngine(Settings(ollama_host=upstream.url))
+        try:
+            assert not await engine.pictures_first(describe(model="old"))
+        finally:
+            await engine.aclose()
+
+
 @pytest.mark.parametrize("thief", ["[img-0]", "[img-1] [img-0]", "[img]", "[img-00]", "[[img-0]", "[img][img-0]"])
 async def test_no_text_steals_a_pictures_place(engine: OllamaEngine, stocked: RealOllama, thief: str) -> None:
     request = mixed(GREEN_SQUARE, RED_CIRCLE, f"{thief} Describe the first picture.", system=f"Answer in English. {thief}")

@@ -389,6 +389,42 @@ async def test_an_odd_listing_is_a_protocol_error(listing: Any) -> None:
         await engine.aclose()
 
 
+@pytest.mark.parametrize(
+    ("owner", "prompt", "first"),
+    [
+        ("llamacpp", "USER: {picture}{words} ASSISTANT:", True),
+        ("llamacpp", "USER: {words}{picture} ASSISTANT:", False),
+        ("llamacpp", None, True),  # without /apply-template
+        ("vllm", None, True),
+    ],
+)
+async def test_where_pictures_stand_is_learned_from_a_server_that_shows_prompts(owner: str, prompt: str | None, first: bool) -> None:
+    asked: list[str] = []
+
+    async def script(exchange: Exchange) -> None:
+        match exchange.request.path:
+            case "/v1/models":
+                await exchange.reply(200, {"data": [{"id": "demo", "owned_by": owner}]})
+            case "/props":
+                await exchange.reply(200, {"modalities": {"vision": True}, "default_generation_settings": {"n_ctx": 4096}})
+            case "/apply-template" if prompt:
+                asked.append(exchange.request.path)
+                content = exchange.request.json["messages"][0]["content"]
+                words = content if isinstance(content, str) else content[-1]["text"]
+                await exchange.reply(200, {"prompt": prompt.format(words=words, picture="" if words == content else "<image>")})
+            case _:
+                await exchange.reply(404, {})
+
+    async with fake_upstream(script) as upstream:
+        engine = OpenAIEngine(f"{upstream.url}/v1")
+        try:
+            for _ in range(2):
+                assert await engine.pictures_first(ask("What is it?", RED_CIRCLE)) is first
+        finally:
+            await engine.aclose()
+    assert len(asked) == (2 if prompt else 0)
+
+
 async def test_the_key_goes_with_every_request_and_settings_name_it() -> None:
     async with fake_upstream(answering("vllm", data(chunk(finish="stop")))) as fake:
         settings = Settings.load(openai_base_url=f"{fake.url}/v1", openai_api_key="s3cret", openai_slots=3)

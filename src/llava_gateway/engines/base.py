@@ -80,6 +80,13 @@ class Engine(Protocol):
     async def loading(self, request: EngineRequest) -> Loading | None:
         """Loading when this request makes the engine load (or load again) the model; a guess is allowed, an error is not."""
 
+    async def load_model(self, request: EngineRequest) -> None:
+        """Load the model as this request needs it; nothing where it is loaded, or where the engine can't be told to."""
+
+    async def pictures_first(self, request: EngineRequest) -> bool:
+        """Whether this model's prompts keep a picture before the words that follow it in its message. Learned once for each model, from
+        what the engine makes of one of the request's pictures (it must have one); the model should be loaded."""
+
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         """Which of the options that are set mean nothing to it, as far as it knows its server by now."""
 

@@ -214,6 +214,15 @@ class EmbeddedEngine:
             return None
         return Loading(request.model, reason, self._last_load_ms)
 
+    async def load_model(self, request: EngineRequest) -> None:
+        """The load goes on when this is cancelled."""
+        async with self._loaded(request):
+            pass
+
+    async def pictures_first(self, request: EngineRequest) -> bool:
+        async with self._loaded(request) as (server, _):
+            return await server.api.pictures_first(request)
+
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
 
@@ -248,6 +257,13 @@ class EmbeddedEngine:
                     continue
                 yield events
                 return
+
+    @asynccontextmanager
+    async def _loaded(self, request: EngineRequest) -> AsyncIterator[tuple[_Server, float | None]]:
+        """`_server` as the request needs it."""
+        pair = await self._model()
+        async with self._server(self._runner(pair, request.options.over(pair.defaults))) as loaded:
+            yield loaded
 
     @asynccontextmanager
     async def _server(self, runner: Runner) -> AsyncIterator[tuple[_Server, float | None]]:

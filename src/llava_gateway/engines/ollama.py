@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -37,6 +37,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
+from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.profile import VisionFacts
@@ -87,6 +88,7 @@ class OllamaEngine:
         self._digests: dict[str, str] = {}  # by name
         self._runners: dict[str, _Runner] = {}  # by name, as are the next
         self._load_ms: dict[str, float] = {}
+        self._pictures_first: dict[_Details, bool] = {}
         self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
         self._loaded_at = -math.inf
 
@@ -154,6 +156,35 @@ class OllamaEngine:
         if layers is not None and layers >= 0 and last and layers != last.num_gpu:
             return f"num_gpu {layers} makes Ollama load {request.model} again: the last request had another."
         return ""
+
+    async def load_model(self, request: EngineRequest) -> None:
+        """A question without messages only loads the model. Ollama gives a load up when this is cancelled."""
+        async with self.chat(replace(request, messages=(), renditions={})) as events:
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
+
+    async def pictures_first(self, request: EngineRequest) -> bool:
+        """Where Ollama writes the prompt itself, pictures stand before the words of their message, or where we mark their place. Of a
+        template that llama.cpp fills in, Ollama shows what becomes of a question: it gives it the words first."""
+        known = await self._know(request.model)
+        if known.places_pictures:
+            return True
+        if known not in self._pictures_first:
+            try:
+                pictured, bare = [await self._rendered(sample) for sample in samples(request)]
+            except GatewayError:
+                return False
+            self._pictures_first[known] = picture_comes_first(pictured, bare)
+        return self._pictures_first[known]
+
+    async def _rendered(self, request: EngineRequest) -> str:
+        """The prompt, not answered (api/types.go, `DebugRenderOnly`); "" from an Ollama that doesn't know how and answers one word."""
+        body = json.loads(chat_body(replace(request, options=replace(request.options, num_predict=1)), placed=False))
+        asked = body | {"stream": False, "_debug_render_only": True}
+        answer = await get_json(self._client, "POST", f"{self._url}/api/chat", within=self._within, json=asked)
+        shown = answer.get("_debug_info") if isinstance(answer, dict) else None
+        return str(shown.get("rendered_template", "")) if isinstance(shown, dict) else ""
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()

@@ -42,6 +42,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.openai_errors import chat_error, server_is_loading
+from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.errors import (
     GatewayError,
     ModelNotFound,
@@ -118,6 +119,7 @@ class OpenAIEngine:
         # Two more than there are slots: health and models are asked while every slot is taken.
         self._client = upstream.new_client(connect_timeout=connect_timeout, max_connections=slots + 2, headers=headers)
         self._names: frozenset[str] = frozenset()
+        self._pictures_first: dict[str, bool] = {}  # by model
         self.lost = False
         """Whether the server has ever hung up in the middle of an answer."""
 
@@ -168,6 +170,29 @@ class OpenAIEngine:
     async def loading(self, request: EngineRequest) -> Loading | None:
         """None: when such a server loads a model it keeps that to itself; `chat` waits for it."""
         return None
+
+    async def load_model(self, request: EngineRequest) -> None:
+        """Nothing: what such a server serves it has loaded, or loads with the first question."""
+
+    async def pictures_first(self, request: EngineRequest) -> bool:
+        """llama-server shows what it makes of a question; elsewhere parts keep their order, as far as we know."""
+        if await self._learn(request.model) is not LLAMA_CPP:
+            return True
+        if request.model not in self._pictures_first:
+            try:
+                pictured, bare = [await self._rendered(sample) for sample in samples(request)]
+            except GatewayError:  # not every server that calls itself llama.cpp has the whole API
+                return True
+            self._pictures_first[request.model] = picture_comes_first(pictured, bare)
+        return self._pictures_first[request.model]
+
+    async def _rendered(self, request: EngineRequest) -> str:
+        """The prompt as the chat template writes it, with placeholders for pictures."""
+        body = json.loads(chat_body(request, PLAIN))
+        root = self._base.removesuffix("/v1")
+        within = self._connect_timeout + 1
+        answer = await upstream.get_json(self._client, "POST", f"{root}/apply-template", within=within, json={"messages": body["messages"]})
+        return _prompt(answer)
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         """Which of the options that are set this server has no name for; known for sure after its first answer."""
@@ -381,6 +406,14 @@ class _Answer:
             Usage(self._usage.get("prompt_tokens"), self._usage.get("completion_tokens"), details.get("cached_tokens")),
             Timings(load_ms=load_ms, prompt_ms=self._timings.get("prompt_ms"), generation_ms=self._timings.get("predicted_ms")),
         )
+
+
+def _prompt(answer: Any) -> str:
+    """What /apply-template answers."""
+    prompt = answer.get("prompt") if isinstance(answer, dict) else None
+    if not isinstance(prompt, str):
+        raise UpstreamProtocolError
+    return prompt
 
 
 def _words(value: Any) -> str:
