@@ -1,0 +1,182 @@
+"""What a LLaVA gets of a picture: one square, or the tiles of a grid and an overview, as LLaVA-1.6 was trained (pure).
+
+Grid, fit and padding are those of LLaVA-NeXT's own processor (transformers, `models/llava_next` and `select_best_resolution`), so that
+each tile has the pixels the model was trained on. The tiles go to the engine as pictures side by side. Each has exactly the size of one
+encode, so the engine resamples nothing, and the tokens are those that a projector with grids of its own makes of the whole picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from llava_gateway.chat import Box, Sight
+from llava_gateway.images.plan import BLACK, CLIP_MEAN, WHOLE, Canvas, Plan, Size, letterbox, pixels
+
+Overview: TypeAlias = Literal["last", "first"]
+"""Where the overview stands among the tiles: last as in llama.cpp's own grids, first as LLaVA-NeXT was trained."""
+
+GRIDS: tuple[Size, ...] = ((2, 1), (1, 2), (2, 2), (1, 3), (3, 1))
+"""(columns, rows) of LLaVA-1.6, from the configuration of its weights (`image_grid_pinpoints`), in that order."""
+LONG_GRIDS: tuple[Size, ...] = ((4, 1), (1, 4))
+"""Announced with LLaVA-1.6 (336x1344 and 1344x336) but not in its configuration: taken only where they are wished for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SquareEye:
+    """An encoder that sees squares.
+
+    Attributes:
+        side: of the square, in pixels.
+        tokens: that a square costs; None where that is not known.
+        grids: (width, height) in pixels, multiples of the side: the `image_grid_pinpoints` of a projector that has its own, else those of
+            LLaVA-1.6.
+        trained: whether the model learned with tiles, so that `auto` may choose them.
+        stretched: a picture that is one square is stretched to it, as engines do for a projector with pinpoints, not letterboxed.
+        overview: where it stands among the tiles.
+    """
+
+    side: int
+    tokens: int | None
+    grids: tuple[Size, ...] = ()
+    trained: bool = False
+    stretched: bool = False
+    overview: Overview = "last"
+
+    @property
+    def usual_grids(self) -> tuple[Size, ...]:
+        return self.grids or tuple(self._pixels(grid) for grid in GRIDS)
+
+    @property
+    def all_grids(self) -> tuple[Size, ...]:
+        return self.grids or tuple(self._pixels(grid) for grid in (*GRIDS, *LONG_GRIDS))
+
+    def pieces(self, grid: Size | None) -> int:
+        """Squares of a grid and its overview; None is no grid."""
+        return 1 if grid is None else 1 + (grid[0] // self.side) * (grid[1] // self.side)
+
+    def _pixels(self, grid: Size) -> Size:
+        return grid[0] * self.side, grid[1] * self.side
+
+
+def plan(size: Size, sight: Sight, eye: SquareEye) -> Plan:
+    """What is sent of a picture of `size` (width, height) pixels.
+
+    Both sides within the square: one square, whatever is wished for; there is nothing more to see.
+    """
+    if sight.region and sight.region != WHOLE:
+        return _closer(size, sight, sight.region, eye)
+    grid, notes = _choose(size, sight, eye, least=1)
+    if grid is None:
+        return _plan((_square(size, eye),), eye, notes)
+    overview = Canvas("overview", (eye.side, eye.side), (eye.side, eye.side))
+    tiles = _tiles(size, grid, eye)
+    return _plan((overview, tiles) if eye.overview == "first" else (tiles, overview), eye, notes)
+
+
+def best_grid(size: Size, grids: tuple[Size, ...]) -> Size:
+    """The grid in which most of the picture's pixels survive; of equal ones that with the least padding (`select_best_resolution`)."""
+    width, height = size
+
+    def merit(grid: Size) -> tuple[int, int]:
+        scale = min(grid[0] / width, grid[1] / height)
+        effective = min(int(width * scale) * int(height * scale), width * height)
+        return effective, effective - grid[0] * grid[1]
+
+    return max(grids, key=merit)
+
+
+def fit_inside(size: Size, grid: Size) -> Size:
+    """The size of the picture inside a grid (`get_patch_output_size`, with its rounding in floating point)."""
+    across, down = grid[0] / size[0], grid[1] / size[1]
+    if across < down:
+        return grid[0], min(math.ceil(size[1] * across), grid[1])
+    return min(math.ceil(size[0] * down), grid[0]), grid[1]
+
+
+def _closer(size: Size, sight: Sight, region: Box, eye: SquareEye) -> Plan:
+    """An overview of the whole, then the region: latest, because a question is mostly about that, in a square or a grid of its own."""
+    left, top, right, bottom = pixels(region, size)
+    part = right - left, bottom - top
+    grid, notes = _choose(part, sight, eye, least=2)
+    if grid is None:
+        box = letterbox(part, eye.side)
+        close = Canvas("region", box.inner, box.size, region, BLACK if eye.stretched else CLIP_MEAN)
+    else:
+        close = _tiles(part, grid, eye, region)
+    square = _square(size, eye)
+    return _plan((Canvas("overview", square.inner, square.size), close), eye, notes)
+
+
+def _square(size: Size, eye: SquareEye) -> Canvas:
+    return Canvas("whole", (eye.side, eye.side), (eye.side, eye.side)) if eye.stretched else letterbox(size, eye.side)
+
+
+def _tiles(size: Size, grid: Size, eye: SquareEye, region: Box = WHOLE) -> Canvas:
+    role: Literal["tiles", "region"] = "tiles" if region == WHOLE else "region"
+    return Canvas(role, fit_inside(size, grid), grid, region, BLACK, (eye.side, eye.side))
+
+
+def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[str, ...]) -> Plan:
+    pieces = sum(columns * rows for columns, rows in (canvas.grid for canvas in canvases))
+    return Plan(
+        canvases,
+        tokens=eye.tokens and eye.tokens * pieces,
+        label="exact" if eye.tokens else "estimated",
+        detail="high" if any(canvas.tile for canvas in canvases) else "low",
+        lossless=True,
+        notes=notes,
+    )
+
+
+def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Size | None, tuple[str, ...]]:
+    """The grid for a picture or a part of it, None for one square, and notes on wishes it does not meet.
+
+    Args:
+        least: squares that are sent where there is no grid.
+    """
+    wished = sight.image_size is not None or sight.num_visual_tokens is not None
+    high = sight.detail == "high" or (sight.detail == "auto" and (wished or eye.trained))
+    grid = None
+    if high and max(size) > eye.side:
+        if wished:
+            grid = _wished(size, sight, eye)
+        elif sight.detail == "auto":
+            best = best_grid(size, eye.usual_grids)
+            grid = best if _affordable(best, sight, eye) else None
+        else:
+            affordable = tuple(grid for grid in eye.usual_grids if _affordable(grid, sight, eye))
+            grid = best_grid(size, affordable) if affordable else None
+    return grid, tuple(_notes(grid, sight, eye, least))
+
+
+def _wished(size: Size, sight: Sight, eye: SquareEye) -> Size | None:
+    """The largest grid within the wish. A size that is a grid is that grid; of any other, the one that shows most of the picture."""
+    options = [grid for grid in eye.all_grids if _affordable(grid, sight, eye)]
+    if (most := sight.image_size) is not None:
+        options = [grid for grid in options if grid[0] <= most[0] and grid[1] <= most[1]]
+        options = [grid for grid in options if grid == most] or options
+    if (tokens := sight.num_visual_tokens) is not None:
+        options = [grid for grid in options if eye.tokens and eye.pieces(grid) * eye.tokens <= tokens]
+        largest = max(map(eye.pieces, options), default=0)
+        options = [grid for grid in options if eye.pieces(grid) == largest]
+    return best_grid(size, tuple(options)) if options else None
+
+
+def _affordable(grid: Size, sight: Sight, eye: SquareEye) -> bool:
+    return not (sight.max_image_tokens and eye.tokens and eye.pieces(grid) * eye.tokens > sight.max_image_tokens)
+
+
+def _notes(grid: Size | None, sight: Sight, eye: SquareEye, least: int) -> list[str]:
+    width, height = grid or (eye.side, eye.side)
+    tokens = eye.tokens and eye.tokens * (least if grid is None else eye.pieces(grid))
+    notes = []
+    if (wish := sight.image_size) is not None and wish != (width, height):
+        notes.append(f"image_size_adjusted: {width}x{height} instead of {wish[0]}x{wish[1]}.")
+    if sight.num_visual_tokens not in (None, tokens):
+        found = f"{tokens} tokens" if tokens else "one square, whose tokens are not known,"
+        notes.append(f"num_visual_tokens_adjusted: {found} instead of {sight.num_visual_tokens}.")
+    if sight.max_image_tokens and tokens and tokens > sight.max_image_tokens:
+        notes.append(f"max_image_tokens_adjusted: {tokens} tokens, the least this takes, instead of {sight.max_image_tokens} at most.")
+    return notes
