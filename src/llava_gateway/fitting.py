@@ -13,7 +13,19 @@ from llava_gateway.chat import Dropped, EngineRequest, Message, Options, TokenCo
 from llava_gateway.context import tokens
 from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
-from llava_gateway.context.window import ASSUMED_CONTEXT, DoesNotFit, Rules, Window, answer_room, bucket, choose, cost, is_told, shown
+from llava_gateway.context.window import (
+    ASSUMED_CONTEXT,
+    DoesNotFit,
+    Rules,
+    Window,
+    answer_room,
+    bucket,
+    choose,
+    cost,
+    is_told,
+    num_ctx_needed,
+    shown,
+)
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.settings import Settings
@@ -113,7 +125,8 @@ class Fitter:
 
         Raises ContextLengthExceeded.
         """
-        request = await build(window, self.grown(model.name))
+        runner = self.grown(model.name)
+        request = await build(window, runner)
         limit = await engine.context_length(request)
         assumed = limit or ASSUMED_CONTEXT
         room = answer_room(request.options.num_predict, self._settings.answer_room, assumed)
@@ -123,9 +136,9 @@ class Fitter:
         notes: list[str] = []
         while count.total > assumed - room:
             if num_ctx := self._larger(model, wanted, count.total + room, assumed):
-                self._known[model.name] = replace(self._of(model.name), num_ctx=num_ctx)
                 notes.append(f"num_ctx_grown: From {assumed} to {num_ctx} tokens; the model is loaded again.")
-                request = await build(window, Options(num_ctx=num_ctx))
+                runner = Options(num_ctx=num_ctx)
+                request = await build(window, runner)
                 assumed = limit = num_ctx
                 continue
             if limit is None:
@@ -144,12 +157,13 @@ class Fitter:
                     raise self._too_long(count, limit, room, rules) from None
                 return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), error.over)
             window = moved
-            request = await build(window, self.grown(model.name))
+            request = await build(window, runner)
             count = await self.count(request, engine, model.name)
             notes = [note for note in notes if not note.startswith("context_trimmed")] + [_trimmed(conversation, window, rules)]
-        return Fitted(
-            request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), max(0, count.total + room - assumed)
-        )
+        if not exactly:  # who only counts changes nothing
+            self._known[model.name] = replace(self._of(model.name), num_ctx=runner.num_ctx)
+        over = max(0, count.total + room - assumed)
+        return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), over)
 
     async def count(self, request: EngineRequest, engine: Engine, model: str) -> TokenCount:
         """The prompt's tokens, counted by the engine where it can, else reckoned."""
@@ -187,8 +201,8 @@ class Fitter:
         return size if wanted.num_ctx is None and now < size <= most else None
 
     def _too_long(self, count: TokenCount, limit: int, room: int, rules: Rules) -> ContextLengthExceeded:
-        needed = bucket(count.total + room)
-        ways = [f"num_ctx {needed} (loads the model again)"]
+        needed = num_ctx_needed(count.total + room)
+        ways = [f"num_ctx {bucket(needed)} (loads the model again)"]
         if rules.policy == "strict":
             ways.append("the policy pin_images, which drops old text and keeps pictures")
         if count.images:

@@ -30,7 +30,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.images.profile import profile_for
 from llava_gateway.images.store import Picture, PictureStore
-from llava_gateway.preparing import Hold, Preparer
+from llava_gateway.preparing import Hold, Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
@@ -147,6 +147,17 @@ class Gateway:
             return
         with self.sessions.turn(request.session_id, request.text_bytes) as session:
             yield session.under(request)
+
+    async def count_tokens(self, request: ChatRequest) -> Prepared:
+        """What `ask` would send, with its tokens counted; nothing of the engine is spent and the session stays as it is.
+
+        Raises what `ask` would, but for ContextLengthExceeded.
+        """
+        session = self.sessions.get(request.session_id) if request.session_id else Session()
+        with self._holding() as hold:
+            session = session.under(request)
+            model = await self.preparer.model(request, session)
+            return await self.preparer.prepare(request, session, model, hold, exactly=True)
 
     async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
         """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.

@@ -163,6 +163,11 @@ def answer_room(num_predict: int | None, default: int, limit: int) -> int:
     return min(num_predict, limit // 2) if num_predict and num_predict > 0 else min(default, limit // 8)
 
 
+def num_ctx_needed(tokens: int) -> int:
+    """The smallest num_ctx for so many tokens: llama.cpp rounds contexts up to a multiple of 256."""
+    return -(-tokens // 256) * 256
+
+
 def bucket(tokens: int) -> int:
     """The num_ctx for so many tokens."""
     return next((size for size in NUM_CTX_BUCKETS if tokens <= size), -(-tokens // 4096) * 4096)

@@ -53,6 +53,14 @@ def glossary_note(lines: Sequence[str]) -> str:
     return "\n".join(("可能出现的名称和术语：" if chinese else "Names and terms that may occur:", *(f"- {line}" for line in lines)))
 
 
+def ocr_note(text: str, question: str, pictures: int) -> str:
+    """Before a question: what another program read in its pictures (none: in an earlier one), in the language of the question."""
+    if is_chinese(question):
+        return f"另一个程序从图片中读出的文字（可能有错）：\n{text.strip()}"
+    where = "pictures" if pictures > 1 else "picture"
+    return f"Text that another program read in the {where} (it may contain mistakes):\n{text.strip()}"
+
+
 def one_line(text: str, most: int = TRACE_MAX_CHARS) -> str:
     """A text on one line, cut at a word (where there are any) if it is longer than `most` characters."""
     line = " ".join(text.split())

@@ -1,0 +1,48 @@
+"""POST /count_tokens: how full the model's context would be, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from llava_gateway.api import openapi
+from llava_gateway.api.forms import read_question
+from llava_gateway.api.wire import dropped_json
+from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
+from llava_gateway.gateway import Gateway
+from llava_gateway.preparing import Prepared
+
+router = APIRouter(responses=openapi.ERRORS)
+
+
+@router.post("/count_tokens", tags=["questions"], summary="Count a question's tokens before asking it", openapi_extra=openapi.ASK)
+async def count_tokens(request: Request) -> JSONResponse:
+    """The same body as /ask. `total` is what the engine will count for that request, as it would be sent: after the policy has dropped what
+    it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. Nothing is asked of the model."""
+    gateway: Gateway = request.app.state.gateway
+    return JSONResponse(count_json(await gateway.count_tokens(await read_question(request, gateway.settings))))
+
+
+def count_json(prepared: Prepared) -> dict[str, Any]:
+    fitted, count = prepared.fitted, prepared.fitted.count
+    if count is None:
+        raise RuntimeError("count_tokens counts in any case")
+    warnings = list(prepared.warnings)
+    if fitted.limit is None:
+        warnings.append(f"limit_assumed: The engine tells its context only once the model is loaded; {ASSUMED_CONTEXT} tokens are assumed.")
+    return {
+        "total": count.total,
+        "limit": fitted.limit or ASSUMED_CONTEXT,
+        "fits": not fitted.over,
+        "over": fitted.over,
+        "parts": {"system": count.system, "text": count.text, "images": list(count.images)},
+        "answer_room": fitted.room,
+        "num_ctx_needed": num_ctx_needed(count.total + fitted.room),
+        "label": count.label,
+        "model": prepared.model.name,
+        "policy": prepared.rules.policy,
+        "dropped": [dropped_json(item) for item in fitted.dropped],
+        "warnings": warnings,
+    }

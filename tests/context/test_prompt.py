@@ -1,0 +1,112 @@
+"""A conversation as the model is told it."""
+
+from __future__ import annotations
+
+from llava_gateway.chat import ImagePart, Message, TextPart
+from llava_gateway.context.prompt import Conversation, anchors
+from llava_gateway.context.window import Exchange, Rules, Window
+
+RED, BLUE, GREEN = (ImagePart(name) for name in ("red", "blue", "green"))
+
+
+def said(text: str) -> TextPart:
+    return TextPart(text)
+
+
+def note(text: str) -> TextPart:
+    return TextPart(text, note=True)
+
+
+EXCHANGES = (
+    Exchange(0, (RED, said("What is it?")), "A red circle.", 10, (64,), 1),
+    Exchange(1, (said("Thanks"),), "You are welcome.", 900, (), 2),
+    Exchange(2, (BLUE, said("And this?")), "A blue square.", 10, (64,), 2),
+    Exchange(3, (said("Fine"),), "Yes.", 900, (), 3),
+)
+TALK = Conversation("Be brief.", (), EXCHANGES, (said("Which is round?"),))
+
+
+def test_all_of_it_with_numbers_from_the_second_picture_on() -> None:
+    assert TALK.messages(Window(), Rules()) == (
+        Message("system", (said("Be brief."),)),
+        Message("user", (RED, said("What is it?"))),
+        Message("assistant", (said("A red circle."),)),
+        Message("user", (said("Thanks"),)),
+        Message("assistant", (said("You are welcome."),)),
+        Message("user", (note("Picture 2:"), BLUE, said("And this?"))),
+        Message("assistant", (said("A blue square."),)),
+        Message("user", (said("Fine"),)),
+        Message("assistant", (said("Yes."),)),
+        Message("user", (said("Which is round?"),)),
+    )
+
+
+def test_what_the_window_leaves_out_is_not_told_and_the_rest_begins_as_before() -> None:
+    whole, cut = TALK.messages(Window(), Rules()), TALK.messages(Window(start=3), Rules())
+    assert cut == (*whole[:3], *whole[5:])
+
+
+def test_a_picture_that_is_gone_leaves_its_description_behind_those_that_stay() -> None:
+    messages = TALK.messages(Window(start=3), Rules("pin_images", {"red": False}))
+    assert messages[1] == Message("user", (note("Picture 2:"), BLUE, said("And this?")))
+    trace = note("(Picture 1 is no longer shown. It was described as: A red circle.)")
+    assert messages[3] == Message("user", (trace, said("Fine")))
+    everything = TALK.messages(Window(start=4), Rules("sliding"))
+    assert [part.text for part in everything[1].parts if isinstance(part, TextPart)] == [
+        "(Picture 1 is no longer shown. It was described as: A red circle.)",
+        "(Picture 2 is no longer shown. It was described as: A blue square.)",
+        "Which is round?",
+    ]
+
+
+def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
+    both = (Exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
+    messages = Conversation("", (), both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())
+    assert messages[0].parts == (
+        note("(Picture 1 is no longer shown. It was described as: They differ.)"),
+        note("Picture 2:"),
+        BLUE,
+        said("Compare."),
+    )
+
+
+def test_several_pictures_of_a_question_have_numbers_in_the_questions_language() -> None:
+    english = Conversation("", (), (), (RED, BLUE, said("Compare."))).messages(Window(), Rules())
+    assert english[0].parts == (note("Picture 1:"), RED, note("Picture 2:"), BLUE, said("Compare."))
+    chinese = Conversation("", (), EXCHANGES, (GREEN, said("这张图片里有什么？"))).messages(Window(), Rules())
+    assert chinese[-1].parts[0] == note("图片3：")
+
+
+def test_the_glossary_follows_the_system_prompt() -> None:
+    messages = Conversation("Be brief.", ("kubectl: a tool",), (), (said("?"),)).messages(Window(), Rules())
+    assert messages[0].text == "Be brief.\n\nNames and terms that may occur:\n- kubectl: a tool"
+    assert Conversation("", ("词",), (), (said("?"),)).messages(Window(), Rules())[0].text == "可能出现的名称和术语：\n- 词"
+
+
+def test_a_summary_stands_where_the_text_stood() -> None:
+    talk = Conversation("", (), EXCHANGES, (said("So?"),), summary="They spoke of a circle.", summary_to=3)
+    messages = talk.messages(Window(start=3), Rules("summarise"))
+    assert messages[-3].parts[0] == note("(Summary of what was said before: They spoke of a circle.)")
+    assert not any(
+        part.text.startswith("(Summary")
+        for message in talk.messages(Window(), Rules())
+        for part in message.parts
+        if isinstance(part, TextPart)
+    )
+
+
+def test_pictures_are_called_back_to_mind_once_they_are_far_behind() -> None:
+    lines = anchors(TALK, Window(), Rules(), after=800)
+    assert [line.text for line in lines] == [
+        "(Picture 1 is further up; it shows: A red circle.)",
+        "(Picture 2 is further up; it shows: A blue square.)",
+    ]
+    assert all(line.note for line in lines)
+    assert anchors(TALK, Window(), Rules(), after=1000) == ()
+    assert anchors(TALK, Window(anchored=4), Rules(), after=800) == ()
+    assert anchors(TALK, Window(), Rules(), after=0) == ()
+
+
+def test_nothing_is_called_back_where_a_picture_has_just_been_given() -> None:
+    talk = Conversation("", (), EXCHANGES, (GREEN, said("And this?")))
+    assert anchors(talk, Window(), Rules(), after=800) == ()

@@ -1,0 +1,141 @@
+"""Which turns stay, which go, and in which steps: values in, values out."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from llava_gateway.chat import ImagePart, Part, Policy, TextPart
+from llava_gateway.context.window import (
+    DoesNotFit,
+    Exchange,
+    Rules,
+    Window,
+    answer_room,
+    bucket,
+    choose,
+    cost,
+    is_told,
+    num_ctx_needed,
+    shown,
+)
+
+PICTURE = 100
+TEXT = 20
+
+
+def talk(turns: int, *pictures_at: int) -> tuple[Exchange, ...]:
+    """Turns of TEXT tokens each, with a picture at some."""
+    found = []
+    number = itertools.count(1)
+    first = 1
+    for turn in range(turns):
+        parts: tuple[Part, ...] = (TextPart(f"Question {turn}"),)
+        images: tuple[int, ...] = ()
+        if turn in pictures_at:
+            parts, images = (ImagePart(f"picture {next(number)}"), *parts), (PICTURE,)
+        found.append(Exchange(turn, parts, f"Answer {turn}", TEXT, images, first))
+        first += len(images)
+    return tuple(found)
+
+
+def told(exchanges: tuple[Exchange, ...], window: Window, rules: Rules) -> list[int]:
+    return [exchange.turn for index, exchange in enumerate(exchanges) if is_told(exchange, index, window, rules)]
+
+
+def test_what_fits_is_left_alone() -> None:
+    exchanges = talk(10, 0)
+    assert choose(exchanges, Window(), Rules(), budget=300, context=400) == Window()
+    later = Window(start=4)
+    assert choose(exchanges, later, Rules(), budget=300, context=400) == later
+
+
+def test_the_oldest_text_goes_first_in_a_large_step_and_pictures_stay() -> None:
+    exchanges = talk(20, 0, 10)
+    window = choose(exchanges, Window(), Rules(), budget=550, context=600)
+    assert window == Window(start=17)
+    assert told(exchanges, window, Rules()) == [0, 10, 17, 18, 19]
+    assert cost(exchanges, window, Rules()) == 5 * TEXT + 2 * PICTURE <= 550 - 0.4 * 600
+
+
+def test_sliding_lets_pictures_go_with_their_turns_unless_a_person_pinned_them() -> None:
+    exchanges = talk(20, 0, 10)
+    rules = Rules("sliding", {"picture 1": True})
+    window = choose(exchanges, Window(), rules, budget=550, context=600)
+    assert told(exchanges, window, Rules("sliding"))[0] == window.start
+    assert told(exchanges, window, rules)[0] == 0
+
+
+def test_a_picture_that_was_let_go_leaves_with_its_text() -> None:
+    exchanges = talk(20, 0, 10)
+    rules = Rules("pin_images", {"picture 1": False})
+    window = choose(exchanges, Window(), rules, budget=500, context=600)
+    assert 0 not in told(exchanges, window, rules)
+    assert 10 in told(exchanges, window, rules)
+
+
+def test_strict_drops_nothing() -> None:
+    with pytest.raises(DoesNotFit) as caught:
+        choose(talk(10), Window(), Rules("strict"), budget=150, context=400)
+    assert caught.value.over == 50
+
+
+def test_pictures_go_only_where_all_text_is_gone_oldest_first() -> None:
+    exchanges = talk(6, 0, 1, 2, 3)
+    window = choose(exchanges, Window(), Rules(), budget=400, context=500)
+    assert window == Window(start=6, gone=frozenset({1, 2}))
+    assert told(exchanges, window, Rules()) == [2, 3]
+    pinned = Rules("pin_images", {"picture 1": True})
+    assert choose(exchanges, Window(), pinned, budget=400, context=500).gone == {2, 3}
+
+
+def test_pictures_that_a_person_pinned_never_go() -> None:
+    rules = Rules("pin_images", dict.fromkeys(("picture 1", "picture 2"), True))
+    with pytest.raises(DoesNotFit) as caught:
+        choose(talk(6, 0, 1), Window(), rules, budget=200, context=500)
+    assert caught.value.over == 2 * (PICTURE + TEXT) - 200
+
+
+@pytest.mark.parametrize("policy", ["strict", "pin_images", "sliding", "summarise"])
+def test_a_question_that_alone_is_too_long_is_refused_under_every_policy(policy: Policy) -> None:
+    with pytest.raises(DoesNotFit) as caught:
+        choose((), Window(), Rules(policy), budget=-7, context=500)
+    assert caught.value.over == 7
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> None:
+    """A conversation of 200 turns told turn by turn."""
+    rng = random.Random(seed)
+    sizes = [rng.randint(10, 40) for _ in range(200)]
+    pictures = set(rng.sample(range(60), 3))
+    exchanges: tuple[Exchange, ...] = ()
+    window, moves, first = Window(), 0, 1
+    for turn, size in enumerate(sizes):
+        budget, context = 1700 - size, 1800
+        before = window
+        window = choose(exchanges, window, Rules(), budget=budget, context=context)
+        assert cost(exchanges, window, Rules()) <= budget
+        assert window.start >= before.start
+        assert not window.gone
+        moves += window != before
+        images = (PICTURE,) if turn in pictures else ()
+        parts = (*(ImagePart(f"{turn}") for _ in images), TextPart("?"))
+        exchanges += (Exchange(turn, parts, "!", size, images, first),)
+        first += len(images)
+    assert sum(len(shown(exchange, index, window, Rules())) for index, exchange in enumerate(exchanges)) == 3
+    assert moves <= 20
+
+
+def test_the_answer_has_room() -> None:
+    assert answer_room(None, 256, 4096) == 256
+    assert answer_room(-1, 256, 1024) == 128
+    assert answer_room(100, 256, 4096) == 100
+    assert answer_room(9000, 256, 4096) == 2048
+
+
+def test_contexts_grow_in_few_sizes() -> None:
+    assert [bucket(size) for size in (1, 4096, 4097, 32768, 32769)] == [4096, 4096, 8192, 32768, 36864]
+    assert [num_ctx_needed(size) for size in (1, 256, 257)] == [256, 256, 512]

@@ -1,0 +1,28 @@
+"""Our own words beside the person's."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.context import words
+
+
+@pytest.mark.parametrize(
+    ("text", "chinese"),
+    [("What is it?", False), ("这是什么？", True), ("用 Python 写", False), ("图中的 API 是什么意思？", True), ("123", False), ("", False)],
+)
+def test_the_language_of_a_text(text: str, chinese: bool) -> None:
+    assert words.is_chinese(text) is chinese
+
+
+def test_long_descriptions_are_cut_at_a_word_on_one_line() -> None:
+    told = words.one_line("A red\ncircle " * 40)
+    assert len(told) <= words.TRACE_MAX_CHARS
+    assert told.removesuffix("…").split()[-1] in ("A", "red", "circle")
+    assert "\n" not in told
+    assert words.one_line("长" * 500) == "长" * (words.TRACE_MAX_CHARS - 1) + "…"
+
+
+def test_traces_speak_the_language_of_the_description() -> None:
+    assert words.picture_trace(2, "白色背景上有一个红色圆形。") == "（图片2已不再显示。它的内容是：白色背景上有一个红色圆形。）"
+    assert words.picture_trace(2, "") == "(Picture 2 is no longer shown.)"
