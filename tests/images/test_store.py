@@ -337,3 +337,52 @@ async def _fill(store: PictureStore, until: Callable[[], bool], *, hold: bool = 
         if until():
             return
     pytest.fail("it did not happen")
+
+
+async def test_a_view_is_drawn_from_the_rendition_and_takes_no_room(store: PictureStore) -> None:
+    picture = await store.add(odd("jpeg turned 6").data, SQUARE)
+    await picture.stored()
+    used = store.bytes_used
+    view = await store.view(picture, SQUARE)
+    assert view == await store.view(picture, SQUARE)
+    assert store.bytes_used == used
+    (piece,) = (await store.rendition(picture, SQUARE)).pieces
+    drawn, sent = Image.open(BytesIO(view)), Image.open(BytesIO(piece.data))
+    assert drawn.size == (672, 672)
+    assert [drawn.getpixel((6 * x + 3, 6 * 56 + 3)) for x in range(112)] == [sent.getpixel((x, 56)) for x in range(112)]
+
+
+async def test_a_contact_sheet_is_a_picture_like_any_other(store: PictureStore) -> None:
+    pictures = [await store.add(noise(seed)) for seed in range(3)]
+    made = await store.sheet(pictures)
+    assert made.canonical
+    assert await made.stored() == hashlib.sha256(made.canonical).hexdigest()
+    assert store.get(await made.stored()) is made
+    assert made.info.changes == ("contact sheet of 3 pictures",)
+    assert Image.open(BytesIO(made.canonical)).size == (made.info.width, made.info.height)
+    assert (await store.rendition(made, SQUARE)).tokens == 64
+    assert await store.sheet(pictures) is made
+    assert await store.sheet(pictures[::-1]) is not made
+    assert store.bytes_used == sum(picture.size for picture in store._pictures)
+
+
+async def test_the_same_sheet_asked_for_twice_at_once_is_one_picture(store: PictureStore) -> None:
+    pictures = [await store.add(noise(seed)) for seed in range(2)]
+    one, other = await asyncio.gather(store.sheet(pictures), store.sheet(pictures))
+    assert one is other
+    assert store.bytes_used == sum(picture.size for picture in store._pictures)
+
+
+async def test_a_sheet_that_has_no_room_leaves_nothing_behind() -> None:
+    async with running(store_max_bytes=2**20) as store:
+        pictures = [await store.add(noise(seed, side=460)) for seed in range(2)]
+        for picture in pictures:
+            await picture.stored()
+            store.hold(picture)
+        used = store.bytes_used
+        with pytest.raises(StorageFull):
+            await store.sheet(pictures)
+        assert store.bytes_used == used
+        for picture in pictures:
+            store.release(picture)
+        assert await (await store.sheet(pictures)).stored()

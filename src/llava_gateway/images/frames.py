@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import accumulate
 from typing import Any, BinaryIO, TypeAlias
 
 from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
@@ -34,6 +35,12 @@ def write(stream: BinaryIO, header: dict[str, Any], blob: bytes = b"") -> None:
     stream.write(pack(header, blob))
     stream.write(blob)
     stream.flush()
+
+
+def split(blob: bytes, sizes: list[int]) -> list[bytes]:
+    """The files that lie in a blob one after the other."""
+    ends = list(accumulate(sizes))
+    return [blob[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def error_header(error: ImageError) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal
 
 from llava_gateway.chat import Piece, Rendition, Sight
@@ -150,6 +150,42 @@ class PictureStore:
                 task = picture._rendering[key] = self._spawn(self._render(picture, profile, sight))
             found = await asyncio.shield(task)
         return found
+
+    async def view(self, picture: Picture, profile: VisionProfile, sight: Sight = Sight()) -> bytes:
+        """A PNG of what a model of this profile sees, drawn from the pieces it gets (`view.draw`). It is not kept.
+
+        Raises ImageError, StorageFull, Overloaded.
+        """
+        pieces = [piece.data for piece in (await self.rendition(picture, profile, sight)).pieces]
+        size = {"width": picture.info.width, "height": picture.info.height}
+        job = {"do": "view", **_asked(profile, sight), **size, "sizes": [len(piece) for piece in pieces]}
+        async with self._pool.job(job, b"".join(pieces)) as answers:
+            return (await answers.next("view"))[1]
+
+    async def sheet(self, pictures: Sequence[Picture]) -> Picture:
+        """The pictures as one, numbered, for a model that takes only one (`sheet.sheet`). The same ones again are the same picture.
+
+        Hold them meanwhile; as with `add`, the sheet is safe from eviction only while it is held.
+
+        Raises ImageError, StorageFull, Overloaded.
+        """
+        ids = [await picture.stored() for picture in pictures]
+        key = hashlib.sha256(f"sheet {' '.join(ids)}".encode()).hexdigest()
+        if known := self._by_upload.get(key):
+            self._pictures.move_to_end(known)
+            return known
+        files = [picture.canonical or b"" for picture in pictures]
+        async with self._pool.job({"do": "sheet", "sizes": [len(file) for file in files]}, b"".join(files)) as answers:
+            header, canonical = await answers.next("canonical")
+        if known := self._by_upload.get(key):  # someone else was quicker
+            return known
+        self.make_room(len(canonical))
+        size = header["width"], header["height"]
+        change = f"contact sheet of {len(pictures)} pictures"
+        made = Picture(PictureInfo(*size, *size, header["format"], len(canonical), (change,)))
+        self._keep(made, key)
+        self._store(made, canonical, await _sha256(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
+        return made
 
     def hold(self, picture: Picture) -> None:
         """Keep it until `release`; one that was evicted a moment ago comes back. Raises StorageFull where it can't."""

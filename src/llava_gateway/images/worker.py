@@ -1,7 +1,8 @@
 """A worker process: takes one picture at a time on stdin, answers on stdout, ends when stdin does. `python -m llava_gateway.images.worker`
 
 Started with its memory limit in bytes as the only argument. A job is one frame; the answer is `started` (the job is read in full), then for
-`ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame; an `error` frame may take the place of any of them.
+`ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame, for `view` a `view` frame, for `sheet` a `canonical` frame; an
+`error` frame may take the place of any of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from llava_gateway.images.frames import Frame
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.sheet import sheet
+from llava_gateway.images.view import draw
 
 try:
     import resource
@@ -67,8 +70,16 @@ def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
 
 
 def _do(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
+    if job["do"] == "sheet":
+        whole = sheet(frames.split(blob, job["sizes"]))
+        yield {"is": "canonical", "format": whole.format, "width": whole.width, "height": whole.height}, whole.data
+        return
     profile = VisionProfile.from_json(job["profile"]) if job["profile"] else None
     sight = Sight.from_json(job["sight"])
+    if job["do"] == "view" and profile:
+        plan = profile.plan((job["width"], job["height"]), sight)
+        yield {"is": "view"}, draw(frames.split(blob, job["sizes"]), plan.canvases).data
+        return
     if job["do"] == "render" and profile:
         header, data = _rendered(render(blob, profile, sight))
         yield {"is": "rendition", **header}, data
