@@ -4,6 +4,9 @@
     +- InvalidRequest            422
     |  +- InvalidJSON            400
     |  +- InvalidOption          422
+    |  +- InvalidFormat          400
+    |  +- InvalidRegion          400
+    |  +- ConflictingFields      400
     |  +- ContextLengthExceeded  400
     |  +- ModelLacksVision       422
     +- BodyTooLarge              413
@@ -103,6 +106,27 @@ class InvalidJSON(InvalidRequest):
 class InvalidOption(InvalidRequest):
     code = "invalid_option"
     title = "An option is not valid"
+
+
+class InvalidFormat(InvalidRequest):
+    status = 400
+    code = "invalid_format"
+    title = "The format is not a valid JSON schema"
+    hint = "Send 'json', or a JSON schema (draft 2020-12, or another that its $schema names)."
+
+
+class InvalidRegion(InvalidRequest):
+    status = 400
+    code = "invalid_region"
+    title = "The region is not a part of the picture"
+    hint = "Send [x, y, width, height] in fractions of the upright picture: [0.5, 0, 0.5, 0.5] is its top right quarter."
+
+
+class ConflictingFields(InvalidRequest):
+    status = 400
+    code = "conflicting_fields"
+    title = "Two fields say different things"
+    hint = "Send one of them."
 
 
 class BodyTooLarge(GatewayError):

@@ -65,6 +65,7 @@ WRONG: dict[str, Any] = {
     "a picture by address": {"images": [{"url": "http://127.0.0.1/"}]},
 }
 FIELDS = ["prompt", "images", "model", "options", "preset", "system", "format", "keep_alive", "session_id", "title", "at"]
+FIELDS += ["detail", "image_size", "num_visual_tokens", "max_image_tokens", "region", "policy", "glossary", "ocr_text"]
 VALUES: list[Any] = [None, True, 0, -1, 1.5, "", "x", "𝄞" * 100, [], [[]], [None], {}, {"a": {}}, 10**30, -(10**30), "x" * 300]
 
 

@@ -118,6 +118,8 @@ def test_a_system_prompt_sets_the_language_of_every_turn(demo: httpx2.Client, re
         ({"model": 5}, "model"),
         ({"system": "x" * 1_000_001}, "system"),
         ({"name": "x"}, "name"),
+        ({"policy": "drop"}, "policy"),
+        ({"glossary": ["x" * 301]}, "glossary"),
     ],
 )
 def test_a_session_of_odd_fields_is_refused(demo: httpx2.Client, body: dict[str, Any], param: str) -> None:

@@ -1,4 +1,4 @@
-"""Options and texts at the border: what is taken, and what is said of the rest."""
+"""Options, glossaries, schemas and texts at the border: what is taken, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from llava_gateway.api.app import create_app
-from llava_gateway.api.wire import parse_keep_alive, parse_options
-from llava_gateway.chat import OPTION_LIMITS, Options
-from llava_gateway.errors import InvalidOption
+from llava_gateway.api.bodies import MAX_DEPTH, AskBody, parse_body
+from llava_gateway.api.wire import chat_request, parse_keep_alive, parse_options
+from llava_gateway.chat import OPTION_LIMITS, ChatRequest, Options
+from llava_gateway.errors import InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.settings import Settings
 
 
@@ -76,3 +77,79 @@ def test_stop_is_one_text_or_several(stop: Any) -> None:
 def test_any_other_stop_is_refused(stop: Any) -> None:
     with pytest.raises(InvalidOption, match="stop must be"):
         parse_options({"stop": stop}, None, Settings())
+
+
+PRESETS = {"receipts": {"temperature": 0.0, "glossary": ["SKU:  stock number", " ", "TTL: total"]}}
+
+
+def asked(settings: Settings, session_id: str | None = None, **body: Any) -> ChatRequest:
+    return chat_request(parse_body(AskBody, {"prompt": "Hi", **body}), settings, session_id=session_id)
+
+
+def test_a_glossary_comes_from_the_question_or_from_its_preset() -> None:
+    settings = Settings(presets=PRESETS)
+    assert asked(settings).glossary is None
+    assert asked(settings, preset="receipts").glossary == ("SKU: stock number", "TTL: total")
+    assert asked(settings, preset="receipts").options == Options(temperature=0.0)
+    assert asked(settings, preset="receipts", glossary=["VAT"]).glossary == ("VAT",)
+    assert asked(settings, preset="receipts", glossary=[]).glossary == ()
+    assert asked(settings, preset="factual").glossary is None
+
+
+def test_the_glossary_of_the_preset_of_the_settings_does_not_replace_that_of_a_session() -> None:
+    settings = Settings(preset="receipts", presets=PRESETS)
+    assert asked(settings).glossary == ("SKU: stock number", "TTL: total")
+    assert asked(settings, session_id="1").glossary is None
+    assert asked(settings, session_id="1", preset="receipts").glossary == ("SKU: stock number", "TTL: total")
+
+
+@pytest.mark.parametrize("glossary", ["one line", [1], ["x" * 301], ["x"] * 201])
+def test_a_glossary_that_is_no_list_of_lines_is_refused_at_the_start(glossary: Any) -> None:
+    with pytest.raises(InvalidOption, match="The preset mine of the settings: glossary must be"):
+        create_app(Settings(presets={"mine": {"glossary": glossary}}))
+
+
+@pytest.mark.parametrize("glossary", [["x" * 301], ["x"] * 201])
+def test_too_much_of_a_glossary_is_refused(glossary: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(Settings(), glossary=glossary)
+    assert refused.value.param == "glossary"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"total": {"type": ["number", "null"]}}, "required": ["total"]},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}},
+    ],
+)
+def test_json_schemas_are_taken_as_they_are(schema: dict[str, Any]) -> None:
+    assert asked(Settings(), format=schema).format == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "objekt"}, "format.type: 'objekt'"),
+        ({"type": "object", "properties": {"total": {"type": "nummer"}}}, "format.properties.total.type: 'nummer'"),
+        ({"required": "total"}, "format.required: 'total'"),
+        ({"pattern": "("}, "format.pattern"),
+        ({"$schema": 5}, r"\$schema must be a text"),
+        ({"enum": ["x" * 40_000]}, "more than 32,768 characters"),
+    ],
+)
+def test_a_schema_that_an_engine_would_pass_over_is_refused(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidFormat, match=said) as refused:
+        asked(Settings(), format=schema)
+    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "invalid_format", "format")
+    assert len(refused.value.message) < 400
+
+
+def test_the_deepest_schema_that_json_may_have_is_checked() -> None:
+    schema: dict[str, Any] = {"type": "nothing"}
+    for _ in range(MAX_DEPTH - 2):
+        schema = {"items": schema}
+    with pytest.raises(InvalidFormat):
+        asked(Settings(), format=schema)

@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from llava_gateway.api.response import JSONResponse
 from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-        return error_response(from_validation(error.errors()), request_id(request))
+        errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # the first step is "query" or "path"
+        return error_response(from_validation(errors), request_id(request))
 
     app.add_exception_handler(GatewayError, gateway_error)
     app.add_exception_handler(HTTPException, http_error)
@@ -103,10 +105,10 @@ def from_http(error: HTTPException) -> GatewayError:
     return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
 
 
-def from_validation(errors: Any) -> InvalidRequest:
-    """The first thing wrong in a body, in words."""
+def from_validation(errors: Any, within: str = "") -> InvalidRequest:
+    """The first thing wrong in a body (or in the field `within` of one), in words."""
     first = errors[0]
-    where = ".".join(str(step) for step in first["loc"] if step not in ("body", "query", "path"))[:100]
+    where = ".".join([*filter(None, [within]), *map(str, first["loc"])])[:100]
     if first["type"] == "extra_forbidden":
         return InvalidRequest(f"There is no field {where!r}.", code="unknown_field", param=where)
     return InvalidRequest(f"{where}: {first['msg']}." if where else f"{first['msg']}.", param=where or None)

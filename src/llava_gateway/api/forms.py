@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.wire import AskBody, chat_request, check_string, parse_body, parse_json
+from llava_gateway.api.bodies import AskBody, ImageRef, check_string, parse_body, parse_json
+from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import ImageFileTooLarge, InvalidRequest, UnsupportedBody
 from llava_gateway.settings import Settings
 
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 8 * 1024 * 1024
-TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive"})
+TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
+NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens"})
+LIST_FIELDS = frozenset({"image_size", "region"})
 
 
 def media_type(request: Request) -> str:
@@ -46,25 +50,34 @@ async def read_images(form: FormData, settings: Settings) -> tuple[Upload | Imag
     found: list[Upload | ImagePart] = []
     for name, value in form.multi_items():
         if name == "image":
-            if not isinstance(value, UploadFile):
-                raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
-            found.append(await read_file(value, settings))
+            found.append(await _file(value, settings))
         elif name == "image_id":
             found.append(_image_id(value))
     return tuple(found)
 
 
-async def read_file(file: UploadFile, settings: Settings) -> Upload:
+async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload, str]:
+    """The one file named `image` of a form, and the text of the field `beside` it, "" where there is none."""
+    if media_type(request) != "multipart/form-data":
+        raise UnsupportedBody(f"The body must be multipart/form-data with image and {beside}.")
+    async with request.form(max_files=2, max_fields=4) as form:
+        text = form.get(beside)
+        return await _file(form.get("image"), settings), text if isinstance(text, str) else ""
+
+
+async def _file(file: UploadFile | str | None, settings: Settings) -> Upload:
+    if not isinstance(file, UploadFile):
+        raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
     if (file.size or 0) > settings.image_max_bytes:
         raise ImageFileTooLarge(f"The picture file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param="image")
     return Upload(await file.read())
 
 
 def _image_id(value: UploadFile | str) -> ImagePart:
-    body = parse_body(AskBody, {"images": [{"image_id": value}]}) if isinstance(value, str) else None
-    if body is None:
+    if not isinstance(value, str):
         raise InvalidRequest("image_id must be a text.", param="image_id")
-    return ImagePart(body.images[0].image_id)
+    ref: ImageRef = parse_body(ImageRef, {"image_id": value})
+    return ImagePart(ref.image_id)
 
 
 def _ask_body(form: FormData) -> AskBody:
@@ -83,6 +96,12 @@ def _ask_body(form: FormData) -> AskBody:
             options[name] = _number(value)
         elif name == "options":
             options |= _object(name, value)
+        elif name in NUMBER_FIELDS:
+            fields[name] = _number(value)
+        elif name in LIST_FIELDS:
+            fields[name] = _numbers(value)
+        elif name == "glossary":
+            fields.setdefault(name, []).extend(value.splitlines())
         elif name == "format":
             fields[name] = value if value == "json" else _object(name, value)
         elif name in TEXT_FIELDS:
@@ -101,6 +120,11 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _numbers(text: str) -> Any:
+    """'672,672', '672x672' or '[672, 672]'."""
+    return parse_json(text.encode()) if text.lstrip().startswith("[") else [_number(word) for word in re.split("[,x×]", text)]
 
 
 def _object(name: str, text: str) -> dict[str, Any]:

@@ -5,24 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from llava_gateway.api import openapi
+from llava_gateway.api.bodies import ForkBody, SessionBody, SessionPatch, parse_body
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import media_type, read_file, read_json, read_question
+from llava_gateway.api.forms import media_type, read_image, read_json, read_question
+from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
-from llava_gateway.api.wire import (
-    ForkBody,
-    SessionBody,
-    SessionPatch,
-    check_length,
-    parse_body,
-    picture_json,
-    session_json,
-    session_row,
-)
+from llava_gateway.api.wire import check_length, glossary_of, picture_json, session_json, session_row
 from llava_gateway.chat import ChatRequest, Sent, TextPart
-from llava_gateway.errors import InvalidRequest, UnsupportedBody
+from llava_gateway.errors import InvalidRequest
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 
@@ -59,15 +52,9 @@ def _answer(request: Request, question: ChatRequest) -> AnswerResponse:
 async def analyze_image(request: Request) -> Response:
     """Multipart `image` and `question`; answers `{"response": ...}` and nothing else."""
     gateway = gateway_of(request)
-    if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody("The body must be multipart/form-data with image and question.")
-    async with request.form(max_files=2, max_fields=4) as form:
-        image, question = form.get("image"), form.get("question")
-        if isinstance(image, str) or image is None:
-            raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
-        if not isinstance(question, str) or not question.strip():
-            raise InvalidRequest("question is missing.", param="question")
-        upload = await read_file(image, gateway.settings)
+    upload, question = await read_image(request, gateway.settings, beside="question")
+    if not question.strip():
+        raise InvalidRequest("question is missing.", param="question")
     asked = ChatRequest(parts=(upload, TextPart(question)))
     return AnswerResponse(gateway, asked, "json", request_id(request), lambda answer: {"response": answer.text})
 
@@ -76,14 +63,8 @@ async def analyze_image(request: Request) -> Response:
 async def store_image(request: Request) -> Response:
     """Prepares a picture once; its id can then stand for it in questions. `sent` tells what the model would get."""
     gateway = gateway_of(request)
-    if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody("The body must be multipart/form-data with image.")
-    async with request.form(max_files=2, max_fields=4) as form:
-        image, model = form.get("image"), form.get("model")
-        if isinstance(image, str) or image is None:
-            raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
-        upload = await read_file(image, gateway.settings)
-    image_id, picture, rendition = await gateway.store(upload, model if isinstance(model, str) and model else None)
+    upload, model = await read_image(request, gateway.settings, beside="model")
+    image_id, picture, rendition = await gateway.store(upload, model or None)
     return JSONResponse(picture_json(image_id, picture, Sent.of(rendition) if rendition else None), 201)
 
 
@@ -110,7 +91,14 @@ async def create_session(request: Request) -> Response:
     body: SessionBody = parse_body(SessionBody, await read_json(request))
     check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
-    session = Session(title=body.title, system=body.system, model=model.name if model else "", engine=model.engine if model else None)
+    session = Session(
+        title=body.title,
+        system=body.system,
+        model=model.name if model else "",
+        engine=model.engine if model else None,
+        policy=body.policy,
+        glossary=glossary_of(body.glossary, gateway.settings.preset, gateway.settings) or (),
+    )
     return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
 
 
@@ -132,7 +120,10 @@ async def change_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body: SessionPatch = parse_body(SessionPatch, await read_json(request))
     check_length("system", body.system, gateway.settings)
-    return _session(request, gateway.sessions.change(session_id, **body.model_dump(exclude_none=True)))
+    changes = body.model_dump(exclude_none=True)
+    if body.glossary is not None:
+        changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
+    return _session(request, gateway.sessions.change(session_id, **changes))
 
 
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)

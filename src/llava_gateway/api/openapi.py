@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llava_gateway.api.wire import AskBody, Body, ForkBody, SessionBody, SessionPatch, describe
+from llava_gateway.api.bodies import AskBody, Body, ForkBody, ImageData, ImageRef, SessionBody, SessionPatch, SightBody
+from llava_gateway.api.sight import IN_OPTIONS
+from llava_gateway.api.wire import describe
 from llava_gateway.chat import OPTION_LIMITS
 
 DESCRIPTION = """Talk with pictures on your own machine. Pictures are made upright, sharp and true in colour before a model sees them;
@@ -43,11 +45,14 @@ def _option_schema() -> dict[str, Any]:
 
 
 def _ask_schema() -> dict[str, Any]:
+    """The question's own fields first; `image_size` and `num_visual_tokens` inside `options` too."""
     schema = _schema(AskBody)
-    defs = schema.pop("$defs")
-    ref = defs["ImageRef"]
-    schema["properties"]["images"]["items"] = {"anyOf": [{"type": "string", "description": "base64, or a data: URL"}, ref]}
-    schema["properties"]["options"] |= {"properties": _option_schema(), "additionalProperties": False}
+    sight = {name: schema["properties"].pop(name) for name in SightBody.model_fields}
+    schema["properties"] |= sight
+    base64 = {"type": "string", "description": "base64, or a data: URL"}
+    schema["properties"]["images"]["items"] = {"anyOf": [base64, _schema(ImageRef), _schema(ImageData)]}
+    options = _option_schema() | {name: sight[name] for name in IN_OPTIONS}
+    schema["properties"]["options"] |= {"properties": options, "additionalProperties": False}
     return schema
 
 
@@ -149,6 +154,13 @@ ASK = {
                 "preset": "factual",
                 "options": {"seed": 1, "num_predict": 64},
             },
+            closely={
+                "prompt": "Describe this image.",
+                "images": [{"data": RED_CIRCLE, "region": [0.25, 0.25, 0.5, 0.5]}],
+                "detail": "high",
+                "max_image_tokens": 2880,
+                "policy": "strict",
+            },
         ),
         form=_form(
             {
@@ -164,6 +176,8 @@ ASK = {
 }
 ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
 UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))
-SESSION = _body(json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese."}))
+SESSION = _body(
+    json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese.", "policy": "pin_images"})
+)
 PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}))
 FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))

@@ -6,11 +6,12 @@ from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from llava_gateway import __version__
 from llava_gateway.api import openapi
 from llava_gateway.api.native import gateway_of
+from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import OWN_FILES_CSP
 from llava_gateway.api.wire import presets
 from llava_gateway.chat import OPTION_LIMITS

@@ -16,11 +16,12 @@ from contextlib import suppress
 from json.encoder import encode_basestring
 from typing import Any, Literal, TypeAlias, assert_never
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from llava_gateway.answering import Answering
 from llava_gateway.api.errors import error_body, error_response, internal_error
+from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.wire import answer_json
 from llava_gateway.chat import (
     Answer,

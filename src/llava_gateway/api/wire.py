@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from itertools import zip_longest
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import Draft202012Validator, validator_for
 
-from llava_gateway.api.errors import from_validation
+from llava_gateway.api.bodies import DEFAULT_PROMPT, AskBody, ImageData, ImageRef, KeepAlive, SightBody, parse_body
+from llava_gateway.api.sight import IN_OPTIONS, with_sight
 from llava_gateway.chat import (
+    JSON,
     OPTION_LIMITS,
     STOP_MAX_CHARS,
     STOP_MAX_COUNT,
     Answer,
     AnsweredImage,
     ChatRequest,
+    ContextReport,
+    Dropped,
     ImagePart,
     OptionLimit,
     Options,
@@ -28,161 +32,50 @@ from llava_gateway.chat import (
     Upload,
     Usage,
 )
-from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidJSON, InvalidOption, InvalidRequest
+from llava_gateway.context.words import ocr_note
+from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, built_in_presets
 
-MAX_DEPTH = 64
-DEFAULT_PROMPT = "Describe this image."
-"""What is asked of a picture that comes without a question."""
-
-IMAGE_ID = r"^[0-9a-f]{64}$"
-KeepAlive: TypeAlias = str | int
 KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
 KEEP_ALIVE_MAX_CHARS = 32
 KEEP_ALIVE_MAX_SECONDS = 10 * 365 * 24 * 3600
-
-
-class Body(BaseModel):
-    """JSON as it comes in: unknown fields are refused, types are not guessed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ImageRef(Body):
-    image_id: str = Field(pattern=IMAGE_ID, description="The id POST /images or an earlier answer gave.")
-
-
-class AskBody(Body):
-    """A question about pictures. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
-
-    prompt: str = Field(
-        "", description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}.", examples=["What is in this picture?"]
-    )
-    images: list[str | ImageRef] = Field(
-        default_factory=list, description="Each is base64 (with or without a data: prefix) or {image_id}; they come before the prompt."
-    )
-    model: str | None = Field(None, max_length=256, description="Who answers; see GET /models. Unset: the session's, else the default.")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="Sampling options by Ollama's names; GET /options lists ranges and units."
-    )
-    preset: str | None = Field(
-        None, max_length=64, description="Options by a name: factual, balanced, creative or your own. Options given beside it win."
-    )
-    system: str | None = Field(None, description="System prompt; in a session it stays until another is given.")
-    format: Literal["json"] | dict[str, Any] | None = Field(None, description="'json', or a JSON schema that the answer must follow.")
-    keep_alive: KeepAlive | None = Field(
-        None, description="How long Ollama keeps the model loaded: seconds, '5m', 0 for not at all, -1 for ever."
-    )
-    session_id: str | None = Field(None, max_length=64, description="The session this turn belongs to. Unset: nothing is kept.")
-
-
-class SessionBody(Body):
-    title: str = Field("", max_length=200)
-    model: str | None = Field(
-        None, max_length=256, description="Who answers in this session; unset: whoever is the default at its first turn."
-    )
-    system: str = Field("", description="System prompt of every turn.")
-
-
-class SessionPatch(Body):
-    title: str | None = Field(None, min_length=1, max_length=200)
-    system: str | None = None
-
-
-class ForkBody(Body):
-    at: int | None = Field(None, ge=0, description="How many turns the fork keeps; unset: all.")
-
-
-def parse_json(raw: bytes) -> Any:
-    """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
-
-    def constant(name: str) -> NoReturn:
-        raise InvalidJSON(f"{name} is not a JSON number.")
-
-    def finite(text: str) -> float:
-        if math.isinf(number := float(text)):
-            raise InvalidJSON(f"{text[:40]} is too large a number.")
-        return number
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise InvalidJSON("An object names a field twice.")
-        return found
-
-    try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
-    except UnicodeDecodeError:
-        raise InvalidJSON("The body is not UTF-8.") from None
-    except RecursionError:
-        raise InvalidJSON("The body is nested too deep.") from None
-    except ValueError as error:
-        raise InvalidJSON(f"The body is not valid JSON{_place(error)}.") from None
-    _check_text(value, 0)
-    return value
-
-
-def _place(error: ValueError) -> str:
-    return f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-
-
-def _check_text(value: Any, depth: int) -> None:
-    """Strings that no engine or log can take are refused here, wherever they stand."""
-    if depth > MAX_DEPTH:
-        raise InvalidJSON("The body is nested too deep.")
-    match value:
-        case str():
-            check_string(value)
-        case dict():
-            for key, inner in value.items():
-                check_string(key)
-                _check_text(inner, depth + 1)
-        case list():
-            for inner in value:
-                _check_text(inner, depth + 1)
-
-
-def check_string(text: str) -> None:
-    if "\0" in text:
-        raise InvalidJSON("A text has a NUL character in it.")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidJSON("A text has half of a surrogate pair in it.") from None
-
-
-def parse_body(kind: type[Body], value: Any) -> Any:
-    """`value` as `kind`. Raises InvalidRequest naming the first field at fault."""
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise from_validation(error.errors(include_url=False, include_input=False)) from None
+FORMAT_MAX_CHARS = 32 * 1024
+"""Checking a schema of this length takes about 0.15 s, in which nobody else is served."""
+GLOSSARY_MAX_LINES = 200
+GLOSSARY_LINE_MAX_CHARS = 300
+BESIDE_OPTIONS = frozenset({"about", "glossary"})
+"""What a preset has beside options."""
 
 
 def chat_request(
     body: AskBody, settings: Settings, uploads: tuple[Upload | ImagePart, ...] = (), session_id: str | None = None
 ) -> ChatRequest:
     """The body as the gateway takes it. Raises InvalidRequest, InvalidOption, InvalidBase64Image."""
-    images = uploads + tuple(_image(image, index, settings) for index, image in enumerate(body.images))
-    check_length("prompt", body.prompt, settings)
-    check_length("system", body.system, settings)
-    prompt = body.prompt if body.prompt.strip() else DEFAULT_PROMPT if images else ""
+    given = [parse_image(image, index, settings) for index, image in enumerate(body.images)]
+    pictures = with_sight(body, [*((upload, None) for upload in uploads), *given])
+    for name in ("prompt", "system", "ocr_text"):
+        check_length(name, getattr(body, name), settings)
+    prompt = body.prompt if body.prompt.strip() else DEFAULT_PROMPT if pictures else ""
     if not prompt:
         raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
     if session_id is not None and body.session_id not in (None, session_id):
         raise InvalidRequest("session_id is not the session of this address.", param="session_id")
+    session_id = session_id or body.session_id
+    hints = [TextPart(ocr_note(body.ocr_text, prompt, len(pictures)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
     return ChatRequest(
-        parts=(*images, TextPart(prompt)),
+        parts=(*pictures, *hints, TextPart(prompt)),
         model=body.model or None,
         system=body.system,
         options=parse_options(body.options, body.preset or settings.preset, settings),
-        format=body.format,
+        format=parse_format(body.format),
         keep_alive=parse_keep_alive(body.keep_alive if body.keep_alive is not None else body.options.get("keep_alive")),
-        session_id=session_id or body.session_id,
+        session_id=session_id,
+        policy=body.policy,
+        # A session has begun with the glossary of the preset of the settings; from then on only what a request names itself changes it.
+        glossary=glossary_of(body.glossary, body.preset or (None if session_id else settings.preset), settings),
     )
 
 
@@ -191,17 +84,44 @@ def check_length(name: str, text: str | None, settings: Settings) -> None:
         raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
 
 
-def _image(image: str | ImageRef, index: int, settings: Settings) -> Upload | ImagePart:
-    if isinstance(image, ImageRef):
-        return ImagePart(image.image_id)
+def parse_image(image: str | JSON, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
+    """One item of `images`, and what it says of itself how it is to be looked at. Raises ImageError, InvalidRequest."""
     param = f"images[{index}]"
-    if len(image) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
+    if isinstance(image, str):
+        return _decoded(image, param, settings), None
+    if "data" in image:
+        data: ImageData = parse_body(ImageData, image, param)
+        return _decoded(data.data, param, settings), data
+    ref: ImageRef = parse_body(ImageRef, image, param)
+    return ImagePart(ref.image_id), ref
+
+
+def _decoded(data: str, param: str, settings: Settings) -> Upload:
+    if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
         raise ImageFileTooLarge(f"The picture file has more than {settings.image_max_bytes:,} bytes.", param=param)
     try:
-        return Upload(decode_base64(image))
+        return Upload(decode_base64(data))
     except ImageError as error:
         error.param = param
         raise
+
+
+def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON | None:
+    """A schema is checked here: Ollama passes over one that is broken in silence. Raises InvalidFormat."""
+    if value is None or value == "json":
+        return value
+    if len(json.dumps(value)) > FORMAT_MAX_CHARS:
+        raise InvalidFormat(f"The JSON schema has more than {FORMAT_MAX_CHARS:,} characters.", param="format", hint="Describe less of it.")
+    if not isinstance(value.get("$schema", ""), str):
+        raise InvalidFormat("$schema must be a text.", param="format")
+    try:
+        validator_for(value, default=Draft202012Validator).check_schema(value)
+    except SchemaError as error:
+        where = ".".join(["format", *map(str, error.absolute_path)])[:100]
+        raise InvalidFormat(f"{where}: {error.message[:200]}.", param="format") from None
+    except RecursionError:
+        raise InvalidFormat("The JSON schema is nested too deep.", param="format", hint="Describe less of it.") from None
+    return value
 
 
 def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
@@ -211,14 +131,37 @@ def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 def parse_options(given: Mapping[str, Any], preset: str | None, settings: Settings) -> Options:
     """Checked options over those of the preset. Raises InvalidOption saying what would be right."""
-    base: Mapping[str, Any] = {}
-    if preset is not None:
-        known = presets(settings)
-        if preset not in known:
-            raise InvalidOption(f"There is no preset {preset[:64]!r}.", param="preset", hint=f"Presets: {', '.join(sorted(known))}.")
-        base = {name: value for name, value in known[preset].items() if name != "about"}
-    checked = {name: _option(name, value) for name, value in {**base, **given}.items() if name != "keep_alive" and value is not None}
-    return Options(**checked)
+    base = {name: value for name, value in _preset(preset, settings).items() if name not in BESIDE_OPTIONS}
+    own = {name: value for name, value in given.items() if name not in ("keep_alive", *IN_OPTIONS)}
+    return Options(**{name: _option(name, value) for name, value in {**base, **own}.items() if value is not None})
+
+
+def _preset(name: str | None, settings: Settings) -> Mapping[str, Any]:
+    """What a preset holds. Raises InvalidOption where there is none of this name."""
+    if name is None:
+        return {}
+    known = presets(settings)
+    if name not in known:
+        raise InvalidOption(f"There is no preset {name[:64]!r}.", param="preset", hint=f"Presets: {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def glossary_of(given: list[str] | None, preset: str | None, settings: Settings) -> tuple[str, ...] | None:
+    """The lines that were given, else those of the preset, each on one line; None where there are neither. Raises InvalidRequest."""
+    lines = _preset(preset, settings).get("glossary") if given is None else given
+    if lines is None:
+        return None
+    if (
+        not isinstance(lines, list)
+        or len(lines) > GLOSSARY_MAX_LINES
+        or any(not isinstance(line, str) or len(line) > GLOSSARY_LINE_MAX_CHARS for line in lines)
+    ):
+        raise InvalidRequest(
+            f"glossary must be a list of at most {GLOSSARY_MAX_LINES} texts of at most {GLOSSARY_LINE_MAX_CHARS} characters.",
+            param="glossary",
+            hint="One name or term to a line, with what it means.",
+        )
+    return tuple(" ".join(line.split()) for line in lines if line.strip())
 
 
 def check_presets(settings: Settings) -> None:
@@ -226,7 +169,8 @@ def check_presets(settings: Settings) -> None:
     for name in (*presets(settings), settings.preset):
         try:
             parse_options({}, name, settings)
-        except InvalidOption as error:
+            glossary_of(None, name, settings)
+        except InvalidRequest as error:
             raise InvalidOption(f"The preset {name} of the settings: {error.message}", hint=error.hint) from None
 
 
@@ -236,7 +180,9 @@ def _option(name: str, value: Any) -> Any:
     limit = OPTION_LIMITS.get(name)
     if limit is None:
         raise InvalidOption(
-            f"There is no option {name[:64]!r}.", param=f"options.{name[:64]}", hint=f"Options: {', '.join([*OPTION_LIMITS, 'stop'])}."
+            f"There is no option {name[:64]!r}.",
+            param=f"options.{name[:64]}",
+            hint=f"Options: {', '.join([*OPTION_LIMITS, 'stop', *IN_OPTIONS])}.",
         )
     whole = limit.whole and isinstance(value, float) and value.is_integer()
     number = int(value) if whole else value
@@ -325,8 +271,24 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "images": [image_json(image) for image in answer.images],
         "usage": usage_json(answer.usage),
         "timings": timings_json(answer.timings),
+        "context": context_json(answer.context),
         "warnings": list(answer.warnings),
     }
+
+
+def context_json(context: ContextReport) -> dict[str, Any]:
+    return {
+        "used": context.used,
+        "limit": context.limit,
+        "images": context.images,
+        "dropped": [dropped_json(item) for item in context.dropped],
+        "warnings": list(context.warnings),
+    }
+
+
+def dropped_json(item: Dropped) -> dict[str, Any]:
+    """Without `image_id` it is the text of the turn that was dropped."""
+    return {"turn": item.turn, "image_id": item.image_id, "tokens": item.tokens}
 
 
 def picture_json(image_id: str, picture: Picture, sent: Sent | None) -> dict[str, Any]:
@@ -364,7 +326,8 @@ def session_row(session: Session) -> dict[str, Any]:
 def session_json(session: Session, pictures: PictureStore, *, running: bool) -> dict[str, Any]:
     """A session with its turns."""
     turns = [turn_json(index, turn, pictures) for index, turn in enumerate(session.turns)]
-    return {**session_row(session), "system": session.system, "running": running, "turns": turns}
+    told = {"system": session.system, "policy": session.policy, "glossary": list(session.glossary)}
+    return {**session_row(session), **told, "running": running, "turns": turns}
 
 
 def turn_json(index: int, turn: Turn, pictures: PictureStore) -> dict[str, Any]:

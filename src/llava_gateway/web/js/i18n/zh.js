@@ -193,6 +193,7 @@ export default {
 
 /** The gateway's errors by code: cause and next step. @type {Record<string, [string, string]>} */
 export const FAILURES = {
+  conflicting_fields: ['两个字段互相矛盾。', '请只保留其中一个。'],
   context_length_exceeded: ['对话超出了模型的上下文长度。', '调大 num_ctx（会重新加载模型），或开始新对话。'],
   forbidden: ['请求被拒绝。', '请从网关自己的地址打开本页。'],
   host_not_allowed: ['不允许通过这个主机名访问。', '请使用 http://127.0.0.1，或在设置的 allowed_hosts 中加入它。'],
@@ -205,11 +206,13 @@ export const FAILURES = {
   invalid_api_key: ['API 密钥缺失或不正确。', '请重新输入密钥。'],
   invalid_base64_image: ['图片数据不是有效的 base64。', '请重新添加图片。'],
   invalid_body: ['网关没能读懂请求。', '请刷新页面后重试。'],
+  invalid_format: ['回答格式不是有效的 JSON 模式。', '请检查模式后再试。'],
   invalid_image: ['这张图片用不了。', '用看图软件打开试试；能显示的话，另存为 PNG 或 JPEG 再添加。'],
   invalid_image_format: ['这个图片格式已被设置排除。', '请另存为其他格式，例如 PNG 或 JPEG。'],
   empty_image_file: ['文件是空的。', '可能还没下载完。先打开一次，再重新添加。'],
   invalid_json: ['网关没能读懂请求。', '请刷新页面后重试。'],
   invalid_option: ['有一个选项的值不合适。', '请在选项中还原它。'],
+  invalid_region: ['选中的区域不在图片里。', '请重新框选。'],
   invalid_request: ['网关没能读懂请求。', '请刷新页面后重试。'],
   method_not_allowed: ['网关没能读懂请求。', '请刷新页面后重试。'],
   model_lacks_vision: ['这个模型看不了图片。', '请选择能看图的模型。'],

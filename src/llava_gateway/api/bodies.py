@@ -1,0 +1,183 @@
+"""Request bodies as they come in: strict JSON, known fields, types that are not guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llava_gateway.api.errors import from_validation
+from llava_gateway.chat import Detail, Policy
+from llava_gateway.errors import InvalidJSON
+
+MAX_DEPTH = 64
+DEFAULT_PROMPT = "Describe this image."
+"""What is asked of a picture that comes without a question."""
+
+IMAGE_ID = r"^[0-9a-f]{64}$"
+KeepAlive: TypeAlias = str | int
+MAX_TOKENS = 131072
+Tokens: TypeAlias = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+Side: TypeAlias = Annotated[int, Field(ge=32, le=16384)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+GLOSSARY = "Lines about names and terms that may occur"
+
+
+class Body(BaseModel):
+    """JSON as it comes in: unknown fields are refused, types are not guessed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SightBody(Body):
+    """How much of a picture the model is to see: in a question for all its pictures, in an item of `images` for that one."""
+
+    detail: Detail | None = Field(
+        None, description="low: one tile; high: the best grid of tiles; auto (default): high where that is not too slow or too long."
+    )
+    image_size: list[Side] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="[width, height] in pixels that a grid of tiles may have at most.",
+        examples=[[672, 672]],
+    )
+    num_visual_tokens: Tokens | None = Field(None, description="Tokens that a picture is to cost: the largest grid within them.")
+    max_image_tokens: Tokens | None = Field(None, description="Tokens that a picture may cost at most.")
+    region: list[Fraction] | None = Field(
+        None,
+        min_length=4,
+        max_length=4,
+        description="[x, y, width, height] in fractions of the upright picture: after an overview this part is sent at full resolution.",
+        examples=[[0.5, 0, 0.5, 0.5]],
+    )
+
+
+class ImageRef(SightBody):
+    image_id: str = Field(pattern=IMAGE_ID, description="The id POST /images or an earlier answer gave.")
+
+
+class ImageData(SightBody):
+    data: str = Field(description="base64, or a data: URL.")
+
+
+class AskBody(SightBody):
+    """A question about pictures. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
+
+    prompt: str = Field(
+        "", description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}.", examples=["What is in this picture?"]
+    )
+    images: list[str | dict[str, Any]] = Field(
+        default_factory=list,
+        description="Each is base64 (with or without a data: prefix), {image_id} or {data}; they come before the prompt.",
+    )
+    model: str | None = Field(None, max_length=256, description="Who answers; see GET /models. Unset: the session's, else the default.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Sampling options by Ollama's names; GET /options lists ranges and units."
+    )
+    preset: str | None = Field(
+        None, max_length=64, description="Options by a name: factual, balanced, creative or your own. Options given beside it win."
+    )
+    system: str | None = Field(None, description="System prompt; in a session it stays until another is given.")
+    format: Literal["json"] | dict[str, Any] | None = Field(None, description="'json', or a JSON schema that the answer must follow.")
+    keep_alive: KeepAlive | None = Field(
+        None, description="How long Ollama keeps the model loaded: seconds, '5m', 0 for not at all, -1 for ever."
+    )
+    session_id: str | None = Field(None, max_length=64, description="The session this turn belongs to. Unset: nothing is kept.")
+    policy: Policy | None = Field(
+        None, description="What happens when the conversation no longer fits the context; in a session it stays until another is given."
+    )
+    glossary: list[str] | None = Field(
+        None, description=f"{GLOSSARY}; in a session they stay until others are given. Unset: those of the preset, if it has any."
+    )
+    ocr_text: str | None = Field(None, description="Text that another program read in the picture: the model gets it as a hint.")
+
+
+class SessionBody(Body):
+    title: str = Field("", max_length=200)
+    model: str | None = Field(
+        None, max_length=256, description="Who answers in this session; unset: whoever is the default at its first turn."
+    )
+    system: str = Field("", description="System prompt of every turn.")
+    policy: Policy | None = Field(None, description="What happens when the session no longer fits the context; unset: as the settings say.")
+    glossary: list[str] | None = Field(None, description=f"{GLOSSARY}; unset: those of the preset in the settings, if it has any.")
+
+
+class SessionPatch(Body):
+    title: str | None = Field(None, min_length=1, max_length=200)
+    system: str | None = None
+    policy: Policy | None = None
+    glossary: list[str] | None = Field(None, description=f"{GLOSSARY}; [] takes them back.")
+
+
+class ForkBody(Body):
+    at: int | None = Field(None, ge=0, description="How many turns the fork keeps; unset: all.")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
+
+    def constant(name: str) -> NoReturn:
+        raise InvalidJSON(f"{name} is not a JSON number.")
+
+    def finite(text: str) -> float:
+        if math.isinf(number := float(text)):
+            raise InvalidJSON(f"{text[:40]} is too large a number.")
+        return number
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise InvalidJSON("An object names a field twice.")
+        return found
+
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
+    except UnicodeDecodeError:
+        raise InvalidJSON("The body is not UTF-8.") from None
+    except RecursionError:
+        raise InvalidJSON("The body is nested too deep.") from None
+    except ValueError as error:
+        raise InvalidJSON(f"The body is not valid JSON{_place(error)}.") from None
+    _check_text(value, 0)
+    return value
+
+
+def _place(error: ValueError) -> str:
+    return f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+
+
+def _check_text(value: Any, depth: int) -> None:
+    """Strings that no engine or log can take are refused here, wherever they stand."""
+    if depth > MAX_DEPTH:
+        raise InvalidJSON("The body is nested too deep.")
+    match value:
+        case str():
+            check_string(value)
+        case dict():
+            for key, inner in value.items():
+                check_string(key)
+                _check_text(inner, depth + 1)
+        case list():
+            for inner in value:
+                _check_text(inner, depth + 1)
+
+
+def check_string(text: str) -> None:
+    if "\0" in text:
+        raise InvalidJSON("A text has a NUL character in it.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidJSON("A text has half of a surrogate pair in it.") from None
+
+
+def parse_body(kind: type[Body], value: Any, within: str = "") -> Any:
+    """`value` as `kind`. Raises InvalidRequest naming the first field at fault, `within` before its name."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_url=False, include_input=False), within) from None

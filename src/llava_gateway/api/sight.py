@@ -1,0 +1,72 @@
+"""How the pictures of a question are to be looked at: what is said for all of them, of each, and (as tutorials write it) in the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llava_gateway.api.bodies import AskBody, SightBody, parse_body
+from llava_gateway.chat import Box, ImagePart, Sight, Upload
+from llava_gateway.errors import ConflictingFields, InvalidRegion
+
+IN_OPTIONS = ("image_size", "num_visual_tokens")
+"""Fields that are taken inside `options` too: tutorials for Ollama write them there, where Ollama passes over them in silence."""
+REGION_MIN_SIDE = 0.01
+_ROUNDING = 1e-6
+"""x + width of fractions that were rounded may be a little more than 1."""
+
+
+def with_sight(body: AskBody, pictures: Sequence[tuple[Upload | ImagePart, SightBody | None]]) -> tuple[Upload | ImagePart, ...]:
+    """The pictures of a question, each with what is wished for it; its own fields win over those of the question.
+
+    Raises InvalidRegion, ConflictingFields, InvalidRequest for what is wrong inside `options`.
+    """
+    for_all = wishes(body) | _wishes_in_options(body)
+    if "region" in for_all and len(pictures) != 1:
+        raise _whose_region(len(pictures))
+    return tuple(
+        replace(picture, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {})))
+        for index, (picture, own) in enumerate(pictures)
+    )
+
+
+def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
+    """What is wished for, by the names of Sight's fields. Raises InvalidRegion, `within` before the field's name."""
+    given: dict[str, Any] = {name: value for name in SightBody.model_fields if (value := getattr(body, name)) is not None}
+    if "image_size" in given:
+        given["image_size"] = tuple(given["image_size"])
+    if "region" in given:
+        given["region"] = _box(given["region"], ".".join(filter(None, (within, "region"))))
+    return given
+
+
+def _wishes_in_options(body: AskBody) -> dict[str, Any]:
+    inside = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
+    for name, value in inside.items():
+        if getattr(body, name) not in (None, value):
+            raise ConflictingFields(f"{name} and options.{name} say different things.", param=f"options.{name}")
+    return wishes(parse_body(SightBody, inside, "options"))
+
+
+def _box(region: list[float], param: str) -> Box:
+    x, y, width, height = region
+    if width < REGION_MIN_SIDE or height < REGION_MIN_SIDE:
+        raise InvalidRegion(f"Each side of a region must be at least {REGION_MIN_SIDE:g} of the picture's.", param=param)
+    if x + width > 1 + _ROUNDING or y + height > 1 + _ROUNDING:
+        raise InvalidRegion("The region reaches beyond the picture: x + width and y + height must be at most 1.", param=param)
+    return x, y, min(width, 1 - x), min(height, 1 - y)
+
+
+def _whose_region(pictures: int) -> InvalidRegion:
+    if not pictures:
+        return InvalidRegion(
+            "There is a region but no picture in this question.",
+            hint='Refer to an earlier picture by its id: "images": [{"image_id": "…", "region": […]}].',
+            param="region",
+        )
+    return InvalidRegion(
+        f"There is one region for {pictures} pictures.",
+        hint='Put it on the picture it is of: "images": [{"data": "…", "region": […]}, …], or {"image_id": "…", "region": […]}.',
+        param="region",
+    )

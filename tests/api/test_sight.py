@@ -1,0 +1,202 @@
+"""How pictures are to be looked at, as every door takes it: in the question, in a picture, in options, in a form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from llava_gateway.api.bodies import AskBody, parse_body
+from llava_gateway.api.wire import chat_request
+from llava_gateway.chat import ImagePart, Sight, TextPart, Upload
+from llava_gateway.errors import ConflictingFields, InvalidRegion, InvalidRequest
+from llava_gateway.settings import Settings
+from tests import pictures
+from tests.api.conftest import Serve
+from tests.scripted_engine import ScriptedEngine
+
+IMAGE = base64.b64encode(pictures.encoded(pictures.shape("circle", "red"))).decode()
+REF = {"image_id": "0" * 64}
+
+
+def sights(**body: Any) -> list[Sight]:
+    """What is wished for each picture of a question; of one picture where the body has none."""
+    request = chat_request(parse_body(AskBody, {"prompt": "Hi", "images": [IMAGE], **body}), Settings())
+    return [part.sight for part in request.parts if isinstance(part, Upload | ImagePart)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sight"),
+    [
+        ({}, Sight()),
+        ({"detail": "high"}, Sight(detail="high")),
+        ({"detail": None, "region": None, "image_size": None}, Sight()),
+        ({"image_size": [672, 1008]}, Sight(image_size=(672, 1008))),
+        ({"num_visual_tokens": 1728, "max_image_tokens": 2880}, Sight(num_visual_tokens=1728, max_image_tokens=2880)),
+        ({"region": [0.5, 0, 0.5, 0.25]}, Sight(region=(0.5, 0, 0.5, 0.25))),
+        ({"region": [0, 0, 1, 1]}, Sight(region=(0, 0, 1, 1))),
+        ({"options": {"image_size": [672, 672], "num_visual_tokens": 576, "seed": 1}}, Sight(image_size=(672, 672), num_visual_tokens=576)),
+        ({"options": {"image_size": [672, 672]}, "image_size": [672, 672]}, Sight(image_size=(672, 672))),
+        ({"options": {"num_visual_tokens": None}, "detail": "low"}, Sight(detail="low")),
+    ],
+)
+def test_wishes_become_a_sight(fields: dict[str, Any], sight: Sight) -> None:
+    assert sights(**fields) == [sight]
+
+
+def test_what_is_wished_for_a_picture_wins_over_what_is_wished_for_all() -> None:
+    images = [IMAGE, {"data": IMAGE, "detail": "low"}, {**REF, "region": [0, 0, 0.5, 0.5], "max_image_tokens": 576}, REF]
+    assert sights(images=images, detail="high", max_image_tokens=2880) == [
+        Sight(detail="high", max_image_tokens=2880),
+        Sight(detail="low", max_image_tokens=2880),
+        Sight(detail="high", max_image_tokens=576, region=(0, 0, 0.5, 0.5)),
+        Sight(detail="high", max_image_tokens=2880),
+    ]
+
+
+def test_a_region_that_was_rounded_to_a_hair_beyond_the_edge_ends_at_the_edge() -> None:
+    (sight,) = sights(region=[0.7, 0.1, 0.3 + 1e-9, 0.9])
+    assert sight.region is not None
+    x, y, width, height = sight.region
+    assert x + width <= 1
+    assert y + height <= 1
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [
+        ([0.6, 0, 0.5, 0.5], "beyond the picture"),
+        ([0, 0.6, 0.5, 0.5], "beyond the picture"),
+        ([0, 0, 0, 1], "at least 0.01"),
+        ([0.1, 0.1, 0.5, 0.009], "at least 0.01"),
+    ],
+)
+def test_a_region_outside_the_picture_or_of_nothing_is_refused(region: list[float], said: str) -> None:
+    with pytest.raises(InvalidRegion, match=said) as refused:
+        sights(region=region)
+    assert refused.value.param == "region"
+    with pytest.raises(InvalidRegion, match=said) as refused:
+        sights(images=[IMAGE, {**REF, "region": region}])
+    assert refused.value.param == "images[1].region"
+
+
+@pytest.mark.parametrize(("images", "said"), [([IMAGE, REF], "one region for 2 pictures"), ([], "no picture")])
+def test_a_region_of_no_picture_or_of_several_is_refused_with_the_way_to_say_it(images: list[Any], said: str) -> None:
+    with pytest.raises(InvalidRegion, match=said) as refused:
+        sights(images=images, region=[0, 0, 0.5, 0.5])
+    assert '"region": […]' in refused.value.hint
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"detail": "ultra"}, "detail"),
+        ({"image_size": [672]}, "image_size"),
+        ({"image_size": "672x672"}, "image_size"),
+        ({"image_size": [672, 31]}, "image_size.1"),
+        ({"image_size": [672.5, 672]}, "image_size.0"),
+        ({"num_visual_tokens": 0}, "num_visual_tokens"),
+        ({"num_visual_tokens": True}, "num_visual_tokens"),
+        ({"max_image_tokens": "576"}, "max_image_tokens"),
+        ({"region": [0, 0, 1]}, "region"),
+        ({"region": [-0.1, 0, 1, 1]}, "region.0"),
+        ({"region": [0, 0, 1, float("nan")]}, "region.3"),
+        ({"options": {"image_size": 672}}, "options.image_size"),
+        ({"options": {"num_visual_tokens": "576"}}, "options.num_visual_tokens"),
+        ({"images": [IMAGE, {"data": IMAGE, "detail": "ultra"}]}, "images[1].detail"),
+        ({"images": [{"image_id": "../x"}]}, "images[0].image_id"),
+        ({"images": [{**REF, "data": IMAGE}]}, "images[0].image_id"),
+        ({"images": [{"data": "ab*d"}]}, "images[0]"),
+        ({"images": [{}]}, "images[0].image_id"),
+        ({"policy": "drop"}, "policy"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Exception, match=r".") as refused:
+        sights(**fields)
+    assert getattr(refused.value, "param", None) == param, refused.value
+
+
+def test_two_places_that_differ_are_refused() -> None:
+    with pytest.raises(ConflictingFields) as refused:
+        sights(num_visual_tokens=576, options={"num_visual_tokens": 2880})
+    assert (refused.value.status, refused.value.param) == (400, "options.num_visual_tokens")
+
+
+def test_an_unknown_field_of_a_picture_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        sights(images=[{**REF, "path": "/etc/passwd"}])
+    assert (refused.value.code, refused.value.param) == ("unknown_field", "images[0].path")
+
+
+@pytest.mark.parametrize("size", ["672,1008", "672x1008", "672×1008", "[672, 1008]", " 672 , 1008 "])
+async def test_a_form_says_the_same(serve: Serve, size: str) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    data = {
+        "prompt": "Hi",
+        "detail": "high",
+        "image_size": size,
+        "num_visual_tokens": "1728",
+        "region": "0.5,0, 0.5,0.25",
+        "policy": "strict",
+    }
+    response = await served.client.post("/ask", files={"image": base64.b64decode(IMAGE)}, data=data)
+    assert response.status_code == 200, response.text
+    (part,) = engine.requests[-1].renditions
+    assert part.sight == Sight("high", (672, 1008), 1728, None, (0.5, 0, 0.5, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [
+        ({"image_size": "672"}, "image_size"),
+        ({"image_size": "wide,672"}, "image_size.0"),
+        ({"region": "0,0,nan,1"}, "region.2"),
+        ({"region": "0,0,1e999,1"}, "region.2"),
+        ({"num_visual_tokens": "many"}, "num_visual_tokens"),
+        ({"detail": "ultra"}, "detail"),
+        ({"options": json.dumps({"image_size": [1, 1]})}, "options.image_size.0"),
+    ],
+)
+async def test_what_is_wrong_in_a_form_is_named(serve: Serve, data: dict[str, str], param: str) -> None:
+    served = await serve(ScriptedEngine())
+    response = await served.client.post("/ask", files={"image": base64.b64decode(IMAGE)}, data={"prompt": "Hi", **data})
+    assert (response.status_code, response.json()["error"]["param"]) == (422, param)
+
+
+async def test_text_that_another_program_read_stands_before_the_question_and_is_not_shown_as_asked(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    session_id = await served.session()
+    body = {"prompt": "What is the total?", "images": [IMAGE], "ocr_text": "  TOTAL 12.50\n"}
+    assert (await served.client.post(f"/sessions/{session_id}/turns", json=body)).status_code == 200
+    _, hint, question = engine.requests[-1].messages[-1].parts
+    assert hint == TextPart("Text that another program read in the picture (it may contain mistakes):\nTOTAL 12.50", note=True)
+    assert question == TextPart("What is the total?")
+    session = (await served.client.get(f"/sessions/{session_id}")).json()
+    assert (session["title"], session["turns"][0]["prompt"]) == ("What is the total?", "What is the total?")
+
+
+def test_the_hint_is_in_the_language_of_the_question() -> None:
+    def hint(**body: Any) -> str:
+        request = chat_request(parse_body(AskBody, {"images": [IMAGE], "ocr_text": "合计 12.50", **body}), Settings())
+        (note,) = (part.text for part in request.parts if isinstance(part, TextPart) and part.note)
+        return note.partition("\n")[0]
+
+    assert hint(prompt="一共多少钱？") == "另一个程序从图片中读出的文字（可能有错）："
+    assert hint(prompt="What is the total?", images=[IMAGE, REF]).startswith("Text that another program read in the pictures (")
+    assert hint().startswith("Text that another program read in the picture (")
+
+
+def test_empty_text_is_no_hint_and_too_much_is_refused() -> None:
+    request = chat_request(parse_body(AskBody, {"prompt": "Hi", "ocr_text": " \n"}), Settings())
+    assert request.parts == (TextPart("Hi"),)
+    with pytest.raises(InvalidRequest) as refused:
+        chat_request(parse_body(AskBody, {"prompt": "Hi", "ocr_text": "x" * 101}), Settings(prompt_max_chars=100))
+    assert refused.value.param == "ocr_text"
+    with pytest.raises(InvalidRequest, match="neither a prompt nor a picture"):
+        chat_request(parse_body(AskBody, {"ocr_text": "TOTAL"}), Settings())
