@@ -375,7 +375,7 @@ async def test_the_same_sheet_asked_for_twice_at_once_is_one_picture(store: Pict
 
 async def test_a_sheet_that_has_no_room_leaves_nothing_behind() -> None:
     async with running(store_max_bytes=2**20) as store:
-        pictures = [await store.add(noise(seed, side=460)) for seed in range(2)]
+        pictures = [await store.add(noise(seed, side=560)) for seed in range(2)]
         for picture in pictures:
             await picture.stored()
             store.hold(picture)
