@@ -107,3 +107,10 @@ async def test_running_and_waiting_requests_are_counted(serve: Serve) -> None:
         figures = (await served.client.get("/metrics")).text
         assert 'llava_gateway_active{engine="ollama"} 1.0' in figures
         assert 'llava_gateway_waiting{engine="ollama"} 1.0' in figures
+
+
+def test_json_ends_with_a_newline_for_the_prompt_of_a_shell(demo: httpx2.Client) -> None:
+    for path in ("/healthz", "/models", "/sessions", "/nowhere"):
+        assert demo.get(path).content.endswith(b"}\n"), path
+    for path in ("/ask", "/sessions"):
+        assert demo.post(path, json={"prompt": "Hello"} if path == "/ask" else {}).content.endswith(b"}\n"), path

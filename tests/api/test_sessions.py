@@ -206,3 +206,33 @@ async def test_a_model_that_is_gone_is_named_to_its_session(serve: Serve) -> Non
     assert (gone.status_code, gone.json()["error"]["code"], gone.json()["error"]["param"]) == (404, "model_not_found", "model")
     assert gone.json()["detail"] == "two, which this session talks with, is gone."
     assert (await served.ask(session_id=session_id, model="one")).status_code == 200
+
+
+async def test_policy_and_glossary_stay_until_others_are_given(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine, presets={"receipts": {"glossary": ["SKU: stock number"]}})
+    client = served.client
+    session_id = await served.session(system="Be brief.", policy="sliding", glossary=["VAT: tax"])
+    path = f"/sessions/{session_id}"
+
+    async def kept() -> tuple[str | None, list[str]]:
+        session = (await client.get(path)).json()
+        return session["policy"], session["glossary"]
+
+    async def told(**body: Any) -> str:
+        assert (await client.post(f"{path}/turns", json={"prompt": "Hi", **body})).status_code == 200
+        return engine.requests[-1].messages[0].text
+
+    assert await kept() == ("sliding", ["VAT: tax"])
+    assert await told() == "Be brief.\n\nNames and terms that may occur:\n- VAT: tax"
+    assert "SKU: stock number" in await told(preset="receipts", policy="strict")
+    assert await kept() == ("strict", ["SKU: stock number"])
+    patched = await client.patch(path, json={"glossary": [], "policy": "pin_images"})
+    assert (patched.json()["policy"], patched.json()["glossary"]) == ("pin_images", [])
+    assert await told() == "Be brief."
+
+
+async def test_a_session_begins_with_the_glossary_of_the_preset_of_the_settings(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), preset="receipts", presets={"receipts": {"glossary": ["SKU: stock number"]}})
+    assert (await served.client.post("/sessions", json={})).json()["glossary"] == ["SKU: stock number"]
+    assert (await served.client.post("/sessions", json={"glossary": []})).json()["glossary"] == []
