@@ -13,6 +13,7 @@ from llava_gateway.settings import Settings, built_in_presets
 CONFIGS = Path(__file__).parents[1] / "configs"
 SETTINGS_FILES = sorted(CONFIGS.glob("*.toml"), key=lambda path: path.name)
 SETTINGS_FILES.remove(CONFIGS / "presets.toml")
+SETTINGS_FILES.remove(CONFIGS / "vision.toml")
 
 
 @pytest.fixture(autouse=True)

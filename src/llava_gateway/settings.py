@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -31,6 +31,23 @@ class ModelPins(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     num_ctx: int | None = Field(None, ge=256, le=1048576)
     num_gpu: int | None = Field(None, ge=-1, le=999)
+
+
+VisionFamily: TypeAlias = Literal["llava", "gemma3", "gemma4", "minicpm-v", "qwen-vl", "pixtral", "llama4", "unknown"]
+"""Models of one family do the same with a picture; the sizes may differ."""
+
+
+class VisionOverride(BaseModel):
+    """What an engine does not tell of a model's eye, or tells wrongly. What is not set is left as the engine says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    family: VisionFamily | None = None
+    image_size: int | None = Field(None, ge=28, le=4096)
+    patch_size: int | None = Field(None, ge=4, le=256)
+    merge: int | None = Field(None, ge=1, le=16)
+    tiles: bool | None = None
+    overview: Literal["last", "first"] | None = None
+    max_pictures: int | None = Field(None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -69,6 +86,9 @@ class Settings(BaseSettings):
         None, description="How long Ollama keeps a model loaded after an answer (`5m`, seconds, -1 for ever); unset leaves it to Ollama."
     )
     models: dict[str, ModelPins] = Field(default_factory=dict, description="num_ctx and num_gpu pinned per model name.")
+    vision: dict[str, VisionOverride] = Field(
+        default_factory=dict, description="What engines don't tell of a model's eye, per pattern of model names; see docs/images.md."
+    )
     preset: str | None = Field(None, description="Preset used by requests that name none.")
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Presets added to (or replacing) factual, balanced and creative."
@@ -237,8 +257,19 @@ class _TomlFile(TomlConfigSettingsSource):
 @cache
 def built_in_presets() -> Mapping[str, Mapping[str, Any]]:
     """The presets of configs/presets.toml: {name: {"about": ..., option: value}}."""
-    inside = resources.files("llava_gateway") / "presets.toml"
+    return _packaged("presets.toml")
+
+
+@cache
+def built_in_vision() -> Mapping[str, VisionOverride]:
+    """The overrides of configs/vision.toml by pattern of model names, in order."""
+    return {pattern: VisionOverride.model_validate(entry) for pattern, entry in _packaged("vision.toml").items()}
+
+
+def _packaged(name: str) -> dict[str, Any]:
+    """A file of configs/ that is shipped inside the package."""
+    inside = resources.files("llava_gateway") / name
     if inside.is_file():
         return tomllib.loads(inside.read_text("utf-8"))
     # An editable install has no copy inside the package: the file stands in the checkout.
-    return tomllib.loads((Path(__file__).parents[2] / "configs" / "presets.toml").read_text("utf-8"))
+    return tomllib.loads((Path(__file__).parents[2] / "configs" / name).read_text("utf-8"))

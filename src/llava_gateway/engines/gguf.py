@@ -92,6 +92,9 @@ class GGUFHeader:
             image_size=self._number("clip.vision.image_size"),
             patch_size=self._number("clip.vision.patch_size"),
             pinpoints=tuple(zip(sides[::2], sides[1::2], strict=False)),
+            merge=self._number("clip.vision.spatial_merge_size") or self._number("clip.vision.projector.scale_factor"),
+            queries=self._number("clip.minicpmv_query_num"),
+            version=self._number("clip.minicpmv_version"),
         )
 
 

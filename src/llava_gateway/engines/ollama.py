@@ -54,6 +54,11 @@ BUSY_PAUSE = (0.2, 1.0)
 """Seconds, least and most, before a request is sent again to an Ollama that is busy."""
 
 
+LEAST_TOKENS = 1024
+LEAST_TOKENS_FOR = ("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe")
+"""Ollama starts the engine with --image-min-tokens 1024 for these (llm/llama_server.go, `qwenVLServerArgs`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Details:
     """What /api/show tells of a model; it stays true as long as the model's digest does."""
@@ -347,11 +352,15 @@ def _details(answer: Any) -> _Details:
 
 def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
     """From the projector's keys, or from the model's own where the eye is inside it (gemma3, qwen2.5vl, mistral3)."""
+    least = LEAST_TOKENS if architecture in LEAST_TOKENS_FOR else None
     if not projector:
+        merge = f"{architecture}.spatial_merge_size" if architecture == "mistral3" else f"{architecture}.vision.spatial_merge_size"
         return VisionFacts(
             projector_type=architecture,
             image_size=_int(info, f"{architecture}.vision.image_size"),
             patch_size=_int(info, f"{architecture}.vision.patch_size"),
+            merge=_int(info, merge),
+            least_tokens=least,
         )
     # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
     default = "mlp" if projector.get("clip.has_llava_projector") else ""
@@ -361,6 +370,10 @@ def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
         image_size=_int(projector, "clip.vision.image_size"),
         patch_size=_int(projector, "clip.vision.patch_size"),
         pinpoints=tuple(zip(flat[::2], flat[1::2], strict=False)),
+        merge=_int(projector, "clip.vision.spatial_merge_size") or _int(projector, "clip.vision.projector.scale_factor"),
+        queries=_int(projector, "clip.minicpmv_query_num"),
+        version=_int(projector, "clip.minicpmv_version"),
+        least_tokens=least,
     )
 
 

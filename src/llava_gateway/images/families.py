@@ -1,0 +1,304 @@
+"""What each family of models does with a picture of (width, height), and so the size to send it in: pure, one function a family.
+
+The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how pictures are resized; clip.cpp, `clip_n_output_tokens`: what they cost;
+mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them), proved against the engine in tests/images/test_families.py. Every size we
+send is a fixed point of the family's rule: the engine copies its pixels and resamples nothing but the small overview of sliced pictures.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from llava_gateway.chat import Label, Sight
+from llava_gateway.images.plan import BLACK, CLIP_MEAN, GRAY, SMALLEST_SIDE, Canvas, Colour, Plan, Size, letterbox
+
+LOW_TOKENS = 576
+"""What `detail: low` costs at most, where the family can spend so little: one tile of LLaVA."""
+AUTO_PIXELS = 1344 * 1344
+"""Most pixels without a wish: 2,304 tokens of Qwen2.5-VL, so that a question fits beside them into the 4,096 that Ollama starts with."""
+UNKNOWN_SIDE = 1344
+_MOST_STRETCH = 1.1
+_MOST_SLICES = 9
+_GRID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Pictures of any shape in square cells of `side` pixels, one token each, `least` to `most` of them.
+
+    Attributes:
+        around: tokens of the markers before and after a picture.
+        row_break: every row but the last ends with one token more.
+    """
+
+    side: int
+    least: int
+    most: int
+    around: int = 2
+    row_break: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """An overview of about `side` x `side` pixels and up to nine slices of as many, each `queries` tokens and two markers (MiniCPM-V).
+
+    Attributes:
+        align: sides of slices are multiples of it (the patch size).
+        around_all: tokens of the markers around all slices together.
+    """
+
+    side: int
+    align: int
+    queries: int
+    around_all: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """An overview and up to 3 x 3 tiles of `side` x `side` pixels, `tokens` each (Llama 4).
+
+    Attributes:
+        around: tokens of the markers before and after a picture.
+    """
+
+    side: int
+    tokens: int
+    around: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One way to send a picture: `visual` tokens of the picture alone, `total` with all markers."""
+
+    canvas: Canvas
+    visual: int
+    total: int
+
+
+def square(
+    size: Size, side: int, tokens: int | None, sight: Sight, *, around: int = 0, fill: Colour = CLIP_MEAN, label: Label = "exact"
+) -> Plan:
+    """The whole picture inside one square, whatever its size.
+
+    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so a picture of exactly this size is copied. `tokens` are
+    all that it costs, `around` of them markers.
+    """
+    canvas = letterbox(size, side, fill)
+    if tokens is None:
+        return Plan((canvas,), lossless=True)
+    return replace(_first_within([_Option(canvas, tokens - around, tokens)], sight, label), detail="low", lossless=True)
+
+
+def cells(eye: Cells, size: Size, sight: Sight, label: Label = "exact") -> Plan:
+    """The picture in its own shape, both sides rounded to whole cells (Qwen-VL, Pixtral, Gemma 4).
+
+    llama.cpp `mtmd_image_preprocessor_dyn_size`, `calc_size_preserved_ratio` (smart_resize in transformers). It pads what rounding leaves
+    over; we stretch, as the models' own processors do, and pad only where that would deform the picture.
+    """
+    return _first_within(_cell_options(eye, size, sight), sight, label)
+
+
+def _cell_options(eye: Cells, size: Size, sight: Sight) -> Iterator[_Option]:
+    """From the largest that may be wished for down to the least that the engine takes."""
+    most = eye.most
+    if sight.detail == "auto" and sight.num_visual_tokens is None and sight.image_size is None:
+        most = min(most, max(eye.least, AUTO_PIXELS // eye.side**2))
+    wished = [n for n in (sight.num_visual_tokens, sight.max_image_tokens, LOW_TOKENS if sight.detail == "low" else None) if n is not None]
+    if sight.image_size:
+        wished.append((sight.image_size[0] // eye.side) * (sight.image_size[1] // eye.side))
+    start = _within(size, sight.image_size)
+    for budget in range(max(eye.least, min([most, *wished])), eye.least - 1, -1):
+        columns, rows = _cell_grid(eye, start, budget)
+        if sight.image_size:
+            columns, rows = _boxed(eye, columns, rows, sight.image_size)
+        target = columns * eye.side, rows * eye.side
+        visual = columns * rows + (rows - 1 if eye.row_break else 0)
+        yield _Option(Canvas("whole", _shaped(size, target), target, fill=BLACK), visual, visual + eye.around)
+
+
+def _boxed(eye: Cells, columns: int, rows: int, box: Size) -> Size:
+    """Rounding may go past the box; what is cut off to stay in it must leave enough."""
+    wide, high = min(columns, max(1, box[0] // eye.side)), min(rows, max(1, box[1] // eye.side))
+    return (wide, high) if wide * high >= eye.least else (columns, rows)
+
+
+def _cell_grid(eye: Cells, size: Size, budget: int) -> Size:
+    """(columns, rows) of the cells that a picture is resized to, at most `budget` wherever that is at least `eye.least`."""
+    width, height = (length / eye.side for length in size)
+    columns, rows = max(1, math.floor(width + 0.5)), max(1, math.floor(height + 0.5))
+    if columns * rows > budget:
+        shrink = math.sqrt(width * height / budget)
+        columns, rows = _clipped(max(1, int(width / shrink)), max(1, int(height / shrink)), budget)
+    if columns * rows < eye.least:
+        grow = math.sqrt(eye.least / (width * height))
+        columns, rows = _clipped(math.ceil(width * grow), math.ceil(height * grow), eye.most)
+    return columns, rows
+
+
+def _clipped(columns: int, rows: int, most: int) -> Size:
+    """A side of one cell can't shrink any more, and rounding up may go past `most`: the engine would shrink the picture once more."""
+    if columns >= rows:
+        return min(columns, max(1, most // rows)), rows
+    return columns, min(rows, max(1, most // columns))
+
+
+def slices(eye: Slices, size: Size, sight: Sight, label: Label = "exact") -> Plan:
+    """An overview, and slices of the picture where it is larger than one (MiniCPM-V).
+
+    llama.cpp `mtmd_image_preprocessor_llava_uhd` without pinpoints. We send the size that it would resize to before slicing. A picture
+    that fits into one square is stretched to it there; ours is padded to it instead.
+    """
+    return _first_within(_slice_options(eye, size, sight), sight, label)
+
+
+def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
+    """From the most slices to the overview alone."""
+    each = eye.queries + 2
+    if max(size) > eye.side and sight.detail != "low":
+        for most in range(_MOST_SLICES, 0, -1):
+            target, (columns, rows) = _sliced(eye, _shrunk(size, most * eye.side**2))
+            extra = eye.around_all + rows - 1
+            visual, count = eye.queries * (1 + columns * rows), 1 + columns * rows
+            yield _Option(Canvas("whole", target, target, fill=GRAY), visual, each * count + extra)
+    yield _Option(letterbox(size, eye.side, GRAY), eye.queries, each)
+
+
+def _sliced(eye: Slices, size: Size) -> tuple[Size, Size]:
+    """The size that a picture has when it is cut, made a fixed point of the rule, and (columns, rows) of its slices."""
+    for _ in range(8):
+        grid = _slice_grid(eye, size)
+        refined = _refined(eye, size, grid)
+        if refined == size:
+            break
+        size = refined
+    return size, _slice_grid(eye, size)
+
+
+def _slice_grid(eye: Slices, size: Size) -> Size:
+    """llama.cpp `get_best_grid`: of the grids of about area / side^2 slices the one nearest in shape; the first of equals."""
+    width, height = size
+    shape = _f32(math.log(_f32(width / height)))
+    count = min(math.ceil(_f32(width * height / eye.side**2)), _MOST_SLICES)
+    counts = [n for n in (count - 1, count, count + 1) if n != 1 and n <= _MOST_SLICES]
+    grids = [(columns, n // columns) for n in counts for columns in range(1, n + 1) if n % columns == 0]
+    return min(grids, key=lambda grid: _f32(abs(shape - math.log(grid[0] / grid[1]))))
+
+
+def _refined(eye: Slices, size: Size, grid: Size) -> Size:
+    """llama.cpp `get_refine_size`: slices of about side^2 pixels in the picture's shape, in whole patches."""
+    width, height = (_divisible(length, parts) // parts for length, parts in zip(size, grid, strict=True))
+    shape = _f32(width / height)
+    high = int(_f32(eye.side / _f32(math.sqrt(shape))))
+    wide = int(_f32(high * shape))
+    return _divisible(wide, eye.align) * grid[0], _divisible(high, eye.align) * grid[1]
+
+
+def _divisible(length: int, by: int) -> int:
+    """llama.cpp `ensure_divide`."""
+    return max(math.floor(length / by + 0.5) * by, by)
+
+
+def grid(eye: Grid, size: Size, sight: Sight, label: Label = "exact") -> Plan:
+    """Tiles of the best grid, and an overview (Llama 4).
+
+    llama.cpp `mtmd_image_preprocessor_llava_uhd` with the grids of `set_llava_uhd_res_candidates`. We send the picture as it fits into
+    its grid, without the padding: so the engine makes its overview from the picture alone. A picture that fits into one tile is
+    stretched to it there; ours is padded to it instead.
+    """
+    return _first_within(_grid_options(eye, size, sight), sight, label)
+
+
+def _grid_options(eye: Grid, size: Size, sight: Sight) -> Iterator[_Option]:
+    """From the grid that the engine itself would take down to one tile."""
+    every = [(x * eye.side, y * eye.side) for x in range(1, _GRID + 1) for y in range(1, _GRID + 1) if (x, y) != (1, 1)]
+    seen = set()
+    if max(size) > eye.side and sight.detail != "low":
+        for most in range(_GRID**2, 1, -1):
+            best = best_resolution(size, [(w, h) for w, h in every if w * h <= most * eye.side**2])
+            inner = _fitted(size, best)
+            if best not in seen and max(inner) > eye.side and best_resolution(inner, every) == best:
+                visual = eye.tokens * (1 + best[0] * best[1] // eye.side**2)
+                yield _Option(Canvas("whole", inner, inner, fill=BLACK), visual, visual + eye.around)
+            seen.add(best)
+    yield _Option(letterbox(size, eye.side, BLACK), eye.tokens, eye.tokens + eye.around)
+
+
+def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
+    """llama.cpp `select_best_resolution`, as LLaVA-NeXT's own: most of the picture's pixels kept, then least waste; the first of equals."""
+
+    def rank(candidate: Size) -> tuple[int, int]:
+        scale = min(_f32(candidate[0] / size[0]), _f32(candidate[1] / size[1]))
+        kept = min(int(_f32(size[0] * scale)) * int(_f32(size[1] * scale)), size[0] * size[1])
+        return -kept, candidate[0] * candidate[1] - kept
+
+    return min(candidates, key=rank)
+
+
+def shape(size: Size, max_side: int, sight: Sight) -> Plan:
+    """The picture in its own shape, never enlarged: all that can be done where nothing is known of the model's eye."""
+    longest = max_side // 2 if sight.detail == "low" else max_side
+    scale = min(1.0, longest / max(size))
+    inner = _within((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), sight.image_size)
+    wishes = {"num_visual_tokens": sight.num_visual_tokens, "max_image_tokens": sight.max_image_tokens}
+    notes = tuple(f"{name}_adjusted: what a picture costs this model is not known." for name, wish in wishes.items() if wish is not None)
+    return Plan((Canvas("whole", inner, (max(inner[0], SMALLEST_SIDE), max(inner[1], SMALLEST_SIDE))),), notes=notes)
+
+
+def _first_within(options: Iterable[_Option], sight: Sight, label: Label) -> Plan:
+    """The first option that is within all wishes, or else the last one; notes say what it misses."""
+    for option in options:
+        if not (notes := _beyond(option, sight)):
+            break
+    if sight.num_visual_tokens is not None and option.visual < sight.num_visual_tokens:
+        notes.append(f"num_visual_tokens_adjusted: {option.visual} tokens instead of {sight.num_visual_tokens}.")
+    detail: Literal["low", "high"] = "low" if option.visual <= LOW_TOKENS else "high"
+    return Plan((option.canvas,), option.total, label, detail, notes=tuple(notes))
+
+
+def _beyond(option: _Option, sight: Sight) -> list[str]:
+    """Notes on the wishes that an option goes beyond."""
+    notes = []
+    if (visual := sight.num_visual_tokens) is not None and option.visual > visual:
+        notes.append(f"num_visual_tokens_adjusted: {option.visual} tokens, the least this takes, instead of {visual}.")
+    if (most := sight.max_image_tokens) is not None and option.total > most:
+        notes.append(f"max_image_tokens_adjusted: {option.total} tokens, the least this takes, instead of {most} at most.")
+    width, height = option.canvas.size
+    if (box := sight.image_size) is not None and (width > box[0] or height > box[1]):
+        notes.append(f"image_size_adjusted: {width}x{height}, the least this takes, instead of {box[0]}x{box[1]}.")
+    return notes
+
+
+def _within(size: Size, box: Size | None) -> Size:
+    """Shrunk into a box; as it is where it fits or there is none."""
+    if box is None or (size[0] <= box[0] and size[1] <= box[1]):
+        return size
+    return _fitted(size, box)
+
+
+def _fitted(size: Size, box: Size) -> Size:
+    """The largest size of this shape inside a box: one side is the box's, the other at most."""
+    if size[0] * box[1] >= size[1] * box[0]:
+        return box[0], min(box[1], max(1, round(size[1] * box[0] / size[0])))
+    return min(box[0], max(1, round(size[0] * box[1] / size[1]))), box[1]
+
+
+def _shrunk(size: Size, pixels: int) -> Size:
+    """At most about so many pixels, in the same shape."""
+    scale = min(1.0, math.sqrt(pixels / (size[0] * size[1])))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shaped(size: Size, target: Size) -> Size:
+    """`target` itself where filling it hardly deforms the picture, else the size of the picture inside it."""
+    stretch = (target[0] * size[1]) / (target[1] * size[0])
+    return target if 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH else _fitted(size, target)
+
+
+def _f32(value: float) -> float:
+    """As a C float: the engine chooses grids in them, and a tie is broken by the last digit."""
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
