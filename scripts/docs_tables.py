@@ -39,6 +39,8 @@ def _default(value: Any) -> str:
     match value:
         case None | "" | {}:
             return "unset"
+        case bool():
+            return f"`{str(value).lower()}`"
         case tuple():
             return ", ".join(f"`{item}`" for item in value)
         case int() if value >= 100_000 and value % (1024 * 1024) == 0:

@@ -35,6 +35,7 @@ from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
+from llava_gateway.warming import OFF, SESSION_BUSY, Warmed, Warming
 
 
 class Gateway:
@@ -56,6 +57,7 @@ class Gateway:
         self.admissions: dict[EngineName, Admission] = {
             engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
         }
+        self.warming = Warming(settings, self.preparer, self.admissions, telemetry)
         self._running: dict[str, Answering] = {}
         self._asking = 0
         self._news = asyncio.Event()  # for `drain`: someone has ended, or there is no more time
@@ -78,6 +80,24 @@ class Gateway:
             with admission.enter() as ticket, self._registered(answering):
                 async with aclosing(self._recorded(answering, self._answer(answering, ticket))) as answering.events:
                     yield answering
+
+    async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
+        """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
+
+        Raises what is wrong with the request, and what the engine raises.
+        """
+        if self.closing:
+            raise ShuttingDown
+        if not self.settings.read_ahead:
+            return self.warming.told(OFF)
+        session = Session() if request.session_id is None else self.sessions.get(request.session_id)
+        if request.session_id is not None and self.sessions.is_running(request.session_id):
+            return self.warming.told(SESSION_BUSY)
+        session = session.under(request)
+        model = await self.preparer.model(request, session)
+        with self._holding() as hold:
+            prepared = await self.preparer.prepare(request, session, model, hold)
+        return await self.warming.read(prepared, request.session_id, wait=wait)
 
     async def _answer(self, answering: Answering, ticket: Ticket) -> AsyncGenerator[ChatEvent]:
         """From the queue to the engine's last event; what goes wrong is raised as a GatewayError."""
@@ -259,6 +279,7 @@ class Gateway:
     def delete_session(self, session_id: str) -> None:
         """Deletes it; a running answer in it ends with SessionDeleted. Raises SessionNotFound."""
         self.sessions.delete(session_id)
+        self.warming.end_session(session_id)
         for answering in self._running.values():
             if answering.request.session_id == session_id:
                 answering.interrupt.interrupt(SessionDeleted())
@@ -275,6 +296,7 @@ class Gateway:
     async def drain(self) -> None:
         """Waits for running answers, at most `shutdown_grace` seconds; then each ends with ShuttingDown."""
         self.close_door()
+        await self.warming.aclose()
         await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
         self._ending = True
         for answering in list(self._running.values()):

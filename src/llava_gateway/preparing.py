@@ -108,8 +108,9 @@ class Preparer:
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
-        if prepared.pictures:
-            self.fitter.measured(model.name, usage.prompt_tokens - (usage.cached_tokens or 0), finish.timings.prompt_ms)
+        read = usage.prompt_tokens - (usage.cached_tokens or 0)
+        if prepared.pictures and read >= sum(self._least(rendition) for _, rendition in prepared.pictures):
+            self.fitter.measured(model.name, read, finish.timings.prompt_ms)
         if (model.engine, model.name) in self._sighted or not any(message.images for message in request.messages):
             return ()
         count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.name)

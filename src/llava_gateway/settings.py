@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     answer_timeout: float = Field(1800, gt=0, description="Longest answer after its first word.")
     stall_timeout: float = Field(30, gt=0, description="How long a client may stop reading before its answer is ended.")
     ping_interval: float = Field(15, gt=0, description="Pause after which a quiet event stream gets a ping comment.")
+    read_ahead: bool = Field(
+        True, description="Whether engines read conversations and pictures ahead of the question, where they are asked to and nobody asks."
+    )
     shutdown_grace: float = Field(8, ge=0, description="How long running answers may go on after SIGTERM.")
     engine_poll_interval: float = Field(2, gt=0, description="How often engines are asked whether they are there.")
 

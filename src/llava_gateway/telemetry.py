@@ -35,6 +35,12 @@ class Telemetry:
             buckets=FIRST_TOKEN_BUCKETS,
             registry=self.registry,
         )
+        self._read_ahead = Counter(
+            "llava_gateway_read_ahead",
+            "Prompts to be read ahead of their question by what became of them (read, a reason why not, or an error code)",
+            ["engine", "outcome"],
+            registry=self.registry,
+        )
         self._pictures = Counter("llava_gateway_pictures", "Pictures by what became of them", ["outcome"], registry=self.registry)
 
     def gauge(self, name: str, about: str, read: Callable[[], float], **labels: str) -> None:
@@ -47,6 +53,10 @@ class Telemetry:
     def picture(self, outcome: str) -> None:
         """`outcome`: "ready" or an error code."""
         self._pictures.labels(outcome).inc()
+
+    def read_ahead(self, engine: str, outcome: str) -> None:
+        """`outcome`: "read", the reason why it was not, or an error code. `engine` is "" where it did not come to that."""
+        self._read_ahead.labels(engine, outcome).inc()
 
     def answer(self, *, answer_id: str, engine: str, model: str, outcome: str, usage: Usage, timings: Timings) -> None:
         self._answers.labels(engine, outcome).inc()
