@@ -92,6 +92,53 @@ def test_format_takes_json_or_a_schema_in_a_file(demo_url: str, red_circle: Path
         assert "--format" in done.err
 
 
+def test_wishes_for_a_picture_reach_the_gateway(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+    asked = ("ask", str(red_circle), QUESTION, "--url", demo_url)
+    whole = run(*asked, "--detail", "low", "--image-size", "112x112", "--max-image-tokens", "64", "--policy", "strict", "--json")
+    assert whole.code == 0, whole.err
+    assert json.loads(whole.out)["images"][0]["sent"]["detail"] == "low"
+    part = run(*asked, "--region", "0.25,0.25,0.5,0.5", "--json")
+    assert part.code == 0, part.err
+    refused = run("ask", str(red_circle), str(blue_square), QUESTION, "--url", demo_url, "--region", "0,0,0.5,0.5")
+    assert refused.code == 1
+    assert "There is one region for 2 pictures." in refused.err
+    assert run(*asked, "--region", "0.9,0,0.5,0.5").err.startswith("Error: The region reaches beyond the picture")
+    assert run(*asked, "--detail", "ultra").code == 2
+
+
+def test_read_text_comes_from_a_file_stdin_or_the_flag(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+    text = tmp_path / "read.txt"
+    text.write_text("TOTAL 12.50 " * 20)
+    asked = ("ask", str(red_circle), QUESTION, "--json", "--url", demo_url)
+
+    def tokens(*flags: str, stdin: bytes = b"") -> int:
+        done = run(*asked, *flags, stdin=stdin)
+        assert done.code == 0, done.err
+        count: int = json.loads(done.out)["usage"]["prompt_tokens"]
+        return count
+
+    bare = tokens()
+    assert tokens("--ocr-text", str(text)) == tokens("--ocr-text", "-", stdin=text.read_bytes()) == tokens("--ocr-text", text.read_text())
+    assert tokens("--ocr-text", str(text)) > bare + 20
+    assert "There is no file nowhere.txt" in run(*asked, "--ocr-text", "nowhere.txt").err
+    assert "is not UTF-8" in run(*asked, "--ocr-text", str(red_circle)).err
+    twice = run("ask", "-", QUESTION, "--ocr-text", "-", "--url", demo_url, stdin=red_circle.read_bytes())
+    assert (twice.code, "Only one thing can come from stdin." in twice.err) == (2, True)
+
+
+def test_the_glossary_of_a_preset_is_told_to_the_model(red_circle: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('engine = "embedded"\nport = 1\n[presets.receipts]\nglossary = ["SKU: stock number", "TTL: total"]\n')
+
+    def tokens(*flags: str) -> int:
+        count: int = json.loads(run("ask", str(red_circle), QUESTION, "--json", "--config", str(settings), *flags).out)["usage"][
+            "prompt_tokens"
+        ]
+        return count
+
+    assert tokens("--preset", "receipts") > tokens() + 5
+
+
 @pytest.mark.parametrize("name", OPTION_LIMITS)
 def test_every_option_has_a_flag_with_its_range(name: str) -> None:
     limit, flag = OPTION_LIMITS[name], f"--{name.replace('_', '-')}"
@@ -156,6 +203,7 @@ def test_a_reader_that_leaves_ends_it_without_a_word(demo_url: str, red_circle: 
         (["-", "What?"], ["-"], "What?"),
         (["Who are you?"], [], "Who are you?"),
         (["{red}", "Is it like photo.png"], ["{red}"], "Is it like photo.png"),
+        (["{red}", "What is this? " * 30], ["{red}"], "What is this? " * 30),
     ],
 )
 def test_all_arguments_but_the_last_are_pictures(arguments: list[str], pictures: list[str], question: str, red_circle: Path) -> None:

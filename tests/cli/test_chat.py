@@ -89,6 +89,34 @@ def test_commands_change_what_follows(demo_url: str, red_circle: Path) -> None:
     assert [turn["prompt"] for turn in turns] == ["Who are you?"]
 
 
+def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_url: str, red_circle: Path) -> None:
+    typed = lines(
+        "/detail high",
+        "/policy sliding",
+        "What is in this picture?",
+        "What color is the background?",
+        "/region 0.2,0.2,0.5,0.5",
+        "/region",
+        "/detail",
+        "Who are you?",
+    )
+    done = run("chat", str(red_circle), "--region", "0.25,0.25,0.5,0.5", "--ocr-text", "no text", "--url", demo_url, stdin=typed)
+    assert done.code == 0
+    assert "Error" not in done.err
+    assert "detail: high" in done.err
+    assert "policy: sliding" in done.err
+    assert "looks closely at 0.2,0.2,0.5,0.5." in done.err
+    session = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()
+    assert (session["policy"], len(session["turns"])) == ("sliding", 3)
+
+
+def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red_circle: Path) -> None:
+    typed = lines("/region 0,0,2,1", "What is in this picture?", "/region", "What is in this picture?")
+    done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
+    assert "region.2" in done.err
+    assert done.out == "A red circle on a white background.\n"
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -98,6 +126,8 @@ def test_commands_change_what_follows(demo_url: str, red_circle: Path) -> None:
         ("/options seed", "Write seed=VALUE"),
         ("/image nowhere.png", "There is no picture file nowhere.png."),
         ("/model nope", "No engine has the model nope."),
+        ("/detail ultra", "There is no detail ultra."),
+        ("/policy drop", "There is no policy drop."),
         ("/dance", "There is no command /dance; /help lists them."),
         ("/help", "/image PATH"),
     ],

@@ -89,7 +89,8 @@ def details(answer: JSONObject) -> Iterator[str]:
         sent = image["sent"]
         tokens = f", {sent['tokens']} tokens" if sent["tokens"] else ""
         changes = f": {', '.join(image['changes'])}" if image["changes"] else ""
-        size = f"{image['width']}x{image['height']}, sent as {sent['width']}x{sent['height']} {sent['format']}{tokens}"
+        pieces = f"{sent['pieces']} pieces of " if sent["pieces"] > 1 else ""
+        size = f"{image['width']}x{image['height']}, sent as {pieces}{sent['width']}x{sent['height']} {sent['format']}{tokens}"
         yield f"picture {number}: {size}{changes}"
     usage, timings = answer["usage"], answer["timings"]
     yield f"tokens: {usage['prompt_tokens']} in ({usage['cached_tokens'] or 0} of them cached), {usage['completion_tokens']} out"

@@ -13,9 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
-from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, JsonFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
+from llava_gateway.cli.flags import (
+    STDIN,
+    ApiKeyFlag,
+    ConfigFlag,
+    JsonFlag,
+    UrlFlag,
+    VerboseFlag,
+    kind_of,
+    request_fields,
+    with_request_flags,
+)
 
-STDIN = "-"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
 
@@ -41,9 +50,13 @@ def ask(
       llava-gateway ask before.jpg after.jpg "What has changed?"
       scanner | llava-gateway ask - "Read the text." --preset factual
       llava-gateway ask receipt.png "Read it." --format schema.json --json
+      llava-gateway ask map.png "Which street is this?" --region 0.5,0,0.5,0.5
+      tesseract bill.png - | llava-gateway ask bill.png "What is due?" --ocr-text -
     """
     set_up_logging()
     names, question = split(arguments)
+    if [*names, request.get("ocr_text")].count(STDIN) > 1:
+        wrong_use("Only one thing can come from stdin.", "Give the others as files.")
     pictures = [read_picture(name) for name in names]
     fields = request_fields(request)
     from llava_gateway.cli.answer import details, show_answer
@@ -62,10 +75,10 @@ def ask(
 def split(arguments: list[str]) -> tuple[list[str], str]:
     """(pictures, question): the question is "" where the last argument is a picture too. Mistyped file names end the command."""
     *names, last = arguments
-    if last == STDIN or Path(last).is_file():
+    if last == STDIN or kind_of(last) == "file":
         return arguments, ""
     looks_like_a_file = last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
-    if looks_like_a_file or Path(last).is_dir():
+    if looks_like_a_file or kind_of(last) == "folder":
         wrong_use(f"There is no picture file {last}.", "If this is the question, end it with a question mark.")
     return names, last
 

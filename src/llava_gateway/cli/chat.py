@@ -7,14 +7,14 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.chat import OPTION_LIMITS, Detail, Policy
 from llava_gateway.cli.ask import read_file, read_picture
-from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure
-from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
+from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure, wrong_use
+from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
 
 if TYPE_CHECKING:
     from llava_gateway.cli.client import Fields, GatewayClient, JSONObject
@@ -24,10 +24,15 @@ HELP = """\
 /options             show the options; /options temperature=0.2 seed=7 sets some, /options seed= takes one back
 /model NAME          who answers from now on; without a name, who can
 /system TEXT         system prompt from now on; without a text, the one there is
+/detail LEVEL        how closely pictures are looked at from now on: low, high or auto
+/region X,Y,W,H      look closely at this part of the next picture, in fractions; without numbers, at no part
+/policy NAME         what happens when the chat no longer fits: strict, pin_images, sliding or summarise
 /new                 start a new chat; the old one stays in the server
 /help                this list
 /quit, or Ctrl+D     leave
 Ctrl+C               stop the answer"""
+ONCE = ("region", "ocr_text")
+"""Fields that belong to the pictures of one question."""
 _STOP_SECONDS = 5.0
 _STOP_STEP = 0.05
 
@@ -53,6 +58,8 @@ def chat(
       echo "What is this?" | llava-gateway chat photo.jpg
     """
     set_up_logging()
+    if request.get("ocr_text") == STDIN:
+        wrong_use("--ocr-text - would read the questions.", "Give a file.")
     pictures = [(name, read_picture(name)) for name in images or []]
     fields = dict(request_fields({name: value for name, value in request.items() if name != "stop"}))
     from llava_gateway.cli.client import connect
@@ -72,13 +79,14 @@ class Conversation:
     """What is typed becomes turns of a session; the answers go to stdout, all else to stderr.
 
     Args:
-        fields: sent with every question, by form field; /options, /model and /system change them.
+        fields: sent with every question (those of ONCE with the first), by form field; /options, /model and others change them.
         stop: texts that end an answer.
     """
 
     def __init__(self, client: GatewayClient, fields: dict[str, str], stop: list[str], *, verbose: bool) -> None:
         self._client = client
-        self._fields = fields
+        self._fields = {name: value for name, value in fields.items() if name not in ONCE}
+        self._once = {name: value for name, value in fields.items() if name in ONCE}
         self._stop = stop
         self._verbose = verbose
         self._notes = console(sys.stderr)
@@ -136,8 +144,15 @@ class Conversation:
                 self._model(rest)
             case "/system":
                 self._system(rest)
+            case "/detail":
+                self._choose("detail", rest, get_args(Detail))
+            case "/policy":
+                self._choose("policy", rest, get_args(Policy))
+            case "/region":
+                self._region(rest)
             case "/new":
-                self._session, self._waiting = None, []
+                self._session = None
+                self._is_asked()
                 self._note("A new chat.")
             case "/help":
                 self._note(HELP)
@@ -152,7 +167,7 @@ class Conversation:
             self._session = self._client.post("/sessions", {})["id"]
         path = f"/sessions/{self._session}"
         fields: Fields = [("image_id", image) for image in self._waiting]
-        fields += [("prompt", question), *self._fields.items(), *(("stop", text) for text in self._stop)]
+        fields += [("prompt", question), *self._fields.items(), *self._once.items(), *(("stop", text) for text in self._stop)]
         try:
             answer = show_answer(self._client, f"{path}/turns", fields)
         except KeyboardInterrupt:
@@ -161,12 +176,17 @@ class Conversation:
         except Failure:
             with suppress(Failure):
                 if self._is_kept(path, question):
-                    self._waiting = []
+                    self._is_asked()
             raise
         else:
             if self._verbose:
                 self._note("\n".join(details(answer)))
+        self._is_asked()
+
+    def _is_asked(self) -> None:
+        """What was for one question is no longer for the next."""
         self._waiting = []
+        self._once = {}
 
     def _is_kept(self, path: str, question: str) -> bool:
         """Whether the session kept a question that failed: its pictures are then in the chat already."""
@@ -209,6 +229,19 @@ class Conversation:
         if text:
             self._fields["system"] = text
         self._note(self._fields.get("system", "There is no system prompt."))
+
+    def _choose(self, field: str, value: str, choices: tuple[str, ...]) -> None:
+        if value and value not in choices:
+            raise Failure(f"There is no {field} {value}.", f"There are {', '.join(choices)}.")
+        if value:
+            self._fields[field] = value
+        self._note(f"{field}: {self._fields.get(field, 'as the gateway is set')}")
+
+    def _region(self, numbers: str) -> None:
+        self._once.pop("region", None)
+        if numbers:
+            self._once["region"] = numbers
+        self._note(f"The next question looks closely at {numbers}." if numbers else "The next question looks closely at no part.")
 
     def _note(self, text: str) -> None:
         self._notes.print(printable(text), style="dim")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from llava_gateway.chat import OPTION_LIMITS, OptionLimit
+from llava_gateway.chat import OPTION_LIMITS, Detail, OptionLimit, Policy
 from llava_gateway.cli.console import wrong_use
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ ApiKeyFlag: TypeAlias = Annotated[
 JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 VerboseFlag: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
+STDIN = "-"
 _SAMPLING = "How the model answers"
+_SIGHT = "How pictures are looked at"
 
 
 def with_request_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -66,6 +69,8 @@ def _request_parameters() -> list[inspect.Parameter]:
         "preset": (str, typer.Option("--preset", help="Options by a name: factual, balanced, creative, or your own.", metavar="NAME")),
         "system": (str, typer.Option("--system", help="System prompt.", metavar="TEXT")),
         "format": (str, typer.Option("--format", help="'json', or a file with the JSON schema of the answer.", metavar="json|FILE")),
+        "policy": (Policy, typer.Option("--policy", help="What happens when the conversation no longer fits the model's context.")),
+        **_sight_flags(),
     }
     for name, limit in OPTION_LIMITS.items():
         flags[name] = (int if limit.whole else float, _option_flag(name, limit))
@@ -81,6 +86,22 @@ def _request_parameters() -> list[inspect.Parameter]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
         for name, (kind, option) in flags.items()
     ]
+
+
+def _sight_flags() -> dict[str, tuple[Any, Any]]:
+    def flag(name: str, text: str, metavar: str | None = None) -> Any:
+        return typer.Option(name, help=text, rich_help_panel=_SIGHT, metavar=metavar)
+
+    return {
+        "detail": (Detail, flag("--detail", "low is one tile, high the best grid of tiles; auto takes high where that is not too slow.")),
+        "region": (str, flag("--region", "Look closely at this part, in fractions: 0.5,0,0.5,0.5 is the top right quarter.", "X,Y,W,H")),
+        "image_size": (str, flag("--image-size", "Pixels that a grid of tiles may have at most, such as 672x672.", "WxH")),
+        "max_image_tokens": (int, flag("--max-image-tokens", "Tokens that a picture may cost at most.", "COUNT")),
+        "ocr_text": (
+            str,
+            flag("--ocr-text", "Text that another program read in the picture: a file, - for stdin, or the text itself.", "FILE|-|TEXT"),
+        ),
+    }
 
 
 def _option_flag(name: str, limit: OptionLimit) -> Any:
@@ -99,6 +120,8 @@ def request_fields(request: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         if name == "format":
             value = _format(value)
+        elif name == "ocr_text":
+            value = _ocr_text(value)
         fields += [(name, str(one)) for one in (value if isinstance(value, list) else [value])]
     return fields
 
@@ -114,6 +137,30 @@ def _format(value: str) -> str:
     except ValueError:
         wrong_use(f"--format {value} is not valid JSON.", "It is 'json' or a file with a JSON schema.")
     return text
+
+
+def _ocr_text(value: str) -> str:
+    """The text of a file or of stdin, else the value itself; a file name that is mistyped ends the command."""
+    try:
+        if value == STDIN:
+            return sys.stdin.buffer.read().decode("utf-8")
+        if kind_of(value) == "file":
+            return Path(value).read_text("utf-8")
+    except OSError as error:
+        wrong_use(f"--ocr-text {value} can't be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        wrong_use(f"--ocr-text {value} is not UTF-8 text.")
+    if value.lower().endswith(".txt") and len(value.split()) == 1:
+        wrong_use(f"There is no file {value} for --ocr-text.")
+    return value
+
+
+def kind_of(name: str) -> Literal["file", "folder"] | None:
+    """What there is of this name; None also for what is too long to be a name."""
+    try:
+        return "file" if Path(name).is_file() else "folder" if Path(name).is_dir() else None
+    except OSError:
+        return None
 
 
 def load_settings(config: Path | None, **flags: Any) -> Settings:
