@@ -36,3 +36,14 @@ def test_the_same_pixels_are_the_same_bytes() -> None:
     image = Image.radial_gradient("L").convert("RGB")
     assert encode(image, lossless=True) == encode(image.copy(), lossless=True)
     assert encode(image, lossless=False) == encode(image.copy(), lossless=False)
+
+
+def test_a_mark_tells_files_of_the_same_pixels_apart() -> None:
+    image = Image.radial_gradient("L").convert("RGB")
+    for lossless in (True, False):
+        plain, marked, other = (encode(image, lossless=lossless, mark=mark) for mark in ("", "one", "two"))
+        assert len({plain.data, marked.data, other.data}) == 3
+        assert encode(image, lossless=lossless, mark="one") == marked
+        assert b"one" in marked.data
+        assert not {"comment", "Comment"} & set(Image.open(BytesIO(plain.data)).info)
+        assert Image.open(BytesIO(plain.data)).tobytes() == Image.open(BytesIO(marked.data)).tobytes()

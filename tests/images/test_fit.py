@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import fit
-from llava_gateway.images.profile import CLIP_MEAN, Size, VisionProfile, letterbox
+from llava_gateway.images.plan import CLIP_MEAN, Size, letterbox, pixels
+from llava_gateway.images.profile import VisionProfile
 from tests.odd_pictures import TURN_SENTENCES, turned_back
 
 SQUARE = VisionProfile(square=336)
@@ -17,6 +18,16 @@ def test_turning_upright_undoes_what_the_camera_did(orientation: int) -> None:
     assert fit.turn_upright(stored, orientation).tobytes() == image.tobytes()
     assert fit.turned(stored.size, orientation) == image.size
     assert fit.turn_sentence(orientation) == TURN_SENTENCES.get(orientation)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_part_of_the_upright_picture_is_found_in_the_stored_one(orientation: int) -> None:
+    upright = Image.frombytes("L", (8, 4), bytes(range(32)))
+    stored = turned_back(upright, orientation)
+    box = pixels(fit.turned_box((0.125, 0.25, 0.375, 0.5), orientation), stored.size)
+    part = fit.turn_upright(stored.crop(box), orientation)
+    assert part.size == (3, 2)
+    assert part.tobytes() == upright.crop((1, 1, 4, 3)).tobytes()
 
 
 @pytest.mark.parametrize(

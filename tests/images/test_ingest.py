@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from llava_gateway.chat import Sight
+from llava_gateway.images.anyres import Overview
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.ingest import Ready, Rendered, ingest
+from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker
 from tests.odd_pictures import exif, odd, saved, scene, turned_back
@@ -110,6 +113,78 @@ def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) ->
         assert Image.open(BytesIO(rendition)).size == (336, 336)
     finally:
         small.kill()
+
+
+TILES = Sight(detail="high")
+
+
+def test_tiles_and_overview_come_from_one_decode(twelve_megapixels: bytes) -> None:
+    """A reduced one at that: beyond 40 dB nobody sees a difference."""
+    first, second = ingest(twelve_megapixels, Limits(), VisionProfile(square=336, tokens=576), TILES)
+    assert isinstance(first, Ready)
+    assert isinstance(second, Encoded)
+    assert first.rendered
+    assert (first.rendered.plan.tokens, first.rendered.plan.detail) == (2880, "high")
+    tiles = opened(first.rendered)
+    assert [(piece.format, tile.size) for piece, tile in zip(first.rendered.pieces, tiles, strict=True)] == [("PNG", (336, 336))] * 5
+    with Image.open(BytesIO(twelve_megapixels)) as whole:
+        upright = whole.transpose(Image.Transpose.ROTATE_270)
+    grid = Image.new("RGB", (672, 672))
+    grid.paste(upright.resize((505, 672), Image.Resampling.BICUBIC), (83, 0))
+    corners = [(x, y, x + 336, y + 336) for y in (0, 336) for x in (0, 336)]
+    expected = [*(grid.crop(corner) for corner in corners), upright.resize((336, 336), Image.Resampling.BICUBIC)]
+    for tile, right in zip(tiles, expected, strict=True):
+        assert max(ImageStat.Stat(ImageChops.difference(tile, right)).rms) < 2.55  # 40 dB
+    assert tiles[0].getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_the_overview_may_come_first() -> None:
+    data = saved(scene(size=(672, 672)), "PNG")
+    orders: tuple[Overview, Overview] = ("last", "first")
+    last, first = (rendered(data, VisionProfile(square=336, overview=overview), TILES) for overview in orders)
+    pixels = [tile.tobytes() for tile in opened(last)]
+    assert [tile.tobytes() for tile in opened(first)] == [pixels[-1], *pixels[:-1]]
+
+
+def test_a_region_is_cut_at_full_resolution_after_an_overview() -> None:
+    picture = photo(1600, 1200)
+    data = saved(turned_back(picture, 6), "PNG", exif=exif(6))
+    made = rendered(data, VisionProfile(square=336), Sight(region=(0.25, 0.5, 0.21, 0.14)))
+    overview, close = opened(made)
+    assert overview.getpixel((5, 5)) == CLIP_MEAN
+    assert close.crop((0, 84, 336, 252)).tobytes() == picture.crop((400, 600, 736, 768)).tobytes()
+    assert made.plan.detail == "low"
+
+
+def test_a_later_rendition_has_the_same_pieces_as_the_first() -> None:
+    data = saved(scene(size=(800, 600)), "PNG")
+    first, canonical = ingest(data, Limits(), VisionProfile(square=112), TILES)
+    assert isinstance(first, Ready)
+    assert isinstance(canonical, Encoded)
+    assert render(canonical.data, VisionProfile(square=112), TILES) == first.rendered
+
+
+def test_no_piece_of_a_picture_is_a_piece_of_another() -> None:
+    """The tops of both are black, and so is what is left over at their sides."""
+    pictures = []
+    for colour in ("red", "blue"):
+        picture = Image.new("RGB", (448, 448))
+        picture.paste(colour, (224, 300, 448, 448))
+        pictures.append(rendered(saved(picture, "PNG"), VisionProfile(square=112), TILES))
+    one, other = pictures
+    assert [tile.tobytes() for tile in opened(one)[:2]] == [tile.tobytes() for tile in opened(other)[:2]]
+    assert not {piece.data for piece in one.pieces} & {piece.data for piece in other.pieces}
+
+
+def rendered(data: bytes, profile: VisionProfile, sight: Sight) -> Rendered:
+    first = next(ingest(data, Limits(), profile, sight))
+    assert isinstance(first, Ready)
+    assert first.rendered
+    return first.rendered
+
+
+def opened(made: Rendered) -> list[Image.Image]:
+    return [Image.open(BytesIO(piece.data)).convert("RGB") for piece in made.pieces]
 
 
 def _form(made: Rendered) -> tuple[str, int, int]:

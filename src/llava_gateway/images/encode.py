@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 _TILE = 64
 _TILES = 4
@@ -35,8 +35,8 @@ def packs_well(im: Image.Image) -> bool:
     return len(encode(sample, lossless=True).data) <= _SMALL
 
 
-def encode(im: Image.Image, *, lossless: bool, subsampled: bool = False) -> Encoded:
-    """A file without any metadata.
+def encode(im: Image.Image, *, lossless: bool, subsampled: bool = False, mark: str = "") -> Encoded:
+    """A file without any metadata but `mark`, as a comment, where it must differ from another of the same pixels.
 
     JPEG quality 92 is where text and edges stop changing visibly. Chroma stays whole (4:4:4), or coloured letters smear; only what came
     subsampled and keeps its size may stay so (`subsampled`, 4:2:0), for there is nothing left to lose. PNG takes the fastest level:
@@ -44,7 +44,10 @@ def encode(im: Image.Image, *, lossless: bool, subsampled: bool = False) -> Enco
     """
     out = BytesIO()
     if lossless:
-        im.save(out, "PNG", compress_level=1)
+        info = PngImagePlugin.PngInfo()
+        if mark:
+            info.add_text("Comment", mark)
+        im.save(out, "PNG", compress_level=1, pnginfo=info)
         return Encoded(out.getvalue(), "PNG", *im.size)
-    im.save(out, "JPEG", quality=92, subsampling="4:2:0" if subsampled else "4:4:4")
+    im.save(out, "JPEG", quality=92, subsampling="4:2:0" if subsampled else "4:4:4", comment=mark)
     return Encoded(out.getvalue(), "JPEG", *im.size)

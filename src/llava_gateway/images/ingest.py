@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
-from llava_gateway.chat import Sight
+from llava_gateway.chat import Box, Sight
 from llava_gateway.images import colour, encode, fit
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.picture import Limits, PictureInfo
-from llava_gateway.images.profile import Plan, Size, VisionProfile
+from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
+from llava_gateway.images.profile import VisionProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,16 @@ def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Si
     source = Source(data, limits)
     size = fit.stored_size(source.upright_size, limits.store_max_pixels)
     if profile is None:
-        canonical, lossless, changes = _made(source, size)
+        (canonical,), lossless, changes = _made(source, [(WHOLE, size)])
         yield Ready(_info(source, size, lossless, len(data), changes), None)
     else:
         plan = profile.plan(size, sight)
-        canvas = plan.canvases[0]
-        small, lossless, changes = _made(source, canvas.inner)
-        rendered = Rendered(plan, (encode.encode(fit.on_canvas(small, canvas), lossless=lossless or plan.lossless),))
-        yield Ready(_info(source, size, lossless, len(data), changes), rendered)
-        canonical, lossless, _ = (small, lossless, changes) if canvas.inner == size else _made(source, size)
+        parts = [(canvas.region, canvas.inner) for canvas in plan.canvases]
+        made, lossless, changes = _made(source, parts)
+        yield Ready(_info(source, size, lossless, len(data), changes), _rendered(plan, made, lossless))
+        if parts != [(WHOLE, size)]:
+            made, lossless, _ = _made(source, [(WHOLE, size)])
+        canonical = made[0]
     yield encode.encode(canonical, lossless=lossless, subsampled=source.subsampled and size == source.upright_size)
 
 
@@ -55,22 +59,58 @@ def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> 
     """A rendition from the canonical picture, for a model that was not asked about when the picture came."""
     source = Source(canonical, Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31))
     plan = profile.plan(source.upright_size, sight)
-    canvas = plan.canvases[0]
-    small, lossless, _ = _made(source, canvas.inner)
-    return Rendered(plan, (encode.encode(fit.on_canvas(small, canvas), lossless=lossless or plan.lossless),))
+    made, lossless, _ = _made(source, [(canvas.region, canvas.inner) for canvas in plan.canvases])
+    return _rendered(plan, made, lossless)
 
 
-def _made(source: Source, size: Size) -> tuple[Image.Image, bool, tuple[str, ...]]:
-    """The picture at an upright `size` in sRGB, whether it is to be kept lossless, and sentences on what was done to its colours.
+def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image.Image], bool, tuple[str, ...]]:
+    """Parts of the picture at upright sizes in sRGB, all from one decode, as small as the largest of them allows; whether they are to be
+    kept lossless, and sentences on what was done to the colours.
 
-    Shrinking comes first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
+    Cutting and shrinking come first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
     """
-    target = fit.turned(size, source.orientation)
-    decoded, changes = source.pixels(target)
+    decoded, changes = source.pixels(fit.turned(_whole_for(parts), source.orientation))
     lossless = source.lossless and encode.packs_well(decoded)
-    im = fit.turn_upright(fit.resample(decoded, target), source.orientation)
-    im, colours = colour.to_srgb(colour.on_white(im), source.icc)
-    return im, lossless, (*changes, *colours)
+    made: list[Image.Image] = []
+    colours: tuple[str, ...] = ()
+    for region, size in parts:
+        box = pixels(fit.turned_box(region, source.orientation), decoded.size)
+        cut = decoded if box == (0, 0, *decoded.size) else decoded.crop(box)
+        im = fit.turn_upright(fit.resample(cut, fit.turned(size, source.orientation)), source.orientation)
+        im, colours = colour.to_srgb(colour.on_white(im), source.icc)
+        made.append(im)
+    return made, lossless, (*changes, *colours)
+
+
+def _whole_for(parts: Sequence[tuple[Box, Size]]) -> Size:
+    """The size of the whole picture at which every part has at least its own."""
+    width, height = (max(math.ceil(size[i] / region[2 + i]) for region, size in parts) for i in (0, 1))
+    return width, height
+
+
+def _rendered(plan: Plan, made: Sequence[Image.Image], lossless: bool) -> Rendered:
+    """The plan's pieces. Those of one picture are marked with a digest of all of them, so that no other's have the same bytes: llama.cpp
+    tells pictures apart by these, and breaks on a prompt that parts from the one before it between two that stand side by side."""
+    pieces = [piece for canvas, im in zip(plan.canvases, made, strict=True) for piece in _cut(fit.on_canvas(im, canvas), canvas)]
+    mark = ""
+    if len(pieces) > 1:
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece.tobytes())
+        mark = digest.hexdigest()
+    return Rendered(plan, tuple(encode.encode(piece, lossless=lossless or plan.lossless, mark=mark) for piece in pieces))
+
+
+def _cut(im: Image.Image, canvas: Canvas) -> Iterator[Image.Image]:
+    """A canvas in its tiles, row by row."""
+    if canvas.tile is None:
+        yield im
+        return
+    columns, rows = canvas.grid
+    width, height = canvas.tile
+    for row in range(rows):
+        for column in range(columns):
+            yield im.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
 
 
 def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: tuple[str, ...]) -> PictureInfo:
