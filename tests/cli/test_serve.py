@@ -180,3 +180,11 @@ def test_advice_is_given_only_where_there_is_something_better() -> None:
     assert "install Ollama" not in advice(Settings(), state(DEMO, ollama=True))[1]
     assert "--gguf" in advice(Settings(engine="embedded"), state(DEMO, ollama=False))[1]
     assert "ollama pull" in advice(Settings(), state(None, ollama=True))[0]
+    assert "ollama pull" in advice(Settings(model="nope"), state(None, ollama=True))[0]
+
+
+async def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
+    async with running("serve", "--port", "0", "--engine", "embedded", "--model", "nope") as process:
+        said = (await until(process.stdout, r"(?s)listens on (.*)Ctrl\+C ends it"))[1]
+        assert "nope was asked for, but no engine has it." in said
+        assert "Questions may name another one; there are demo." in said

@@ -115,8 +115,11 @@ def address(host: str, port: int) -> str:
 
 
 def advice(settings: Settings, state: PoolState) -> list[str]:
-    """How to get a larger model, where only the demo model answers or none does."""
+    """Which models there are, where the one asked for is not; how to get a larger one, where only the demo model answers or none."""
     model = state.default.model
+    if model is None and settings.model and state.models:
+        names = ", ".join(other.name for other in state.models)
+        return [f"It answers as soon as it is there. Questions may name another one; there are {names}."]
     if model is not None and (model.engine != "embedded" or settings.gguf):
         return []
     ollama = next((engine for engine in state.engines if engine.name == "ollama"), None)
