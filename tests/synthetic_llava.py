@@ -7,7 +7,7 @@ picture, with or without the grids of LLaVA-1.6. That is what tests of token cou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,33 @@ class SyntheticPair:
     mmproj: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Of a transformer: width of its residual stream and of its feed-forward layers; `half`: its matrices are of 16 bits."""
+
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    half: bool = False
+
+
+TINY_TEXT = Dimensions(width=64, layers=2, heads=4, inner=128)
+TINY_EYE = Dimensions(width=32, layers=2, heads=2, inner=64)
+VIT_L_14 = Dimensions(width=1024, layers=24, heads=16, inner=4096, half=True)
+"""CLIP's ViT-L/14, the eye of LLaVA; at 336 px it takes as long as the real one."""
+
+
 def write_pair(
-    folder: Path, *, name: str = "endless", context: int = 65536, side: int = 112, pinpoints: Sequence[int] = (), inner: int = 128
+    folder: Path,
+    *,
+    name: str = "endless",
+    context: int = 65536,
+    side: int = 112,
+    pinpoints: Sequence[int] = (),
+    inner: int = TINY_TEXT.inner,
+    text: Dimensions = TINY_TEXT,
+    eye: Dimensions = TINY_EYE,
 ) -> SyntheticPair:
     """`name`.gguf and `name`-mmproj.gguf in `folder`.
 
@@ -43,23 +68,25 @@ def write_pair(
         side: of the square it sees, in pixels.
         pinpoints: PINPOINTS_16 makes it see as LLaVA-1.6 does.
         inner: width of its feed-forward layers; UNHURRIED makes it write about as fast as real models do.
+        text, eye: how large both are.
     """
     pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
-    _write_text_model(pair.gguf, name, context, inner=inner)
-    _write_projector(pair.mmproj, side, pinpoints)
+    _write_text_model(pair.gguf, name, context, replace(text, inner=inner) if inner != TINY_TEXT.inner else text)
+    _write_projector(pair.mmproj, side, pinpoints, eye, out=text.width)
     return pair
 
 
 class _Weights:
     """Adds tensors of noise, ones and zeros to a file."""
 
-    def __init__(self, writer: gguf.GGUFWriter, seed: int, scale: float) -> None:
+    def __init__(self, writer: gguf.GGUFWriter, seed: int, scale: float, *, half: bool = False) -> None:
         self._writer = writer
+        self._matrix = np.float16 if half else np.float32
         self._random = np.random.default_rng(seed)
         self._scale = scale
 
     def noise(self, name: str, *shape: int) -> None:
-        self._writer.add_tensor(name, self.drawn(*shape))
+        self._writer.add_tensor(name, self.drawn(*shape).astype(self._matrix if len(shape) > 1 else np.float32))
 
     def drawn(self, *shape: int) -> npt.NDArray[np.float32]:
         return (self._random.standard_normal(shape) * self._scale).astype(np.float32)
@@ -79,7 +106,8 @@ class _Weights:
         self.zeros(f"{name}.bias", size)
 
 
-def _write_text_model(path: Path, name: str, context: int, width: int = 64, layers: int = 2, heads: int = 4, inner: int = 128) -> None:
+def _write_text_model(path: Path, name: str, context: int, size: Dimensions) -> None:
+    width = size.width
     tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{i:02X}>".encode() for i in range(256)), "\u2581".encode()]
     first_letter = len(tokens)
     tokens += [bytes([letter]) for letter in LETTERS] + [b"\n"]
@@ -87,13 +115,13 @@ def _write_text_model(path: Path, name: str, context: int, width: int = 64, laye
     writer.add_name(name)
     writer.add_context_length(context)
     writer.add_embedding_length(width)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(heads)
+    writer.add_block_count(size.layers)
+    writer.add_feed_forward_length(size.inner)
+    writer.add_head_count(size.heads)
+    writer.add_head_count_kv(size.heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(width // heads)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_rope_dimension_count(width // size.heads)
+    writer.add_file_type(_file_type(size))
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
@@ -103,45 +131,44 @@ def _write_text_model(path: Path, name: str, context: int, width: int = 64, laye
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
-    weights = _Weights(writer, seed=0, scale=0.08)
+    weights = _Weights(writer, seed=0, scale=0.08 * (TINY_TEXT.width / width) ** 0.5, half=size.half)
     weights.noise("token_embd.weight", len(tokens), width)
     weights.ones("output_norm.weight", width)
     # Letters are likelier than all else, the end of the answer included: with top_k 10 it goes on until somebody stops it.
     output = np.zeros((len(tokens), width), np.float32)
     output[first_letter : first_letter + len(LETTERS)] = weights.drawn(len(LETTERS), width) * 6
     writer.add_tensor("output.weight", output)
-    for layer in (f"blk.{i}" for i in range(layers)):
+    for layer in (f"blk.{i}" for i in range(size.layers)):
         weights.ones(f"{layer}.attn_norm.weight", width)
         weights.ones(f"{layer}.ffn_norm.weight", width)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             weights.noise(f"{layer}.{part}.weight", width, width)
-        weights.noise(f"{layer}.ffn_gate.weight", inner, width)
-        weights.noise(f"{layer}.ffn_up.weight", inner, width)
-        weights.noise(f"{layer}.ffn_down.weight", width, inner)
+        weights.noise(f"{layer}.ffn_gate.weight", size.inner, width)
+        weights.noise(f"{layer}.ffn_up.weight", size.inner, width)
+        weights.noise(f"{layer}.ffn_down.weight", width, size.inner)
     _finish(writer)
 
 
-def _write_projector(
-    path: Path, side: int, pinpoints: Sequence[int], width: int = 32, out: int = 64, layers: int = 2, inner: int = 64
-) -> None:
+def _write_projector(path: Path, side: int, pinpoints: Sequence[int], size: Dimensions, *, out: int) -> None:
+    width = size.width
     writer = gguf.GGUFWriter(path, "clip")
     writer.add_bool("clip.has_text_encoder", False)
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_bool("clip.has_llava_projector", True)
     writer.add_string("clip.projector_type", "mlp")
     writer.add_bool("clip.use_gelu", False)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(_file_type(size))
     writer.add_uint32("clip.vision.image_size", side)
     writer.add_uint32("clip.vision.patch_size", PATCH)
     writer.add_uint32("clip.vision.embedding_length", width)
-    writer.add_uint32("clip.vision.feed_forward_length", inner)
+    writer.add_uint32("clip.vision.feed_forward_length", size.inner)
     writer.add_uint32("clip.vision.projection_dim", out)
-    writer.add_uint32("clip.vision.attention.head_count", 2)
+    writer.add_uint32("clip.vision.attention.head_count", size.heads)
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
-    writer.add_uint32("clip.vision.block_count", layers)
+    writer.add_uint32("clip.vision.block_count", size.layers)
     writer.add_array("clip.vision.image_mean", [0.481455, 0.457828, 0.408211])
     writer.add_array("clip.vision.image_std", [0.26863, 0.261303, 0.275777])
-    weights = _Weights(writer, seed=1, scale=0.1)
+    weights = _Weights(writer, seed=1, scale=0.1 * (TINY_EYE.width / width) ** 0.5, half=size.half)
     if pinpoints:
         writer.add_array("clip.vision.image_grid_pinpoints", list(pinpoints))
         writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
@@ -151,18 +178,22 @@ def _write_projector(
     weights.noise("v.patch_embd.weight", width, 3, PATCH, PATCH)
     weights.noise("v.position_embd.weight", (side // PATCH) ** 2 + 1, width)
     weights.norm("v.pre_ln", width)
-    for layer in (f"v.blk.{i}" for i in range(layers)):
+    for layer in (f"v.blk.{i}" for i in range(size.layers)):
         for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
             weights.linear(f"{layer}.{part}", width, width)
         weights.norm(f"{layer}.ln1", width)
         weights.norm(f"{layer}.ln2", width)
-        weights.linear(f"{layer}.ffn_down", width, inner)
-        weights.linear(f"{layer}.ffn_up", inner, width)
+        weights.linear(f"{layer}.ffn_down", width, size.inner)
+        weights.linear(f"{layer}.ffn_up", size.inner, width)
     weights.linear("mm.0", out, width)
     weights.linear("mm.2", out, out)
     if pinpoints:  # last, so that all else is as without it
         weights.noise("model.image_newline", out)
     _finish(writer)
+
+
+def _file_type(size: Dimensions) -> gguf.LlamaFileType:
+    return gguf.LlamaFileType.MOSTLY_F16 if size.half else gguf.LlamaFileType.ALL_F32
 
 
 def _finish(writer: gguf.GGUFWriter) -> None:
