@@ -28,8 +28,9 @@ from llava_gateway.chat import (
     Usage,
 )
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
-from llava_gateway.engines.openai import LLAMA_CPP, PLAIN, Dialect, OpenAIEngine, chat_body, read_events
+from llava_gateway.engines.openai import OpenAIEngine, read_events
 from llava_gateway.engines.openai_errors import chat_error
+from llava_gateway.engines.openai_prompt import PLAIN
 from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,
@@ -47,7 +48,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
-from tests.pictures import ask, image_id, rendition, shape
+from tests.pictures import ask, shape
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 RED_CIRCLE = shape("circle", "red")
@@ -286,43 +287,6 @@ def answering(owner: str, lines: list[bytes], refusals: list[tuple[int, bytes]] 
             await exchange.end()
 
     return script
-
-
-def body_of(request: EngineRequest, dialect: Dialect = PLAIN) -> Any:
-    return json.loads(chat_body(request, dialect))
-
-
-def test_no_limit_and_no_seed_are_left_unsaid() -> None:
-    body = body_of(ask("Hello", num_predict=-1, seed=-1), LLAMA_CPP)
-    assert "max_tokens" not in body
-    assert "seed" not in body
-
-
-def test_pictures_stand_where_the_person_put_them() -> None:
-    picture = rendition(RED_CIRCLE)
-    request = ask('See "it" \u2603', RED_CIRCLE)
-    image, text = request.messages[0].parts
-    turned = EngineRequest(
-        "m", (Message("system", (TextPart("Be brief."),)), Message("user", (text, image, text))), renditions=request.renditions
-    )
-    words = {"type": "text", "text": 'See "it" \u2603'}
-    assert body_of(turned)["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {
-            "role": "user",
-            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture.pieces[0].base64}"}}, words],
-        },
-    ]
-    assert image_id(picture) not in json.dumps(body_of(turned))
-
-
-def test_formats_are_said_as_openai_says_them() -> None:
-    assert body_of(ask("Hello", format="json"))["response_format"] == {"type": "json_object"}
-    schema = {"type": "object"}
-    assert body_of(ask("Hello", format=schema))["response_format"] == {
-        "type": "json_schema",
-        "json_schema": {"name": "answer", "schema": schema},
-    }
 
 
 async def chat(url: str, **more: Any) -> list[ChatEvent]:

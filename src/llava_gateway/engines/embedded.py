@@ -22,7 +22,8 @@ from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, Token
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
-from llava_gateway.engines.openai import LLAMA_CPP, OpenAIEngine
+from llava_gateway.engines.openai import OpenAIEngine
+from llava_gateway.engines.openai_prompt import LLAMA_CPP
 from llava_gateway.errors import (
     GatewayError,
     ModelLacksVision,

@@ -1,7 +1,7 @@
 """The engine that speaks to an OpenAI-compatible server: vLLM, SGLang, llama-server, LM Studio.
 
-One request is one POST {base_url}/chat/completions, streamed. What a server takes beyond OpenAI's own fields is its `Dialect`,
-learned from `owned_by` in GET {base_url}/models.
+One request is one POST {base_url}/chat/completions, streamed. What a server takes beyond OpenAI's own fields is its `Dialect`
+(`openai_prompt.py`), learned from `owned_by` in GET {base_url}/models.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,17 +23,11 @@ from llava_gateway.chat import (
     Failed,
     Finish,
     FinishReason,
-    ImagePart,
     Loading,
-    Message,
     Options,
-    Part,
-    Piece,
     PromptProgress,
     ReasoningDelta,
-    Rendition,
     TextDelta,
-    TextPart,
     Timings,
     TokenCount,
     ToolCall,
@@ -42,6 +36,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.openai_errors import chat_error, server_is_loading
+from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, Dialect, chat_body
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.errors import (
     GatewayError,
@@ -62,33 +57,6 @@ BROKEN_CACHE = b"Chunk not found"
 """What llama-server says when a prompt parts from the one before it between two pictures that stand side by side, and to every later
 prompt that does so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063)."""
 WITHOUT_CACHE = b'{"cache_prompt":false,'
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a kind of server takes: our option names with its names for them. `progress`: it reports how far it has read the prompt."""
-
-    title: str
-    options: Mapping[str, str]
-    progress: bool = False
-
-
-_COMMON = {"temperature": "temperature", "top_p": "top_p", "num_predict": "max_tokens", "seed": "seed", "stop": "stop"}
-PLAIN = Dialect("", _COMMON)
-LLAMA_CPP = Dialect(
-    "llama.cpp",
-    _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n"},
-    progress=True,
-)
-_BY_OWNER: Mapping[str, Dialect] = {
-    "llamacpp": LLAMA_CPP,
-    # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, "Extra parameters for Chat API"
-    "vllm": Dialect("vLLM", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}),
-    # https://docs.sglang.io/basic_usage/sampling_params.html
-    "sglang": Dialect("SGLang", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}),
-    # https://lmstudio.ai/docs/developer/openai-compat/chat-completions, "Supported payload parameters"
-    "organization_owner": Dialect("LM Studio", _COMMON | {"top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
-}
 
 
 class OpenAIEngine:
@@ -158,7 +126,7 @@ class OpenAIEngine:
         found = _Listing.parse(await self._get(f"{self._base}/models"))
         self._names = found.names
         if self._dialect is None:
-            self._dialect = _BY_OWNER.get(found.owner, PLAIN)
+            self._dialect = BY_OWNER.get(found.owner, PLAIN)
         if found.owner == "llamacpp":
             root = self._base.removesuffix("/v1")
             return found.with_props(await self._get(f"{root}/props"))
@@ -263,53 +231,6 @@ class OpenAIEngine:
             if not isinstance(error, Overloaded) or tries > 1:
                 raise error
             await asyncio.sleep(BUSY_PAUSE)
-
-
-def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
-    """The request as the server wants it.
-
-    The pictures' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
-    """
-    fields: JSON = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}, **_options(request.options, dialect)}
-    if dialect.progress:
-        fields["return_progress"] = True
-    if request.format == "json":
-        fields["response_format"] = {"type": "json_object"}
-    elif request.format is not None:
-        fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
-    messages = b",".join(_message(message, request.renditions) for message in request.messages)
-    return b'%b,"messages":[%b]}' % (json.dumps(fields)[:-1].encode("ascii"), messages)
-
-
-def _options(options: Options, dialect: Dialect) -> JSON:
-    """What the server knows of them, by its names."""
-    named: JSON = {}
-    for name, value in options.given().items():
-        # -1 means "no limit" and "another one each time": what a server does when nothing is said.
-        if name in dialect.options and not (name in ("num_predict", "seed") and value == -1):
-            named[dialect.options[name]] = value
-    if named.get("top_k") == 0 and dialect.options.get("repeat_penalty") == "repetition_penalty":
-        named["top_k"] = -1  # vLLM and SGLang write "all" so
-    return named
-
-
-def _message(message: Message, renditions: Mapping[ImagePart, Rendition]) -> bytes:
-    """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
-    if not message.images:
-        return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
-    parts = b",".join(_part(part, renditions) for part in message.parts)
-    return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
-
-
-def _part(part: Part, renditions: Mapping[ImagePart, Rendition]) -> bytes:
-    if isinstance(part, TextPart):
-        return json.dumps({"type": "text", "text": part.text}).encode("ascii")
-    return b",".join(_piece(piece) for piece in renditions[part].pieces)
-
-
-def _piece(piece: Piece) -> bytes:
-    url = f"data:{piece.media_type};base64,{piece.base64}"
-    return b'{"type":"image_url","image_url":{"url":"%b"}}' % url.encode("ascii")
 
 
 async def read_events(
