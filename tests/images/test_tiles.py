@@ -1,0 +1,123 @@
+"""What the real engine makes of tiles: the very numbers that a projector with grids of its own makes of the whole picture."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from llava_gateway.chat import Sight
+from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
+from llava_gateway.images.encode import encode
+from llava_gateway.images.ingest import Ready, Rendered, ingest
+from llava_gateway.images.picture import Limits
+from llava_gateway.images.plan import Size
+from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
+from tests.synthetic_llava import PATCH, PINPOINTS_16, SyntheticPair, write_pair
+
+SIDE = 112
+TOKENS = (SIDE // PATCH) ** 2
+PINPOINTS = tuple(length * SIDE // 336 for length in PINPOINTS_16)
+PLAIN = profile_for(VisionFacts("mlp", SIDE, PATCH))
+OWN_GRIDS = profile_for(VisionFacts("mlp", SIDE, PATCH, tuple(zip(PINPOINTS[::2], PINPOINTS[1::2], strict=True))))
+HIGH = Sight(detail="high")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the engine says: the tokens of the prompt, and the log probabilities of its first words and their rivals."""
+
+    prompt_tokens: int
+    logprobs: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Model:
+    http: httpx2.AsyncClient
+
+    async def see(self, pieces: Sequence[bytes], *, cache: bool = False) -> Seen:
+        urls = (f"data:image/png;base64,{base64.b64encode(piece).decode()}" for piece in pieces)
+        content = [*({"type": "image_url", "image_url": {"url": url}} for url in urls), {"type": "text", "text": "Hello"}]
+        asked = {"max_tokens": 3, "temperature": 0, "logprobs": True, "top_logprobs": 20, "cache_prompt": cache}
+        response = await self.http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": content}], **asked})
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        words = answer["choices"][0]["logprobs"]["content"]
+        return Seen(answer["usage"]["prompt_tokens"], [[rival["logprob"] for rival in word["top_logprobs"]] for word in words])
+
+
+@asynccontextmanager
+async def served(pair: SyntheticPair) -> AsyncIterator[Model]:
+    process = await LlamaProcess.start(LlamaCommand("tiles", str(pair.gguf), str(pair.mmproj), 2048, num_gpu=0, slots=1, threads=1))
+    try:
+        headers = {"Authorization": f"Bearer {process.api_key}"}
+        async with httpx2.AsyncClient(base_url=process.address, headers=headers, timeout=60) as http:
+            yield Model(http)
+    finally:
+        await process.stop()
+
+
+@pytest.fixture
+async def plain(tmp_path: Path) -> AsyncIterator[Model]:
+    """LLaVA-1.5's layout: no grids."""
+    async with served(write_pair(tmp_path, name="plain", side=SIDE)) as model:
+        yield model
+
+
+@pytest.fixture
+async def own_grids(tmp_path: Path) -> AsyncIterator[Model]:
+    """The same weights with LLaVA-1.6's grids in the header of the projector."""
+    async with served(write_pair(tmp_path, name="grids", side=SIDE, pinpoints=PINPOINTS)) as model:
+        yield model
+
+
+def noise(size: Size) -> Image.Image:
+    """Every pixel counts in it."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def rendered(picture: Image.Image, profile: VisionProfile, sight: Sight) -> Rendered:
+    first = next(ingest(encode(picture, lossless=True).data, Limits(), profile, sight))
+    assert isinstance(first, Ready)
+    assert first.rendered
+    return first.rendered
+
+
+def files(made: Rendered) -> list[bytes]:
+    return [piece.data for piece in made.pieces]
+
+
+@pytest.mark.parametrize("size", [(224, 224), (224, 112), (112, 336), (301, 170)])
+async def test_tiles_are_to_the_engine_what_its_own_grids_are(plain: Model, own_grids: Model, size: Size) -> None:
+    picture = noise(size)
+    whole = await own_grids.see([encode(picture, lossless=True).data])
+    for model, profile in ((plain, PLAIN), (own_grids, OWN_GRIDS)):
+        made = rendered(picture, profile, HIGH)
+        assert await model.see(files(made)) == whole
+        text = (await model.see([encode(noise((SIDE, SIDE)), lossless=True).data])).prompt_tokens - TOKENS
+        assert made.plan.tokens == whole.prompt_tokens - text == TOKENS * len(made.pieces)
+
+
+async def test_one_square_is_to_the_engine_what_its_own_is(plain: Model, own_grids: Model) -> None:
+    picture = noise((100, 70))
+    file = encode(picture, lossless=True).data
+    for model, profile in ((plain, PLAIN), (own_grids, OWN_GRIDS)):
+        made = rendered(picture, profile, HIGH)
+        assert len(made.pieces) == 1
+        assert await model.see(files(made)) == await model.see([file])
+
+
+async def test_pictures_that_begin_with_the_same_tile_do_not_break_the_prompt_cache(plain: Model) -> None:
+    """Without their marks the second question gets 500 "Chunk not found" from llama.cpp: it parts from the first between two pictures."""
+    pictures = [Image.new("RGB", (224, 224), "white") for _ in range(2)]
+    for picture, colour in zip(pictures, ("red", "blue"), strict=True):
+        picture.paste(colour, (112, 112, 224, 224))
+    for made in [rendered(picture, PLAIN, HIGH) for picture in (*pictures, *pictures)]:
+        assert (await plain.see(files(made), cache=True)).prompt_tokens
