@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
-from llava_gateway.api import context, native, openapi, ops
+from llava_gateway.api import context, native, openapi, ops, view
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.api.wire import check_presets
@@ -77,6 +77,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     )
     app.state.gateway = gateway
     app.include_router(native.router)
+    app.include_router(view.router)
     app.include_router(context.router)
     app.include_router(ops.router)
     app.mount("/static", StaticFiles(directory=str(ops.WEB)), name="static")

@@ -116,6 +116,20 @@ class ForkBody(Body):
     at: int | None = Field(None, ge=0, description="How many turns the fork keeps; unset: all.")
 
 
+class ImageQuery(SightBody):
+    """The query of GET /images/{id}."""
+
+    model: str | None = Field(None, min_length=1, max_length=256, description="Whose rendition; unset: the canonical picture.")
+    piece: int = Field(0, ge=0, description="Which of its files, where the picture is sent as several.")
+
+
+class ViewQuery(SightBody):
+    """The query of GET /images/{id}/view."""
+
+    model: str | None = Field(None, min_length=1, max_length=256, description="Who sees it; unset: the default.")
+    format: Literal["png", "json"] | None = Field(None, description="Unset: as the Accept header says, else png.")
+
+
 def parse_json(raw: bytes) -> Any:
     """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
 

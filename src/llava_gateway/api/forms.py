@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.bodies import AskBody, ImageRef, check_string, parse_body, parse_json
+from llava_gateway.api.bodies import AskBody, Body, ImageRef, check_string, parse_body, parse_json
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import ImageFileTooLarge, InvalidRequest, UnsupportedBody
@@ -17,7 +17,7 @@ from llava_gateway.settings import Settings
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 8 * 1024 * 1024
 TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
-NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens"})
+NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece"})
 LIST_FIELDS = frozenset({"image_size", "region"})
 
 
@@ -30,6 +30,15 @@ async def read_json(request: Request) -> Any:
     if media_type(request) != "application/json":
         raise UnsupportedBody("The body must be application/json.", hint="With curl: -H 'Content-Type: application/json'.")
     return parse_json(await request.body())
+
+
+def read_query(request: Request, kind: type[Body]) -> Any:
+    """The query of an address as `kind`; lists are written `672,672`. Raises InvalidRequest."""
+    fields: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        check_string(value)
+        fields[name] = _numbers(value) if name in LIST_FIELDS else _number(value) if name in NUMBER_FIELDS else value
+    return parse_body(kind, fields)
 
 
 async def read_question(request: Request, settings: Settings, session_id: str | None = None) -> ChatRequest:

@@ -68,23 +68,6 @@ async def store_image(request: Request) -> Response:
     return JSONResponse(picture_json(image_id, picture, Sent.of(rendition) if rendition else None), 201)
 
 
-@router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture")
-async def get_image(request: Request, image_id: str, model: str | None = None) -> Response:
-    """The canonical picture: upright, sRGB, without metadata; with `model`, what that model gets of it."""
-    gateway = gateway_of(request)
-    picture = gateway.pictures.get(image_id)
-    if model is not None:
-        piece = (await gateway.rendition(picture, model)).pieces[0]
-        data, kind, tag = piece.data, piece.media_type, f"{image_id}-{piece.width}x{piece.height}"
-    else:
-        await picture.stored()
-        data, kind, tag = picture.canonical or b"", picture.media_type or "", image_id
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type=kind, headers=headers)
-
-
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)
 async def create_session(request: Request) -> Response:
     gateway = gateway_of(request)

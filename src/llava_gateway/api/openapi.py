@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, Body, ForkBody, ImageData, ImageRef, SessionBody, SessionPatch, SightBody
+from llava_gateway.api.bodies import (
+    AskBody,
+    Body,
+    ForkBody,
+    ImageData,
+    ImageQuery,
+    ImageRef,
+    SessionBody,
+    SessionPatch,
+    SightBody,
+    ViewQuery,
+)
 from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.api.wire import describe
 from llava_gateway.chat import OPTION_LIMITS
@@ -69,6 +80,15 @@ def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"schema": {"type": "object", "properties": properties, "required": required}}
 
 
+def _query(query: type[Body]) -> list[dict[str, Any]]:
+    """The fields of a query as parameters; lists are written with commas."""
+    found = []
+    for name, schema in _schema(query)["properties"].items():
+        about = schema.pop("description", "")
+        found.append({"name": name, "in": "query", "description": about, "schema": schema, "explode": False})
+    return found
+
+
 def _object(required: dict[str, Any], **rest: Any) -> dict[str, Any]:
     return {"type": "object", "properties": required, "required": list(required), **rest}
 
@@ -129,6 +149,35 @@ ANSWER = {
     },
     "warnings": [],
 }
+SEEN = {
+    "id": "9b2e…",
+    "model": "demo",
+    "family": "llava",
+    "profile": "The whole picture on 112x112 pixels, the rest of them padded.",
+    "steps": [
+        {
+            "code": "decoded",
+            "text": "Decoded HEIC of 1024x768 pixels.",
+            "values": {"format": "HEIC", "width": 1024, "height": 768, "bytes": 80211},
+        },
+        {"code": "rotated", "text": "Rotated 90 degrees.", "values": {"degrees": 90}},
+        {
+            "code": "shrunk",
+            "text": "Shrunk from 768x1024 to 84x112.",
+            "values": {"from_width": 768, "from_height": 1024, "width": 84, "height": 112},
+        },
+        {"code": "padded", "text": "Padded to 112x112.", "values": {"width": 112, "height": 112, "colour": "#7a7468"}},
+        {"code": "encoded", "text": "Sent as PNG, one file of 21.3 kB.", "values": {"format": "PNG", "count": 1, "bytes": 21304}},
+        {"code": "tokens", "text": "64 tokens, exact.", "values": {"tokens": 64, "label": "exact"}},
+    ],
+    "pieces": [
+        {"role": "whole", "width": 112, "height": 112, "box": [0.0, 0.0, 1.0, 1.0], "format": "PNG", "bytes": 21304, "tokens": 64},
+    ],
+    "tokens": 64,
+    "label": "exact",
+    "detail": "low",
+    "notes": [],
+}
 _ANSWERS = {
     "responses": {
         "200": {
@@ -181,3 +230,17 @@ SESSION = _body(
 )
 PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}))
 FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))
+IMAGE = {
+    "parameters": _query(ImageQuery),
+    "responses": {"200": {"description": "The file.", "content": {"image/png": {}, "image/jpeg": {}}}},
+}
+VIEW = {
+    "parameters": _query(ViewQuery),
+    "responses": {
+        "200": {
+            "description": "`steps` are sentences in order, each with a stable code and its numbers; `box` is the part of the picture on a "
+            "piece, [x, y, width, height] in fractions, null where it shows only padding.",
+            "content": {"image/png": {}, "application/json": {"example": SEEN}},
+        },
+    },
+}

@@ -11,7 +11,7 @@ from llava_gateway.images import colour, encode, fit
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.picture import Limits
-from llava_gateway.images.profile import CLIP_MEAN, Size
+from llava_gateway.images.plan import CLIP_MEAN, Size
 
 MOST_SIDE = 2016
 """Long side of a sheet in pixels: six times what LLaVA sees, so that its regions and tiles still show something."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from llava_gateway.chat import Box, Piece, Rendition
 from llava_gateway.images.picture import PictureInfo
-from llava_gateway.images.profile import WHOLE, Canvas, Plan, Size
+from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size
 
 Value: TypeAlias = int | float | str
 
@@ -186,7 +186,3 @@ def _sentence(words: str) -> str:
 
 def _x(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def steps_json(found: Sequence[Step]) -> list[dict[str, Any]]:
-    return [{"code": step.code, "text": step.text, "values": dict(step.values)} for step in found]

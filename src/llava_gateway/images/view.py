@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llava_gateway.chat import Box
 from llava_gateway.images.encode import Encoded, encode
-from llava_gateway.images.profile import WHOLE, Canvas, Colour, Size
+from llava_gateway.images.plan import WHOLE, Canvas, Colour, Size
 
 MAGNIFIED_TO = 672
 """Long side in pixels up to which small canvases are magnified, by whole numbers, so that each pixel stays one."""

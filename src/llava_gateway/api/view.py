@@ -1,0 +1,151 @@
+"""What a model gets of a stored picture: the files themselves, a drawing of what it sees, and the steps to it in words."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from llava_gateway import __version__
+from llava_gateway.api import openapi
+from llava_gateway.api.bodies import ImageQuery, ViewQuery
+from llava_gateway.api.forms import read_query
+from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.sight import wishes
+from llava_gateway.chat import Rendition, Sight
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.errors import InvalidRequest, ModelLacksVision, NotFound
+from llava_gateway.gateway import Gateway
+from llava_gateway.images.plan import Plan
+from llava_gateway.images.profile import VisionProfile, profile_for
+from llava_gateway.images.steps import in_words, shown_pieces, steps
+from llava_gateway.images.store import Picture
+
+router = APIRouter(responses=openapi.ERRORS)
+
+FOR_EVER = "private, max-age=31536000, immutable"
+ASK_AGAIN = "private, no-cache"
+"""Kept by the browser, but asked about each time: another day the same model may see pictures otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture as a model sees it: `rendition` is what `profile` makes of it by `plan`."""
+
+    picture: Picture
+    model: ModelInfo
+    profile: VisionProfile
+    plan: Plan
+    rendition: Rendition
+
+
+@router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture", openapi_extra=openapi.IMAGE)
+async def get_image(request: Request, image_id: str) -> Response:
+    """The canonical picture: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
+    `piece` names, counted from 0 in the order they are sent."""
+    gateway: Gateway = request.app.state.gateway
+    query: ImageQuery = read_query(request, ImageQuery)
+    picture = gateway.pictures.get(image_id)
+    if query.model is None:
+        if given := query.model_fields_set:
+            raise InvalidRequest(f"{min(given)} means nothing without model.", param="model", hint="Add model=NAME.")
+        await picture.stored()
+        return _unless_known(request, image_id, FOR_EVER) or _file(picture.canonical or b"", picture.media_type or "", image_id, FOR_EVER)
+    pieces = (await _seen(gateway, picture, query.model, Sight(**wishes(query)))).rendition.pieces
+    if query.piece >= len(pieces):
+        files = "one file, piece 0" if len(pieces) == 1 else f"{len(pieces)} files, pieces 0 to {len(pieces) - 1}"
+        raise NotFound(f"This picture is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
+    piece = pieces[query.piece]
+    tag = f"sent-{hashlib.sha256(piece.data).hexdigest()}"
+    return _unless_known(request, tag, ASK_AGAIN) or _file(piece.data, piece.media_type, tag, ASK_AGAIN)
+
+
+@router.get("/images/{image_id}/view", tags=["pictures"], summary="What a model sees of a picture", openapi_extra=openapi.VIEW)
+async def view_image(request: Request, image_id: str) -> Response:
+    """A PNG drawn from the very files that are sent: padding hatched, tiles and overview numbered in the order they go, a region marked on
+    the overview. As JSON (`Accept: application/json`, or `format=json`) the steps to it, the files and what they cost."""
+    gateway: Gateway = request.app.state.gateway
+    query: ViewQuery = read_query(request, ViewQuery)
+    picture = gateway.pictures.get(image_id)
+    sight = Sight(**wishes(query))
+    seen = await _seen(gateway, picture, query.model, sight)
+    if _wants_json(query, request.headers.get("accept", "")):
+        body = JSONResponse(view_json(await picture.stored(), seen))
+        tag = hashlib.sha256(body.body).hexdigest()
+        body.headers.update(_headers(tag, ASK_AGAIN))
+        return _unless_known(request, tag, ASK_AGAIN) or body
+    tag = _drawing_tag(seen)
+    if known := _unless_known(request, tag, ASK_AGAIN):
+        return known
+    return _file(await gateway.pictures.view(picture, seen.profile, sight), "image/png", tag, ASK_AGAIN)
+
+
+def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
+    rendition = seen.rendition
+    return {
+        "id": image_id,
+        "model": seen.model.name,
+        "family": seen.profile.family,
+        "profile": in_words(seen.plan),
+        "steps": [
+            {"code": step.code, "text": step.text, "values": dict(step.values)}
+            for step in steps(seen.picture.info, seen.plan, seen.rendition)
+        ],
+        "pieces": [
+            {
+                "role": shown.role,
+                "width": shown.piece.width,
+                "height": shown.piece.height,
+                "box": shown.box,
+                "format": shown.piece.format,
+                "bytes": len(shown.piece.data),
+                "tokens": shown.tokens,
+            }
+            for shown in shown_pieces(seen.plan, rendition)
+        ],
+        "tokens": rendition.tokens,
+        "label": rendition.label,
+        "detail": rendition.detail,
+        "notes": list(rendition.notes),
+    }
+
+
+async def _seen(gateway: Gateway, picture: Picture, model: str | None, sight: Sight) -> Seen:
+    """What a model (None: the default) sees of a picture. Raises ModelNotFound, ModelLacksVision, ImageError, StorageFull, Overloaded."""
+    info = await gateway.pool.resolve(model)
+    if not info.vision:
+        raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
+    profile = profile_for(info.facts, info.name, gateway.settings.vision)
+    plan = profile.plan((picture.info.width, picture.info.height), sight)
+    return Seen(picture, info, profile, plan, await gateway.pictures.rendition(picture, profile, sight))
+
+
+def _wants_json(query: ViewQuery, accept: str) -> bool:
+    if query.format is not None:
+        return query.format == "json"
+    return "application/json" in accept and "image/" not in accept
+
+
+def _drawing_tag(seen: Seen) -> str:
+    """Names the drawing without making it: the pieces, how they lie, and the version that draws."""
+    digest = hashlib.sha256(f"{__version__} {seen.plan.canvases}".encode())
+    for piece in seen.rendition.pieces:
+        digest.update(piece.data)
+    return digest.hexdigest()
+
+
+def _file(data: bytes, media_type: str, tag: str, lasting: str) -> Response:
+    return Response(data, media_type=media_type, headers=_headers(tag, lasting))
+
+
+def _unless_known(request: Request, tag: str, lasting: str) -> Response | None:
+    """304 where the client has it already."""
+    headers = _headers(tag, lasting)
+    return Response(status_code=304, headers=headers) if request.headers.get("if-none-match") == headers["ETag"] else None
+
+
+def _headers(tag: str, lasting: str) -> dict[str, str]:
+    return {"ETag": f'"{tag}"', "Cache-Control": lasting, "Vary": "Accept"}
