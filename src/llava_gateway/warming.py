@@ -32,14 +32,14 @@ class Warmed:
     """What came of reading ahead.
 
     Attributes:
-        reason, detail: why it was not read, as a code and in a sentence; "" where it was.
+        reason, message: why it was not read, as a code and in a sentence; "" where it was.
         usage: tokens as the engine counted them, those of the words in place of the question included.
         ms: how long it took.
     """
 
     status: Status
     reason: str = ""
-    detail: str = ""
+    message: str = ""
     model: str = ""
     engine: str = ""
     usage: Usage = Usage()

@@ -41,17 +41,19 @@ def read_query(request: Request, kind: type[Body]) -> Any:
     return parse_body(kind, fields)
 
 
-async def read_question(request: Request, settings: Settings, session_id: str | None = None) -> ChatRequest:
-    """The question in a JSON or multipart body."""
+async def read_question(request: Request, settings: Settings, session_id: str | None = None, *, unasked: str = "") -> ChatRequest:
+    """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body."""
     if media_type(request) == "multipart/form-data":
         async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
-            return chat_request(_ask_body(form), settings, uploads, session_id)
+            return chat_request(_ask_body(form), settings, uploads, session_id, unasked=unasked)
+    if unasked and not media_type(request):
+        return chat_request(AskBody(), settings, session_id=session_id, unasked=unasked)
     if media_type(request) != "application/json":
         raise UnsupportedBody(
             "The body must be application/json or multipart/form-data.", hint="With curl: -F image=@photo.jpg -F prompt='...'."
         )
-    return chat_request(parse_body(AskBody, await read_json(request)), settings, session_id=session_id)
+    return chat_request(parse_body(AskBody, await read_json(request)), settings, session_id=session_id, unasked=unasked)
 
 
 async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:

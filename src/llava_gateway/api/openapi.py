@@ -223,6 +223,38 @@ ASK = {
     ),
     **_ANSWERS,
 }
+WARMED = {
+    "responses": {
+        "200": {
+            "description": "What came of it. `status` is read, skipped, busy or preempted; `reason` says why it was not read: off, "
+            "nothing_to_read, text_first, session_busy, answering, question, newer.",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "status": "read",
+                        "reason": None,
+                        "message": None,
+                        "model": "llava:7b",
+                        "engine": "ollama",
+                        "prompt_tokens": 591,
+                        "cached_tokens": 0,
+                        "ms": 2140.5,
+                    }
+                }
+            },
+        },
+        "202": {"description": "With `wait=false`: `status` is reading."},
+    }
+}
+WARM = {
+    "requestBody": {
+        "content": {
+            "application/json": _json_body(_ASK_SCHEMA, picture={"images": [RED_CIRCLE]}),
+            "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
+        }
+    },
+    **WARMED,
+}
 ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
 UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))
 SESSION = _body(

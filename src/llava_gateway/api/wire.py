@@ -51,14 +51,15 @@ BESIDE_OPTIONS = frozenset({"about", "glossary"})
 
 
 def chat_request(
-    body: AskBody, settings: Settings, uploads: tuple[Upload | ImagePart, ...] = (), session_id: str | None = None
+    body: AskBody, settings: Settings, uploads: tuple[Upload | ImagePart, ...] = (), session_id: str | None = None, *, unasked: str = ""
 ) -> ChatRequest:
-    """The body as the gateway takes it. Raises InvalidRequest, InvalidOption, InvalidBase64Image."""
+    """The body as the gateway takes it; `unasked` stands for a question that is not there. Raises InvalidRequest, InvalidOption,
+    InvalidBase64Image."""
     given = [parse_image(image, index, settings) for index, image in enumerate(body.images)]
     pictures = with_sight(body, [*((upload, None) for upload in uploads), *given])
     for name in ("prompt", "system", "ocr_text"):
         check_length(name, getattr(body, name), settings)
-    prompt = body.prompt if body.prompt.strip() else DEFAULT_PROMPT if pictures else ""
+    prompt = body.prompt if body.prompt.strip() else unasked or (DEFAULT_PROMPT if pictures else "")
     if not prompt:
         raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
     if session_id is not None and body.session_id not in (None, session_id):

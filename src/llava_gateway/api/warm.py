@@ -1,0 +1,63 @@
+"""POST /warm and its kin: reading ahead of a question that is still being typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from llava_gateway.api import openapi
+from llava_gateway.api.bodies import AskBody
+from llava_gateway.api.forms import read_question
+from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.wire import chat_request
+from llava_gateway.chat import ChatRequest, ImagePart
+from llava_gateway.gateway import Gateway
+from llava_gateway.warming import Warmed
+
+router = APIRouter(responses=openapi.ERRORS)
+
+UNASKED = "."
+"""What stands for the question. Templates put text after a picture anyway, and a prompt that ends with one would end llama.cpp's server."""
+
+
+@router.post("/warm", tags=["questions"], summary="Read ahead of a question", openapi_extra=openapi.WARM)
+async def warm(request: Request, wait: bool = True) -> JSONResponse:
+    """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
+    conversation, pictures. The question itself then waits for its own words only. Real questions go first."""
+    gateway: Gateway = request.app.state.gateway
+    return await _warm(gateway, await read_question(request, gateway.settings, unasked=UNASKED), wait=wait)
+
+
+@router.post("/sessions/{session_id}/warm", tags=["sessions"], summary="Read ahead in a session", openapi_extra=openapi.WARM)
+async def warm_session(request: Request, session_id: str, wait: bool = True) -> JSONResponse:
+    """The same as /warm with this session_id; without a body, the conversation so far."""
+    gateway: Gateway = request.app.state.gateway
+    gateway.sessions.get(session_id)
+    return await _warm(gateway, await read_question(request, gateway.settings, session_id, unasked=UNASKED), wait=wait)
+
+
+@router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARMED)
+async def warm_image(request: Request, image_id: str, model: str | None = None, wait: bool = True) -> JSONResponse:
+    """The same as /warm with this picture alone: for a question without a session."""
+    gateway: Gateway = request.app.state.gateway
+    asked = chat_request(AskBody(model=model), gateway.settings, (ImagePart(image_id),), unasked=UNASKED)
+    return await _warm(gateway, asked, wait=wait)
+
+
+async def _warm(gateway: Gateway, asked: ChatRequest, *, wait: bool) -> JSONResponse:
+    warmed = await gateway.warm(asked, wait=wait)
+    return JSONResponse(warmed_json(warmed), 202 if warmed.status == "reading" else 200)
+
+
+def warmed_json(warmed: Warmed) -> dict[str, Any]:
+    return {
+        "status": warmed.status,
+        "reason": warmed.reason or None,
+        "message": warmed.message or None,
+        "model": warmed.model or None,
+        "engine": warmed.engine or None,
+        "prompt_tokens": warmed.usage.prompt_tokens,
+        "cached_tokens": warmed.usage.cached_tokens,
+        "ms": warmed.ms,
+    }

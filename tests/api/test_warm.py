@@ -1,0 +1,84 @@
+"""The doors to reading ahead: the bodies of /ask, or none, and an answer that a page and a script can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.api.conftest import Serve
+from tests.scripted_engine import ScriptedEngine, says, says_then_waits
+from tests.serving import until
+
+MEMBERS = ["status", "reason", "message", "model", "engine", "prompt_tokens", "cached_tokens", "ms"]
+
+
+def stored(demo: httpx2.Client, picture: bytes) -> str:
+    return str(demo.post("/images", files={"image": picture}).json()["id"])
+
+
+def cached(answer: httpx2.Response) -> int:
+    return int(answer.json()["usage"]["cached_tokens"])
+
+
+def test_a_picture_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+    image_id = stored(demo, blue_square)
+    warmed = demo.post(f"/images/{image_id}/warm", params={"model": "demo"})
+    assert warmed.status_code == 200
+    assert list(warmed.json()) == MEMBERS
+    assert (warmed.json()["status"], warmed.json()["model"], warmed.json()["engine"]) == ("read", "demo", "embedded")
+    assert cached(demo.post("/ask", json={"prompt": "What is it?", "images": [{"image_id": image_id}]})) >= 64
+    # The same with other words before the picture is another prompt.
+    body = {"images": [{"image_id": image_id}], "system": "Answer in Chinese."}
+    assert demo.post("/warm", json=body).json()["cached_tokens"] < 64
+    assert cached(demo.post("/ask", json={"prompt": "What is it?", **body})) > 64
+
+
+@pytest.mark.parametrize("form", [True, False])
+def test_a_session_is_read_ahead_with_a_body_like_that_of_a_turn(demo: httpx2.Client, red_circle: bytes, form: bool) -> None:
+    session = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
+    body: dict[str, Any] = {"files": {"image": red_circle}} if form else {"json": {"images": [{"image_id": stored(demo, red_circle)}]}}
+    assert demo.post(f"{session}/warm", **body).json()["status"] == "read"
+    assert demo.get(session).json()["turns"] == []
+    turn = demo.post(f"{session}/turns", files={"image": red_circle}, data={"prompt": "Describe this image."})
+    assert turn.json()["message"]["content"] == "A red circle on a white background."
+    assert cached(turn) >= 64
+    # Without a body: the conversation so far.
+    demo.post("/ask", json={"prompt": "Hello"})
+    assert demo.post(f"{session}/warm").json()["status"] == "read"
+    again = demo.post(f"{session}/turns", json={"prompt": "What color is the circle?"})
+    assert cached(again) >= turn.json()["usage"]["prompt_tokens"]
+
+
+def test_what_is_wrong_is_refused_as_in_a_question(demo: httpx2.Client) -> None:
+    assert demo.post(f"/images/{'0' * 64}/warm").json()["error"]["code"] == "image_file_not_found"
+    assert demo.post("/sessions/none/warm").json()["error"]["code"] == "session_not_found"
+    assert demo.post("/warm", json={"images": ["no picture"]}).json()["error"]["code"] == "invalid_base64_image"
+    assert demo.post("/warm", json={"unknown": 1}).json()["error"]["code"] == "unknown_field"
+    assert demo.post("/warm", json={"model": "none"}).json()["error"]["code"] == "model_not_found"
+    assert demo.post("/warm?wait=perhaps").status_code == 422
+
+
+def test_without_anything_to_read_it_says_so(demo: httpx2.Client) -> None:
+    answer = demo.post("/warm").json()
+    assert (answer["status"], answer["reason"]) == ("skipped", "nothing_to_read")
+    assert answer["message"].endswith(".")
+
+
+async def test_who_need_not_know_is_not_kept_waiting(serve: Serve, red_circle: bytes) -> None:
+    engine = ScriptedEngine(says_then_waits())
+    served = await serve(engine)
+    began = await served.client.post("/warm?wait=false", files={"image": red_circle})
+    assert (began.status_code, began.json()["status"], began.json()["ms"]) == (202, "reading", None)
+    await until(lambda: engine.running == 1)
+    engine.script = says("A circle.")
+    assert (await served.ask()).json()["message"]["content"] == "A circle."
+    metrics = (await served.client.get("/metrics")).text
+    assert 'llava_gateway_read_ahead_total{engine="ollama",outcome="question"} 1.0' in metrics
+
+
+async def test_switched_off_it_says_so(serve: Serve, red_circle: bytes) -> None:
+    served = await serve(ScriptedEngine(), read_ahead=False)
+    answer = (await served.client.post("/warm", files={"image": red_circle})).json()
+    assert (answer["status"], answer["reason"], answer["model"]) == ("skipped", "off", None)
