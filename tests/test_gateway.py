@@ -420,7 +420,7 @@ async def test_pictures_are_held_while_they_are_asked_about_and_then_let_go(open
     gateway = await opened(ScriptedEngine(says_then_waits("One")), store_max_bytes=MiB)
     async with gateway.ask(question(picture())) as answering:
         await anext(aiter(answering))
-        image_id = await answering.pictures[0][0].stored()
+        image_id = await answering.shown[0].picture.stored()
         with pytest.raises(StorageFull):
             gateway.pictures.make_room(MiB)
     gateway.pictures.make_room(MiB)

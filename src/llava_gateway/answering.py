@@ -18,7 +18,6 @@ from llava_gateway.chat import (
     Loading,
     Part,
     ReasoningDelta,
-    Rendition,
     Sent,
     TextDelta,
     TextPart,
@@ -26,11 +25,11 @@ from llava_gateway.chat import (
     Usage,
 )
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.images.store import Picture
 from llava_gateway.interrupt import Interrupt
 from llava_gateway.preparing import Prepared
 from llava_gateway.sessions.session import Turn, TurnStatus, new_id
 from llava_gateway.settings import Settings
+from llava_gateway.showing import Shown
 
 
 @dataclass(slots=True)
@@ -67,8 +66,8 @@ class Answering:
         return self.prepared.model
 
     @property
-    def pictures(self) -> tuple[tuple[Picture, Rendition], ...]:
-        return self.prepared.pictures
+    def shown(self) -> tuple[Shown, ...]:
+        return self.prepared.shown
 
     @property
     def engine_request(self) -> EngineRequest:
@@ -127,7 +126,7 @@ class Answering:
 
     async def parts(self) -> tuple[Part, ...]:
         """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
-        ids = iter([await picture.stored() for picture, _ in self.pictures])
+        ids = iter([await each.picture.stored() for each in self.shown])
         return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.prepared.parts)
 
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
@@ -140,7 +139,7 @@ class Answering:
             model=self.model.name,
             finish_reason=finish.reason if finish else None,
             error_code=error_code,
-            sent=tuple(Sent.of(rendition) for _, rendition in self.pictures),
+            sent=tuple(Sent.of(each.rendition) for each in self.shown),
             options=self.request.options,
             usage=end.usage,
             timings=self.timings(end.timings),
@@ -161,12 +160,12 @@ class Answering:
             images=tuple(
                 AnsweredImage(
                     id=image_id,
-                    width=picture.info.width,
-                    height=picture.info.height,
-                    sent=Sent.of(rendition),
-                    changes=picture.info.changes,
+                    width=each.picture.info.width,
+                    height=each.picture.info.height,
+                    sent=Sent.of(each.rendition),
+                    changes=each.picture.info.changes,
                 )
-                for image_id, (picture, rendition) in zip(ids, self.pictures, strict=True)
+                for image_id, each in zip(ids, self.shown, strict=True)
             ),
             usage=finish.usage,
             timings=self.timings(finish.timings),

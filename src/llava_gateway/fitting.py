@@ -167,15 +167,7 @@ class Fitter:
 
     async def count(self, request: EngineRequest, engine: Engine, model: str) -> TokenCount:
         """The prompt's tokens, counted by the engine where it can, else reckoned."""
-        counted = await engine.count(request)
-        reckoned = self._reckon(request, model)
-        if counted is None:
-            return reckoned
-        if counted.label == "exact":
-            self._known[model] = replace(
-                self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, counted.system + counted.text)
-            )
-        return counted
+        return await engine.count(request) or self._reckon(request, model)
 
     def learn(self, request: EngineRequest, model: str, usage: Usage) -> None:
         """Takes note of what the engine counted for a prompt whose pictures' cost is known."""

@@ -28,12 +28,12 @@ from llava_gateway.errors import (
     UpstreamIncomplete,
     UpstreamTimeout,
 )
-from llava_gateway.images.profile import profile_for
 from llava_gateway.images.store import Picture, PictureStore
-from llava_gateway.preparing import Hold, Prepared, Preparer
+from llava_gateway.preparing import Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
+from llava_gateway.showing import Hold
 from llava_gateway.telemetry import Telemetry
 from llava_gateway.warming import OFF, SESSION_BUSY, Warmed, Warming
 
@@ -185,7 +185,7 @@ class Gateway:
         Raises ImageError, ModelNotFound (only for a model that was named), StorageFull.
         """
         info = await self.pool.resolve(model) if model else self.pool.state.default.model
-        profile = profile_for(info.facts) if info and info.vision else None
+        profile = self.preparer.showing.profile(info) if info and info.vision else None
         with self._holding() as hold:
             try:
                 picture = hold(await self.pictures.add(upload.data, profile, name="image"))
@@ -201,7 +201,7 @@ class Gateway:
         info = await self.pool.resolve(model)
         if not info.vision:
             raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
-        return await self.pictures.rendition(picture, profile_for(info.facts))
+        return await self.preparer.showing.rendition(picture, info)
 
     def _keep(self, answering: Answering, turn: Turn) -> None:
         """Adds the turn to its session, if it has one, with what it changed there. Raises SessionDeleted."""
@@ -212,7 +212,7 @@ class Gateway:
         self.sessions.record(
             request.session_id,
             turn,
-            tuple(picture for picture, _ in answering.pictures),
+            tuple(each.picture for each in answering.shown),
             model=answering.model.name,
             engine=answering.model.engine,
             window=answering.prepared.fitted.window,

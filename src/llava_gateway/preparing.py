@@ -5,26 +5,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart, Upload
-from llava_gateway.context.prompt import anchors
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart
+from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.engines.base import EngineName, ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.errors import GatewayError, InvalidRequest, ModelLacksVision, ModelNotFound
+from llava_gateway.errors import ModelLacksVision, ModelNotFound
 from llava_gateway.fitting import Fitted, Fitter
-from llava_gateway.images.profile import profile_for
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
+from llava_gateway.showing import Hold, Showing, Shown
 from llava_gateway.telemetry import Telemetry
-
-Hold: TypeAlias = Callable[[Picture], Picture]
-"""Keeps a picture from being evicted until the question is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +28,7 @@ class Prepared:
 
     Attributes:
         parts: the question's parts with our notes; its pictures go by `new:` names, since their ids may not be known yet.
-        pictures: the question's own, in order, with what is sent of each.
+        shown: the question's own pictures, in order, with what is sent of each.
         fitted: the engine's request, and how the conversation was made to fit.
         rules: the policy that did it.
         warnings: what the person should know, each a code or "code: sentence".
@@ -41,10 +36,10 @@ class Prepared:
 
     model: ModelInfo
     parts: tuple[Part, ...]
-    pictures: tuple[tuple[Picture, Rendition], ...]
+    shown: tuple[Shown, ...]
     fitted: Fitted
     rules: Rules
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...]
 
     @property
     def engine_request(self) -> EngineRequest:
@@ -60,8 +55,8 @@ class Preparer:
         self.settings = settings
         self.pool = pool
         self.pictures = pictures
-        self.telemetry = telemetry
         self.fitter = Fitter(settings)
+        self.showing = Showing(settings, pool, pictures, telemetry, self.fitter)
         self._sighted: set[tuple[EngineName, str]] = set()  # models that were seen to see
 
     async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
@@ -74,20 +69,13 @@ class Preparer:
         Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
         """
         self._check_vision(request, session, model)
-        pictures = await self._ingest(request, model, hold)
-        asked = tuple(
-            part if isinstance(part, TextPart) else ImagePart(f"new:{index}", part.sight) for index, part in enumerate(request.parts)
-        )
-        new = dict(zip(Message("user", asked).images, (rendition for _, rendition in pictures), strict=True))
+        options = request.options.over(self.fitter.grown(model.name).over(self.pins(model.name)))
+        question = await self.showing.question(request, model, options, hold)
         rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
-        conversation = session.conversation(asked, self.fitter.scale(model.name))
-        window = session.window
-        if notes := anchors(conversation, window, rules, self.settings.reanchor_tokens):
-            asked, window = (*asked[:-1], *notes, *asked[-1:]), replace(window, anchored=len(conversation.exchanges))
-            conversation = session.conversation(asked, self.fitter.scale(model.name))
+        parts, window, conversation = self._told(session, question.parts, rules, model)
 
         async def build(window: Window, runner: Options) -> EngineRequest:
-            return await self._engine_request(request, conversation.messages(window, rules), model, new, runner, hold)
+            return await self._engine_request(request, conversation.messages(window, rules), model, question.renditions, runner, hold)
 
         fitted = await self.fitter.fit(
             conversation,
@@ -97,19 +85,36 @@ class Preparer:
             self.pool.engine(model.engine),
             model,
             wanted=request.options,
-            before=session.tokens if model.name == session.model else None,
+            before=session.tokens if model.name == session.model and parts == question.parts else None,
             exactly=exactly,
         )
-        codes = [code for picture, rendition in pictures for code in (*picture.info.warnings, *rendition.notes)]
-        return Prepared(model, asked, pictures, fitted, rules, (*codes, *fitted.warnings))
+        return Prepared(model, parts, question.shown, fitted, rules, (*question.warnings, *fitted.warnings))
+
+    def _told(
+        self, session: Session, parts: tuple[Part, ...], rules: Rules, model: ModelInfo
+    ) -> tuple[tuple[Part, ...], Window, Conversation]:
+        """The question's parts with the lines that call pictures back to mind, the window before anything is dropped, and all there is
+        to tell. A model that takes one picture is told of earlier ones in words where the question has one."""
+        scale, window = self.fitter.scale(model.name), session.window
+        conversation = session.conversation(parts, scale)
+        most = self.showing.profile(model).max_pictures
+        if most is not None:
+            room = max(0, most - len(Message("user", parts).images))
+            window = replace(window, gone=frozenset(range(1, conversation.first_picture - room)))
+        if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
+            parts = (*parts[:-1], *lines, *parts[-1:])
+            window = replace(window, anchored=len(conversation.exchanges))
+            conversation = session.conversation(parts, scale)
+        return parts, window, conversation
 
     async def learn(self, prepared: Prepared, finish: Finish) -> tuple[str, ...]:
         """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the pictures."""
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
+        self.fitter.learn(request, model.name, usage)
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
-        if prepared.pictures and read >= sum(self._least(rendition) for _, rendition in prepared.pictures):
+        if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):
             self.fitter.measured(model.name, read, finish.timings.prompt_ms)
         if (model.engine, model.name) in self._sighted or not any(message.images for message in request.messages):
             return ()
@@ -149,34 +154,6 @@ class Preparer:
         hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
         raise ModelLacksVision(f"{model.name} can't see pictures.", hint=hint, param="model")
 
-    async def _ingest(self, request: ChatRequest, model: ModelInfo, hold: Hold) -> tuple[tuple[Picture, Rendition], ...]:
-        """The question's pictures made ready for the model, in order, all at the same time. The first that fails is the one told of."""
-        images = [part for part in request.parts if not isinstance(part, TextPart)]
-        if len(images) > self.settings.images_per_turn:
-            raise InvalidRequest(
-                f"{len(images)} pictures in one turn; at most {self.settings.images_per_turn} are taken.",
-                code="too_many_images",
-                hint="Ask about some of them, then about the others: a session remembers all.",
-                param="images",
-            )
-        profile = profile_for(model.facts)
-
-        async def ready(image: ImagePart | Upload) -> tuple[Picture, Rendition]:
-            if isinstance(image, Upload):
-                picture = hold(await self.pictures.add(image.data, profile, image.sight))
-            else:
-                picture = hold(self.pictures.get(image.image_id))
-            return picture, await self.pictures.rendition(picture, profile, image.sight)
-
-        results = await asyncio.gather(*(ready(image) for image in images), return_exceptions=True)
-        for index, result in enumerate(results):
-            self.telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
-            if isinstance(result, BaseException):
-                if isinstance(result, GatewayError) and result.param is None:
-                    result.param = f"images[{index}]"
-                raise result
-        return tuple(result for result in results if not isinstance(result, BaseException))
-
     async def _engine_request(
         self,
         request: ChatRequest,
@@ -191,7 +168,7 @@ class Preparer:
         for part in dict.fromkeys(part for message in messages for part in message.images):
             if part not in renditions:
                 picture = hold(self.pictures.get(part.image_id))
-                renditions[part] = await self.pictures.rendition(picture, profile_for(model.facts), part.sight)
+                renditions[part] = await self.showing.rendition(picture, model, part.sight)
         return EngineRequest(
             model=model.name,
             messages=messages,

@@ -41,7 +41,7 @@ def test_a_json_answer_has_exactly_these_members(demo: httpx2.Client, red_circle
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
     assert list(answer) == [
-        "id", "model", "engine", "session_id", "message", "finish_reason", "images", "usage", "timings", "warnings",
+        "id", "model", "engine", "session_id", "message", "finish_reason", "images", "usage", "timings", "context", "warnings",
     ]  # fmt: skip
     assert (answer["model"], answer["engine"], answer["session_id"]) == ("demo", "embedded", None)
     assert answer["message"] == {"role": "assistant", "content": RED}
@@ -59,6 +59,8 @@ def test_a_json_answer_has_exactly_these_members(demo: httpx2.Client, red_circle
     assert answer["usage"]["prompt_tokens"] > 64
     assert answer["usage"]["completion_tokens"] > 5
     assert {"queue_ms", "first_token_ms", "total_ms"} <= set(answer["timings"])
+    used = answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
+    assert answer["context"] == {"used": used, "limit": 4096, "images": 64, "dropped": [], "warnings": []}
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "application/*", "text/html,*/*;q=0.8", "image/png"])

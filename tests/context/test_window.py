@@ -122,7 +122,7 @@ def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> N
         assert not window.gone
         moves += window != before
         images = (PICTURE,) if turn in pictures else ()
-        parts = (*(ImagePart(f"{turn}") for _ in images), TextPart("?"))
+        parts: tuple[Part, ...] = (*(ImagePart(f"{turn}") for _ in images), TextPart("?"))
         exchanges += (Exchange(turn, parts, "!", size, images, first),)
         first += len(images)
     assert sum(len(shown(exchange, index, window, Rules())) for index, exchange in enumerate(exchanges)) == 3

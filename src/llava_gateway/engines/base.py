@@ -18,7 +18,8 @@ EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded)."""
+    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded),
+    `in_vram` whether all of it is on a GPU now."""
 
     name: str
     engine: EngineName
@@ -27,6 +28,7 @@ class ModelInfo:
     context_length: int | None = None
     loaded: bool = False
     loaded_context: int | None = None
+    in_vram: bool = False
     size_bytes: int | None = None
     family: str = ""
     parameters: str = ""

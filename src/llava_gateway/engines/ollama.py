@@ -1,7 +1,7 @@
 """The Ollama engine: its native API over HTTP, its errors read as ours, and what it knows of its models.
 
-Three modules beside this one share the work: `ollama_errors.py` reads what went wrong, `ollama_prompt.py` writes the request,
-`ollama_library.py` pulls, creates and deletes models.
+Modules beside this one share the work: `ollama_errors.py` reads what went wrong, `ollama_prompt.py` writes the request,
+`ollama_counting.py` counts it, `ollama_library.py` pulls, creates and deletes models.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from llava_gateway.chat import (
     Usage,
 )
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
+from llava_gateway.engines.counting import without_pixels
+from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
 from llava_gateway.engines.placing import picture_comes_first, samples
@@ -67,6 +69,13 @@ class _Details:
     facts: VisionFacts
     context_length: int | None
     places_pictures: bool
+    num_ctx: int | None = None
+    """What the Modelfile sets."""
+
+    def clamped(self, num_ctx: int) -> int:
+        """What Ollama makes of a num_ctx."""
+        least = max(num_ctx, VISION_MIN_CTX) if self.vision else num_ctx
+        return min(least, self.context_length or least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ class OllamaEngine:
         self._runners: dict[str, _Runner] = {}  # by name, as are the next
         self._load_ms: dict[str, float] = {}
         self._pictures_first: dict[_Details, bool] = {}
+        self._counter = OllamaCounter()
         self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
         self._loaded_at = -math.inf
 
@@ -101,6 +111,7 @@ class OllamaEngine:
         """Nothing to make ready: Ollama is started by whoever installed it."""
 
     async def aclose(self) -> None:
+        await self._counter.aclose()
         await self._client.aclose()
 
     async def health(self) -> Health:
@@ -142,17 +153,14 @@ class OllamaEngine:
     def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> str:
         """Why Ollama, with what /api/ps lists, would load the model (again) for this request; "" when it would not (server/sched.go,
         `needsReload`)."""
-        running = next((row for row in rows if same_name(row["name"], request.model)), None)
+        running = _running(rows, request.model)
         if running is None:
             return f"{request.model} is not loaded yet."
         last = self._runners.get(request.model)
         wanted, now = request.options.num_ctx, running.get("context_length")
         if wanted is not None:
             known = self._details.get(str(running.get("digest")))
-            if known and known.vision:
-                wanted = max(wanted, VISION_MIN_CTX)
-            if known and known.context_length:
-                wanted = min(wanted, known.context_length)
+            wanted = known.clamped(wanted) if known else wanted
             if wanted != now:
                 return f"num_ctx {wanted} makes Ollama load {request.model} again: it runs with {now} now."
         elif last and last.num_ctx is not None:
@@ -183,9 +191,9 @@ class OllamaEngine:
             self._pictures_first[known] = picture_comes_first(pictured, bare)
         return self._pictures_first[known]
 
-    async def _rendered(self, request: EngineRequest) -> str:
+    async def _rendered(self, request: EngineRequest, *, placed: bool = False) -> str:
         """The prompt, not answered (api/types.go, `DebugRenderOnly`); "" from an Ollama that doesn't know how and answers one word."""
-        body = json.loads(chat_body(replace(request, options=replace(request.options, num_predict=1)), placed=False))
+        body = json.loads(chat_body(replace(request, options=replace(request.options, num_predict=1)), placed=placed))
         asked = body | {"stream": False, "_debug_render_only": True}
         answer = await get_json(self._client, "POST", f"{self._url}/api/chat", within=self._within, json=asked)
         shown = answer.get("_debug_info") if isinstance(answer, dict) else None
@@ -195,10 +203,59 @@ class OllamaEngine:
         return ()
 
     async def context_length(self, request: EngineRequest) -> int | None:
-        return None
+        """What is asked for, else what the Modelfile sets, else what the model is loaded with unless a request had asked for that.
+        None where Ollama will choose (OLLAMA_CONTEXT_LENGTH, or by the GPU's memory), which it tells of loaded models only."""
+        try:
+            known = await self._know(request.model)
+            if wanted := request.options.num_ctx or known.num_ctx:
+                return known.clamped(wanted)
+            last = self._runners.get(request.model)
+            if last and last.num_ctx is not None:
+                return None
+            fresh = time.monotonic() - self._loaded_at < self._fresh_for
+            row = _running(self._loaded if fresh else _rows(await self._get("/api/ps")), request.model)
+        except GatewayError:
+            return None
+        return _int(row, "context_length") if row else None
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        return None
+        """Exact for a model that is loaded; an estimate, from its vocabulary, for one that would have to be loaded for it."""
+        try:
+            return await self._count(request)
+        except GatewayError as error:
+            log.debug("a prompt for %r can't be counted: %s", request.model, error.code)
+            return None
+
+    async def _count(self, request: EngineRequest) -> TokenCount | None:
+        digest, known = await self._digest(request.model), await self._know(request.model)
+        vocabulary = await self._counter.vocabulary(digest, lambda: self._show_all(request.model))
+        if vocabulary is None:
+            return None
+        row = _running(_rows(await self._get("/api/ps")), request.model)
+        if row is None or str(row.get("digest")) != digest:
+            return await self._counter.roughly(digest, vocabulary, request)
+        # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
+        options = Options(num_ctx=_int(row, "context_length"), num_gpu=-1)
+        asked = replace(without_pixels(request), options=options, keep_alive=None)
+        rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_pictures)
+        return await self._counter.exactly(digest, vocabulary, request, rendered) if rendered else None
+
+    async def _digest(self, model: str) -> str:
+        """Raises ModelNotFound."""
+        for last_try in (False, True):
+            if digest := next((digest for name, digest in self._digests.items() if same_name(name, model)), ""):
+                return digest
+            if not last_try:
+                await self.models()
+        raise ModelNotFound(param="model")
+
+    async def _show_all(self, model: str) -> JSON:
+        """Everything /api/show tells: it leaves long lists out unless asked for them, and takes a second for a large vocabulary."""
+        asked = {"model": model, "verbose": True}
+        answer = await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within + 10, json=asked)
+        if not isinstance(answer, dict):
+            raise UpstreamProtocolError
+        return answer
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
@@ -281,9 +338,7 @@ class OllamaEngine:
             known = _details(answer)
             if known.facts.pinpoints or not _has_pinpoints(answer):
                 return known
-            # Ollama leaves long lists out unless asked for everything, which takes a second for a large vocabulary: only where it matters.
-            verbose = {"model": model, "verbose": True}
-            return _details(await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within + 10, json=verbose))
+            return _details(await self._show_all(model))
         except UpstreamError as error:
             raise (ModelNotFound(param="model") if error.status == 404 else error) from error
 
@@ -292,6 +347,11 @@ class OllamaEngine:
         if not isinstance(answer, dict):
             raise UpstreamProtocolError
         return answer
+
+
+def _running(rows: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
+    """The row of a model among those that are loaded."""
+    return next((row for row in rows if same_name(row["name"], model)), None)
 
 
 async def _refusal(response: httpx2.Response) -> GatewayError | None:
@@ -327,6 +387,7 @@ def _model_info(row: Mapping[str, Any], known: _Details, running: Mapping[str, A
         context_length=known.context_length,
         loaded=running is not None,
         loaded_context=_int(running, "context_length") if running else None,
+        in_vram=running is not None and 0 < (_int(running, "size") or 0) <= (_int(running, "size_vram") or 0),
         size_bytes=_int(row, "size"),
         family=str(about.get("family", "")),
         parameters=str(about.get("parameter_size", "")),
@@ -347,7 +408,14 @@ def _details(answer: Any) -> _Details:
         facts=_facts(projector, info, architecture) if vision else VisionFacts(),
         context_length=_int(info, f"{architecture}.context_length"),
         places_pictures=places_pictures(str(answer.get("template") or "")),
+        num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
     )
+
+
+def _parameter(parameters: str, name: str) -> int | None:
+    """A whole number of a Modelfile's parameters, as /api/show lists them: a name and a value to the line."""
+    values = [line.split()[1] for line in parameters.splitlines() if line.split()[:1] == [name] and len(line.split()) > 1]
+    return int(values[0]) if values and values[0].isdecimal() else None
 
 
 def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:

@@ -22,8 +22,8 @@ AUTO_PIXELS = 1344 * 1344
 """Most pixels without a wish: 2,304 tokens of Qwen2.5-VL, so that a question fits beside them into the 4,096 that Ollama starts with."""
 UNKNOWN_SIDE = 1344
 _MOST_STRETCH = 1.1
-_MOST_SLICES = 9
-_GRID = 3
+MOST_SLICES = 9
+GRID_SIDE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
     """From the most slices to the overview alone."""
     each = eye.queries + 2
     if max(size) > eye.side and sight.detail != "low":
-        for most in range(_MOST_SLICES, 0, -1):
+        for most in range(MOST_SLICES, 0, -1):
             target, (columns, rows) = _sliced(eye, _shrunk(size, most * eye.side**2))
             extra = eye.around_all + rows - 1
             visual, count = eye.queries * (1 + columns * rows), 1 + columns * rows
@@ -182,8 +182,8 @@ def _slice_grid(eye: Slices, size: Size) -> Size:
     """llama.cpp `get_best_grid`: of the grids of about area / side^2 slices the one nearest in shape; the first of equals."""
     width, height = size
     shape = _f32(math.log(_f32(width / height)))
-    count = min(math.ceil(_f32(width * height / eye.side**2)), _MOST_SLICES)
-    counts = [n for n in (count - 1, count, count + 1) if n != 1 and n <= _MOST_SLICES]
+    count = min(math.ceil(_f32(width * height / eye.side**2)), MOST_SLICES)
+    counts = [n for n in (count - 1, count, count + 1) if n != 1 and n <= MOST_SLICES]
     grids = [(columns, n // columns) for n in counts for columns in range(1, n + 1) if n % columns == 0]
     return min(grids, key=lambda grid: _f32(abs(shape - math.log(grid[0] / grid[1]))))
 
@@ -214,10 +214,10 @@ def grid(eye: Grid, size: Size, sight: Sight, label: Label = "exact") -> Plan:
 
 def _grid_options(eye: Grid, size: Size, sight: Sight) -> Iterator[_Option]:
     """From the grid that the engine itself would take down to one tile."""
-    every = [(x * eye.side, y * eye.side) for x in range(1, _GRID + 1) for y in range(1, _GRID + 1) if (x, y) != (1, 1)]
+    every = [(x * eye.side, y * eye.side) for x in range(1, GRID_SIDE + 1) for y in range(1, GRID_SIDE + 1) if (x, y) != (1, 1)]
     seen = set()
     if max(size) > eye.side and sight.detail != "low":
-        for most in range(_GRID**2, 1, -1):
+        for most in range(GRID_SIDE**2, 1, -1):
             best = best_resolution(size, [(w, h) for w, h in every if w * h <= most * eye.side**2])
             inner = _fitted(size, best)
             if best not in seen and max(inner) > eye.side and best_resolution(inner, every) == best:

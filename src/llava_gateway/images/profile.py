@@ -97,6 +97,20 @@ class VisionProfile:
         grids = "".join(f" {width}x{height}" for width, height in self.grids)
         return f"square{self.square}{grids}{' trained' * self.trained}{' stretched' * self.stretched} overview-{self.overview}"
 
+    @property
+    def most_tokens(self) -> int | None:
+        """About what `detail: auto` may cost at most; None where it costs the same for every picture, or that is not known."""
+        if self.cells:
+            return min(self.cells.most, max(self.cells.least, families.AUTO_PIXELS // self.cells.side**2)) + self.cells.around
+        if self.slices:
+            return (families.MOST_SLICES + 1) * self.slices.queries + self.slices.around_all
+        if self.grid:
+            return (families.GRID_SIDE**2 + 1) * self.grid.tokens + self.grid.around
+        if self.square and self.trained and self.tokens:
+            eye = SquareEye(self.square, self.tokens, self.grids)
+            return self.tokens * max(eye.pieces(grid) for grid in eye.usual_grids)
+        return None
+
     def plan(self, size: Size, sight: Sight = Sight()) -> Plan:
         """What the model is sent of a picture of `size` (width, height) pixels, upright."""
         if self.square and not self.alone:

@@ -38,6 +38,7 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
+        chosen: by `VisionProfile.key`, how much of it is shown where nobody wished for anything.
         renditions: by profile and sight (`_key`); what is in it never changes.
         canonical, media_type: None until `stored()`.
     """
@@ -45,6 +46,7 @@ class Picture:
     def __init__(self, info: PictureInfo) -> None:
         self.info = info
         self.renditions: dict[str, Rendition] = {}
+        self.chosen: dict[str, Sight] = {}
         self.canonical: bytes | None = None
         self.media_type: Literal["image/png", "image/jpeg"] | None = None
         self._id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
