@@ -7,7 +7,7 @@ import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
 import * as pictures from './pictures.js';
 import * as prefs from './prefs.js';
-import { announcement, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
+import { announcement, catalogue, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /**
@@ -28,6 +28,10 @@ export class Turn {
     this.key = ++keys;
     this.prompt = prompt;
     this.images = signal(images);
+    /** Text that another program read in the pictures, as it was sent; known to this page only. */
+    this.ocrText = '';
+    /** The preset it was asked with; known to this page only. */
+    this.preset = /** @type {string|null} */ (null);
     this.model = signal(model);
     this.status = signal(status);
     this.text = signal('');
@@ -63,6 +67,13 @@ export class Chat {
     /** The system prompt as the person wants it, and as the session has it. */
     this.system = signal('');
     this.storedSystem = '';
+    /** What happens when the session no longer fits the context, likewise; null leaves it to the gateway. */
+    this.policy = signal(/** @type {import('./types.js').Policy|null} */ (null));
+    this.storedPolicy = /** @type {import('./types.js').Policy|null} */ (null);
+    /** Text that another program read, for the next question. */
+    this.ocrText = signal('');
+    /** The preset of the last question that was answered. */
+    this.askedPreset = /** @type {string|null} */ (null);
     this.turns = signal(/** @type {Turn[]} */ ([]));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
     /** Whether another page is being answered in this session. */
@@ -76,6 +87,7 @@ export class Chat {
     this.title.value = stored.title;
     this.model.value = stored.model;
     this.system.value = this.storedSystem = stored.system;
+    this.policy.value = this.storedPolicy = stored.policy;
     this.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
     this.elsewhere.value = stored.running;
   }
@@ -184,12 +196,15 @@ export function stop() {
  * Asks in the chat on screen.
  * @param {string} prompt
  * @param {Picture[]} images
+ * @param {string} [ocrText]  text that another program read in them
  */
-export async function ask(prompt, images) {
+export async function ask(prompt, images, ocrText = '') {
   const chat = onScreen.value;
   if (chat.running.value || chat.elsewhere.value) return;
   const model = pickedModel.value ?? chat.model.value;
   const turn = new Turn(prompt, images, model, 'running');
+  turn.ocrText = ocrText;
+  turn.preset = prefs.preset.value;
   const controller = new AbortController();
   chat.turns.value = [...chat.turns.value, turn];
   chat.running.value = { turn, stop: controller };
@@ -264,15 +279,24 @@ async function read(chat, turn, id, stop) {
 function question(chat, turn) {
   const options = prefs.options.value;
   const system = chat.system.value.trim();
+  // A session keeps the glossary of a preset; a preset without one takes back that of the preset before it.
+  const forgets = glossaryOf(chat.askedPreset).length > 0 && !glossaryOf(turn.preset).length;
   return {
     prompt: turn.prompt,
     images: turn.images.value.map(({ id }) => ({ image_id: id })),
     ...(turn.model.value && { model: turn.model.value }),
     ...(Object.keys(options).length && { options }),
-    ...(prefs.preset.value && { preset: prefs.preset.value }),
+    ...(turn.preset && { preset: turn.preset }),
+    ...(prefs.detail.value !== 'auto' && { detail: prefs.detail.value }),
+    ...(turn.ocrText && { ocr_text: turn.ocrText }),
+    ...(chat.policy.value && chat.policy.value !== chat.storedPolicy && { policy: chat.policy.value }),
+    ...(forgets && { glossary: [] }),
     ...(system !== chat.storedSystem && { system }),
   };
 }
+
+/** The names and terms that come with a preset. @param {string|null} preset @returns {string[]} */
+export const glossaryOf = (preset) => (preset && catalogue.value?.presets[preset]?.glossary) || [];
 
 /** Waits until the gateway has noticed that an answer was stopped; until then its session takes no other question. @param {string} id */
 async function released(id) {
@@ -316,6 +340,8 @@ function finish(chat, turn, answer) {
   turn.model.value = answer.model;
   chat.model.value = answer.model;
   chat.storedSystem = chat.system.value.trim();
+  chat.storedPolicy = chat.policy.value;
+  chat.askedPreset = turn.preset;
   turn.summary.value = answer;
   turn.images.value = turn.images.value.map((picture, i) => ({ ...picture, ...answer.images[i], name: picture.name, sentModel: answer.model }));
 }
@@ -357,7 +383,7 @@ export async function askAgain(turn) {
     return;
   }
   chat.turns.value = chat.turns.value.filter((other) => other !== turn);
-  await ask(turn.prompt, turn.images.value);
+  await ask(turn.prompt, turn.images.value, turn.ocrText);
 }
 
 /** @param {unknown} error */
@@ -367,7 +393,9 @@ export const asFailure = (error) => (error instanceof Failure ? error : new Fail
 export function send(prompt) {
   const images = pictures.take();
   const words = prompt.trim() || t(images.length > 1 ? 'ask.describe_several' : 'ask.describe');
-  return ask(words, images);
+  const ocrText = onScreen.value.ocrText.value.trim();
+  onScreen.value.ocrText.value = '';
+  return ask(words, images, ocrText);
 }
 
 /**

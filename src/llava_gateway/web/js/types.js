@@ -28,7 +28,7 @@
  * @property {boolean} whole
  * @property {boolean} reloads
  *
- * @typedef {Record<string, number|string>} Preset  option values, and "about"
+ * @typedef {Record<string, number|string> & {glossary?: string[]}} Preset  option values, "about", and lines about names and terms
  *
  * @typedef {object} Catalogue  GET /options
  * @property {Record<string, OptionLimit>} options
@@ -90,7 +90,8 @@
  * @property {string|null} [error_code]
  * @property {string[]} [warnings]
  *
- * @typedef {SessionSummary & {system: string, running: boolean, turns: StoredTurn[]}} Session
+ * @typedef {'strict'|'pin_images'|'sliding'|'summarise'} Policy
+ * @typedef {SessionSummary & {system: string, policy: Policy|null, running: boolean, turns: StoredTurn[]}} Session
  *
  * @typedef {object} ErrorBody
  * @property {string} title

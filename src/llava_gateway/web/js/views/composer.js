@@ -99,7 +99,9 @@ function note({ sendsWhenReady, blind }) {
 /** The preset, and how many options were set by hand. */
 function optionsWords() {
   const preset = prefs.preset.value;
-  const count = Object.keys(prefs.options.value).length + (chat.value.system.value.trim() ? 1 : 0);
+  const { system, policy, ocrText } = chat.value;
+  const others = [system.value.trim(), policy.value, ocrText.value.trim(), prefs.detail.value !== 'auto'];
+  const count = Object.keys(prefs.options.value).length + others.filter(Boolean).length;
   const name = preset ? presetName(preset) : t('options.title');
   return count ? `${name} · ${t('options.custom_count', { count })}` : name;
 }

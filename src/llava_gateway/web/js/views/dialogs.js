@@ -1,6 +1,7 @@
 // What opens above the page: models, options, shortcuts, and the question for the key.
 
 import { giveKey, keyNeeded } from '../api.js';
+import { glossaryOf } from '../chat.js';
 import { html, useEffect, useState } from '../html.js';
 import { bytes, language, number, rich, t } from '../i18n.js';
 import { OPTIONS, PRESETS } from '../i18n/zh.js';
@@ -57,20 +58,52 @@ function Options() {
   const known = catalogue.value;
   const preset = prefs.preset.value;
   const values = prefs.options.value;
-  const changed = Object.keys(values).length > 0;
+  const detail = prefs.detail.value;
+  const glossary = glossaryOf(preset);
+  const changed = Object.keys(values).length > 0 || detail !== 'auto';
+  function reset() {
+    prefs.options.value = {};
+    prefs.detail.value = 'auto';
+  }
   return html`<${Dialog} title=${t('options.title')} onClose=${close} class="sheet options">
     ${known &&
     html`<${Choice} label=${t('options.preset')} value=${preset} onChoose=${(/** @type {string|null} */ v) => (prefs.preset.value = v)}
         choices=${[{ value: null, label: t('preset.none') }, ...Object.keys(known.presets).map((name) => ({ value: name, label: presetName(name) }))]} />
       <p class="quiet">${presetAbout(preset)}</p>
+      ${glossary.length > 0 && html`<div class="option-glossary quiet"><p>${t('options.glossary')}</p><ul>${glossary.map((line) => html`<li key=${line} dir="auto">${line}</li>`)}</ul></div>`}
+      <h3 class="option-title">${t('options.detail')}</h3>
+      <${Choice} label=${t('options.detail')} value=${detail} onChoose=${(/** @type {typeof detail} */ v) => (prefs.detail.value = v)}
+        choices=${DETAILS.map((value) => ({ value, label: t(`detail.${value}`) }))} />
+      <p class="quiet">${t(`detail.${detail}.about`)}</p>
+      <${PolicyChoice} />
       <ul class="option-list">${Object.entries(known.options).map(([name, limit]) => html`<${OptionRow} key=${name} name=${name} limit=${limit} />`)}</ul>`}
     <label class="option-system">
       <span>${t('options.system')}</span>
       <textarea class="field" rows="2" dir="auto" placeholder=${t('options.system_placeholder')} value=${chat.value.system.value}
         onInput=${(/** @type {any} */ event) => (chat.value.system.value = event.currentTarget.value)}></textarea>
     </label>
-    <p class="option-foot"><button class="button small" type="button" disabled=${!changed} onClick=${() => (prefs.options.value = {})}>${t('options.reset_all')}</button></p>
+    <label class="option-system">
+      <span>${t('options.ocr')}</span>
+      <textarea class="field" rows="2" dir="auto" placeholder=${t('options.ocr_placeholder')} value=${chat.value.ocrText.value}
+        onInput=${(/** @type {any} */ event) => (chat.value.ocrText.value = event.currentTarget.value)}></textarea>
+    </label>
+    <p class="option-foot"><button class="button small" type="button" disabled=${!changed} onClick=${reset}>${t('options.reset_all')}</button></p>
   <//>`;
+}
+
+const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
+const POLICIES = /** @type {const} */ (['pin_images', 'sliding', 'summarise', 'strict']);
+
+/** A session keeps its policy: once it has one, it can be changed but not taken back. */
+function PolicyChoice() {
+  const { policy, storedPolicy } = chat.value;
+  return html`<label class="option-system">
+    <span>${t('options.policy')}</span>
+    <select class="field" value=${policy.value ?? ''} onChange=${(/** @type {any} */ event) => (policy.value = event.currentTarget.value || null)}>
+      <option value="" disabled=${storedPolicy !== null}>${t('policy.unset')}</option>
+      ${POLICIES.map((name) => html`<option key=${name} value=${name}>${t(`policy.${name}`)}</option>`)}
+    </select>
+  </label>`;
 }
 
 /** @param {string|null} name */
@@ -87,7 +120,9 @@ function OptionRow({ name, limit }) {
   const inherited = typeof preset === 'number' ? preset : undefined;
   const shown = own ?? inherited;
   const step = limit.whole ? 1 : 0.05;
-  const about = (language.value === 'zh' && OPTIONS[name]) || limit.about;
+  const chinese = language.value === 'zh';
+  const about = chinese && OPTIONS[name] ? `${OPTIONS[name]}。` : `${limit.about[0].toUpperCase()}${limit.about.slice(1)}.`;
+  const gap = chinese ? '' : ' ';
   const slides = !limit.whole || limit.high <= SLIDER_MOST;
   const id = `option-${name}`;
 
@@ -117,12 +152,12 @@ function OptionRow({ name, limit }) {
     </div>
     ${slides &&
     html`<input type="range" class="slider" min=${limit.low} max=${limit.high} step=${step} value=${shown ?? middle(limit)} data-unset=${shown === undefined}
-      aria-label=${name} aria-valuetext=${shown === undefined ? t('options.default') : undefined} onInput=${onSlide} />`}
+      aria-label=${name} aria-valuetext=${shown === undefined ? t('options.default') : undefined} onInput=${onSlide} onClick=${shown === undefined && onSlide} />`}
     <p class="quiet" id=${`${id}-about`}>
       ${about}
-      ${name === 'num_ctx' && modelInfo.value?.context_length && html` ${t('option.num_ctx.trained', { count: modelInfo.value.context_length })}`}
-      ${limit.reloads && html` <span class="reloads">${t('options.reloads')}</span>`}
-      ${!slides && html` <span>${t('options.range', { low: number(limit.low), high: number(limit.high) })}</span>`}
+      ${name === 'num_ctx' && modelInfo.value?.context_length && html`${gap}${t('option.num_ctx.trained', { count: modelInfo.value.context_length })}`}
+      ${limit.reloads && html`${gap}<span class="reloads">${t('options.reloads')}</span>`}
+      ${!slides && html`${gap}<span>${t('options.range', { low: number(limit.low), high: number(limit.high) })}</span>`}
     </p>
   </li>`;
 }
