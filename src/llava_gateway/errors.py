@@ -9,6 +9,10 @@
     |  +- ConflictingFields      400
     |  +- ContextLengthExceeded  400
     |  +- ModelLacksVision       422
+    |  +- InvalidModelName       422
+    |  +- CloudModelRefused      422
+    |  +- InvalidModelfile       422
+    |     +- ModelfileNamesFiles 422
     +- BodyTooLarge              413
     +- BodyTimeout               408
     +- UnsupportedBody           415
@@ -24,10 +28,14 @@
     +- SessionBusy               409
     +- SessionFull               413
     +- StorageFull               507
+    +- ModelExists               409
+    +- ModelBusy                 409
+    +- OllamaNotUsed             409
     +- Refused                   403
     |  +- InvalidApiKey          401
     |  +- HostNotAllowed         403
     |  +- OriginNotAllowed       403
+    |  +- LocalOnly              403
     +- Overloaded                503
     +- ShuttingDown              503
     +- SessionDeleted            409
@@ -39,6 +47,10 @@
        +- UpstreamProtocolError  502
        +- UpstreamUnavailable    503
        +- UpstreamTimeout        504
+       +- RegistryUnavailable    502
+       +- DownloadDamaged        502
+       +- OllamaOutdated         502
+       +- DiskFull               507
 
 A dialect renders an error in one place (`api/errors.py`). `message` never carries text from the engine, a path or an address.
 """
@@ -249,6 +261,54 @@ class ModelLacksVision(InvalidRequest):
     hint = "Choose a model with vision; GET /models tells which."
 
 
+class InvalidModelName(InvalidRequest):
+    code = "invalid_model_name"
+    title = "This is not a name for a model"
+    hint = "Names are like llava:7b."
+
+
+class CloudModelRefused(InvalidRequest):
+    code = "cloud_model_refused"
+    title = "Cloud models are not used: they would send the pictures off this machine"
+    hint = "Take the model's name without `cloud`, which is downloaded and runs here."
+
+
+class InvalidModelfile(InvalidRequest):
+    """`extra` carries the line where one is at fault."""
+
+    code = "invalid_modelfile"
+    title = "The Modelfile can't be used"
+    hint = "It begins with a line `FROM llava:7b`; GET /models/examples has some to start from."
+
+
+class ModelfileNamesFiles(InvalidModelfile):
+    code = "modelfile_names_files"
+    title = "A Modelfile that is sent can't name files"
+    hint = "FROM takes the name of a model here. From files of this machine, `llava-gateway models create NAME -f MODELFILE` makes it."
+
+
+class ModelExists(GatewayError):
+    status = 409
+    code = "model_exists"
+    title = "There is a model of this name already"
+    hint = "Choose another name, or send `replace: true`."
+
+
+class ModelBusy(GatewayError):
+    status = 409
+    code = "model_busy"
+    title = "This model is being brought in"
+    hint = "Wait for that to end, or stop it."
+    retryable = True
+
+
+class OllamaNotUsed(GatewayError):
+    status = 409
+    code = "ollama_not_used"
+    title = "The gateway runs without Ollama, which is where models are kept"
+    hint = "Start it with --engine auto or --engine ollama."
+
+
 class Refused(GatewayError):
     status = 403
     code = "forbidden"
@@ -272,6 +332,12 @@ class OriginNotAllowed(Refused):
     code = "origin_not_allowed"
     title = "Requests from this web page are not allowed"
     hint = "Only the gateway's own page may call it from a browser."
+
+
+class LocalOnly(Refused):
+    code = "local_only"
+    title = "Models can only be changed on the machine that the gateway runs on"
+    hint = "Open http://127.0.0.1 (with the gateway's port) in a browser there, or use `llava-gateway models` in its shell."
 
 
 class Overloaded(GatewayError):
@@ -351,3 +417,30 @@ class UpstreamTimeout(UpstreamError):
     title = "The engine took too long"
     hint = "A large picture on a slow machine takes minutes: raise first_token_timeout in the settings, or use a smaller model."
     retryable = True
+
+
+class RegistryUnavailable(UpstreamError):
+    code = "registry_unavailable"
+    title = "Ollama can't reach the place that the model comes from"
+    hint = "Look at the network (and HTTPS_PROXY of Ollama), then ask again: it goes on where it was."
+    retryable = True
+
+
+class DownloadDamaged(UpstreamError):
+    code = "download_damaged"
+    title = "A file of the model was damaged on its way"
+    hint = "Ask again: that file is downloaded anew."
+    retryable = True
+
+
+class OllamaOutdated(UpstreamError):
+    code = "ollama_outdated"
+    title = "This model needs a newer Ollama"
+    hint = "Install the newest one from https://ollama.com/download, then ask again."
+
+
+class DiskFull(UpstreamError):
+    status = 507
+    code = "disk_full"
+    title = "The disk that Ollama keeps its models on is full"
+    hint = "Delete models that are no longer needed or make room, then ask again: what is here already is kept."

@@ -29,6 +29,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.installing import Installer
 from llava_gateway.preparing import Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
@@ -52,6 +53,7 @@ class Gateway:
         self.pictures = pictures
         self.sessions = sessions
         self.telemetry = telemetry
+        self.installer = Installer(settings, pool)
         self.preparer = Preparer(settings, pool, pictures, telemetry)
         queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
         self.admissions: dict[EngineName, Admission] = {
@@ -294,8 +296,10 @@ class Gateway:
         self._news.set()
 
     async def drain(self) -> None:
-        """Waits for running answers, at most `shutdown_grace` seconds; then each ends with ShuttingDown."""
+        """Waits for running answers, at most `shutdown_grace` seconds; then each ends with ShuttingDown. Pulls end at once: they take long,
+        and go on another time where they were."""
         self.close_door()
+        self.installer.close()
         await self.warming.aclose()
         await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
         self._ending = True

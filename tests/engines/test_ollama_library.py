@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from llava_gateway.engines import ollama_library
 from llava_gateway.engines.modelfile import ModelfileError, parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
-from llava_gateway.engines.ollama_library import OllamaLibrary
-from llava_gateway.errors import InvalidRequest, ModelNotFound, UpstreamError, UpstreamUnavailable
+from llava_gateway.engines.ollama_library import OllamaLibrary, without_files
+from llava_gateway.errors import (
+    CloudModelRefused,
+    DownloadDamaged,
+    GatewayError,
+    InvalidModelfile,
+    InvalidModelName,
+    ModelfileNamesFiles,
+    ModelNotFound,
+    RegistryUnavailable,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from llava_gateway.settings import Settings
-from tests.engines.fake_upstream import Exchange, fake_upstream
+from tests.engines.fake_upstream import Exchange, Script, fake_upstream
 from tests.engines.test_upstream import free_port
 from tests.ollama_server import RealOllama
 from tests.real_ollama.registry import Registry
@@ -30,14 +42,20 @@ async def library(real_ollama: RealOllama) -> AsyncIterator[OllamaLibrary]:
 
 
 @pytest.fixture
-def registry(real_ollama: RealOllama) -> Iterator[str]:
-    """HOST:PORT of a registry that has the demo model."""
-    with Registry(real_ollama.models) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def registry(real_ollama: RealOllama) -> Iterator[Registry]:
+    """One that has the demo model."""
+    with Registry(real_ollama.models).serving() as registry:
+        yield registry
+
+
+@pytest.fixture
+async def bare(ollama_binary: Path, tmp_path: Path) -> AsyncIterator[OllamaLibrary]:
+    """The library of an Ollama that has no model yet."""
+    server = RealOllama.start(ollama_binary, tmp_path)
+    library = OllamaLibrary(server.url)
+    yield library
+    await library.aclose()
+    server.stop()
 
 
 async def names(server: RealOllama) -> set[str]:
@@ -93,23 +111,79 @@ async def test_files_that_are_not_there_are_named(library: OllamaLibrary, recipe
         [step async for step in library.create("made", parse_modelfile(recipe), DEMO_FILES)]
 
 
-async def test_pull_tells_how_far_it_is(library: OllamaLibrary, real_ollama: RealOllama, registry: str) -> None:
-    name = f"{registry}/library/demo"
-    steps = [step async for step in library.pull(name, insecure=True)]
-    assert steps[0].status == "pulling manifest"
-    assert steps[-1].status == "success"
-    assert {step.total for step in steps if step.completed == step.total} >= {(DEMO_FILES / "demo.gguf").stat().st_size}
-    assert f"{name}:latest" in await names(real_ollama)
-    await library.delete(name)
+async def test_pull_tells_how_far_it_is(bare: OllamaLibrary, registry: Registry) -> None:
+    registry.pause_at = 1_000_000  # Ollama says nothing of a file that comes within 60 ms
+    steps = []
+    async for step in bare.pull(registry.demo):
+        steps.append(step)
+        if step.completed == registry.pause_at:
+            registry.go_on.set()
+    assert [step.step for step in steps][:2] == ["manifest", "download"]
+    assert [step.step for step in steps][-3:] == ["verify", "write", "success"]
+    assert steps[1].total in {(DEMO_FILES / name).stat().st_size for name in ("demo.gguf", "demo-mmproj.gguf")}
+    assert steps[1].digest
+    await bare.delete(registry.demo)
 
 
-async def test_what_is_not_there(library: OllamaLibrary, registry: str) -> None:
+async def test_a_pull_goes_on_where_it_was_stopped(bare: OllamaLibrary, registry: Registry) -> None:
+    registry.pause_at = 1_000_000
+    async with aclosing(bare.pull(registry.demo)) as steps:
+        async for step in steps:
+            if step.completed == registry.pause_at:
+                break
+    registry.pause_at = 500_000
+    async for step in bare.pull(registry.demo):
+        if step.completed == 1_500_000:
+            registry.go_on.set()
+    assert registry.go_on.is_set()
+    first, second, *_ = registry.ranges
+    assert (first[0], second[0], first[1]) == (0, 1_000_000, second[1])
+    assert step.step == "success"
+
+
+async def test_a_file_that_was_damaged_on_its_way_is_not_kept(bare: OllamaLibrary, registry: Registry) -> None:
+    registry.damaged = True
+    with pytest.raises(DownloadDamaged):
+        [step async for step in bare.pull(registry.demo)]
+    registry.damaged = False
+    assert [step async for step in bare.pull(registry.demo)][-1].step == "success"
+
+
+async def test_what_is_not_there(library: OllamaLibrary, registry: Registry) -> None:
     with pytest.raises(ModelNotFound):
         await library.delete("no-such-model")
     with pytest.raises(ModelNotFound):
-        [step async for step in library.pull(f"{registry}/library/no-such-model", insecure=True)]
-    with pytest.raises(InvalidRequest):
+        [step async for step in library.pull(f"127.0.0.1:{registry.server_port}/library/no-such-model")]
+    with pytest.raises(InvalidModelName):
         [step async for step in library.pull("a b//c")]
+    with pytest.raises(RegistryUnavailable):
+        [step async for step in library.pull(f"127.0.0.1:{free_port()}/library/demo")]
+
+
+async def test_a_template_ollama_can_not_read(library: OllamaLibrary) -> None:
+    with pytest.raises(InvalidModelfile, match="TEMPLATE"):
+        [step async for step in library.create("made", parse_modelfile("FROM demo\nTEMPLATE {{ .Broken"), None)]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["FROM ./demo.gguf", "FROM /etc/passwd", "FROM ~/x", "FROM C:\\x", "FROM demo.gguf", "FROM demo.GGUF", "FROM ..",
+     "FROM demo\nFROM other", "FROM demo\nADAPTER lora.gguf", "FROM http://127.0.0.1/a/b", 'FROM """a\nb"""'],
+)  # fmt: skip
+def test_what_a_client_sends_can_not_name_files(recipe: str) -> None:
+    with pytest.raises(ModelfileNamesFiles):
+        without_files(parse_modelfile(recipe))
+
+
+def test_what_a_client_sends_can_not_lead_to_the_cloud() -> None:
+    with pytest.raises(CloudModelRefused):
+        without_files(parse_modelfile("FROM gpt-oss:20b-cloud"))
+
+
+async def test_without_a_folder_a_model_is_made_and_no_file_is_looked_at(library: OllamaLibrary) -> None:
+    steps = [step async for step in library.create("child", without_files(parse_modelfile("FROM demo\nSYSTEM Be brief.")), None)]
+    assert (steps[0].step, steps[-1].step) == ("build", "success")
+    await library.delete("child")
 
 
 async def test_nobody_there() -> None:
@@ -119,15 +193,19 @@ async def test_nobody_there() -> None:
     await library.aclose()
 
 
-async def failing(exchange: Exchange) -> None:
-    await exchange.reply(500, {"error": "open /usr/share/ollama/blobs: permission denied"})
+def says(words: str, status: int = 200) -> Script:
+    """An Ollama whose library fails so: before the first step where there is a status, else in the middle."""
 
+    async def script(exchange: Exchange) -> None:
+        if status != 200:
+            await exchange.reply(status, {"error": words})
+            return
+        await exchange.head()
+        await exchange.line({"status": "pulling manifest"})
+        await exchange.line({"error": words})
+        await exchange.end()
 
-async def failing_later(exchange: Exchange) -> None:
-    await exchange.head()
-    await exchange.line({"status": "pulling manifest"})
-    await exchange.line({"error": "open /usr/share/ollama/blobs: permission denied"})
-    await exchange.end()
+    return script
 
 
 async def cut(exchange: Exchange) -> None:
@@ -141,15 +219,64 @@ async def no_json(exchange: Exchange) -> None:
     await exchange.end()
 
 
+NO_HOST = (
+    'pull model manifest: Get "https://registry.ollama.ai/v2/library/llava/manifests/7b": dial tcp: lookup registry.ollama.ai: no such host'
+)
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [(failing, "upstream_error"), (failing_later, "upstream_error"), (cut, "upstream_disconnected"), (no_json, "upstream_protocol_error")],
+    [
+        (says("open /usr/share/ollama/blobs: permission denied", 500), "upstream_error"),
+        (says("open /usr/share/ollama/blobs: permission denied"), "upstream_error"),
+        (says("write /usr/share/ollama/blobs/sha256-1-partial: no space left on device"), "disk_full"),
+        (says("write C:\\blobs: There is not enough space on the disk."), "disk_full"),
+        (says(NO_HOST), "registry_unavailable"),
+        (says('max retries exceeded: Get "https://cdn/x": EOF'), "registry_unavailable"),
+        (says("pull model manifest: 502: <html>"), "registry_unavailable"),
+        (says("pull model manifest: 401: {}"), "model_not_found"),
+        (says("pull model manifest: file does not exist"), "model_not_found"),
+        (says("pull model manifest: 412: \n\nThe model you are pulling requires a newer version of Ollama."), "ollama_outdated"),
+        (says("digest mismatch, file must be downloaded again: want sha256:1, got sha256:2"), "download_damaged"),
+        (cut, "upstream_disconnected"),
+        (no_json, "upstream_protocol_error"),
+    ],
 )
-async def test_faults(fault: object, code: str) -> None:
-    async with fake_upstream(fault) as fake:  # type: ignore[arg-type]
+async def test_faults(fault: Script, code: str) -> None:
+    async with fake_upstream(fault) as fake:
         library = OllamaLibrary(fake.url)
-        with pytest.raises(UpstreamError) as caught:
+        with pytest.raises(GatewayError) as caught:
             [step async for step in library.pull("demo")]
         await library.aclose()
     assert caught.value.code == code
     assert "/usr" not in caught.value.message
+
+
+async def test_a_pull_waits_for_the_end_of_the_one_that_was_stopped_before_it() -> None:
+    calls = 0
+
+    async def stopping_twice(exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            await says("context canceled")(exchange)
+            return
+        await exchange.head()
+        await exchange.line({"status": "success"})
+        await exchange.end()
+
+    async with fake_upstream(stopping_twice) as fake:
+        library = OllamaLibrary(fake.url)
+        assert [step.step async for step in library.pull("demo")] == ["manifest", "manifest", "success"]
+        await library.aclose()
+    assert calls == 3
+
+
+async def test_a_pull_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ollama_library, "STOPPING_PAUSES", (0.001,))
+    async with fake_upstream(says("context canceled")) as fake:
+        library = OllamaLibrary(fake.url)
+        with pytest.raises(UpstreamError) as caught:
+            [step async for step in library.pull("demo")]
+        await library.aclose()
+    assert (caught.value.retryable, len(fake.requests)) == (True, 2)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
-from llava_gateway.api import context, native, openapi, ops, view, warm
+from llava_gateway.api import context, models, native, openapi, ops, view, warm
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.api.wire import check_presets
@@ -69,6 +69,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
             await gateway.pictures.start()
             stack.push_async_callback(gateway.pool.aclose)
             await gateway.pool.start()
+            stack.push_async_callback(gateway.installer.aclose)
             stack.push_async_callback(gateway.drain)
             yield
 
@@ -80,6 +81,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     app.include_router(view.router)
     app.include_router(context.router)
     app.include_router(warm.router)
+    app.include_router(models.router)
     app.include_router(ops.router)
     app.mount("/static", StaticFiles(directory=str(ops.WEB)), name="static")
     add_error_handlers(app)

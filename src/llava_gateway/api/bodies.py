@@ -130,6 +130,20 @@ class ViewQuery(SightBody):
     format: Literal["png", "json"] | None = Field(None, description="Unset: as the Accept header says, else png.")
 
 
+class PullBody(Body):
+    model: str = Field(max_length=600, description="A name of Ollama's library, or HOST/NAMESPACE/MODEL:TAG.", examples=["llava:7b"])
+
+
+class CreateBody(Body):
+    """A model made out of another one."""
+
+    model: str = Field(max_length=600, description="Name of the new model.", examples=["receipts"])
+    modelfile: str = Field(
+        description="Text of a Modelfile; FROM names a model, never a file.", examples=["FROM llava:7b\nSYSTEM Be brief."]
+    )
+    replace: bool = Field(False, description="Whether a model of this name may be overwritten.")
+
+
 def parse_json(raw: bytes) -> Any:
     """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
 

@@ -7,10 +7,12 @@ from typing import Any
 from llava_gateway.api.bodies import (
     AskBody,
     Body,
+    CreateBody,
     ForkBody,
     ImageData,
     ImageQuery,
     ImageRef,
+    PullBody,
     SessionBody,
     SessionPatch,
     SightBody,
@@ -275,4 +277,29 @@ VIEW = {
             "content": {"image/png": {}, "application/json": {"example": SEEN}},
         },
     },
+}
+_INSTALLED = {
+    "responses": {
+        "200": {
+            "description": "The model is there. `text/event-stream` carries progress events, then exactly one done (this JSON) or error; "
+            "`text/plain` has a line for each step and each tenth of a file.",
+            "content": {
+                "application/json": {"example": {"model": {"name": "llava:7b", "vision": True}, "default": {"model": "llava:7b"}}},
+                "text/event-stream": {
+                    "example": 'event: progress\ndata: {"step":"download","status":"pulling 170370233dd5","digest":"sha256:170370…",'
+                    '"completed":1048576,"total":4109854016}\n\nevent: done\ndata: {…}\n\n'
+                },
+                "text/plain": {"example": "pulling manifest\npulling 170370233dd5 10 %\nsuccess\n"},
+            },
+        },
+    }
+}
+PULL = {**_body(json=_json_body(_schema(PullBody), llava={"model": "llava:7b"})), **_INSTALLED}
+CREATE = {
+    **_body(
+        json=_json_body(
+            _schema(CreateBody), brief={"model": "brief", "modelfile": "FROM llava:7b\nPARAMETER temperature 0.2\nSYSTEM Be brief.\n"}
+        )
+    ),
+    **_INSTALLED,
 }

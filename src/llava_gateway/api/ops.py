@@ -1,4 +1,4 @@
-"""What is there and how it does: models, options, health, figures, documentation, and the page itself."""
+"""What is there and how it does: options, health, figures, documentation, and the page itself."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import OWN_FILES_CSP
 from llava_gateway.api.wire import presets
 from llava_gateway.chat import OPTION_LIMITS
-from llava_gateway.engines.base import ModelInfo
-from llava_gateway.engines.pool import Default, PoolState
+from llava_gateway.engines.pool import PoolState
 from llava_gateway.telemetry import CONTENT_TYPE
 
 router = APIRouter(responses=openapi.ERRORS)
@@ -24,12 +23,6 @@ router = APIRouter(responses=openapi.ERRORS)
 WEB = resources.files("llava_gateway") / "web"
 # The documentation page is Swagger UI, which styles itself inline and makes markup from strings; it shows nothing but our own OpenAPI file.
 DOCS_CSP = OWN_FILES_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-
-
-@router.get("/models", tags=["models"], summary="All models of all live engines")
-async def models(request: Request) -> Response:
-    state = await gateway_of(request).pool.refresh()
-    return JSONResponse({"models": [model_json(model) for model in state.models], "default": default_json(state.default)})
 
 
 @router.get("/options", tags=["models"], summary="Options with their ranges, presets, limits")
@@ -74,27 +67,6 @@ async def page() -> Response:
 async def docs() -> Response:
     html = (WEB / "docs" / "index.html").read_text("utf-8")
     return HTMLResponse(html, headers={"Content-Security-Policy": DOCS_CSP, "Cache-Control": "no-cache"})
-
-
-def model_json(model: ModelInfo) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "engine": model.engine,
-        "vision": model.vision,
-        "context_length": model.context_length,
-        "loaded": model.loaded,
-        "loaded_context": model.loaded_context,
-        "size_bytes": model.size_bytes,
-        "family": model.family,
-        "parameters": model.parameters,
-        "quantization": model.quantization,
-    }
-
-
-def default_json(default: Default) -> dict[str, Any] | None:
-    if default.model is None:
-        return None
-    return {"model": default.model.name, "engine": default.model.engine, "reason": default.reason}
 
 
 def ready_json(state: PoolState, *, ready: bool) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import secrets
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.errors import error_response, internal_error
-from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, HostNotAllowed, InvalidApiKey, OriginNotAllowed
+from llava_gateway.engines.ollama_names import is_loopback
+from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, HostNotAllowed, InvalidApiKey, LocalOnly, OriginNotAllowed
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,27 @@ HEADERS = {
 }
 OPEN_PATHS = ("/", "/healthz")
 """Reached without a key: the page itself (it asks for the key), its files under /static/, and the sign of life."""
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""Headers of a proxy that stands before us: who is behind it is not on this machine."""
+
+
+def may_change_models(request: Request) -> bool:
+    """Whether a client is on this machine and speaks to us by a name of this machine. A proxy here would make everyone look so: it
+    gives itself away by the Host it passes on, or by its headers."""
+    client = request.client
+    host = _hostname(request.headers.get("host", "")).strip("[]")
+    return (
+        client is not None
+        and is_loopback(client.host)
+        and (host == "localhost" or is_loopback(host))
+        and not any(name in request.headers for name in FORWARDED)
+    )
+
+
+async def only_from_this_machine(request: Request) -> None:
+    """For routes that change what is installed; the same origin is checked for all routes. Raises LocalOnly."""
+    if not may_change_models(request):
+        raise LocalOnly
 
 
 class SecurityMiddleware:

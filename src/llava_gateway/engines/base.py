@@ -19,7 +19,11 @@ EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded),
-    `in_vram` whether all of it is on a GPU now."""
+    `in_vram` whether all of it is on a GPU now.
+
+    `own_context` is the one it asks for itself, `memory_bytes` what it takes while it is loaded, `gpu_bytes` how much of that is in GPU
+    memory, `cache_bytes_per_token` what a token of context takes; all None where the engine doesn't tell.
+    """
 
     name: str
     engine: EngineName
@@ -33,6 +37,10 @@ class ModelInfo:
     family: str = ""
     parameters: str = ""
     quantization: str = ""
+    own_context: int | None = None
+    memory_bytes: int | None = None
+    gpu_bytes: int | None = None
+    cache_bytes_per_token: int | None = None
 
 
 def same_name(one: str, other: str) -> bool:

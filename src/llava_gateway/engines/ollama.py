@@ -36,8 +36,10 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.counting import without_pixels
+from llava_gateway.engines.memory import cache_bytes_per_token
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
+from llava_gateway.engines.ollama_names import is_cloud
 from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
@@ -71,6 +73,7 @@ class _Details:
     places_pictures: bool
     num_ctx: int | None = None
     """What the Modelfile sets."""
+    cache_bytes_per_token: int | None = None
 
     def clamped(self, num_ctx: int) -> int:
         """What Ollama makes of a num_ctx."""
@@ -128,7 +131,7 @@ class OllamaEngine:
         Cloud models are left out: a question to one would send the pictures off this machine.
         """
         tags, ps = await asyncio.gather(self._get("/api/tags"), self._get("/api/ps"))
-        rows = [row for row in _rows(tags) if not row.get("remote_host") and not _is_cloud(row["name"])]
+        rows = [row for row in _rows(tags) if not row.get("remote_host") and not is_cloud(row["name"])]
         self._digests = {row["name"]: str(row.get("digest", "")) for row in rows}
         gate = asyncio.Semaphore(SHOWS_AT_ONCE)
         details = await asyncio.gather(*(self._show(row, gate) for row in rows))
@@ -260,7 +263,7 @@ class OllamaEngine:
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
         """Entering returns with Ollama's first word: it sends no headers before. One retry, when it is busy loading other models."""
-        if _is_cloud(request.model):
+        if is_cloud(request.model):
             raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
         body = chat_body(request, placed=wants_placement(request) and (await self._know(request.model)).places_pictures)
         for last_try in (False, True):
@@ -363,12 +366,6 @@ async def _refusal(response: httpx2.Response) -> GatewayError | None:
     return None
 
 
-def _is_cloud(model: str) -> bool:
-    """Ollama passes such a name on to its cloud even when no such model is installed (internal/modelref, `parseSourceSuffix`)."""
-    tag = model.strip().lower().rpartition(":")[2].strip()
-    return ":" in model and (tag == "cloud" or tag.endswith("-cloud"))
-
-
 def _rows(answer: JSON) -> list[dict[str, Any]]:
     """The rows of /api/tags and /api/ps that have a name."""
     rows = answer.get("models") or []
@@ -392,6 +389,10 @@ def _model_info(row: Mapping[str, Any], known: _Details, running: Mapping[str, A
         family=str(about.get("family", "")),
         parameters=str(about.get("parameter_size", "")),
         quantization=str(about.get("quantization_level", "")),
+        own_context=known.num_ctx,
+        memory_bytes=_int(running, "size") if running else None,
+        gpu_bytes=_int(running, "size_vram") or 0 if running else None,
+        cache_bytes_per_token=known.cache_bytes_per_token,
     )
 
 
@@ -409,6 +410,7 @@ def _details(answer: Any) -> _Details:
         context_length=_int(info, f"{architecture}.context_length"),
         places_pictures=places_pictures(str(answer.get("template") or "")),
         num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
+        cache_bytes_per_token=cache_bytes_per_token(info, architecture),
     )
 
 

@@ -1,40 +1,72 @@
 """Pulls, creates and deletes models in Ollama, through the `ollama` package.
 
-Only for whoever runs the gateway: a Modelfile names files of this machine, so none that comes from a client may get here. No message
-with pictures goes this way either, since the package reads a picture given as text from the disk if a file of that name exists.
+A Modelfile may name files of this machine: one that comes from a client has to pass `without_files` first, and is created without a
+folder. No message with pictures goes this way, since the package reads a picture given as text from the disk if a file of that name exists.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, cast
 
 import httpx
 import ollama
 
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
+from llava_gateway.engines.ollama_names import ModelName, parse_name
 from llava_gateway.engines.upstream import new_client, upstream_errors
 from llava_gateway.errors import (
-    InvalidRequest,
+    DiskFull,
+    DownloadDamaged,
+    GatewayError,
+    InvalidModelfile,
+    InvalidModelName,
+    ModelfileNamesFiles,
     ModelNotFound,
+    OllamaOutdated,
+    RegistryUnavailable,
     UpstreamDisconnected,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
 
+log = logging.getLogger(__name__)
+
+Step: TypeAlias = Literal["manifest", "download", "verify", "build", "write", "success"]
+_STEPS: tuple[tuple[str, Step], ...] = (
+    ("pulling manifest", "manifest"),
+    ("pulling ", "download"),
+    ("verifying ", "verify"),
+    ("writing manifest", "write"),
+    ("removing ", "write"),
+    ("success", "success"),
+)
+STOPPING_PAUSES = (0.05, 0.2, 0.5, 1.0)
+"""Seconds to wait, time after time, for Ollama to have stopped the pull that this one goes on with."""
+_FILE_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".zip")
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of a pull or a create. While a file comes in, `completed` of `total` bytes are here."""
+    """One step of a pull or a create. While a file comes in, `completed` of `total` bytes of the one with `digest` are here."""
 
     status: str
     completed: int | None = None
     total: int | None = None
+    digest: str | None = None
+
+    @property
+    def step(self) -> Step:
+        """What `status`, in Ollama's words, means."""
+        return next((step for words, step in _STEPS if self.status.startswith(words)), "build")
 
 
 class OllamaLibrary:
@@ -58,22 +90,38 @@ class OllamaLibrary:
             known = await self._http.head(f"{self._url}/api/blobs/{digest}")
         return digest if known.status_code == 200 else await self._client.create_blob(path)
 
-    async def pull(self, name: str, *, insecure: bool = False) -> AsyncIterator[Progress]:
-        """Downloads a model; the last status is "success". Leaving the iterator stops it (what is here already is kept).
+    async def pull(self, name: str) -> AsyncGenerator[Progress]:
+        """Downloads a model; the last status is "success". Leaving the iterator stops it; what is here by then is kept for the next time.
 
-        `insecure` allows a registry without TLS. Raises ModelNotFound where the registry has no such model.
+        A registry on loopback may be without TLS. Raises InvalidModelName, CloudModelRefused, ModelNotFound where the registry has no such
+        model, RegistryUnavailable, DownloadDamaged, DiskFull, OllamaOutdated.
         """
+        parsed = parse_name(name)
+        for pause in (*STOPPING_PAUSES, None):
+            try:
+                async with aclosing(self._pull(name, parsed)) as steps:
+                    async for step in steps:
+                        yield step
+                return
+            except _StillStopping:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def _pull(self, name: str, parsed: ModelName) -> AsyncGenerator[Progress]:
         with _library_errors():
-            async for step in await self._client.pull(name, insecure=insecure, stream=True):
-                yield Progress(step.status or "", step.completed, step.total)
+            async with aclosing(_generator(await self._client.pull(name, insecure=parsed.from_this_machine, stream=True))) as steps:
+                async for step in steps:
+                    yield _progress(step)
 
-    async def create(self, name: str, modelfile: Modelfile, folder: Path) -> AsyncIterator[Progress]:
-        """Makes a model; files in the Modelfile are looked for from `folder`. The last status is "success".
+    async def create(self, name: str, modelfile: Modelfile, folder: Path | None) -> AsyncGenerator[Progress]:
+        """Makes a model; the last status is "success". A model in FROM that is not here is pulled first.
 
-        Raises ModelfileError where FROM mixes a model's name with files or an adapter is missing, ModelNotFound where it names a model
-        that is not installed.
+        Files in the Modelfile are looked for from `folder`; with None no file is looked at, and the Modelfile must have passed
+        `without_files`. Raises ModelfileError where FROM mixes a model's name with files or an adapter is missing, InvalidModelfile where
+        Ollama does not take it, and what `pull` raises.
         """
-        with _library_errors():
+        with _library_errors(making=True):
             files: dict[str, str] = {}
             for path in _files(modelfile, folder):
                 yield Progress(f"copying {path.name}", 0, path.stat().st_size)
@@ -81,7 +129,7 @@ class OllamaLibrary:
             adapters = {}
             for written in modelfile.adapters:
                 adapters[Path(written).name] = await self._blob(_existing(written, folder))
-            steps = await self._client.create(
+            created = await self._client.create(
                 name,
                 from_=None if files else modelfile.sources[-1],
                 files=files or None,
@@ -93,8 +141,9 @@ class OllamaLibrary:
                 messages=[{"role": message.role, "content": message.content} for message in modelfile.messages] or None,
                 stream=True,
             )
-            async for step in steps:
-                yield Progress(step.status or "", step.completed, step.total)
+            async with aclosing(_generator(created)) as steps:
+                async for step in steps:
+                    yield _progress(step)
 
     async def delete(self, name: str) -> None:
         """Raises ModelNotFound."""
@@ -102,8 +151,29 @@ class OllamaLibrary:
             await self._client.delete(name)
 
 
-def _files(modelfile: Modelfile, folder: Path) -> list[Path]:
+def without_files(modelfile: Modelfile) -> Modelfile:
+    """The same Modelfile, if it names one model and no file (pure). Raises ModelfileNamesFiles, CloudModelRefused.
+
+    What looks like a path is refused by its looks: whether there is such a file is nothing a client should learn.
+    """
+    if modelfile.adapters:
+        raise ModelfileNamesFiles("ADAPTER takes a file, and a Modelfile that is sent can't name files.", param="modelfile")
+    if len(modelfile.sources) > 1:
+        raise ModelfileNamesFiles("FROM stands more than once, as it does for files only.", param="modelfile")
+    (source,) = modelfile.sources
+    try:
+        parse_name(source)
+    except InvalidModelName as error:
+        raise ModelfileNamesFiles("FROM takes the name of a model, like llava:7b.", param="modelfile") from error
+    if source.lower().endswith(_FILE_SUFFIXES):
+        raise ModelfileNamesFiles("FROM names a file.", param="modelfile")
+    return modelfile
+
+
+def _files(modelfile: Modelfile, folder: Path | None) -> list[Path]:
     """The files FROM names; none where it names a model, as it does when there is no such file (Ollama's own rule)."""
+    if folder is None:
+        return []
     paths = {source: folder / Path(source).expanduser() for source in modelfile.sources}
     missing = [source for source, path in paths.items() if not path.is_file()]
     if missing and len(paths) > 1:
@@ -111,34 +181,82 @@ def _files(modelfile: Modelfile, folder: Path) -> list[Path]:
     return [] if missing else list(paths.values())
 
 
-def _existing(written: str, folder: Path) -> Path:
-    path = folder / Path(written).expanduser()
-    if not path.is_file():
+def _existing(written: str, folder: Path | None) -> Path:
+    if folder is None or not (path := folder / Path(written).expanduser()).is_file():
         raise ModelfileError(f"ADAPTER names {written}, but there is no such file")
     return path
 
 
+def _generator(steps: AsyncIterator[ollama.ProgressResponse]) -> AsyncGenerator[ollama.ProgressResponse]:
+    """The same: the package declares less than it gives, and the connection closes only with the generator."""
+    return cast("AsyncGenerator[ollama.ProgressResponse]", steps)
+
+
+def _progress(step: ollama.ProgressResponse) -> Progress:
+    """Ollama leaves out a zero."""
+    return Progress(step.status or "", (step.completed or 0) if step.total else None, step.total or None, step.digest)
+
+
+class _StillStopping(UpstreamError):
+    """A pull met the end of one that was stopped a moment ago: both wait for the same download (server/download.go)."""
+
+
 @contextmanager
-def _library_errors() -> Iterator[None]:
-    """Turns what the package raises into a GatewayError; Ollama's words stay behind, but for what they mean."""
+def _library_errors(*, making: bool = False) -> Iterator[None]:
+    """Turns what the package raises into a GatewayError; Ollama's words go to the log, never further."""
     try:
         yield
     except ollama.ResponseError as error:
-        words = error.error.lower()
-        # A registry's answer for a model it does not have comes as an error line without a status.
-        if error.status_code == 404 or "file does not exist" in words or "not found" in words:
-            raise ModelNotFound(param="model") from error
-        if "invalid model name" in words:
-            raise InvalidRequest("This is not a name for a model.", hint="Names are like llava:7b.", param="model") from error
-        raise UpstreamError("Ollama could not do it.") from error
+        log.warning("Ollama refused: status %s, %.500r", error.status_code, error.error)
+        raise _meaning(error.status_code, error.error.lower(), making=making) from error
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
         raise UpstreamUnavailable from error
     except httpx.TransportError as error:
-        raise UpstreamDisconnected("Ollama went away in the middle of the work.") from error
+        raise UpstreamDisconnected("Ollama went away in the middle of the work.", hint="Start it and ask again.") from error
     except ValueError as error:
         if isinstance(error, ModelfileError):
             raise
         raise UpstreamProtocolError from error
+
+
+_DISK_FULL = ("no space left on device", "not enough space on the disk", "disk quota exceeded")
+# Go says `Get "https://...": why` of a request that had no answer.
+_NO_NETWORK = (
+    'get "http',
+    'head "http',
+    "max retries exceeded",
+    "deadline exceeded",
+    "connection reset",
+    "unexpected eof",
+    "unexpected status",
+)
+
+
+def _meaning(status: int, words: str, *, making: bool) -> GatewayError:
+    """What Ollama means (pure). A refusal of the registry comes as an error line with its status in it: `... 412: ...`."""
+    if any(needle in words for needle in _DISK_FULL):
+        return DiskFull()
+    if "newer version of ollama" in words or "requires a newer version" in words:
+        return OllamaOutdated()
+    if "context canceled" in words:
+        return _StillStopping("Ollama is still stopping the pull of a moment ago.", retryable=True, hint="Ask again in a moment.")
+    if "digest mismatch" in words:
+        return DownloadDamaged()
+    if "invalid model name" in words:
+        return InvalidModelName(param="model")
+    if any(needle in words for needle in _NO_NETWORK):
+        return RegistryUnavailable()
+    if status == 404 or "file does not exist" in words or "not found" in words:
+        return ModelNotFound("There is no such model.", hint="Look at its spelling; https://ollama.com/search lists models.", param="model")
+    if refused := re.search(r"pull model manifest: (\d)\d\d: |(unauthorized)", words):
+        if refused[1] == "5":
+            return RegistryUnavailable()
+        hint = "It may be private, or of a kind that Ollama can't run."
+        return ModelNotFound("The registry does not give this model out.", hint=hint, param="model")
+    if making and status == 400:
+        about = " Its TEMPLATE can't be read." if "template" in words else ""
+        return InvalidModelfile(f"Ollama does not take this Modelfile.{about}", param="modelfile")
+    return UpstreamError("Ollama could not do it.")
 
 
 def _digest(path: Path) -> str:

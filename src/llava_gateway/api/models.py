@@ -1,0 +1,215 @@
+"""Models: which there are and whether they fit, bringing them in and taking them out, and what is missing until one can see."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from llava_gateway.api import openapi
+from llava_gateway.api.bodies import CreateBody, PullBody, parse_body
+from llava_gateway.api.errors import request_id
+from llava_gateway.api.forms import read_json
+from llava_gateway.api.native import gateway_of
+from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.security import may_change_models, only_from_this_machine
+from llava_gateway.api.stream import TEXT, Form, Out, WatchedResponse, sse, wanted_form
+from llava_gateway.api.wire import check_length
+from llava_gateway.engines import memory, setup
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.modelfile import Modelfile, ModelfileError, parse_modelfile
+from llava_gateway.engines.ollama_library import Progress
+from llava_gateway.engines.pool import Default, PoolState
+from llava_gateway.errors import InvalidModelfile
+from llava_gateway.gateway import Gateway
+from llava_gateway.installing import Installing, examples
+
+router = APIRouter(responses=openapi.ERRORS)
+_LOCAL = [Depends(only_from_this_machine)]
+
+
+@router.get("/models", tags=["models"], summary="All models of all live engines")
+async def list_models(request: Request) -> Response:
+    """With what each needs of memory, what is on its way in, and whether this client may change them."""
+    gateway = gateway_of(request)
+    state, machine = await asyncio.gather(gateway.pool.refresh(), asyncio.to_thread(memory.machine))
+    return JSONResponse(
+        {
+            "models": [model_json(model, gateway, state, machine) for model in state.models],
+            "default": default_json(state.default),
+            "installing": [installing_json(installing) for installing in gateway.installer.running],
+            "memory": asdict(machine),
+            "may_change": may_change_models(request),
+        }
+    )
+
+
+@router.get("/models/examples", tags=["models"], summary="Modelfiles to begin with")
+async def list_examples() -> Response:
+    return JSONResponse({"examples": [asdict(example) for example in examples()]})
+
+
+@router.post("/models/pull", tags=["models"], summary="Download a model into Ollama", dependencies=_LOCAL, openapi_extra=openapi.PULL)
+async def pull(request: Request) -> Response:
+    """JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection stops it (unless another request
+    has asked for the same); the next pull goes on where it was."""
+    body: PullBody = parse_body(PullBody, await read_json(request))
+    return InstallResponse(gateway_of(request), body, None, wanted_form(request.headers.get("accept", "")), request_id(request))
+
+
+@router.post("/models", tags=["models"], summary="Make a model from a Modelfile", dependencies=_LOCAL, openapi_extra=openapi.CREATE)
+async def create(request: Request) -> Response:
+    """Answers like /models/pull. A model in FROM that is not here is pulled first."""
+    gateway = gateway_of(request)
+    body: CreateBody = parse_body(CreateBody, await read_json(request))
+    check_length("modelfile", body.modelfile, gateway.settings)
+    modelfile = _parse(body.modelfile)
+    return InstallResponse(gateway, body, modelfile, wanted_form(request.headers.get("accept", "")), request_id(request))
+
+
+@router.delete("/models/{name:path}", tags=["models"], summary="Delete a model of Ollama", status_code=204, dependencies=_LOCAL)
+async def delete(request: Request, name: str) -> Response:
+    """Names may contain slashes and colons as they are."""
+    await gateway_of(request).installer.delete(name)
+    return Response(status_code=204)
+
+
+@router.get("/setup", tags=["health"], summary="What is missing until a picture can be asked about, in codes")
+async def get_setup(request: Request) -> Response:
+    gateway = gateway_of(request)
+    state, machine, installed = await asyncio.gather(
+        gateway.pool.refresh(), asyncio.to_thread(memory.machine), asyncio.to_thread(setup.ollama_installed, gateway.settings)
+    )
+    found = setup.advise(state, gateway.settings, installed, setup.this_platform())
+    return JSONResponse(
+        {
+            "state": found.state,
+            "missing": found.missing,
+            "next": setup.NEXT[found.missing] if found.missing else None,
+            "model": default_json(state.default),
+            "chosen_model": gateway.settings.model,
+            "platform": found.platform,
+            "ollama": {"installed": found.installed, "running": found.running, "version": found.version},
+            "install": {"page": setup.DOWNLOAD_PAGE, "command": setup.INSTALL_COMMANDS[found.platform]},
+            "start": {"command": setup.START_COMMANDS[found.platform]},
+            "suggested": [suggestion_json(suggestion, state, machine) for suggestion in setup.SUGGESTIONS],
+            "may_change": may_change_models(request),
+        }
+    )
+
+
+def _parse(text: str) -> Modelfile:
+    try:
+        return parse_modelfile(text)
+    except ModelfileError as error:
+        words = str(error)
+        extra = {"line": error.line} if error.line else None
+        raise InvalidModelfile(f"{words[0].upper()}{words[1:]}.", param="modelfile", extra=extra) from error
+
+
+class InstallResponse(WatchedResponse):
+    """A pull, or (with a `modelfile`) a create, on its way."""
+
+    def __init__(self, gateway: Gateway, body: PullBody | CreateBody, modelfile: Modelfile | None, form: Form, request_id: str) -> None:
+        super().__init__(gateway.settings, form, request_id)
+        self._gateway = gateway
+        self._body = body
+        self._modelfile = modelfile
+
+    async def send_all(self, out: Out) -> None:
+        installer, name = self._gateway.installer, self._body.model
+        if isinstance(self._body, CreateBody) and self._modelfile is not None:
+            work = installer.create(name, self._modelfile, replace=self._body.replace)
+        else:
+            work = installer.pull(name)
+        async with work as installing:
+            said = ""
+            async for progress in installing.steps():
+                if self._form == "sse":
+                    await out.write(sse("progress", progress_json(progress)))
+                elif self._form == "text" and (line := progress_line(progress)) != said:
+                    said = line
+                    await out.write(f"{line}\n".encode(), TEXT)
+        done = self._done()
+        if self._form == "json":
+            await out.respond(JSONResponse(done))
+            return
+        if self._form == "sse":
+            await out.write(sse("done", done))
+        await out.end()
+
+    def _done(self) -> dict[str, Any]:
+        """What there is now; `model` is null in the odd case that Ollama does not list what it has just made."""
+        state = self._gateway.pool.state
+        model = self._gateway.installer.find(self._body.model)
+        return {
+            "model": model_json(model, self._gateway, state, memory.machine()) if model else None,
+            "default": default_json(state.default),
+        }
+
+
+def model_json(model: ModelInfo, gateway: Gateway, state: PoolState, machine: memory.Machine) -> dict[str, Any]:
+    pins = gateway.settings.models.get(model.name)
+    fit = memory.fit(model, machine, gpu_in_use=_gpu_in_use(state), num_ctx=pins.num_ctx if pins else None)
+    return {
+        "name": model.name,
+        "engine": model.engine,
+        "vision": model.vision,
+        "context_length": model.context_length,
+        "loaded": model.loaded,
+        "loaded_context": model.loaded_context,
+        "size_bytes": model.size_bytes,
+        "family": model.family,
+        "parameters": model.parameters,
+        "quantization": model.quantization,
+        "memory": asdict(fit) if fit else None,
+    }
+
+
+def suggestion_json(suggestion: setup.Suggestion, state: PoolState, machine: memory.Machine) -> dict[str, Any]:
+    stand_in = ModelInfo(
+        suggestion.name,
+        "ollama",
+        vision=True,
+        context_length=memory.USUAL_CONTEXT,
+        size_bytes=suggestion.download_bytes,
+        cache_bytes_per_token=suggestion.cache_bytes_per_token,
+    )
+    fit = memory.fit(stand_in, machine, gpu_in_use=_gpu_in_use(state))
+    return {"model": suggestion.name, "download_bytes": suggestion.download_bytes, "memory": asdict(fit) if fit else None}
+
+
+def _gpu_in_use(state: PoolState) -> int:
+    return sum(model.gpu_bytes or 0 for model in state.models)
+
+
+def default_json(default: Default) -> dict[str, Any] | None:
+    if default.model is None:
+        return None
+    return {"model": default.model.name, "engine": default.model.engine, "reason": default.reason}
+
+
+def installing_json(installing: Installing) -> dict[str, Any]:
+    latest = installing.latest
+    return {"model": installing.name, "kind": installing.kind, "progress": progress_json(latest) if latest else None}
+
+
+def progress_json(progress: Progress) -> dict[str, Any]:
+    """`completed` of `total` bytes are of the file with `digest`; the files of a model come one after the other."""
+    return {
+        "step": progress.step,
+        "status": progress.status,
+        "digest": progress.digest,
+        "completed": progress.completed,
+        "total": progress.total,
+    }
+
+
+def progress_line(progress: Progress) -> str:
+    """A line for people, which changes with each step and each tenth of a file."""
+    if not progress.total or progress.completed is None:
+        return progress.status
+    return f"{progress.status} {10 * (10 * progress.completed // progress.total)} %"
