@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     preset: str | None = Field(None, description="Preset used by requests that name none.")
     presets: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Presets added to (or replacing) factual, balanced and creative."
+        default_factory=dict, description="Presets added to (or replacing) factual, balanced and creative: options by name, and `glossary`."
     )
 
     # Context
