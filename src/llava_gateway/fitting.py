@@ -188,9 +188,9 @@ class Fitter:
 
     def _larger(self, model: ModelInfo, wanted: Options, needed: int, now: int) -> int | None:
         """The num_ctx to grow to; None where the settings or the person don't let it grow, or it would not help."""
-        most = min(self._settings.num_ctx_max or 0, model.context_length or needed)
-        size = bucket(needed)
-        return size if wanted.num_ctx is None and now < size <= most else None
+        most = self._settings.num_ctx_max or 0
+        size = min(bucket(needed), most, model.context_length or most)
+        return size if wanted.num_ctx is None and now < needed <= size else None
 
     def _too_long(self, count: TokenCount, limit: int, room: int, rules: Rules) -> ContextLengthExceeded:
         needed = num_ctx_needed(count.total + room)

@@ -105,11 +105,23 @@ class SessionBody(Body):
     glossary: list[str] | None = Field(None, description=f"{GLOSSARY}; unset: those of the preset in the settings, if it has any.")
 
 
+class PicturePatch(Body):
+    """What becomes of a picture of a session; a field that is left out stays as it is."""
+
+    pinned: bool | None = Field(
+        None, description="true: stays in the context whatever happens; false: goes with the text around it; null: as the policy says."
+    )
+    detail: Detail | None = Field(None, description="How much of it the model is shown from the next turn on.")
+
+
 class SessionPatch(Body):
     title: str | None = Field(None, min_length=1, max_length=200)
     system: str | None = None
     policy: Policy | None = None
     glossary: list[str] | None = Field(None, description=f"{GLOSSARY}; [] takes them back.")
+    pictures: dict[str, PicturePatch] | None = Field(
+        None, description="By image id, pictures of the session to pin, to let go or to show otherwise."
+    )
 
 
 class ForkBody(Body):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, SessionBody, SessionPatch, parse_body
+from llava_gateway.api.bodies import ForkBody, PicturePatch, SessionBody, SessionPatch, parse_body
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import media_type, read_image, read_json, read_question
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
 from llava_gateway.api.wire import check_length, glossary_of, picture_json, session_json, session_row
-from llava_gateway.chat import ChatRequest, Sent, TextPart
-from llava_gateway.errors import InvalidRequest
+from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
+from llava_gateway.errors import ImageNotFound, InvalidRequest
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 
@@ -103,10 +104,27 @@ async def change_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body: SessionPatch = parse_body(SessionPatch, await read_json(request))
     check_length("system", body.system, gateway.settings)
-    changes = body.model_dump(exclude_none=True)
+    changes = body.model_dump(exclude_none=True, exclude={"pictures"})
+    if body.pictures:
+        changes |= _pictures(gateway.sessions.get(session_id), body.pictures)
     if body.glossary is not None:
         changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
     return _session(request, gateway.sessions.change(session_id, **changes))
+
+
+def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str, Any]:
+    """The session's pins and sights with the patches. Raises ImageNotFound for a picture that is not in it."""
+    pins, sights = dict(session.pins), dict(session.sights)
+    for image_id, patch in patches.items():
+        if image_id not in session.image_ids:
+            raise ImageNotFound("The session has no such picture.", param=f"pictures.{image_id[:64]}")
+        if "pinned" in patch.model_fields_set:
+            pins.pop(image_id, None)
+            if patch.pinned is not None:
+                pins[image_id] = patch.pinned
+        if patch.detail is not None:
+            sights[image_id] = Sight(detail=patch.detail)
+    return {"pins": pins, "sights": sights}
 
 
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)

@@ -325,9 +325,15 @@ def session_row(session: Session) -> dict[str, Any]:
 
 
 def session_json(session: Session, pictures: PictureStore, *, running: bool) -> dict[str, Any]:
-    """A session with its turns."""
+    """A session with its turns. `pictures` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
+    `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
     turns = [turn_json(index, turn, pictures) for index, turn in enumerate(session.turns)]
-    told = {"system": session.system, "policy": session.policy, "glossary": list(session.glossary)}
+    told: JSON = {"system": session.system, "policy": session.policy, "glossary": list(session.glossary)}
+    chosen = {
+        image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
+        for image_id in session.image_ids
+    }
+    told |= {"pictures": chosen, "tokens": session.tokens}
     return {**session_row(session), **told, "running": running, "turns": turns}
 
 
