@@ -234,7 +234,26 @@ class EmbeddedEngine:
             return None
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        return None
+        """Any server that runs can count: the prompt is the same with another num_ctx. One that loads is waited for."""
+        try:
+            pair = await self._model()
+            server = await self._any_server(self._runner(pair, request.options.over(pair.defaults)))
+        except GatewayError as error:
+            log.debug("no engine to count a prompt: %s", error.code)
+            return None
+        return await server.api.count(request)
+
+    async def _any_server(self, runner: Runner) -> _Server:
+        """The server that runs, or loads; one that runs as `runner` says where there is none. Raises what `_load` does."""
+        child = self._child
+        if child is None or not child.usable:
+            async with self._turn:
+                child = self._child if self._child and self._child.usable else await self._begin(runner)
+        # Not awaited itself: the load goes on when this is cancelled.
+        await asyncio.wait([child.load])
+        if child.load.cancelled():
+            raise ShuttingDown
+        return child.load.result()
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:

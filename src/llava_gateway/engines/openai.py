@@ -35,8 +35,9 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
+from llava_gateway.engines.openai_counting import LlamaCounter, count_on_vllm
 from llava_gateway.engines.openai_errors import chat_error, server_is_loading
-from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, Dialect, chat_body
+from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.errors import (
     GatewayError,
@@ -84,9 +85,11 @@ class OpenAIEngine:
         self._dialect = dialect
         self._connect_timeout = connect_timeout
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
-        # Two more than there are slots: health and models are asked while every slot is taken.
-        self._client = upstream.new_client(connect_timeout=connect_timeout, max_connections=slots + 2, headers=headers)
+        # More than there are slots: health and models are asked, and prompts counted, while every slot is taken.
+        self._client = upstream.new_client(connect_timeout=connect_timeout, max_connections=slots + 4, headers=headers)
         self._names: frozenset[str] = frozenset()
+        self._contexts: dict[str, int] = {}  # by model
+        self._counter = LlamaCounter(self._ask)
         self._pictures_first: dict[str, bool] = {}  # by model
         self.lost = False
         """Whether the server has ever hung up in the middle of an answer."""
@@ -127,10 +130,9 @@ class OpenAIEngine:
         self._names = found.names
         if self._dialect is None:
             self._dialect = BY_OWNER.get(found.owner, PLAIN)
-        if found.owner == "llamacpp":
-            root = self._base.removesuffix("/v1")
-            return found.with_props(await self._get(f"{root}/props"))
-        return found.models
+        models = found.with_props(await self._ask("/props", None)) if found.owner == "llamacpp" else found.models
+        self._contexts = {model.name: context for model in models if (context := model.loaded_context or model.context_length)}
+        return models
 
     async def _get(self, url: str) -> Any:
         return await upstream.get_json(self._client, "GET", url, within=self._connect_timeout + 1)
@@ -168,10 +170,32 @@ class OpenAIEngine:
         return tuple(name for name in options.given() if name not in known)
 
     async def context_length(self, request: EngineRequest) -> int | None:
-        return None
+        """What llama-server gives each of its slots; elsewhere what the list of models says: vLLM and SGLang tell what they run with."""
+        try:
+            dialect = await self._learn(request.model)
+            if request.model not in self._contexts:
+                await self.models()
+        except GatewayError:
+            return None
+        if dialect is LLAMA_CPP:  # which serves one model, by any of its names
+            return next(iter(self._contexts.values()), None)
+        return self._contexts.get(request.model)
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        return None
+        """Known of llama-server and vLLM; SGLang and LM Studio count no messages."""
+        try:
+            dialect = await self._learn(request.model)
+            if dialect is LLAMA_CPP:
+                return await self._counter.count(request)
+            return await count_on_vllm(request, self._ask) if dialect is VLLM else None
+        except GatewayError as error:
+            log.debug("the server did not count a prompt: %s", error.code)
+            return None
+
+    async def _ask(self, path: str, body: bytes | None) -> Any:
+        """What the server says outside of OpenAI's own API."""
+        url = self._base.removesuffix("/v1") + path
+        return await upstream.get_json(self._client, "POST" if body else "GET", url, within=self._connect_timeout + 1, content=body)
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[ChatEvent]]:

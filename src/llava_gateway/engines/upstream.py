@@ -152,13 +152,16 @@ async def error_body(response: httpx2.Response) -> bytes:
     return await _body(response, MAX_ERROR_BODY)
 
 
-async def get_json(client: httpx2.AsyncClient, method: str, url: str, *, within: float, json: Any = None) -> Any:
-    """The JSON a small request answers with, `within` that many seconds in all.
+async def get_json(
+    client: httpx2.AsyncClient, method: str, url: str, *, within: float, json: Any = None, content: bytes | None = None
+) -> Any:
+    """The JSON a small request answers with, `within` that many seconds in all. `content` is JSON already.
 
     Raises UpstreamError (any 4xx or 5xx; its status is 404 where the upstream said so) and its kin.
     """
     with upstream_errors():
-        async with asyncio.timeout(within), client.stream(method, url, json=json) as response:
+        headers = {"Content-Type": "application/json"} if content else None
+        async with asyncio.timeout(within), client.stream(method, url, json=json, content=content, headers=headers) as response:
             if response.status_code >= 400:
                 raise UpstreamError(status=404 if response.status_code == 404 else None)
             body = await _body(response, MAX_JSON_BODY + 1)

@@ -1,0 +1,135 @@
+"""Counts a prompt that Ollama will write: Ollama shows the prompt of a model that is loaded, the vocabulary is counted with here.
+
+Ollama has no route that counts. A vocabulary is fetched and built once for each digest, which takes up to a second or two for the largest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from llava_gateway.chat import JSON, EngineRequest, TokenCount
+from llava_gateway.engines.counting import count_pieces, system_text, token_count
+from llava_gateway.engines.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Show: TypeAlias = Callable[[], Awaitable[JSON]]
+"""What /api/show tells of a model when it is asked for everything."""
+
+VOCABULARIES_KEPT = 3
+"""How many are held: one of 250,000 tokens takes 100 MB."""
+MESSAGE_TOKENS = 6.0
+"""What a template writes around a message, before it was seen doing so."""
+_MEDIA = re.compile(r"<__(?:ollama_)?media(?:_[0-9a-f_]+)?__>")
+"""A picture's place in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """How a model's prompts are counted. `dropped`: how a prompt may begin without its being sent."""
+
+    tokenizer: Tokenizer
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def from_show(cls, answer: JSON) -> Vocabulary | None:
+        """None where the kind of tokenizer is not known here."""
+        info = answer.get("model_info") or {}
+        tokenizer = Tokenizer.from_metadata(info)
+        return cls(tokenizer, _dropped(info, bool(answer.get("renderer")))) if tokenizer else None
+
+    def count(self, rendered: str, pieces: int) -> int | None:
+        """Tokens of a prompt without its pictures; None where their places are not to be found."""
+        for beginning in self.dropped:
+            if rendered.startswith(beginning):
+                rendered = rendered.removeprefix(beginning)
+                break
+        found = segments(rendered, pieces)
+        return None if found is None else self.tokenizer.count_prompt(found)
+
+
+def segments(rendered: str, pieces: int) -> list[str] | None:
+    """What stands between the pictures of a prompt; None where there are more or fewer places than pictures.
+
+    In prompts that Ollama writes, the first `[img-N]` is the place of picture N (llm/llama_server.go, `Completion`); in those of
+    llama.cpp, a marker that it has drawn at random.
+    """
+    if not pieces:
+        return [rendered]
+    places = [(at, at + len(tag)) for number in range(pieces) if (at := rendered.find(tag := f"[img-{number}]")) >= 0]
+    if len(places) != pieces:
+        places = [match.span() for match in _MEDIA.finditer(rendered)]
+    if len(places) != pieces:
+        return None
+    ends = sorted(places)
+    return [rendered[start:end] for (_, start), (end, _) in zip([(0, 0), *ends], [*ends, (len(rendered), 0)], strict=True)]
+
+
+def _dropped(info: Mapping[str, Any], renderer: bool) -> tuple[str, ...]:
+    """Ollama leaves the BOS that a prompt spells to the tokenizer (llm/llama_server.go, `completionPrompt`)."""
+    kinds = (info.get("tokenizer.ggml.pre"), info.get("tokenizer.ggml.model"))
+    if not info.get("tokenizer.ggml.add_bos_token") and not {"lfm2", "gemma4"}.intersection(kinds):
+        return ()
+    bos = info.get("tokenizer.ggml.bos_token_id")
+    tokens = info.get("tokenizer.ggml.tokens") or []
+    own = (tokens[bos],) if renderer and isinstance(bos, int) and 0 <= bos < len(tokens) else ()
+    return (*own, "<bos>")
+
+
+class OllamaCounter:
+    """Holds the vocabularies; asks nothing itself."""
+
+    def __init__(self) -> None:
+        self._vocabularies: dict[str, asyncio.Task[Vocabulary | None]] = {}  # by digest, the last used last, as is the next
+        self._around: dict[str, float] = {}
+
+    async def aclose(self) -> None:
+        for task in self._vocabularies.values():
+            task.cancel()
+        await asyncio.gather(*self._vocabularies.values(), return_exceptions=True)
+
+    async def vocabulary(self, digest: str, show: Show) -> Vocabulary | None:
+        """Built once, whoever waits for it gives up or not; again after an error. Raises what `show` raises."""
+        task = self._vocabularies.pop(digest, None)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(_build(show))
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # told to whoever waits
+        self._vocabularies[digest] = task
+        while len(self._vocabularies) > VOCABULARIES_KEPT:
+            self._vocabularies.pop(next(iter(self._vocabularies))).cancel()
+        return await asyncio.shield(task)
+
+    async def exactly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest, rendered: str) -> TokenCount | None:
+        """What the engine will count for a request with this prompt; None where the prompt makes no sense."""
+        prompt = await asyncio.to_thread(vocabulary.count, rendered, count_pieces(request))
+        if prompt is None:
+            return None
+        words = await asyncio.to_thread(_words, vocabulary, request)
+        self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages)))
+        system = vocabulary.tokenizer.count(system_text(request))
+        return token_count(request, prompt, system, label="exact" if vocabulary.tokenizer.exact else "estimated")
+
+    async def roughly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest) -> TokenCount:
+        """The words are counted, what the template writes around them is estimated."""
+        words = await asyncio.to_thread(_words, vocabulary, request)
+        around = self._around.get(digest, MESSAGE_TOKENS)
+        system = vocabulary.tokenizer.count(system_text(request))
+        return token_count(request, words + round(around * len(request.messages)), system, label="estimated")
+
+
+def _words(vocabulary: Vocabulary, request: EngineRequest) -> int:
+    return sum(vocabulary.tokenizer.count(message.text) for message in request.messages)
+
+
+async def _build(show: Show) -> Vocabulary | None:
+    answer = await show()
+    try:
+        return await asyncio.to_thread(Vocabulary.from_show, answer)
+    except (AttributeError, TypeError, ValueError) as error:  # lists of different lengths, or of something else
+        log.warning("a vocabulary makes no sense: %r", error)
+        return None

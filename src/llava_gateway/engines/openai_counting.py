@@ -1,0 +1,118 @@
+"""Counts prompts with the template and the tokenizer of the server that will read them: llama-server and vLLM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, TokenCount
+from llava_gateway.engines.counting import count_pieces, pictures, system_text, token_count, without_pictures, without_pixels
+from llava_gateway.engines.openai_prompt import LLAMA_CPP, VLLM, chat_body
+from llava_gateway.errors import UpstreamError, UpstreamProtocolError
+
+Ask: TypeAlias = Callable[[str, bytes | None], Awaitable[Any]]
+"""Asks the server at a path, GET without a body and POST with one; its JSON. Raises UpstreamError and its kin."""
+
+KEPT = 1024
+"""Numbers that are remembered, of each kind."""
+
+
+class LlamaCounter:
+    """Counts on llama-server. Nothing that it asks takes a slot, runs the model or touches the prompt cache.
+
+    The prompt comes from /apply-template with a marker for every picture; what stands between the markers is tokenized piece by piece, as
+    tools/mtmd/mtmd.cpp does it (`mtmd_tokenizer`; seen with b11063). The cost of a picture that its rendition is not sure of comes from
+    /chat/completions/input_tokens, which looks at sizes alone.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._marker: str | None = None
+        self._words: dict[str, int] = {}
+        self._pictures: dict[Hashable, int | None] = {}
+
+    async def count(self, request: EngineRequest) -> TokenCount:
+        """Raises UpstreamError and its kin, and UpstreamProtocolError where the answers make no sense."""
+        prompt = await self._prompt(request)
+        system = await self._alone(system_text(request))
+        unsure = {part for part in pictures(request) if request.renditions[part].label != "exact"}
+        costs = {part: await self._picture(request, part) for part in unsure}
+        return token_count(request, prompt, system, costs=costs)
+
+    async def _prompt(self, request: EngineRequest) -> int:
+        """Tokens of the prompt without its pictures."""
+        rendered = _field(await self._ask("/apply-template", chat_body(without_pixels(request), LLAMA_CPP)), "prompt", str)
+        pieces = count_pieces(request)
+        segments = await self._segments(rendered, pieces) if pieces else [rendered]
+        return await self._tokens(segments, framed=True)
+
+    async def _segments(self, rendered: str, pieces: int) -> list[str]:
+        """What stands between the pictures. A server that was started anew has drawn another marker."""
+        for known in (self._marker, None):
+            self._marker = known or await self._drawn_marker()
+            segments = rendered.split(self._marker)
+            if len(segments) == pieces + 1:
+                return segments
+        raise UpstreamProtocolError
+
+    async def _drawn_marker(self) -> str:
+        props = await self._ask("/props", None)
+        marker = props.get("media_marker") if isinstance(props, dict) else None
+        return marker if isinstance(marker, str) and marker else "<__media__>"  # that of servers which do not draw one
+
+    async def _tokens(self, segments: list[str], *, framed: bool) -> int:
+        body = {"content": segments, "add_special": framed, "parse_special": True}
+        return len(_field(await self._ask("/tokenize", json.dumps(body).encode()), "tokens", list))
+
+    async def _alone(self, text: str) -> int:
+        """Tokens of a text by itself; system prompts come back in every turn."""
+        if text and text not in self._words:
+            _make_room(self._words)
+            self._words[text] = await self._tokens([text], framed=False)
+        return self._words.get(text, 0)
+
+    async def _picture(self, request: EngineRequest, part: ImagePart) -> int | None:
+        """Tokens of a picture with all that the model puts around it; None from a server that can't tell."""
+        rendition = request.renditions[part]
+        key = (request.model, part, tuple((piece.width, piece.height) for piece in rendition.pieces))
+        if key not in self._pictures:
+            _make_room(self._pictures)
+            alone = replace(request, messages=(Message("user", (part,)),), renditions={part: rendition}, options=Options(), format=None)
+            try:
+                total = _field(await self._ask("/chat/completions/input_tokens", chat_body(alone, LLAMA_CPP)), "input_tokens", int)
+                self._pictures[key] = total - await self._prompt(alone)
+            except UpstreamError as error:
+                if error.status != 404:
+                    raise
+                self._pictures[key] = None
+        return self._pictures[key]
+
+
+async def count_on_vllm(request: EngineRequest, ask: Ask) -> TokenCount:
+    """Counts with vLLM's /tokenize (https://docs.vllm.ai, "Tokenizer API"), which takes messages.
+
+    Pictures are left out: vLLM would load and measure them all. What its template writes around them is not counted then, so with
+    pictures this is an estimate. Raises as `LlamaCounter.count` does.
+    """
+    words = json.loads(chat_body(without_pictures(request), VLLM))
+    body = {"model": request.model, "messages": words["messages"], "add_generation_prompt": True}
+    prompt = _field(await ask("/tokenize", json.dumps(body).encode()), "count", int)
+    system, text = 0, system_text(request)
+    if text:
+        alone = {"model": request.model, "prompt": text, "add_special_tokens": False}
+        system = _field(await ask("/tokenize", json.dumps(alone).encode()), "count", int)
+    return token_count(request, prompt, system, label="estimated" if pictures(request) else "exact")
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    if len(kept) >= KEPT:
+        kept.pop(next(iter(kept)))
+
+
+def _field(answer: Any, name: str, kind: type[Any]) -> Any:
+    value = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(value, kind):
+        raise UpstreamProtocolError
+    return value
