@@ -79,10 +79,11 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def scripted() -> AsyncIterator[Scripted]:
-    """Starts services with an engine that does what it is told; they end with the test."""
+    """Starts services with an engine that does what it is told, and is told nothing unasked; they end with the test."""
     async with AsyncExitStack() as stack:
 
         async def start(engine: ScriptedEngine, **settings: Any) -> Served:
+            settings.setdefault("read_ahead", False)
             return await stack.enter_async_context(serving(Settings(port=0, engine_poll_interval=0.1, **settings), [engine]))
 
         yield start

@@ -214,6 +214,23 @@ function post(file, model, used, onProgress, stop) {
 }
 
 /**
+ * Has the engine read ahead of a question; real questions go first. Settles when it is read, or when it is known why not.
+ * @param {string|null} sessionId
+ * @param {object} question  the body of POST /sessions/{id}/turns, so far
+ * @param {AbortSignal} stop
+ * @returns {Promise<{status: 'read'|'skipped'|'busy'|'preempted', reason: string|null}>}
+ */
+export async function warm(sessionId, question, stop) {
+  const response = await request(sessionId ? `sessions/${encodeURIComponent(sessionId)}/warm` : 'warm', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(question),
+    signal: stop,
+  });
+  return response.json();
+}
+
+/**
  * Asks, and yields the events of the answer; the last is `done` (`error` is thrown as a Failure).
  * Aborting `stop` frees the engine.
  * @param {string} sessionId

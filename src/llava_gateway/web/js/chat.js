@@ -295,6 +295,13 @@ function question(chat, turn) {
   };
 }
 
+/** A question about these pictures as far as it is known while it is typed: all that comes before its own words. @param {Chat} chat @param {Picture[]} images */
+export function draft(chat, images) {
+  const turn = new Turn('', images, pickedModel.value ?? chat.model.value, 'running');
+  turn.preset = prefs.preset.value;
+  return question(chat, turn);
+}
+
 /** The names and terms that come with a preset. @param {string|null} preset @returns {string[]} */
 export const glossaryOf = (preset) => (preset && catalogue.value?.presets[preset]?.glossary) || [];
 

@@ -1,5 +1,6 @@
 // Starts the page.
 
+import { readAhead } from './ahead.js';
 import { openAddressed } from './chat.js';
 import { watch } from './gateway.js';
 import { html, render } from './html.js';
@@ -9,3 +10,4 @@ render(html`<${App} />`, document.body);
 addEventListener('popstate', openAddressed);
 openAddressed();
 watch();
+readAhead();

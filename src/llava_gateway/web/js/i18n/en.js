@@ -60,6 +60,7 @@ export default {
   'chip.remove': 'Remove',
   'chip.remove_named': 'Remove {name}',
   'chip.again': 'Try again',
+  'chip.read': 'read',
 
   'picture.open': 'Look at picture {number}',
   'picture.gone': 'This picture is no longer there',

@@ -59,6 +59,7 @@ export default {
   'chip.remove': '移除',
   'chip.remove_named': '移除 {name}',
   'chip.again': '重试',
+  'chip.read': '已读',
 
   'picture.open': '查看图片 {number}',
   'picture.gone': '这张图片已不在',

@@ -1,5 +1,6 @@
 // The composer: one box with picture chips above the text, and a quiet line under it.
 
+import { haveBeenRead } from '../ahead.js';
 import { send, stop } from '../chat.js';
 import { changesOf } from '../changes.js';
 import { explained } from '../failures.js';
@@ -156,7 +157,7 @@ function ChipState({ chip }) {
     default: {
       const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
       const changes = changesOf(picture);
-      return html`<p class="figures">${pictureFacts(picture, model.value)}</p>
+      return html`<p class="figures">${pictureFacts(picture, model.value)}${haveBeenRead.value && ` · ${t('chip.read')}`}</p>
         ${changes && html`<p class="chip-changes">${changes}</p>`}`;
     }
   }
