@@ -4,11 +4,14 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests import pictures
 from tests.cli.program import COMMAND, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
 
@@ -182,30 +185,53 @@ async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
-async def test_on_a_terminal_the_keys_themselves_work(endless_url: str) -> None:
-    """Ctrl+C (0x03) as the terminal sends it, and Ctrl+D (0x04)."""
+async def test_on_a_terminal_pictures_are_read_while_the_question_is_typed(demo_url: str, tmp_path: Path) -> None:
+    picture = tmp_path / "ring.png"
+    picture.write_bytes(pictures.encoded(pictures.shape("circle", "purple", background="yellow")))
+    async with on_a_terminal("chat", str(picture), "--url", demo_url) as (process, screen, keys):
+        await until(screen, r"(?s)Ctrl\+D leaves.*> ")
+        os.write(keys, b"/help\n")  # nothing new is read for it
+        await until(screen, r"(?s)leave.*> ")
+        os.write(keys, b"Describe this image.\n")
+        await until(screen, r"(?s)purple circle.*> ")
+        os.write(keys, b"\x04")
+        session = (await until(screen, r"--session (\w{32})"))[1]
+        assert await process.wait() == 0
+    turn = httpx2.get(f"{demo_url}/sessions/{session}").json()["turns"][0]
+    assert turn["usage"]["cached_tokens"] >= 64
+
+
+@asynccontextmanager
+async def on_a_terminal(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, int]]:
+    """A command on a terminal of its own: the process, what its screen shows, and where keys are written."""
     ours, theirs = os.openpty()
-    command = [sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"]
-    command += [*COMMAND, "chat", *ENDLESS_FLAGS, "--url", endless_url]
+    command = [sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])", *COMMAND, *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdin=theirs, env=environment(TERM="xterm"))
     os.close(theirs)
     screen = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     loop.add_reader(ours, lambda: screen.feed_data(os.read(ours, 65536)))
     try:
-        await until(screen, r"(?s)Ctrl\+D leaves.*> ")
-        os.write(ours, b"go\n")
-        await until(screen, r"(?s)go\r\n.*\w{20}")
-        os.write(ours, b"\x03")
-        await until(screen, r"(?s)\[stopped\].*> ")
-        os.write(ours, b"/options seed=5\n")
-        await until(screen, r"(?s)seed +5.*> ")
-        os.write(ours, b"\x04")
-        await until(screen, "--session")
-        assert await process.wait() == 0
+        yield process, screen, ours
     finally:
         loop.remove_reader(ours)
         os.close(ours)
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
+async def test_on_a_terminal_the_keys_themselves_work(endless_url: str) -> None:
+    """Ctrl+C (0x03) as the terminal sends it, and Ctrl+D (0x04)."""
+    async with on_a_terminal("chat", *ENDLESS_FLAGS, "--url", endless_url) as (process, screen, keys):
+        await until(screen, r"(?s)Ctrl\+D leaves.*> ")
+        os.write(keys, b"go\n")
+        await until(screen, r"(?s)go\r\n.*\w{20}")
+        os.write(keys, b"\x03")
+        await until(screen, r"(?s)\[stopped\].*> ")
+        os.write(keys, b"/options seed=5\n")
+        await until(screen, r"(?s)seed +5.*> ")
+        os.write(keys, b"\x04")
+        await until(screen, "--session")
+        assert await process.wait() == 0

@@ -92,6 +92,7 @@ class Conversation:
         self._notes = console(sys.stderr)
         self._session: str | None = None
         self._waiting: list[str] = []  # ids of the pictures for the next question
+        self._ahead: Fields = []  # what was read ahead last
 
     def go_on_with(self, session: str) -> None:
         found = self._client.get(f"/sessions/{session}")
@@ -118,6 +119,7 @@ class Conversation:
         """Until the input ends or /quit."""
         while True:
             try:
+                self._read_ahead()
                 line = _read_line()
                 if line is None or line.rstrip() == "/quit":
                     return
@@ -127,6 +129,14 @@ class Conversation:
                 self._note("\nCtrl+D or /quit leaves.")
             except Failure as failure:
                 show_failure(failure)
+
+    def _read_ahead(self) -> None:
+        """Has new pictures read while the question about them is typed. What is wrong is said when it is asked."""
+        fields: Fields = [*(("image_id", image) for image in self._waiting), *self._fields.items(), *self._once.items()]
+        if self._waiting and fields != self._ahead and sys.stdin.isatty():
+            with suppress(Failure):
+                self._client.warm(self._session, fields)
+        self._ahead = fields
 
     def _do(self, line: str) -> None:
         if not line.startswith("/"):
