@@ -113,6 +113,7 @@ class Fitter:
         *,
         wanted: Options = Options(),
         before: int | None = None,
+        summary: str = "",
         exactly: bool = False,
     ) -> Fitted:
         """The request with which the conversation fits, as much of it as can be told.
@@ -121,6 +122,7 @@ class Fitter:
             window: what was told last time; with it the prompt begins as it did then.
             wanted: the person's own options: a num_ctx that was asked for is not grown.
             before: tokens of the turn before this one, answer included, where this prompt only goes on from that.
+            summary: what takes the place of the text that must be dropped now; "" for nothing.
             exactly: count in any case, and where it does not fit say by how much (`over`) instead of raising.
 
         Raises ContextLengthExceeded.
@@ -156,7 +158,7 @@ class Fitter:
                 if not exactly:
                     raise self._too_long(count, limit, room, rules) from None
                 return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), error.over)
-            window = moved
+            window = replace(moved, summary=summary or moved.summary)
             request = await build(window, runner)
             count = await self.count(request, engine, model.name)
             notes = [note for note in notes if not note.startswith("context_trimmed")] + [_trimmed(conversation, window, rules)]
@@ -242,4 +244,5 @@ def _trimmed(conversation: Conversation, window: Window, rules: Rules) -> str:
     turns = sum(item.image_id is None for item in gone)
     pictures = sum(item.image_id is not None for item in gone)
     what = " and ".join(filter(None, (f"the text of {turns} old turns" if turns else "", f"{pictures} pictures" if pictures else "")))
-    return f"context_trimmed: {what[:1].upper()}{what[1:]} no longer fit and are not told any more."
+    instead = " A summary that the model made stands in its place." if window.summary else ""
+    return f"context_trimmed: {what[:1].upper()}{what[1:]} no longer fit and are not told any more.{instead}"

@@ -35,6 +35,7 @@ from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
 from llava_gateway.showing import Hold
+from llava_gateway.summarising import Summariser
 from llava_gateway.telemetry import Telemetry
 from llava_gateway.warming import OFF, SESSION_BUSY, Warmed, Warming
 
@@ -59,6 +60,7 @@ class Gateway:
         self.admissions: dict[EngineName, Admission] = {
             engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
         }
+        self.summariser = Summariser(self.preparer, self.admissions, sessions, self._holding)
         self.warming = Warming(settings, self.preparer, self.admissions, telemetry)
         self._running: dict[str, Answering] = {}
         self._asking = 0
@@ -82,6 +84,7 @@ class Gateway:
             with admission.enter() as ticket, self._registered(answering):
                 async with aclosing(self._recorded(answering, self._answer(answering, ticket))) as answering.events:
                     yield answering
+        self.summariser.after(request.session_id, answering.prepared)
 
     async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
         """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
@@ -282,6 +285,7 @@ class Gateway:
         """Deletes it; a running answer in it ends with SessionDeleted. Raises SessionNotFound."""
         self.sessions.delete(session_id)
         self.warming.end_session(session_id)
+        self.summariser.end_session(session_id)
         for answering in self._running.values():
             if answering.request.session_id == session_id:
                 answering.interrupt.interrupt(SessionDeleted())
@@ -301,6 +305,7 @@ class Gateway:
         self.close_door()
         self.installer.close()
         await self.warming.aclose()
+        await self.summariser.aclose()
         await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
         self._ending = True
         for answering in list(self._running.values()):

@@ -86,6 +86,7 @@ class Preparer:
             model,
             wanted=request.options,
             before=session.tokens if model.name == session.model and parts == question.parts else None,
+            summary=session.summary if rules.policy == "summarise" else "",
             exactly=exactly,
         )
         return Prepared(model, parts, question.shown, fitted, rules, (*question.warnings, *fitted.warnings))

@@ -84,8 +84,8 @@ def test_the_glossary_follows_the_system_prompt() -> None:
 
 
 def test_a_summary_stands_where_the_text_stood() -> None:
-    talk = Conversation("", (), EXCHANGES, (said("So?"),), summary="They spoke of a circle.", summary_to=3)
-    messages = talk.messages(Window(start=3), Rules("summarise"))
+    talk = Conversation("", (), EXCHANGES, (said("So?"),))
+    messages = talk.messages(Window(start=3, summary="They spoke of a circle."), Rules("summarise"))
     assert messages[-3].parts[0] == note("(Summary of what was said before: They spoke of a circle.)")
     assert not any(
         part.text.startswith("(Summary")

@@ -20,15 +20,12 @@ class Conversation:
     Attributes:
         glossary: lines about names and terms.
         question: the parts of what is asked now, with what earlier turns left unanswered before it.
-        summary: of the exchanges before `summary_to`; "" where there is none.
     """
 
     system: str
     glossary: tuple[str, ...]
     exchanges: tuple[Exchange, ...]
     question: tuple[Part, ...]
-    summary: str = ""
-    summary_to: int = 0
 
     @property
     def first_picture(self) -> int:
@@ -56,7 +53,7 @@ class Conversation:
         """What stands where the text that was dropped stood: behind the pictures that stay, so that those need not be read again."""
         if not window.start:
             return ()
-        lines = [summary_note(self.summary)] if self.summary and self.summary_to <= window.start else []
+        lines = [summary_note(window.summary)] if window.summary else []
         for index, exchange in enumerate(self.exchanges[: window.start]):
             if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
                 lines += [picture_trace(number, exchange.answer) for number in exchange.pictures]

@@ -61,11 +61,13 @@ class Window:
         start: exchanges before this one are left out, but for those whose pictures stay.
         gone: numbers of pictures that are left out although the policy would keep them, because there is no room.
         anchored: the exchange at which pictures were last called back to mind; 0 for never.
+        summary: what stands in place of the text that was dropped; "" for nothing.
     """
 
     start: int = 0
     gone: frozenset[int] = frozenset()
     anchored: int = 0
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,5 +62,6 @@ def _rounded(tokens: int, profile: VisionProfile) -> int:
 
 
 def _ours_to_choose(sight: Sight) -> bool:
-    wishes = (sight.image_size, sight.num_visual_tokens, sight.max_image_tokens)
+    """A region is a wish too: who points at something wants it seen closely."""
+    wishes = (sight.image_size, sight.num_visual_tokens, sight.max_image_tokens, sight.region)
     return sight.detail == "auto" and all(wish is None for wish in wishes)

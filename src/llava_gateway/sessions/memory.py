@@ -75,7 +75,7 @@ class SessionStore:
     def change(self, session_id: str, **changes: Any) -> Session:
         """Replaces fields of the session (title, system, pins, ...). Raises StorageFull."""
         kept = self._find(session_id)
-        changed = replace(kept.session, tokens=None, **changes)
+        changed = replace(kept.session, **{"tokens": None, **changes})
         self._make_room(kept, changed.text_bytes - kept.session.text_bytes)
         return self._put(kept, changed)
 

@@ -78,7 +78,7 @@ class Session:
         sights: by image id, how much of a picture is to be seen from now on, where that was changed.
         window: which of the turns the model was told last.
         tokens: of the conversation up to here, as the engine counted it; None where it did not, or something was changed since.
-        summary, summary_to: what the model made of the first `summary_to` exchanges.
+        summary, summary_of: what the model made of it, when the window began at exchange `summary_of`; -1 for never.
     """
 
     id: str = field(default_factory=new_id)
@@ -94,7 +94,7 @@ class Session:
     window: Window = Window()
     tokens: int | None = None
     summary: str = ""
-    summary_to: int = 0
+    summary_of: int = -1
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
 
@@ -116,7 +116,7 @@ class Session:
                 first_picture += len(exchanges[-1].images)
                 unanswered = ()
         left = tuple(self._seen(part) for turn in unanswered for part in turn.parts)
-        return Conversation(self.system, self.glossary, tuple(exchanges), left + parts, self.summary, self.summary_to)
+        return Conversation(self.system, self.glossary, tuple(exchanges), left + parts)
 
     def _exchange(self, index: int, turns: tuple[Turn, ...], first_picture: int, scale: Scale) -> Exchange:
         """The last of the turns was answered, those before it were not."""
@@ -156,7 +156,7 @@ class Session:
         if not 0 <= at <= len(self.turns):
             raise IndexError(at)
         kept = replace(self, id=new_id(), turns=self.turns[:at], created_at=now(), updated_at=now())
-        return kept if at == len(self.turns) else replace(kept, window=Window(), tokens=None, summary="", summary_to=0)
+        return kept if at == len(self.turns) else replace(kept, window=Window(), tokens=None, summary="", summary_of=-1)
 
 
 def title_of(parts: tuple[Part, ...]) -> str:

@@ -1,0 +1,106 @@
+"""Has a model summarise its conversation, in the background and before anything must be dropped, for sessions whose policy says so.
+
+The summary is asked for with the whole conversation as its beginning, so the engine has nearly all of that in its cache. It takes the
+place of the dropped text when the window moves next (`Window.summary`), not before: what is in the cache stays of use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+
+from llava_gateway.admission import Admission
+from llava_gateway.chat import ChatRequest, EngineRequest, Failed, Options, TextDelta, TextPart
+from llava_gateway.context.words import is_chinese, summary_question
+from llava_gateway.engines.base import EngineName
+from llava_gateway.errors import GatewayError
+from llava_gateway.preparing import Prepared, Preparer
+from llava_gateway.sessions.memory import SessionStore
+from llava_gateway.sessions.session import Session
+from llava_gateway.showing import Hold
+
+log = logging.getLogger(__name__)
+
+BEGIN_AT = 0.6
+"""Share of the context from which a summary is wanted: it has to be there before the window moves."""
+SUMMARY_TOKENS = 200
+"""Longest summary."""
+
+
+class Summariser:
+    """Args:
+    preparer: writes the request. admissions: real questions go first. sessions: where the summary is kept.
+    holding: keeps pictures from being evicted meanwhile.
+    """
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        admissions: dict[EngineName, Admission],
+        sessions: SessionStore,
+        holding: Callable[[], AbstractContextManager[Hold]],
+    ) -> None:
+        self._preparer = preparer
+        self._admissions = admissions
+        self._sessions = sessions
+        self._holding = holding
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def after(self, session_id: str | None, prepared: Prepared) -> None:
+        """Begins a summary where the session's context is filling up and there is none yet of what was said since the last."""
+        if session_id is None or prepared.rules.policy != "summarise" or session_id in self._tasks:
+            return
+        with suppress(GatewayError):
+            session = self._sessions.get(session_id)
+            limit = prepared.fitted.limit
+            if limit and session.tokens and session.tokens >= BEGIN_AT * limit and session.summary_of != session.window.start:
+                task = self._tasks[session_id] = asyncio.create_task(self._summarise(session, prepared))
+                task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
+
+    def end_session(self, session_id: str) -> None:
+        """Stops what is being made for a session that is deleted."""
+        if task := self._tasks.get(session_id):
+            task.cancel()
+
+    async def wait(self, session_id: str) -> None:
+        """Returns when no summary is being made for the session."""
+        if task := self._tasks.get(session_id):
+            await asyncio.wait([task])
+
+    async def aclose(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _summarise(self, session: Session, prepared: Prepared) -> None:
+        """Nobody waits for it: whatever goes wrong, the next turn tries again."""
+        told = prepared.engine_request.messages[-1].asked
+        question = ChatRequest((TextPart(summary_question(chinese=is_chinese(told))),), model=session.model)
+        task = asyncio.current_task()
+
+        def give_way() -> None:
+            if task is not None:
+                task.cancel()
+
+        with suppress(GatewayError), self._holding() as hold:
+            ready = await self._preparer.prepare(question, session, prepared.model, hold)
+            runner = Options(num_ctx=prepared.engine_request.options.num_ctx, num_gpu=prepared.engine_request.options.num_gpu)
+            request = replace(ready.engine_request, options=replace(runner, num_predict=SUMMARY_TOKENS, temperature=0))
+            with self._admissions[prepared.model.engine].background(give_way) as free:
+                text = await self._answer(request, prepared.model.engine) if free else ""
+            if text:
+                self._sessions.change(session.id, summary=text, summary_of=session.window.start, tokens=session.tokens)
+                log.info("summarised a session in %d characters", len(text))
+
+    async def _answer(self, request: EngineRequest, engine: EngineName) -> str:
+        words: list[str] = []
+        async with self._preparer.pool.engine(engine).chat(request) as events:
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, TextDelta):
+                    words.append(event.text)
+        return "".join(words).strip()

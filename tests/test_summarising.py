@@ -1,0 +1,141 @@
+"""A summary made in the background takes the place of what is dropped, under the policy that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from llava_gateway.api.app import build_gateway
+from llava_gateway.chat import Answer, ChatEvent, ChatRequest, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage
+from llava_gateway.context.words import summary_question
+from llava_gateway.gateway import Gateway
+from llava_gateway.sessions.session import Session
+from llava_gateway.settings import Settings
+from tests.pictures import encoded, shape
+from tests.scripted_engine import ScriptedEngine
+
+SUMMARY = "They spoke of a red circle."
+ASKED = summary_question(chinese=False)
+LIMIT = 1000
+EACH = 60
+"""Tokens of a message."""
+
+
+def tokens(request: EngineRequest) -> int:
+    return EACH * len(request.messages)
+
+
+def counted(request: EngineRequest) -> TokenCount:
+    images = tuple(10 for message in request.messages for _ in message.images)
+    return TokenCount(0, tokens(request) - sum(images), images, "exact")
+
+
+async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    yield TextDelta(SUMMARY if request.messages[-1].text.endswith(ASKED) else "Yes.")
+    yield Finish("stop", Usage(tokens(request), EACH, 0))
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    engine = ScriptedEngine(script)
+    engine.context = LIMIT
+    engine.counted = counted
+        0, tokens(request) - 10, tuple(10 for message in request.messages for _ in message.images), "exact"
+    )
+    return engine
+
+
+@pytest.fixture
+async def gateway(engine: ScriptedEngine) -> AsyncIterator[Gateway]:
+    gateway = build_gateway(Settings(image_workers=1), [engine])
+    await gateway.pool.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.summariser.aclose()
+        await gateway.pool.aclose()
+        await gateway.pictures.aclose()
+
+
+async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Answer:
+    async with gateway.ask(ChatRequest(parts, session_id=session.id)) as answering:
+        async for _ in answering:
+            pass
+    await gateway.summariser.wait(session.id)
+    assert answering.answer
+    return answering.answer
+
+
+def summaries(engine: ScriptedEngine) -> int:
+    return sum(request.messages[-1].text.endswith(ASKED) for request in engine.requests)
+
+
+async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_text_stood(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    await ask(gateway, session, Upload(encoded(shape("circle", "red"))), TextPart("Describe this image."))
+    warnings: list[str] = []
+    while not warnings:
+        warnings = [*(await ask(gateway, session, TextPart("And now?"))).context.warnings]
+    assert warnings[0].endswith("A summary that the model made stands in its place.")
+    assert summaries(engine) == 1
+    told = engine.requests[-1].messages
+    assert told[0].images, "the picture stays in front"
+    assert told[2].text.startswith(f"(Summary of what was said before: {SUMMARY})")
+    assert [turn.prompt for turn in gateway.sessions.get(session.id).turns][-1] == "And now?"
+
+
+@pytest.mark.parametrize("policy", ["pin_images", "sliding"])
+async def test_other_policies_ask_for_none(gateway: Gateway, engine: ScriptedEngine, policy: Policy) -> None:
+    session = gateway.sessions.create(Session(policy=policy))
+    for _ in range(12):
+        await ask(gateway, session, TextPart("And now?"))
+    assert summaries(engine) == 0
+
+
+async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    begun = asyncio.Event()
+
+    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        if request.messages[-1].text.endswith(ASKED) and not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()
+        async for event in script(request):
+            yield event
+
+    engine.script = slow
+    asking = asyncio.create_task(ask_until(gateway, session, begun))
+    await begun.wait()
+    await asking
+    async with asyncio.timeout(5):
+        await ask(gateway, session, TextPart("A question that comes first"))
+        while not gateway.sessions.get(session.id).summary:
+            await ask(gateway, session, TextPart("And now?"))
+    assert gateway.sessions.get(session.id).summary == SUMMARY
+
+
+async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) -> None:
+    while not begun.is_set():
+        async with gateway.ask(ChatRequest((TextPart("And now?"),), session_id=session.id)) as answering:
+            async for _ in answering:
+                pass
+        await asyncio.sleep(0)
+
+
+async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    begun = asyncio.Event()
+
+    async def endless(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        if request.messages[-1].text.endswith(ASKED):
+            begun.set()
+            await asyncio.Event().wait()
+        async for event in script(request):
+            yield event
+
+    engine.script = endless
+    await ask_until(gateway, session, begun)
+    gateway.delete_session(session.id)
+    await asyncio.wait_for(engine.idle.wait(), 2)
