@@ -42,8 +42,6 @@ def engine() -> ScriptedEngine:
     engine = ScriptedEngine(script)
     engine.context = LIMIT
     engine.counted = counted
-        0, tokens(request) - 10, tuple(10 for message in request.messages for _ in message.images), "exact"
-    )
     return engine
 
 
