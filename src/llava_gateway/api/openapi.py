@@ -40,7 +40,21 @@ RED_CIRCLE = (  # 64 x 64 PNG
 
 
 def _schema(body: type[Body]) -> dict[str, Any]:
-    return body.model_json_schema(ref_template="#/components/schemas/{model}")
+    """With the models inside it written out: FastAPI does not know them, so nothing could be referred to."""
+    schema = body.model_json_schema()
+    inside = schema.pop("$defs", {})
+
+    def written_out(value: Any) -> Any:
+        if isinstance(value, list):
+            return [written_out(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if name := value.get("$ref"):
+            return written_out(inside[name.removeprefix("#/$defs/")])
+        return {key: written_out(item) for key, item in value.items()}
+
+    found: dict[str, Any] = written_out(schema)
+    return found
 
 
 def _option_schema() -> dict[str, Any]:
@@ -149,6 +163,7 @@ ANSWER = {
         "generation_ms": 9.8,
         "total_ms": 74.0,
     },
+    "context": {"used": 85, "limit": 4096, "images": 64, "dropped": [], "warnings": []},
     "warnings": [],
 }
 SEEN = {
@@ -207,7 +222,7 @@ ASK = {
             },
             closely={
                 "prompt": "Describe this image.",
-                "images": [{"data": RED_CIRCLE, "region": [0.25, 0.25, 0.5, 0.5]}],
+                "images": [{"data": RED_CIRCLE, "detail": "low"}],
                 "detail": "high",
                 "max_image_tokens": 2880,
                 "policy": "strict",
