@@ -35,19 +35,25 @@ class Installing:
 
     Attributes:
         kind, name: what is done, as it was asked for.
-        latest: how far it is, None before Ollama said anything.
     """
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.kind = kind
         self.name = name
-        self.latest: Progress | None = None
+        self._told: list[Progress] = []  # of each status the latest, in order
         self._error: GatewayError | None = None
         self._ended = False
         self._news = asyncio.Event()
 
+    @property
+    def latest(self) -> Progress | None:
+        """How far it is, None before Ollama said anything."""
+        return self._told[-1] if self._told else None
+
     def tell(self, progress: Progress) -> None:
-        self.latest = progress
+        if self._told and self._told[-1].status == progress.status:
+            self._told.pop()
+        self._told.append(progress)
         self._wake()
 
     def end(self, error: GatewayError | None = None) -> None:
@@ -61,19 +67,21 @@ class Installing:
         news.set()
 
     async def steps(self) -> AsyncGenerator[Progress]:
-        """How far it is, from now to its end; of steps that come faster than they are taken, the latest. Raises GatewayError."""
-        seen: Progress | None = None
+        """All it has said and will say, to its end; where figures come faster than they are taken, the latest. Raises GatewayError."""
+        at, seen = 0, None
         while True:
             news = self._news
-            if self.latest is not None and self.latest is not seen:
-                seen = self.latest
+            if at < len(self._told) and self._told[at] is not seen:
+                seen = self._told[at]
                 yield seen
-            elif self._ended:
-                if self._error is not None:
-                    raise self._error
-                return
-            else:
+            elif at + 1 < len(self._told):
+                at += 1
+            elif not self._ended:
                 await news.wait()
+            elif self._error is not None:
+                raise self._error
+            else:
+                return
 
 
 class Installer:

@@ -1,4 +1,4 @@
-"""Models, options, health and figures; the engines that come and go as clients see them."""
+"""Options, health and figures; the engines that come and go as clients see them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ from llava_gateway import __version__
 from llava_gateway.chat import OPTION_LIMITS
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine, says_then_waits
-
-
-def test_models_are_listed_with_what_a_person_wants_to_know(demo: httpx2.Client) -> None:
-    demo.post("/ask", json={"prompt": "Hello"})
-    listing = demo.get("/models").json()
-    (model,) = listing["models"]
-    assert (model["name"], model["engine"], model["vision"]) == ("demo", "embedded", True)
-    assert (model["context_length"], model["loaded"]) == (4096, True)
-    assert listing["default"]["model"] == "demo"
-    assert "demo" in listing["default"]["reason"]
 
 
 def test_options_are_told_with_their_ranges(demo: httpx2.Client) -> None:

@@ -6,7 +6,9 @@ import re
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
+from llava_gateway.api.security import may_change_models
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 
@@ -109,3 +111,25 @@ async def test_other_names_can_be_allowed(serve: Serve) -> None:
     served = await serve(ScriptedEngine(), allowed_hosts=("box.lan",))
     assert (await served.client.get("/healthz", headers={"Host": "box.lan:8000"})).status_code == 200
     assert (await served.client.get("/healthz", headers={"Host": "localhost"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("client", "host", "headers", "may"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000", {}, True),
+        ("127.8.8.8", "localhost", {}, True),
+        ("::1", "[::1]:8000", {}, True),
+        ("::ffff:127.0.0.1", "LOCALHOST:1", {}, True),
+        ("192.168.1.5", "127.0.0.1:8000", {}, False),
+        ("::ffff:192.168.1.5", "localhost", {}, False),
+        ("127.0.0.1", "box.lan:8000", {}, False),
+        ("127.0.0.1", "localhost.evil.example", {}, False),
+        ("127.0.0.1", "localhost", {"x-real-ip": "203.0.113.5"}, False),
+        ("a-socket-file", "localhost", {}, False),
+        (None, "localhost", {}, False),
+    ],
+)
+def test_models_are_changed_from_this_machine_only(client: str | None, host: str, headers: dict[str, str], may: bool) -> None:
+    fields = [(name.encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
+    scope = {"type": "http", "headers": fields, "client": (client, 1) if client else None}
+    assert may_change_models(Request(scope)) is may

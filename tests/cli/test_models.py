@@ -13,9 +13,9 @@ def test_the_table_says_what_a_model_can_do_and_who_answers_by_default(demo_url:
     done = run("models", "--url", demo_url)
     assert done.code == 0
     head, row, default = done.out.splitlines()
-    assert head.split() == ["name", "engine", "vision", "context", "loaded", "size"]
+    assert head.split() == ["name", "engine", "vision", "context", "loaded", "size", "memory"]
     assert row.split()[:5] == ["*", "demo", "embedded", "yes", "4096"]
-    assert row.split()[6:] == ["5.1", "MB"]
+    assert row.split()[6:] == ["5.1", "MB", "about", "5.6", "MB"]  # it is loaded from the start
     assert default.startswith("* The embedded engine")
 
 
@@ -31,7 +31,7 @@ def test_without_a_server_the_engines_are_asked_all_the_same() -> None:
     assert "Ollama does not answer." in done.out
 
 
-def test_a_model_is_made_in_a_real_ollama_from_a_modelfile(own_ollama: RealOllama, tmp_path: Path) -> None:
+def test_a_model_is_made_in_a_real_ollama_from_a_modelfile_and_deleted(own_ollama: RealOllama, tmp_path: Path) -> None:
     modelfile = tmp_path / "Modelfile"
     modelfile.write_text("FROM demo\nSYSTEM Answer in Chinese.\n")
     done = run("models", "create", "chinese", "-f", str(modelfile), OLLAMA_HOST=own_ollama.url)
@@ -39,6 +39,8 @@ def test_a_model_is_made_in_a_real_ollama_from_a_modelfile(own_ollama: RealOllam
     assert done.err.splitlines()[-1] == "success"
     names = [model["name"] for model in json.loads(run("models", "--json", OLLAMA_HOST=own_ollama.url).out)["models"]]
     assert "chinese:latest" in names
+    gone = run("models", "delete", "chinese", OLLAMA_HOST=own_ollama.url)
+    assert (gone.code, gone.out) == (0, "chinese is gone.\n"), gone.err
 
 
 def test_a_modelfile_may_name_files_beside_it(own_ollama: RealOllama) -> None:
@@ -53,7 +55,7 @@ def test_a_model_no_registry_has_is_not_pulled(own_ollama: RealOllama, tmp_path:
     assert "Names are like llava:7b." in done.err
 
 
-@pytest.mark.parametrize("command", [("pull", "llava:7b"), ("create", "x", "-f", str(REPOSITORY / "Modelfiles" / "demo"))])
+@pytest.mark.parametrize("command", [("delete", "llava:7b"), ("create", "x", "-f", str(REPOSITORY / "Modelfiles" / "demo"))])
 def test_an_ollama_that_is_not_there_is_said(command: tuple[str, ...]) -> None:
     done = run("models", *command)
     assert done.code == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llava_gateway.engines.ollama_library import OllamaLibrary, Progress
 
 _WIDE = 200
+FITS = {"loaded": "", "fits": ", fits", "tight": ", close other programs", "over": ", more than the main memory"}
 
 models = typer.Typer(invoke_without_command=True)
 
@@ -36,6 +37,7 @@ def list_models(
       llava-gateway models
       llava-gateway models pull llava:7b
       llava-gateway models create llava-ocr -f Modelfiles/llava-7b-ocr
+      llava-gateway models delete llava-ocr
     """
     set_up_logging()
     if context.invoked_subcommand is not None:
@@ -54,7 +56,7 @@ def _show(found: JSONObject) -> None:
     from rich.table import Table
 
     default = found["default"] or {}
-    table = Table("", "name", "engine", "vision", "context", "loaded", "size", box=None, pad_edge=False)
+    table = Table("", "name", "engine", "vision", "context", "loaded", "size", "memory", box=None, pad_edge=False)
     for model in found["models"]:
         is_default = (model["name"], model["engine"]) == (default.get("model"), default.get("engine"))
         table.add_row(
@@ -65,6 +67,7 @@ def _show(found: JSONObject) -> None:
             _context(model),
             "yes" if model["loaded"] else "no",
             _size(model["size_bytes"]),
+            _memory(model.get("memory")),
         )
     out = console()
     if not out.is_terminal:
@@ -86,6 +89,14 @@ def _size(size: int | None) -> str:
     if size is None:
         return "?"
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _memory(fit: JSONObject | None) -> str:
+    """'5.6 GB', measured while it is loaded; else 'about 5.6 GB, fits'."""
+    if fit is None:
+        return "?"
+    needed = _size(fit["needed"])
+    return f"{'about ' if fit['estimated'] else ''}{needed}{FITS[fit['verdict']]}"
 
 
 @models.command()
@@ -110,24 +121,40 @@ def create(
         raise Failure(f"{file}: {error}.") from error
 
 
+@models.command()
+def delete(name: Annotated[str, typer.Argument(help="Model to delete from Ollama.")], config: ConfigFlag = None) -> None:
+    """Delete a model from Ollama. Files that other models use are kept."""
+
+    async def work(library: OllamaLibrary) -> None:
+        await library.delete(name)
+
+    _with_library(config, work)
+    console().print(f"{name} is gone.")
+
+
 def _get(name: str, config: Path | None, steps: Callable[[OllamaLibrary], AsyncIterator[Progress]]) -> None:
     """Runs the steps that bring a model into the Ollama of the settings."""
+    _with_library(config, lambda library: _follow(steps(library)))
+    console().print(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {name}')
+
+
+def _with_library(config: Path | None, work: Callable[[OllamaLibrary], Awaitable[None]]) -> None:
+    """Does work with the Ollama of the settings."""
     from llava_gateway.engines.ollama_library import OllamaLibrary
 
     settings = load_settings(config)
 
-    async def work() -> None:
+    async def run() -> None:
         library = OllamaLibrary(settings.ollama_url, connect_timeout=settings.connect_timeout)
         try:
-            await _follow(steps(library))
+            await work(library)
         finally:
             await library.aclose()
 
     try:
-        asyncio.run(work())
+        asyncio.run(run())
     except UpstreamUnavailable as error:
         raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.") from error
-    console().print(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {name}')
 
 
 def _parse(file: Path) -> Modelfile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -80,7 +81,7 @@ def verdict(needed: int, memory: Machine, gpu_in_use: int) -> Verdict:
     return "tight" if needed <= memory.total else "over"
 
 
-def cache_bytes_per_token(facts: dict[str, object], architecture: str) -> int | None:
+def cache_bytes_per_token(facts: Mapping[str, object], architecture: str) -> int | None:
     """Bytes a token takes in the key-value cache, from a model's GGUF keys; None where they don't say or it differs from layer to layer.
 
     Two vectors (key, value) of half-precision numbers for each key-value head of each layer (llama.cpp, src/llama-kv-cache.cpp).
