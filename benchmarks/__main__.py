@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead] [pictures] [turn2] [--quick] [--results FOLDER]`"""
+"""`python -m benchmarks [overhead] [pictures] [turn2] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import overhead, pictures, turn2
+from benchmarks import detail, overhead, pictures, read_ahead, turn2
 from benchmarks.report import RESULTS
 
-BENCHMARKS = {"overhead": overhead.run, "pictures": pictures.run, "turn2": turn2.run}
+BENCHMARKS = {
+    "overhead": overhead.run,
+    "pictures": pictures.run,
+    "turn2": turn2.run,
+}
+LONG = {"read_ahead": read_ahead.run, "detail": detail.run}
+"""With a model of real size: only by name."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("benchmarks", description="Measures the gateway side by side with what it is compared to.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; none means all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (none means all these); {', '.join(LONG)}")
     parser.add_argument("--quick", action="store_true", help="a few rounds, to see that it works")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the JSON goes")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    known = BENCHMARKS | LONG
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in arguments.names or BENCHMARKS:
-        report = BENCHMARKS[name](quick=arguments.quick)
+        report = known[name](quick=arguments.quick)
         report.print()
         Console().print(f"written to {report.write(arguments.results).name}\n", highlight=False)
 

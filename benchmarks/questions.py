@@ -61,8 +61,19 @@ def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], nu
     return Question(f"{address}/v1/chat/completions", body, _openai_words, headers)
 
 
-def to_gateway(url: str, prompt: str, num_predict: int, pictures: Sequence[bytes] = (), *, path: str = "/ask") -> Question:
-    body = _json(prompt=prompt, images=[_base64(p) for p in pictures], options=OPTIONS | {"num_predict": num_predict})
+def to_gateway(
+    url: str,
+    prompt: str,
+    num_predict: int,
+    pictures: Sequence[bytes] = (),
+    *,
+    image_ids: Sequence[str] = (),
+    path: str = "/ask",
+    **fields: Any,
+) -> Question:
+    """`pictures` are sent, those of `image_ids` the gateway has; `fields` are further ones of the question."""
+    images = [*({"image_id": image_id} for image_id in image_ids), *(_base64(p) for p in pictures)]
+    body = _json(prompt=prompt, images=images, options=OPTIONS | {"num_predict": num_predict}, **fields)
     return Question(url + path, body, _our_words, {"Accept": "text/event-stream"})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import overhead, pictures, turn2
+from benchmarks import detail, overhead, pictures, read_ahead, turn2
 from benchmarks.report import Figure, Report, added, ratio
 
 PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
@@ -56,6 +56,19 @@ def test_turn2(tmp_path: Path) -> None:
     content = written(turn2.run(quick=True), tmp_path)
     assert {"llama.cpp: directly", "llama.cpp: through us"} <= set(names(content["figures"]))
     assert "llama.cpp: through us / directly" in names(content["ratios"])
+
+
+def test_read_ahead(tmp_path: Path) -> None:
+    content = written(read_ahead.run(quick=True), tmp_path)
+    assert {"llama.cpp: no picture", "llama.cpp: picture, read ahead", "llama.cpp: picture"} <= set(names(content["figures"]))
+    assert content["ratios"][0]["name"] == "llama.cpp: read ahead / no picture"
+    assert content["ratios"][0]["goal"] == 1.2
+
+
+def test_detail(tmp_path: Path) -> None:
+    content = written(detail.run(quick=True), tmp_path)
+    assert {"llama.cpp: low (576 tokens)", "llama.cpp: high (2880 tokens)"} <= set(names(content["figures"]))
+    assert "llama.cpp: high / low" in names(content["ratios"])
 
 
 def test_figures() -> None:

@@ -1,0 +1,127 @@
+"""A LLaVA as large as real ones where it matters here, its eye, with made-up weights: in each engine, with a gateway in front."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks.children import child
+from benchmarks.questions import Timed, ask, to_gateway
+from llava_gateway.engines.modelfile import parse_modelfile
+from llava_gateway.engines.ollama_library import OllamaLibrary
+from tests.ollama_server import RealOllama, find_binary
+from tests.synthetic_llava import TINY_EYE, TINY_TEXT, VIT_L_14, Dimensions, SyntheticPair, write_pair
+
+NAME = "llava-1.6-large"
+"""It has tiles by its name, as configs/vision.toml says of the real ones."""
+SIDE = 336
+CONTEXT = 4096
+TEXT = Dimensions(width=1024, layers=8, heads=16, inner=4096, half=True)
+"""Small beside a real LLaVA's text model (a fiftieth), so that the eye's work is most of it, but large enough that reading a question takes
+longer than sending it."""
+WORDS = 4
+QUESTION = "hat is in the middle of this picture and what is behind it"
+"""Without its first letter: another one each time, or the question would be found in the prompt cache."""
+MODELFILE = """
+FROM {pair.gguf.name}
+FROM {pair.mmproj.name}
+TEMPLATE \"\"\"{{{{ range .Messages }}}}USER: {{{{ .Content }}}} {{{{ end }}}}ASSISTANT:\"\"\"
+PARAMETER num_ctx {context}
+"""
+
+
+@dataclass(slots=True)
+class Large:
+    """A gateway in front of the model.
+
+    Attributes:
+        asked, drawn: questions and pictures so far; no two of them are the same.
+    """
+
+    engine: str
+    gateway: str
+    asked: int = 0
+    drawn: int = 0
+
+    def next_question(self) -> str:
+        self.asked += 1
+        return f"{chr(ord('a') + self.asked % 26)}{chr(ord('a') + self.asked // 26)}{QUESTION}"
+
+    async def ask(self, session: aiohttp.ClientSession, question: str, *image_ids: str, **more: Any) -> Timed:
+        return await ask(session, to_gateway(self.gateway, question, WORDS, image_ids=image_ids, **more))
+
+    async def store(self, session: aiohttp.ClientSession, picture: bytes) -> str:
+        """The id of a picture that the gateway has made ready."""
+        form = aiohttp.FormData()
+        form.add_field("image", picture, filename="picture")
+        async with session.post(f"{self.gateway}/images", data=form) as response:
+            return str((await response.json())["id"])
+
+    async def warm(self, session: aiohttp.ClientSession, image_id: str, *, wait: bool = True) -> dict[str, Any]:
+        params = {"wait": "true" if wait else "false"}
+        async with session.post(f"{self.gateway}/images/{image_id}/warm", params=params) as response:
+            warmed: dict[str, Any] = await response.json()
+            return warmed
+
+
+@contextmanager
+def model(*, quick: bool) -> Iterator[SyntheticPair]:
+    """The two files; in quick mode with an eye that takes no time."""
+    with tempfile.TemporaryDirectory() as folder:
+        text, eye = (TINY_TEXT, TINY_EYE) if quick else (TEXT, VIT_L_14)
+        yield write_pair(Path(folder), name=NAME, context=CONTEXT, side=SIDE, text=text, eye=eye)
+
+
+@contextmanager
+def _embedded(pair: SyntheticPair) -> Iterator[Large]:
+    settings = {"gguf": str(pair.gguf), "mmproj": str(pair.mmproj), "image_workers": 1}
+    with child("gateway_process", json.dumps(settings)) as gateway:
+        yield Large("llama.cpp", gateway.hello["url"])
+
+
+@contextmanager
+def _ollama(pair: SyntheticPair) -> Iterator[Large]:
+    binary = find_binary()
+    if binary is None:
+        raise FileNotFoundError
+    with tempfile.TemporaryDirectory() as folder:
+        server = RealOllama.start(binary, Path(folder))
+        try:
+            asyncio.run(_create(server.url, pair))
+            with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
+                yield Large("Ollama", gateway.hello["url"])
+        finally:
+            server.stop()
+
+
+async def _create(url: str, pair: SyntheticPair) -> None:
+    library = OllamaLibrary(url)
+    try:
+        modelfile = parse_modelfile(MODELFILE.format(pair=pair, context=CONTEXT))
+        async for _ in library.create(NAME, modelfile, pair.gguf.parent):
+            pass
+    finally:
+        await library.aclose()
+
+
+def engines(notes: list[str]) -> list[Callable[[SyntheticPair], AbstractContextManager[Large]]]:
+    """What is there to be measured; `notes` gets a sentence on what is not."""
+    found: list[Callable[[SyntheticPair], AbstractContextManager[Large]]] = []
+    if importlib.util.find_spec("xllamacpp"):
+        found.append(_embedded)
+    else:
+        notes.append("xllamacpp is not installed: the rows of llama.cpp are left out.")
+    if find_binary():
+        found.append(_ollama)
+    else:
+        notes.append("There is no real Ollama (`make real-ollama` builds one): its rows are left out.")
+    return found
