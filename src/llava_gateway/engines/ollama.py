@@ -107,6 +107,7 @@ class OllamaEngine:
         self._load_ms: dict[str, float] = {}
         self._pictures_first: dict[_Details, bool] = {}
         self._counter = OllamaCounter()
+        self._shows_prompts = True  # until one did not: it has answered a word instead
         self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
         self._loaded_at = -math.inf
 
@@ -200,7 +201,9 @@ class OllamaEngine:
         asked = body | {"stream": False, "_debug_render_only": True}
         answer = await get_json(self._client, "POST", f"{self._url}/api/chat", within=self._within, json=asked)
         shown = answer.get("_debug_info") if isinstance(answer, dict) else None
-        return str(shown.get("rendered_template", "")) if isinstance(shown, dict) else ""
+        prompt = shown.get("rendered_template") if isinstance(shown, dict) else None
+        self._shows_prompts = isinstance(prompt, str)
+        return prompt if isinstance(prompt, str) else ""
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
@@ -235,13 +238,15 @@ class OllamaEngine:
         if vocabulary is None:
             return None
         row = _running(_rows(await self._get("/api/ps")), request.model)
-        if row is None or str(row.get("digest")) != digest:
+        if row is None or str(row.get("digest")) != digest or not self._shows_prompts:
             return await self._counter.roughly(digest, vocabulary, request)
         # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
         options = Options(num_ctx=_int(row, "context_length"), num_gpu=-1)
         asked = replace(without_pixels(request), options=options, keep_alive=None)
         rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_pictures)
-        return await self._counter.exactly(digest, vocabulary, request, rendered) if rendered else None
+        if not rendered:
+            return await self._counter.roughly(digest, vocabulary, request)
+        return await self._counter.exactly(digest, vocabulary, request, rendered)
 
     async def _digest(self, model: str) -> str:
         """Raises ModelNotFound."""
