@@ -220,7 +220,7 @@ class Gateway:
             tuple(each.picture for each in answering.shown),
             model=answering.model.name,
             engine=answering.model.engine,
-            window=answering.prepared.fitted.window,
+            window=answering.prepared.window,
             tokens=turn.tokens if turn.status == "complete" else None,
             **told,
         )

@@ -31,6 +31,7 @@ class Prepared:
         shown: the question's own pictures, in order, with what is sent of each.
         fitted: the engine's request, and how the conversation was made to fit.
         rules: the policy that did it.
+        beyond: numbers of pictures that are left out because this model takes no more.
         warnings: what the person should know, each a code or "code: sentence".
     """
 
@@ -40,6 +41,12 @@ class Prepared:
     fitted: Fitted
     rules: Rules
     warnings: tuple[str, ...]
+    beyond: frozenset[int] = frozenset()
+
+    @property
+    def window(self) -> Window:
+        """What a session keeps for its next turn."""
+        return replace(self.fitted.window, gone=self.fitted.window.gone - self.beyond)
 
     @property
     def engine_request(self) -> EngineRequest:
@@ -72,7 +79,8 @@ class Preparer:
         options = request.options.over(self.fitter.grown(model.name).over(self.pins(model.name)))
         question = await self.showing.question(request, model, options, hold)
         rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
-        parts, window, conversation = self._told(session, question.parts, rules, model)
+        beyond = self._beyond(session, question.parts, model)
+        parts, window, conversation = self._told(session, question.parts, beyond, rules, model)
 
         async def build(window: Window, runner: Options) -> EngineRequest:
             return await self._engine_request(request, conversation.messages(window, rules), model, question.renditions, runner, hold)
@@ -89,19 +97,24 @@ class Preparer:
             summary=session.summary if rules.policy == "summarise" else "",
             exactly=exactly,
         )
-        return Prepared(model, parts, question.shown, fitted, rules, (*question.warnings, *fitted.warnings))
+        return Prepared(model, parts, question.shown, fitted, rules, (*question.warnings, *fitted.warnings), beyond)
+
+    def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
+        """The numbers of earlier pictures that a model which takes only so many can't have beside the question's own."""
+        most = self.showing.profile(model).max_pictures
+        if most is None:
+            return frozenset()
+        conversation = session.conversation(parts)
+        room = max(0, most - len(Message("user", conversation.question).images))
+        return frozenset(range(1, conversation.first_picture - room)) - session.window.gone
 
     def _told(
-        self, session: Session, parts: tuple[Part, ...], rules: Rules, model: ModelInfo
+        self, session: Session, parts: tuple[Part, ...], beyond: frozenset[int], rules: Rules, model: ModelInfo
     ) -> tuple[tuple[Part, ...], Window, Conversation]:
         """The question's parts with the lines that call pictures back to mind, the window before anything is dropped, and all there is
-        to tell. A model that takes one picture is told of earlier ones in words where the question has one."""
-        scale, window = self.fitter.scale(model.name), session.window
+        to tell."""
+        scale, window = self.fitter.scale(model.name), replace(session.window, gone=session.window.gone | beyond)
         conversation = session.conversation(parts, scale)
-        most = self.showing.profile(model).max_pictures
-        if most is not None:
-            room = max(0, most - len(Message("user", parts).images))
-            window = replace(window, gone=frozenset(range(1, conversation.first_picture - room)))
         if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
             parts = (*parts[:-1], *lines, *parts[-1:])
             window = replace(window, anchored=len(conversation.exchanges))
