@@ -10,6 +10,7 @@ BIN = .venv/bin
 help:
 	@echo 'make run         install what is needed and serve the chat on http://127.0.0.1:8000'
 	@echo 'make test        install what is needed, lint, and run all tests'
+	@echo 'make families    count 200 pictures of every family of models with the real engine'
 	@echo 'make lint        formatting, types, import directions'
 	@echo 'make bench       measure, and print the tables'
 	@echo 'make lock        write constraints/ again (ARGS=--upgrade takes the newest versions)'
@@ -22,6 +23,9 @@ run:
 
 test: lint real-ollama
 	$(BIN)/pytest $(ARGS)
+
+families: install-dev
+	LLAVA_GATEWAY_TEST_SIZES=200 $(BIN)/pytest tests/images/test_families.py -k counts --durations=0 $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -50,4 +54,4 @@ real-ollama: install-dev
 clean:
 	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: help run test lint bench lock demo-model install-dev real-ollama clean
+.PHONY: help run test families lint bench lock demo-model install-dev real-ollama clean

@@ -71,12 +71,12 @@ def write_pair(
         text, eye: how large both are.
     """
     pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
-    _write_text_model(pair.gguf, name, context, replace(text, inner=inner) if inner != TINY_TEXT.inner else text)
+    write_text_model(pair.gguf, name, context, replace(text, inner=inner) if inner != TINY_TEXT.inner else text)
     _write_projector(pair.mmproj, side, pinpoints, eye, out=text.width)
     return pair
 
 
-class _Weights:
+class Weights:
     """Adds tensors of noise, ones and zeros to a file."""
 
     def __init__(self, writer: gguf.GGUFWriter, seed: int, scale: float, *, half: bool = False) -> None:
@@ -106,12 +106,22 @@ class _Weights:
         self.zeros(f"{name}.bias", size)
 
 
-def _write_text_model(path: Path, name: str, context: int, size: Dimensions) -> None:
+def write_text_model(
+    path: Path, name: str, context: int, size: Dimensions, *, markers: Sequence[str] = (), sections: Sequence[int] = ()
+) -> None:
+    """A llama.
+
+    Args:
+        markers: words that are one token each.
+        sections: how many pairs of a head turn with time, height and width: makes it a Qwen2-VL (M-RoPE).
+    """
     width = size.width
     tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{i:02X}>".encode() for i in range(256)), "\u2581".encode()]
     first_letter = len(tokens)
     tokens += [bytes([letter]) for letter in LETTERS] + [b"\n"]
-    writer = gguf.GGUFWriter(path, "llama")
+    plain = len(tokens) - 259
+    tokens += [marker.encode() for marker in markers]
+    writer = gguf.GGUFWriter(path, "qwen2vl" if sections else "llama")
     writer.add_name(name)
     writer.add_context_length(context)
     writer.add_embedding_length(width)
@@ -125,13 +135,15 @@ def _write_text_model(path: Path, name: str, context: int, size: Dimensions) -> 
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * 259 + [-1.0] * (len(tokens) - 259))
-    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259))
+    writer.add_token_scores([0.0] * 259 + [-1.0] * plain + [0.0] * len(markers))
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * plain + [3] * len(markers))
+    if sections:
+        writer.add_rope_dimension_sections(list(sections))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
-    weights = _Weights(writer, seed=0, scale=0.08 * (TINY_TEXT.width / width) ** 0.5, half=size.half)
+    weights = Weights(writer, seed=0, scale=0.08 * (TINY_TEXT.width / width) ** 0.5, half=size.half)
     weights.noise("token_embd.weight", len(tokens), width)
     weights.ones("output_norm.weight", width)
     # Letters are likelier than all else, the end of the answer included: with top_k 10 it goes on until somebody stops it.
@@ -143,10 +155,12 @@ def _write_text_model(path: Path, name: str, context: int, size: Dimensions) -> 
         weights.ones(f"{layer}.ffn_norm.weight", width)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             weights.noise(f"{layer}.{part}.weight", width, width)
+            if sections and part != "attn_output":
+                weights.zeros(f"{layer}.{part}.bias", width)
         weights.noise(f"{layer}.ffn_gate.weight", size.inner, width)
         weights.noise(f"{layer}.ffn_up.weight", size.inner, width)
         weights.noise(f"{layer}.ffn_down.weight", width, size.inner)
-    _finish(writer)
+    finish(writer)
 
 
 def _write_projector(path: Path, side: int, pinpoints: Sequence[int], size: Dimensions, *, out: int) -> None:
@@ -168,7 +182,7 @@ def _write_projector(path: Path, side: int, pinpoints: Sequence[int], size: Dime
     writer.add_uint32("clip.vision.block_count", size.layers)
     writer.add_array("clip.vision.image_mean", [0.481455, 0.457828, 0.408211])
     writer.add_array("clip.vision.image_std", [0.26863, 0.261303, 0.275777])
-    weights = _Weights(writer, seed=1, scale=0.1 * (TINY_EYE.width / width) ** 0.5, half=size.half)
+    weights = Weights(writer, seed=1, scale=0.1 * (TINY_EYE.width / width) ** 0.5, half=size.half)
     if pinpoints:
         writer.add_array("clip.vision.image_grid_pinpoints", list(pinpoints))
         writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
@@ -189,14 +203,14 @@ def _write_projector(path: Path, side: int, pinpoints: Sequence[int], size: Dime
     weights.linear("mm.2", out, out)
     if pinpoints:  # last, so that all else is as without it
         weights.noise("model.image_newline", out)
-    _finish(writer)
+    finish(writer)
 
 
 def _file_type(size: Dimensions) -> gguf.LlamaFileType:
     return gguf.LlamaFileType.MOSTLY_F16 if size.half else gguf.LlamaFileType.ALL_F32
 
 
-def _finish(writer: gguf.GGUFWriter) -> None:
+def finish(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

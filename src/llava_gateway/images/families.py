@@ -1,8 +1,8 @@
 """What each family of models does with a picture of (width, height), and so the size to send it in: pure, one function a family.
 
 The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how pictures are resized; clip.cpp, `clip_n_output_tokens`: what they cost;
-mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them), proved against the engine in tests/images/test_families.py. Every size we
-send is a fixed point of the family's rule: the engine copies its pixels and resamples nothing but the small overview of sliced pictures.
+mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them), proved against the engine in tests/images/test_families.py. The sizes we
+send are fixed points of the family's rule: the engine copies their pixels. What it still makes itself is the overview of sliced pictures.
 """
 
 from __future__ import annotations
@@ -161,21 +161,32 @@ def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
     if max(size) > eye.side and sight.detail != "low":
         for most in range(MOST_SLICES, 0, -1):
             target, (columns, rows) = _sliced(eye, _shrunk(size, most * eye.side**2))
-            extra = eye.around_all + rows - 1
-            visual, count = eye.queries * (1 + columns * rows), 1 + columns * rows
-            yield _Option(Canvas("whole", target, target, fill=GRAY), visual, each * count + extra)
+            if max(target) > eye.side:
+                count = 1 + columns * rows
+                yield _Option(Canvas("whole", target, target, fill=GRAY), eye.queries * count, each * count + eye.around_all + rows - 1)
     yield _Option(letterbox(size, eye.side, GRAY), eye.queries, each)
 
 
 def _sliced(eye: Slices, size: Size) -> tuple[Size, Size]:
-    """The size that a picture has when it is cut, made a fixed point of the rule, and (columns, rows) of its slices."""
-    for _ in range(8):
-        grid = _slice_grid(eye, size)
-        refined = _refined(eye, size, grid)
-        if refined == size:
-            break
-        size = refined
-    return size, _slice_grid(eye, size)
+    """The size to send, and (columns, rows) of its slices.
+
+    That is the size that the picture has when it is cut, or one a patch a slice smaller: often that keeps it from being cut into more
+    slices than the picture as it came. Where nothing does (long shapes of few pixels) it is sent as it came, and the engine enlarges it.
+    """
+    first = grid = _slice_grid(eye, size)
+    tried = size
+    for _ in range(3):
+        wide, high = tried = _refined(eye, tried, grid)
+        for less_wide, less_high in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            target = wide - less_wide * eye.align * grid[0], high - less_high * eye.align * grid[1]
+            if (
+                min(target) > 0
+                and _refined(eye, target, again := _slice_grid(eye, target)) == target
+                and math.prod(again) <= math.prod(first)
+            ):
+                return target, again
+        grid = _slice_grid(eye, tried)
+    return size, first
 
 
 def _slice_grid(eye: Slices, size: Size) -> Size:

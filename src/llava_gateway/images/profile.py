@@ -252,10 +252,12 @@ def _llama4(facts: VisionFacts) -> VisionProfile | None:
     return VisionProfile(grid=Grid(facts.image_size, tokens), family="llama4")
 
 
+# Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it reads
+# a picture without causal attention, and a server whose batch is smaller than a picture (512 by default) then ends.
 _PROFILES: Mapping[VisionFamily, Callable[[VisionFacts], VisionProfile | None]] = {
     "llava": _llava,
     "gemma3": _gemma3,
-    "gemma4": lambda facts: _cells("gemma4", facts, 3, Cells(0, 252, 280)),
+    "gemma4": lambda facts: _cells("gemma4", facts, 3, Cells(0, 70, 280)),
     "minicpm-v": _minicpm,
     "qwen-vl": lambda facts: _cells("qwen-vl", facts, 2, Cells(0, 8, 4096)),
     "pixtral": lambda facts: _cells("pixtral", facts, 1, Cells(0, 8, 1024, around=1, row_break=True)),
