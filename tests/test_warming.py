@@ -44,6 +44,7 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.warming import Warmed
 from tests import pictures
+from tests.ollama_server import RealOllama
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import until
 
@@ -445,6 +446,29 @@ async def test_a_load_takes_no_longer_than_loads_may(opened: Opened) -> None:
     engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
     with pytest.raises(UpstreamTimeout):
         await gateway.warm(warm())
+
+
+async def test_a_shutdown_gives_a_load_up(opened: Opened) -> None:
+    engine = ScriptedEngine(says("Red."))
+    gateway = await opened(engine)
+    engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
+    reading = asyncio.create_task(gateway.warm(warm()))
+    await until(lambda: len(engine.loads) == 1)
+    async with asyncio.timeout(1):
+        await gateway.drain()
+    with pytest.raises(ShuttingDown):
+        await reading
+    assert engine.requests == []
+
+
+async def test_a_question_that_comes_while_ollama_loads_does_not_make_it_begin_again(own_ollama: RealOllama, opened: Opened) -> None:
+    gateway = await opened(OllamaEngine(Settings(ollama_host=own_ollama.url)), model="demo")
+    reading = asyncio.create_task(gateway.warm(warm()))
+    await until(lambda: bool(gateway.warming._loads))
+    said, _ = await answer_of(gateway, question(picture(), TextPart("Describe this image.")))
+    assert said == "A red circle on a white background."
+    assert status(await reading) == ("busy", "answering")
+    assert sum("starting llama-server" in line for line in own_ollama.log) == 1
 
 
 # On real engines.
