@@ -23,7 +23,7 @@ Show: TypeAlias = Callable[[], Awaitable[JSON]]
 
 VOCABULARIES_KEPT = 3
 """How many are held: one of 250,000 tokens takes 100 MB."""
-MESSAGE_TOKENS = 6.0
+MESSAGE_TOKENS = 5.0
 """What a template writes around a message, before it was seen doing so."""
 _MEDIA = re.compile(r"<__(?:ollama_)?media(?:_[0-9a-f_]+)?__>")
 """A picture's place in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
@@ -109,8 +109,9 @@ class OllamaCounter:
         prompt = await asyncio.to_thread(vocabulary.count, rendered, count_pieces(request))
         if prompt is None:
             return None
-        words = await asyncio.to_thread(_words, vocabulary, request)
-        self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages)))
+        if digest not in self._around:
+            words = await asyncio.to_thread(_words, vocabulary, request)
+            self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages)))
         system = vocabulary.tokenizer.count(system_text(request))
         return token_count(request, prompt, system, label="exact" if vocabulary.tokenizer.exact else "estimated")
 

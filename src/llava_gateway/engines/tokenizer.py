@@ -23,6 +23,8 @@ WORDS_KEPT = 1 << 16
 """Words whose number of tokens is remembered: the turns of a conversation come back in every prompt."""
 _WORD_MAX = 256
 """Longest word in characters that is remembered."""
+_BEGINNING = 4
+"""Characters by which special tokens are sorted out."""
 _SPACE = "\u2581"
 """What stands for a space in vocabularies that have no GPT-2 spelling of bytes."""
 
@@ -121,7 +123,9 @@ class Tokenizer:
         exact: bool,
     ) -> None:
         self.exact = exact
-        self._special = sorted(special, key=lambda token: -len(token.encode()))
+        self._special: dict[str, list[str]] = {}  # by how they begin: Gemma has 6,000, and few begin as a text does
+        for token in special:
+            self._special.setdefault(token[:_BEGINNING], []).append(token)
         self._words = words
         self._count_word = count_word
         self._known_word = lru_cache(WORDS_KEPT)(count_word)
@@ -163,9 +167,9 @@ class Tokenizer:
     def _without_special(self, text: str) -> list[str | None]:
         """Text between special tokens, which are None; the longest are looked for first, in all of the text."""
         fragments: list[str | None] = [text] if text else []
-        for token in self._special:
-            if token in text:
-                fragments = [piece for fragment in fragments for piece in _cut_out(token, fragment)]
+        found = [token for start, tokens in self._special.items() if start in text for token in tokens if token in text]
+        for token in sorted(found, key=lambda token: -len(token.encode())):
+            fragments = [piece for fragment in fragments for piece in _cut_out(token, fragment)]
         if not self._prefix:
             return fragments
         return [
