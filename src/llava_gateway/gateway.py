@@ -16,6 +16,7 @@ from llava_gateway.chat import (
     Finish,
     Queued,
     Rendition,
+    Sight,
     Upload,
 )
 from llava_gateway.engines.base import EngineName
@@ -34,7 +35,7 @@ from llava_gateway.preparing import Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
-from llava_gateway.showing import Hold
+from llava_gateway.showing import Hold, Seen
 from llava_gateway.summarising import Summariser
 from llava_gateway.telemetry import Telemetry
 from llava_gateway.warming import OFF, SESSION_BUSY, Warmed, Warming
@@ -201,12 +202,15 @@ class Gateway:
             self.telemetry.picture("ready")
             return image_id, picture, await self.pictures.rendition(picture, profile) if profile else None
 
-    async def rendition(self, picture: Picture, model: str) -> Rendition:
-        """What `model` gets of a picture. Raises ModelNotFound, ModelLacksVision."""
+    async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
+        """What a model (None: the default) sees of a picture.
+
+        Raises ModelNotFound, ModelLacksVision, ImageError, StorageFull, Overloaded.
+        """
         info = await self.pool.resolve(model)
         if not info.vision:
             raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
-        return await self.preparer.showing.rendition(picture, info)
+        return await self.preparer.showing.seen(picture, info, sight)
 
     def _keep(self, answering: Answering, turn: Turn) -> None:
         """Adds the turn to its session, if it has one, with what it changed there. Raises SessionDeleted."""

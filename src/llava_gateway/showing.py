@@ -14,6 +14,7 @@ from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.fitting import Fitter
 from llava_gateway.images.auto import AutoBound, auto_bound
+from llava_gateway.images.plan import Plan
 from llava_gateway.images.profile import VisionProfile, profile_for
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.settings import Settings
@@ -29,6 +30,18 @@ class Shown:
 
     picture: Picture
     sight: Sight
+    rendition: Rendition
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture as a model sees it: `rendition` is what `profile` makes of it by `plan`, for `sight`."""
+
+    picture: Picture
+    model: ModelInfo
+    profile: VisionProfile
+    sight: Sight
+    plan: Plan
     rendition: Rendition
 
 
@@ -72,6 +85,17 @@ class Showing:
     async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight()) -> Rendition:
         """What `model` gets of a picture. Raises ImageError, StorageFull, Overloaded."""
         return await self._pictures.rendition(picture, self.profile(model), sight)
+
+    async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
+        """What `model` gets of a picture, and by which plan. Where nothing is wished for, this is what a question chose, if there was one.
+
+        Raises ImageError, StorageFull, Overloaded.
+        """
+        profile = self.profile(model)
+        if sight == Sight():
+            sight = picture.chosen.get(profile.key, sight)
+        plan = profile.plan((picture.info.width, picture.info.height), sight)
+        return Seen(picture, model, profile, sight, plan, await self.rendition(picture, model, sight))
 
     async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold) -> Question:
         """The question with its pictures as `model` gets them, all made ready at the same time. The first that fails is the one told of.
@@ -122,7 +146,7 @@ class Showing:
         return Shown(picture, sight, rendition)
 
     async def _auto_bound(self, request: ChatRequest, model: ModelInfo, options: Options, pictures: int) -> AutoBound | None:
-        """What bounds `auto` detail now; None where nothing does. In a session a picture may take half of what is free, for there is more to
+        """What bounds `auto` detail now; None where nothing does. In a session a picture may take half of what is free: more is to
         come."""
         profile = self.profile(model)
         if profile.most_tokens is None:

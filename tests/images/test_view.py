@@ -5,8 +5,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from llava_gateway.images.profile import CLIP_MEAN, Canvas, letterbox
-from llava_gateway.images.view import GAP, draw
+from llava_gateway.images.layout import GAP, drawn_size
+from llava_gateway.images.plan import CLIP_MEAN, Canvas, letterbox
+from llava_gateway.images.view import draw
 from tests.odd_pictures import saved
 
 RED, GREEN, BLUE, YELLOW, BLACK = (200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 200, 0), (0, 0, 0)
@@ -22,6 +23,7 @@ def drawn(pieces: list[bytes], *canvases: Canvas) -> Image.Image:
     made = draw(pieces, canvases)
     image = Image.open(BytesIO(made.data))
     assert (made.format, made.width, made.height) == ("PNG", *image.size)
+    assert drawn_size(canvases) == image.size
     return image
 
 

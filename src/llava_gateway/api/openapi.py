@@ -171,6 +171,7 @@ SEEN = {
     "model": "demo",
     "family": "llava",
     "profile": "The whole picture on 112x112 pixels, the rest of them padded.",
+    "drawing": {"width": 672, "height": 672},
     "steps": [
         {
             "code": "decoded",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,31 +14,18 @@ from llava_gateway.api.bodies import ImageQuery, ViewQuery
 from llava_gateway.api.forms import read_query
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.sight import wishes
-from llava_gateway.chat import Rendition, Sight
-from llava_gateway.engines.base import ModelInfo
-from llava_gateway.errors import InvalidRequest, ModelLacksVision, NotFound
+from llava_gateway.chat import Sight
+from llava_gateway.errors import InvalidRequest, NotFound
 from llava_gateway.gateway import Gateway
-from llava_gateway.images.plan import Plan
-from llava_gateway.images.profile import VisionProfile, profile_for
+from llava_gateway.images.layout import drawn_size
 from llava_gateway.images.steps import in_words, shown_pieces, steps
-from llava_gateway.images.store import Picture
+from llava_gateway.showing import Seen
 
 router = APIRouter(responses=openapi.ERRORS)
 
 FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
 """Kept by the browser, but asked about each time: another day the same model may see pictures otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A picture as a model sees it: `rendition` is what `profile` makes of it by `plan`."""
-
-    picture: Picture
-    model: ModelInfo
-    profile: VisionProfile
-    plan: Plan
-    rendition: Rendition
 
 
 @router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture", openapi_extra=openapi.IMAGE)
@@ -54,7 +40,7 @@ async def get_image(request: Request, image_id: str) -> Response:
             raise InvalidRequest(f"{min(given)} means nothing without model.", param="model", hint="Add model=NAME.")
         await picture.stored()
         return _unless_known(request, image_id, FOR_EVER) or _file(picture.canonical or b"", picture.media_type or "", image_id, FOR_EVER)
-    pieces = (await _seen(gateway, picture, query.model, Sight(**wishes(query)))).rendition.pieces
+    pieces = (await gateway.seen(picture, query.model, Sight(**wishes(query)))).rendition.pieces
     if query.piece >= len(pieces):
         files = "one file, piece 0" if len(pieces) == 1 else f"{len(pieces)} files, pieces 0 to {len(pieces) - 1}"
         raise NotFound(f"This picture is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
@@ -70,8 +56,7 @@ async def view_image(request: Request, image_id: str) -> Response:
     gateway: Gateway = request.app.state.gateway
     query: ViewQuery = read_query(request, ViewQuery)
     picture = gateway.pictures.get(image_id)
-    sight = Sight(**wishes(query))
-    seen = await _seen(gateway, picture, query.model, sight)
+    seen = await gateway.seen(picture, query.model, Sight(**wishes(query)))
     if _wants_json(query, request.headers.get("accept", "")):
         body = JSONResponse(view_json(await picture.stored(), seen))
         tag = hashlib.sha256(body.body).hexdigest()
@@ -80,16 +65,18 @@ async def view_image(request: Request, image_id: str) -> Response:
     tag = _drawing_tag(seen)
     if known := _unless_known(request, tag, ASK_AGAIN):
         return known
-    return _file(await gateway.pictures.view(picture, seen.profile, sight), "image/png", tag, ASK_AGAIN)
+    return _file(await gateway.pictures.view(picture, seen.profile, seen.sight), "image/png", tag, ASK_AGAIN)
 
 
 def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
     rendition = seen.rendition
+    width, height = drawn_size(seen.plan.canvases)
     return {
         "id": image_id,
         "model": seen.model.name,
         "family": seen.profile.family,
         "profile": in_words(seen.plan),
+        "drawing": {"width": width, "height": height},
         "steps": [
             {"code": step.code, "text": step.text, "values": dict(step.values)}
             for step in steps(seen.picture.info, seen.plan, seen.rendition)
@@ -111,16 +98,6 @@ def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
         "detail": rendition.detail,
         "notes": list(rendition.notes),
     }
-
-
-async def _seen(gateway: Gateway, picture: Picture, model: str | None, sight: Sight) -> Seen:
-    """What a model (None: the default) sees of a picture. Raises ModelNotFound, ModelLacksVision, ImageError, StorageFull, Overloaded."""
-    info = await gateway.pool.resolve(model)
-    if not info.vision:
-        raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
-    profile = profile_for(info.facts, info.name, gateway.settings.vision)
-    plan = profile.plan((picture.info.width, picture.info.height), sight)
-    return Seen(picture, info, profile, plan, await gateway.pictures.rendition(picture, profile, sight))
 
 
 def _wants_json(query: ViewQuery, accept: str) -> bool:

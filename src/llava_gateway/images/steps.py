@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from llava_gateway.chat import Box, Piece, Rendition
+from llava_gateway.images.layout import inner_box
 from llava_gateway.images.picture import PictureInfo
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size
 
@@ -172,7 +173,7 @@ def _span(index: int, axis: int, canvas: Canvas) -> tuple[float, float] | None:
     """(start, length) of what a column (axis 0) or row (axis 1) of pieces shows, in fractions of the picture."""
     length = (canvas.tile or canvas.size)[axis]
     inner = canvas.inner[axis]
-    offset = (canvas.size[axis] - inner) // 2
+    offset = inner_box(canvas)[axis]
     start, end = max(0, index * length - offset), min(inner, (index + 1) * length - offset)
     if start >= end:
         return None

@@ -9,11 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llava_gateway.chat import Box
 from llava_gateway.images.encode import Encoded, encode
+from llava_gateway.images.layout import GAP, corners, drawn_size, inner_box, magnification
 from llava_gateway.images.plan import WHOLE, Canvas, Colour, Size
 
-MAGNIFIED_TO = 672
-"""Long side in pixels up to which small canvases are magnified, by whole numbers, so that each pixel stays one."""
-GAP = 16
 _HATCH = 10
 _BADGE_TEXT = 15
 _DARK, _LIGHT, _ACCENT = (20, 20, 20), (255, 255, 255), (255, 140, 0)
@@ -29,7 +27,7 @@ def draw(pieces: Sequence[bytes], canvases: Sequence[Canvas]) -> Encoded:
     Raises ValueError where the pieces are not those of the plan.
     """
     sources = iter(pieces)
-    scale = max(1, MAGNIFIED_TO // max(max(canvas.size) for canvas in canvases))
+    scale = magnification(canvases)
     regions = [canvas.region for canvas in canvases if canvas.role == "region"]
     number = 1
     drawn = []
@@ -45,19 +43,13 @@ def draw(pieces: Sequence[bytes], canvases: Sequence[Canvas]) -> Encoded:
         drawn.append(im)
     if next(sources, None) is not None:
         raise ValueError("more pieces than the plan has")
-    return encode(_side_by_side(drawn), lossless=True)
-
-
-def inner_box(canvas: Canvas) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the picture on its canvas, in pixels of the canvas."""
-    left, top = (canvas.size[0] - canvas.inner[0]) // 2, (canvas.size[1] - canvas.inner[1]) // 2
-    return left, top, left + canvas.inner[0], top + canvas.inner[1]
+    return encode(_side_by_side(drawn, drawn_size(canvases)), lossless=True)
 
 
 def _put_together(canvas: Canvas, pieces: Iterator[bytes]) -> Image.Image:
     width, height = canvas.tile or canvas.size
     whole = Image.new("RGB", canvas.size)
-    for left, top in _corners(canvas):
+    for left, top in corners(canvas):
         data = next(pieces, None)
         if data is None:
             raise ValueError("fewer pieces than the plan has")
@@ -66,15 +58,6 @@ def _put_together(canvas: Canvas, pieces: Iterator[bytes]) -> Image.Image:
                 raise ValueError("a piece of another size than the plan says")
             whole.paste(piece.convert("RGB"), (left, top))
     return whole
-
-
-def _corners(canvas: Canvas) -> Iterator[Size]:
-    """The top left corner of each piece, in the order they are sent."""
-    width, height = canvas.tile or canvas.size
-    columns, rows = canvas.grid
-    for row in range(rows):
-        for column in range(columns):
-            yield column * width, row * height
 
 
 def _mark_padding(im: Image.Image, canvas: Canvas, scale: int) -> None:
@@ -106,7 +89,7 @@ def _beside(colour: Colour) -> Colour:
 def _mark_tiles(im: Image.Image, canvas: Canvas, scale: int) -> None:
     """A dark and a light line side by side: one of them shows on every ground."""
     pen = ImageDraw.Draw(im)
-    for left, top in _corners(canvas):
+    for left, top in corners(canvas):
         x, y = left * scale, top * scale
         if x:
             pen.line((x - 1, 0, x - 1, im.height), fill=_DARK)
@@ -130,7 +113,7 @@ def _mark_numbers(im: Image.Image, canvas: Canvas, first: int, scale: int) -> in
     """Each piece's place in the order of sending; the number after the last."""
     font = ImageFont.load_default(_BADGE_TEXT)
     pen = ImageDraw.Draw(im)
-    for number, (left, top) in enumerate(_corners(canvas), first):
+    for number, (left, top) in enumerate(corners(canvas), first):
         x, y = left * scale + 4, top * scale + 4
         width = pen.textlength(str(number), font) + 10
         pen.rounded_rectangle((x, y, x + width, y + _BADGE_TEXT + 5), 4, fill=_DARK, outline=_LIGHT)
@@ -138,11 +121,10 @@ def _mark_numbers(im: Image.Image, canvas: Canvas, first: int, scale: int) -> in
     return first + canvas.grid[0] * canvas.grid[1]
 
 
-def _side_by_side(drawn: Sequence[Image.Image]) -> Image.Image:
+def _side_by_side(drawn: Sequence[Image.Image], size: Size) -> Image.Image:
     if len(drawn) == 1:
         return drawn[0]
-    width = sum(im.width for im in drawn) + GAP * (len(drawn) - 1)
-    sheet = Image.new("RGBA", (width, max(im.height for im in drawn)))
+    sheet = Image.new("RGBA", size)
     left = 0
     for im in drawn:
         sheet.paste(im, (left, 0))
