@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, overhead, pictures, read_ahead, turn2
+from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2
 from benchmarks.report import Figure, Report, added, ratio
 
 PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
@@ -50,6 +50,15 @@ def test_pictures(tmp_path: Path) -> None:
     assert "JPEG to 336: ours, through the store" in figures
     assert figures["JPEG to 672: ours: PSNR"]["median"] > 35
     assert "JPEG to 672: ours / Pillow" in names(content["ratios"])
+
+
+def test_pixels(tmp_path: Path) -> None:
+    content = written(pixels.run(quick=True), tmp_path)
+    figures = {figure["name"]: figure["median"] for figure in content["figures"]}
+    assert figures[f"{pixels.OURS}, PNG: mean drift"] == 0
+    assert figures[f"{pixels.OURS}, JPEG 80 4:2:0: mean drift"] > 0
+    assert f"{pixels.OURS}, JPEG 92 4:4:4: reads text 30%" in figures
+    assert "LANCZOS, PNG: bytes" in figures
 
 
 def test_turn2(tmp_path: Path) -> None:
