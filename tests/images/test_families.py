@@ -6,8 +6,7 @@ import base64
 import io
 import math
 import os
-import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.images import families
 from llava_gateway.images.families import Cells, Grid, Slices
 from llava_gateway.images.ingest import render
-from llava_gateway.images.plan import BLACK, WHOLE, Plan, Size
+from llava_gateway.images.plan import BLACK, WHOLE, Size
 from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
+from tests.images.random_sizes import sent, sizes
 from tests.synthetic_eyes import KINDS, LLAVA, write_eye
 from tests.synthetic_llava import SyntheticPair
 
@@ -51,19 +51,6 @@ MINICPM = VisionProfile(slices=Slices(448, 14, 64))
 LLAMA4 = VisionProfile(grid=Grid(336, 144))
 GEMMA3 = profile_for(VisionFacts("gemma3", 896, 14))
 UNKNOWN = VisionProfile()
-
-
-def sizes(count: int, seed: int = 1, longest: float = 11) -> Iterator[Size]:
-    """Sides from 16 to 2^longest pixels, shapes up to 1:8."""
-    draw = random.Random(seed)
-    for _ in range(count):
-        side, aspect = 2 ** draw.uniform(5, longest), 2 ** draw.uniform(-1.5, 1.5)
-        yield max(16, round(side * aspect)), max(16, round(side / aspect))
-
-
-def sent(plan: Plan) -> Size:
-    (canvas,) = plan.canvases
-    return canvas.size
 
 
 @dataclass(frozen=True)

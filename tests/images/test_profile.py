@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from llava_gateway.chat import Sight
 from llava_gateway.images.families import Cells, Grid, Slices
 from llava_gateway.images.plan import BLACK
 from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
@@ -75,7 +76,11 @@ def test_stock_llava_1_6_is_known_to_have_learned_with_tiles(name: str, trained:
 
 
 def test_moondream_takes_one_picture() -> None:
-    assert profile_for(VisionFacts("mlp", 378, 14), "moondream:1.8b").max_pictures == 1
+    moondream = profile_for(VisionFacts("mlp", 378, 14), "moondream:1.8b")
+    assert moondream.max_pictures == 1
+    assert moondream.plan((2000, 1000), Sight(detail="high")).tokens == 729
+    close = moondream.plan((2000, 1000), Sight(region=(0, 0, 0.5, 0.5))).canvases
+    assert [canvas.region for canvas in close] == [(0, 0, 0.5, 0.5)]
     assert profile_for(STOCK, "llava:7b").max_pictures is None
 
 
@@ -116,6 +121,8 @@ def test_the_key_names_all_that_shapes_a_rendition() -> None:
         replace(plain, stretched=True),
         replace(plain, overview="first"),
         replace(plain, alone=True),
+        replace(plain, alone=True, fill=BLACK),
+        replace(plain, alone=True, max_pictures=1),
         GEMMA3,
         QWEN,
         replace(QWEN, cells=Cells(28, 1024, 4096)),

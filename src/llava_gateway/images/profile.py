@@ -93,7 +93,7 @@ class VisionProfile:
         if not self.square:
             return f"fit{self.max_side}"
         if self.alone:
-            return f"square{self.square} alone"
+            return f"square{self.square} alone #{bytes(self.fill).hex()}{' single' * (self.max_pictures == 1)}"
         grids = "".join(f" {width}x{height}" for width, height in self.grids)
         return f"square{self.square}{grids}{' trained' * self.trained}{' stretched' * self.stretched} overview-{self.overview}"
 
@@ -117,7 +117,7 @@ class VisionProfile:
             return anyres.plan(size, sight, SquareEye(self.square, self.tokens, self.grids, self.trained, self.stretched, self.overview))
         if sight.region is None or sight.region == WHOLE:
             return self._whole(size, sight)
-        return _closer(self._whole, size, sight, sight.region)
+        return _closer(self._whole, size, sight, sight.region, overview=self.max_pictures != 1)
 
     def _whole(self, size: Size, sight: Sight) -> Plan:
         if self.cells:
@@ -142,20 +142,20 @@ class VisionProfile:
         return cls(**{**value, **parts, **tuples})
 
 
-def _closer(whole: Callable[[Size, Sight], Plan], size: Size, sight: Sight, region: Box) -> Plan:
-    """An overview that costs little, then the region as large as the wishes allow."""
-    overview = whole(size, Sight(detail="low"))
+def _closer(whole: Callable[[Size, Sight], Plan], size: Size, sight: Sight, region: Box, *, overview: bool) -> Plan:
+    """An overview that costs little, where the model takes two pictures, then the region as large as the wishes allow."""
+    before = whole(size, Sight(detail="low")) if overview else Plan((), tokens=0)
     left, top, right, bottom = pixels(region, size)
-    spent = overview.tokens or 0
+    spent = before.tokens or 0
     less = {name: max(1, wish - spent) for name in ("num_visual_tokens", "max_image_tokens") if (wish := getattr(sight, name)) is not None}
     close = whole((right - left, bottom - top), replace(sight, region=None, **less))
     return replace(
         close,
         canvases=(
-            *(replace(canvas, role="overview") for canvas in overview.canvases),
+            *(replace(canvas, role="overview") for canvas in before.canvases),
             *(replace(canvas, role="region", region=region) for canvas in close.canvases),
         ),
-        tokens=None if close.tokens is None or overview.tokens is None else spent + close.tokens,
+        tokens=None if close.tokens is None or before.tokens is None else spent + close.tokens,
     )
 
 
@@ -172,7 +172,14 @@ def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, Visi
     family = override.family or FAMILIES.get(facts.projector_type, "unknown")
     profile = _PROFILES[family](facts) or VisionProfile()
     trained = profile.trained if override.tiles is None else override.tiles
-    return replace(profile, trained=trained, overview=override.overview or "last", max_pictures=override.max_pictures)
+    single = override.max_pictures == 1
+    return replace(
+        profile,
+        trained=trained and not single,
+        alone=profile.alone or (single and profile.square is not None),  # tiles are pictures too
+        overview=override.overview or "last",
+        max_pictures=override.max_pictures,
+    )
 
 
 def _override(name: str, overrides: Mapping[str, VisionOverride]) -> VisionOverride:
@@ -252,8 +259,8 @@ def _llama4(facts: VisionFacts) -> VisionProfile | None:
     return VisionProfile(grid=Grid(facts.image_size, tokens), family="llama4")
 
 
-# Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it reads
-# a picture without causal attention, and a server whose batch is smaller than a picture (512 by default) then ends.
+# Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it
+# reads a picture without causal attention, and a server whose batch is smaller than a picture (512 by default) then ends.
 _PROFILES: Mapping[VisionFamily, Callable[[VisionFacts], VisionProfile | None]] = {
     "llava": _llava,
     "gemma3": _gemma3,

@@ -1,0 +1,78 @@
+"""What pictures cost models whose rule is not known, learned from the tokens that their engines counted (pure, kept in memory)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from llava_gateway.chat import Label
+from llava_gateway.images.plan import Size
+
+Pieces: TypeAlias = tuple[Size, ...]
+"""(width, height) of each file that is sent of a picture."""
+
+MOST_SAMPLES = 256
+"""Kept of each model and profile; those not seen for longest go first."""
+
+
+@dataclass(slots=True)
+class _Samples:
+    tokens: OrderedDict[Pieces, int] = field(default_factory=OrderedDict)
+
+    def line(self) -> tuple[float, float] | None:
+        """(tokens of a piece, tokens of a pixel) that fit the samples best: least squares of tokens = pieces * a + pixels * b. None without
+        samples. Where they are too alike to tell the two apart, all is put on the pieces: most models cost the same for every picture."""
+        rows = [(len(pieces), _pixels(pieces), tokens) for pieces, tokens in self.tokens.items()]
+        if not rows:
+            return None
+        nn, np, pp = (sum(row[i] * row[j] for row in rows) for i, j in ((0, 0), (0, 1), (1, 1)))
+        nt, pt = (sum(row[i] * row[2] for row in rows) for i in (0, 1))
+        determinant = nn * pp - np * np
+        if determinant <= 1e-6 * nn * pp:
+            return nt / nn, 0.0
+        piece, pixel = (nt * pp - pt * np) / determinant, (nn * pt - np * nt) / determinant
+        # No engine takes tokens back: what looks so is noise of rounding to whole patches.
+        if pixel < 0:
+            return nt / nn, 0.0
+        return (piece, pixel) if piece >= 0 else (0.0, pt / pp)
+
+
+class LearnedCosts:
+    """Samples by model and profile key (`VisionProfile.key`)."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, str], _Samples] = {}
+
+    def learn(self, model: str, key: str, pictures: Iterable[Pieces], tokens: int) -> None:
+        """Takes note of what new pictures of one prompt cost together.
+
+        Args:
+            pictures: the pieces of each. Only those of one size, or a single one, tell what one costs; of others nothing is learned.
+            tokens: prompt_tokens less those of the text and of other pictures. Below one a piece nothing is learned: the engine has
+                ignored the pictures.
+        """
+        every = list(pictures)
+        if not every or len(set(every)) > 1 or tokens < sum(map(len, every)):
+            return
+        samples = self._of.setdefault((model, key), _Samples()).tokens
+        samples[every[0]] = round(tokens / len(every))
+        samples.move_to_end(every[0])
+        while len(samples) > MOST_SAMPLES:
+            samples.popitem(last=False)
+
+    def predict(self, model: str, key: str, picture: Pieces) -> tuple[int, Label] | None:
+        """What a picture costs: "measured" where one of this size was seen, "estimated" by its area where others were, else None."""
+        samples = self._of.get((model, key))
+        if samples is None:
+            return None
+        if (seen := samples.tokens.get(picture)) is not None:
+            return seen, "measured"
+        if (line := samples.line()) is None:
+            return None
+        return max(len(picture), round(line[0] * len(picture) + line[1] * _pixels(picture))), "estimated"
+
+
+def _pixels(pieces: Pieces) -> int:
+    return sum(width * height for width, height in pieces)
