@@ -39,9 +39,8 @@ def test_the_wheel_has_what_runs_without_the_checkout(tmp_path: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert inside >= package_files
-    assert inside >= {
-        f"llava_gateway/{name}" for name in ("demo/demo.gguf", "demo/demo-mmproj.gguf", "presets.toml", "vision.toml", "py.typed")
-    }
+    data = ("demo/demo.gguf", "demo/demo-mmproj.gguf", "presets.toml", "vision.toml", "modelfiles/llava-7b-ocr", "py.typed")
+    assert inside >= {f"llava_gateway/{name}" for name in data}
 
 
 @pytest.mark.parametrize("name", LOCKS)

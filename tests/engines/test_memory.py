@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.engines.memory import Machine, cache_bytes_per_token, fit, machine
+from llava_gateway.engines.memory import Machine, cache_bytes_per_token, fit, gpu_in_use, machine
 
 GB = 10**9
 LLAVA = ModelInfo("llava:7b", "ollama", vision=True, context_length=32768, size_bytes=4_700_000_000, cache_bytes_per_token=131_072)
@@ -20,7 +20,7 @@ MISTRAL = {"llama.block_count": 32, "llama.embedding_length": 4096, "llama.atten
     [(16, 8, 0, "fits"), (16, 4, 0, "tight"), (16, 4, 2, "fits"), (4, 3, 0, "over"), (4, 3, 4, "fits")],
 )
 def test_verdicts_on_a_model_that_is_not_loaded(total: int, available: int, gpu: int, verdict: str) -> None:
-    found = fit(LLAVA, Machine(total * GB, available * GB), gpu_in_use=gpu * GB)
+    found = fit(LLAVA, Machine(total * GB, available * GB), gpu_bytes=gpu * GB)
     assert found
     assert (found.verdict, found.estimated, found.gpu, found.context) == (verdict, True, None, 4096)
     assert found.needed == 4_700_000_000 + 470_000_000 + 4096 * 131_072
@@ -38,6 +38,15 @@ def test_what_the_engine_has_measured_is_no_estimate() -> None:
     found = fit(loaded, Machine(4 * GB, GB))
     assert found
     assert (found.verdict, found.needed, found.gpu, found.context, found.estimated) == ("loaded", 6 * GB, 5 * GB, 8192, False)
+
+
+def test_a_figure_below_the_size_of_the_files_is_not_taken_for_a_measurement() -> None:
+    guessed = replace(LLAVA, loaded=True, loaded_context=8192, memory_bytes=4 * GB, gpu_bytes=4 * GB)
+    found = fit(guessed, Machine(4 * GB, GB))
+    assert found
+    assert (found.verdict, found.gpu, found.estimated, found.needed > 5 * GB) == ("loaded", None, True, True)
+    known = replace(guessed, memory_bytes=6 * GB, gpu_bytes=5 * GB)
+    assert gpu_in_use([guessed, known, LLAVA]) == 5 * GB
 
 
 def test_a_loaded_model_whose_engine_does_not_measure() -> None:

@@ -153,7 +153,7 @@ class InstallResponse(WatchedResponse):
 
 def model_json(model: ModelInfo, gateway: Gateway, state: PoolState, machine: memory.Machine) -> dict[str, Any]:
     pins = gateway.settings.models.get(model.name)
-    fit = memory.fit(model, machine, gpu_in_use=_gpu_in_use(state), num_ctx=pins.num_ctx if pins else None)
+    fit = memory.fit(model, machine, gpu_bytes=memory.gpu_in_use(state.models), num_ctx=pins.num_ctx if pins else None)
     return {
         "name": model.name,
         "engine": model.engine,
@@ -178,12 +178,8 @@ def suggestion_json(suggestion: setup.Suggestion, state: PoolState, machine: mem
         size_bytes=suggestion.download_bytes,
         cache_bytes_per_token=suggestion.cache_bytes_per_token,
     )
-    fit = memory.fit(stand_in, machine, gpu_in_use=_gpu_in_use(state))
+    fit = memory.fit(stand_in, machine, gpu_bytes=memory.gpu_in_use(state.models))
     return {"model": suggestion.name, "download_bytes": suggestion.download_bytes, "memory": asdict(fit) if fit else None}
-
-
-def _gpu_in_use(state: PoolState) -> int:
-    return sum(model.gpu_bytes or 0 for model in state.models)
 
 
 def default_json(default: Default) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""Says whether a model fits into this machine's memory: measured while it is loaded, estimated before (pure, but for `machine`)."""
+"""Says whether a model fits into this machine's memory: measured where the engine can, else estimated (pure, but for `machine`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -34,7 +34,7 @@ class Fit:
         verdict: "loaded"; "fits" into what is free now (counting what loaded models would give back of the GPU); "tight": not now, but into
             all main memory; "over": not even that, so it runs only where a GPU takes a part of it, and how much a GPU has is not known
             before a model is loaded.
-        needed: bytes. gpu: of them in GPU memory, None before it is loaded.
+        needed: bytes. gpu: of them in GPU memory, None where that is not measured.
         context: tokens the figure is for, None where it is not known.
         estimated: False for what the engine has measured.
     """
@@ -56,27 +56,38 @@ def estimate(weights: int, cache_per_token: int, context: int) -> int:
     return weights + cache_per_token * context + int(weights * OVERHEAD)
 
 
-def fit(model: ModelInfo, memory: Machine, *, gpu_in_use: int = 0, num_ctx: int | None = None) -> Fit | None:
+def fit(model: ModelInfo, memory: Machine, *, gpu_bytes: int = 0, num_ctx: int | None = None) -> Fit | None:
     """None where the size is not known.
 
     Args:
-        gpu_in_use: bytes of GPU memory that loaded models hold, and would give back to another.
+        gpu_bytes: what loaded models hold of the GPU, and would give back to another (`gpu_in_use`).
         num_ctx: the context the settings pin for this model.
     """
-    if model.loaded and model.memory_bytes is not None:
+    if model.memory_bytes is not None and measured(model):
         return Fit("loaded", model.memory_bytes, model.gpu_bytes, model.loaded_context, estimated=False)
     if model.size_bytes is None:
         return None
-    context = min(num_ctx or model.own_context or USUAL_CONTEXT, model.context_length or USUAL_CONTEXT)
+    context = model.loaded_context or min(num_ctx or model.own_context or USUAL_CONTEXT, model.context_length or USUAL_CONTEXT)
     needed = estimate(model.size_bytes, model.cache_bytes_per_token or 0, context)
     if model.loaded:
-        return Fit("loaded", needed, None, model.loaded_context, estimated=True)
-    return Fit(verdict(needed, memory, gpu_in_use), needed, None, context, estimated=True)
+        return Fit("loaded", needed, None, context, estimated=True)
+    return Fit(verdict(needed, memory, gpu_bytes), needed, None, context, estimated=True)
 
 
-def verdict(needed: int, memory: Machine, gpu_in_use: int) -> Verdict:
+def measured(model: ModelInfo) -> bool:
+    """Whether what Ollama says of a loaded model is a measurement. Where it can't read its server's log it gives the size of one file for
+    the whole and for the GPU's part (llm/llama_server.go, `MemorySize`); less than all files can't be true."""
+    return model.loaded and model.memory_bytes is not None and model.memory_bytes >= (model.size_bytes or 0)
+
+
+def gpu_in_use(models: Iterable[ModelInfo]) -> int:
+    """Bytes of GPU memory that loaded models hold, as far as it was measured."""
+    return sum(model.gpu_bytes or 0 for model in models if measured(model))
+
+
+def verdict(needed: int, memory: Machine, gpu_bytes: int) -> Verdict:
     """Of a model that is not loaded."""
-    if needed <= memory.available + gpu_in_use:
+    if needed <= memory.available + gpu_bytes:
         return "fits"
     return "tight" if needed <= memory.total else "over"
 
