@@ -230,7 +230,7 @@ async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
 
 async def probe_shrinking(gateway: Gateway, model: ModelInfo) -> Check:
     """Whether the engine averages pixels when it shrinks a picture. Either is fine: it gets pictures of the right size from us."""
-    side = profile_for(model.facts).square
+    side = profile_for(model.facts, model.name, gateway.settings.vision).square
     if side is None:
         return Check("shrinking", "ok", f"not probed: {model.name} takes pictures of several sizes.")
 
