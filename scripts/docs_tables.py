@@ -1,4 +1,4 @@
-"""Writes the tables of docs/settings.md and docs/api.md from the code; with --check it only says whether they are what the code says."""
+"""Writes the tables of docs/ from the code; with --check it only says whether they are what the code says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.chat import OPTION_LIMITS, Detail, Sight
 from llava_gateway.errors import GatewayError
+from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
 from llava_gateway.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -25,6 +26,33 @@ RAISED_WITH_OTHER_CODES = [
     (405, "method_not_allowed", "The route does not take this method"),
     (400, "invalid_body", "The multipart body can't be read"),
 ]
+
+FAMILY_ROWS = [
+    ("Ollama's llava:7b, 13b, 34b (LLaVA 1.6)", VisionFacts("mlp", 336, 14), "llava:7b", "tiles of a square and an overview, see below"),
+    ("LLaVA 1.6 whose projector lists its grids", VisionFacts("mlp", 336, 14, ((672, 672),)), "", "the same, by its own list of grids"),
+    ("LLaVA 1.5, bakllava, llava-llama3, llava-phi3", VisionFacts("mlp", 336, 14), "", "a square, padded with CLIP's mean colour"),
+    ("moondream", VisionFacts("mlp", 378, 14), "moondream", "the same; one picture a conversation"),
+    ("the demo model", VisionFacts("mlp", 112, 14), "", "the same"),
+    ("gemma3", VisionFacts("gemma3", 896, 14), "", "a square, padded with black"),
+    ("gemma4", VisionFacts("gemma4v", 224, 16), "", "its own shape in cells of 48 px"),
+    ("qwen2-vl, qwen2.5-vl in llama.cpp", VisionFacts("qwen2.5vl_merger", 560, 14), "", "its own shape in cells of 28 px"),
+    ("qwen2-vl, qwen2.5-vl in Ollama", VisionFacts("qwen25vl", None, 14, least_tokens=1024), "", "the same, small pictures enlarged"),
+    ("qwen3-vl in llama.cpp, qwen3.5", VisionFacts("qwen3vl_merger", 768, 16), "", "its own shape in cells of 32 px"),
+    ("qwen3-vl in Ollama", VisionFacts("qwen3vl", None, 16, least_tokens=1024), "", "the same, small pictures enlarged"),
+    ("pixtral", VisionFacts("pixtral", 1024, 16), "", "its own shape in cells of 16 px, rows divided by a token"),
+    (
+        "mistral-small 3.1 and later",
+        VisionFacts("mistral3", 1540, 14, merge=2),
+        "",
+        "its own shape in cells of 28 px, rows divided by a token",
+    ),
+    ("minicpm-v 2.6 to 4.5", VisionFacts("resampler", 448, 14, version=3), "", "an overview and up to 9 slices"),
+    ("minicpm-v 2.5", VisionFacts("resampler", 448, 14, version=2), "", "an overview and up to 9 slices"),
+    ("llama4", VisionFacts("llama4", 336, 14), "", "up to 3 x 3 tiles and an overview"),
+    ("all others", VisionFacts(), "", "its own shape, at most 1344 px long, never enlarged"),
+]
+"""Models, what their engine says of them, a name that configs/vision.toml knows, and what they get."""
+PHOTO, SMALL = (4000, 3000), (640, 480)
 
 
 def settings_table() -> str:
@@ -70,6 +98,26 @@ def errors_table() -> str:
     return "\n".join([*rows, *sorted(seen.values())])
 
 
+def families_table() -> str:
+    details: tuple[Detail, ...] = ("low", "auto", "high")
+    rows = [
+        "| model | a picture is sent as | 640 x 480 | 12 MP: low | auto | high | largest sent | tokens |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for models, facts, name, gets in FAMILY_ROWS:
+        profile = profile_for(facts, name)
+        costs = [_tokens(profile, SMALL, "auto"), *(_tokens(profile, PHOTO, detail) for detail in details)]
+        largest = max((canvas.size for canvas in profile.plan(PHOTO, Sight(detail="high")).canvases), key=lambda size: size[0] * size[1])
+        label = profile.plan(PHOTO).label if profile.family != "unknown" else "learned"
+        rows.append(f"| {models} | {gets} | {' | '.join(costs)} | {largest[0]} x {largest[1]} | {label} |")
+    return "\n".join(rows)
+
+
+def _tokens(profile: VisionProfile, size: tuple[int, int], detail: Detail) -> str:
+    tokens = profile.plan(size, Sight(detail=detail)).tokens
+    return "?" if tokens is None else f"{tokens:,}"
+
+
 def _classes(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
     yield root
     for kind in root.__subclasses__():
@@ -80,6 +128,7 @@ def main(check: bool) -> int:
     tables = {
         "settings.md": {"settings": settings_table()},
         "api.md": {"options": options_table(), "errors": errors_table()},
+        "images.md": {"families": families_table()},
     }
     stale = []
     for file, parts in tables.items():
