@@ -11,7 +11,7 @@ help:
 	@echo 'make run         install what is needed and serve the chat on http://127.0.0.1:8000'
 	@echo 'make test        install what is needed, lint, and run all tests'
 	@echo 'make families    count 200 pictures of every family of models with the real engine'
-	@echo 'make lint        formatting, types, import directions'
+	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
 	@echo 'make bench       measure, and print the tables'
 	@echo 'make lock        write constraints/ again (ARGS=--upgrade takes the newest versions)'
 	@echo 'make demo-model  train the built-in demo model again (about four hours)'
@@ -32,6 +32,7 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	sh tests/page/types/check.sh .cache/types
 
 bench:
 	@sh scripts/install.sh bench

@@ -35,6 +35,12 @@ def test_a_library_is_the_published_file_but_for_the_changes_named(library: dict
     assert {"name", "version", "licence", "package", "path"} <= set(library)
 
 
+def test_the_types_checked_are_those_of_the_same_versions() -> None:
+    checked = json.loads((Path(__file__).parent / "types" / "package.json").read_text("utf-8"))["devDependencies"]
+    shipped = {library["name"]: library["version"] for library in VENDORED}
+    assert {name: shipped.get(name) for name in checked if name != "typescript"} == {n: v for n, v in checked.items() if n != "typescript"}
+
+
 def test_every_file_beside_the_libraries_is_named() -> None:
     named = {library["file"] for library in VENDORED}
     others = {path.name for path in (WEB / "vendor").iterdir()} - named
