@@ -7,9 +7,9 @@ import { serverSentEvents } from './sse.js';
 export class Failure extends Error {
   /**
    * @param {string} code
-   * @param {{message?: string, hint?: string, status?: number, retryable?: boolean, instance?: string, more?: Record<string, unknown>}} [what]
+   * @param {{message?: string, hint?: string, status?: number, retryable?: boolean, instance?: string, param?: string|null, more?: Record<string, unknown>}} [what]
    */
-  constructor(code, { message = '', hint = '', status = 0, retryable = false, instance = '', more = {} } = {}) {
+  constructor(code, { message = '', hint = '', status = 0, retryable = false, instance = '', param = null, more = {} } = {}) {
     super(message || code);
     this.code = code;
     this.sentence = message;
@@ -17,13 +17,15 @@ export class Failure extends Error {
     this.status = status;
     this.retryable = retryable;
     this.instance = instance;
+    /** The request field at fault. */
+    this.param = /** @type {string|null} */ (param);
     this.more = more;
   }
 
   /** @param {import('./types.js').ErrorBody} body @param {number} [status] */
   static fromBody(body, status) {
-    const { message, code, hint, type: _type, param: _param, ...more } = body.error;
-    return new Failure(code, { message, hint, status: status ?? body.status, retryable: body.retryable, instance: body.instance, more });
+    const { message, code, hint, type: _type, param, ...more } = body.error;
+    return new Failure(code, { message, hint, status: status ?? body.status, retryable: body.retryable, instance: body.instance, param, more });
   }
 }
 
@@ -97,8 +99,8 @@ async function failureOf(response) {
   }
 }
 
-/** @param {string} path @param {string} [method] @param {unknown} [body] */
-async function json(path, method = 'GET', body = undefined) {
+/** The JSON that a route answers with. @param {string} path @param {string} [method] @param {unknown} [body] */
+export async function json(path, method = 'GET', body = undefined) {
   const response = await request(path, {
     method,
     headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
@@ -233,15 +235,21 @@ export async function warm(sessionId, question, stop) {
 /**
  * Asks, and yields the events of the answer; the last is `done` (`error` is thrown as a Failure).
  * Aborting `stop` frees the engine.
- * @param {string} sessionId
+ * @param {string|null} sessionId  null asks outside any session: nothing is kept
  * @param {object} question  the body of POST /sessions/{id}/turns
  * @param {AbortSignal} stop
  */
-export async function* ask(sessionId, question, stop) {
-  const response = await request(`sessions/${encodeURIComponent(sessionId)}/turns`, {
+export const ask = (sessionId, question, stop) => events(sessionId ? `sessions/${encodeURIComponent(sessionId)}/turns` : 'ask', question, stop);
+
+/**
+ * The events that a route answers with; the last is `done` (`error` is thrown as a Failure).
+ * @param {string} path @param {object} body @param {AbortSignal} stop
+ */
+export async function* events(path, body, stop) {
+  const response = await request(path, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream' },
-    body: JSON.stringify(question),
+    body: JSON.stringify(body),
     signal: stop,
   });
   if (!response.body) throw new Failure('bad_answer');
