@@ -11,7 +11,8 @@ from pydantic_core import PydanticUndefined
 
 from llava_gateway.chat import OPTION_LIMITS, Detail, Sight
 from llava_gateway.errors import GatewayError
-from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
+from llava_gateway.images.facts import VisionFacts, profile_for
+from llava_gateway.images.profile import VisionProfile
 from llava_gateway.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -350,13 +350,15 @@ class EngineRequest:
 class TokenCount:
     """Tokens of a prompt by what they are spent on; `text` holds the questions, answers and the template's own words.
 
-    `images` has a number for each picture, in order of appearance.
+    `images` has a number for each picture, in order of appearance. `label` tells how far all of it can be trusted, `text_is_exact` whether
+    the engine itself counted the words.
     """
 
     system: int
     text: int
     images: tuple[int, ...] = ()
     label: Label = "estimated"
+    text_is_exact: bool = False
 
     @property
     def total(self) -> int:

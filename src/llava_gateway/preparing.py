@@ -126,20 +126,24 @@ class Preparer:
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
+        renditions = [request.renditions[part] for message in request.messages for part in message.images]
         self.fitter.learn(request, model.name, usage)
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
         if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):
             self.fitter.measured(model.name, read, finish.timings.prompt_ms)
-        if (model.engine, model.name) in self._sighted or not any(message.images for message in request.messages):
+        learnable = any(rendition.label != "exact" for rendition in renditions)
+        if not renditions or ((model.engine, model.name) in self._sighted and not learnable):
             return ()
         count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.name)
-        expected = sum(self._least(request.renditions[part]) for message in request.messages for part in message.images)
-        if count.label != "exact" and count.text > expected:
-            return ()  # what is only reckoned may be wrong by that much
         surplus = usage.prompt_tokens - count.system - count.text
+        expected = sum(map(self._least, renditions))
+        if not count.text_is_exact and count.text > expected:
+            return ()  # what is only reckoned may be wrong by that much
         if 2 * surplus < expected:
             return (f"image_ignored: The prompt has {max(0, surplus)} tokens more than its text; a picture takes about {expected}.",)
         self._sighted.add((model.engine, model.name))
+        if learnable and count.text_is_exact:
+            self.showing.learn_cost(renditions, model, surplus)
         return ()
 
     @staticmethod

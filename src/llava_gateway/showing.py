@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Options, Part, Rendition, Sight, TextPart, Upload
 from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.memory import all_on_gpu
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.fitting import Fitter
 from llava_gateway.images.auto import AutoBound, auto_bound
+from llava_gateway.images.facts import profile_for
+from llava_gateway.images.learned import LearnedCosts, Pieces
 from llava_gateway.images.plan import Plan
-from llava_gateway.images.profile import VisionProfile, profile_for
+from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
@@ -77,6 +80,7 @@ class Showing:
         self._pictures = pictures
         self._telemetry = telemetry
         self._fitter = fitter
+        self._costs = LearnedCosts()
 
     def profile(self, model: ModelInfo) -> VisionProfile:
         """What a model does with pictures."""
@@ -84,7 +88,16 @@ class Showing:
 
     async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight()) -> Rendition:
         """What `model` gets of a picture. Raises ImageError, StorageFull, Overloaded."""
-        return await self._pictures.rendition(picture, self.profile(model), sight)
+        profile = self.profile(model)
+        rendition = await self._pictures.rendition(picture, profile, sight)
+        if rendition.tokens is not None:
+            return rendition
+        known = self._costs.predict(model.name, profile.key, _sizes(rendition))
+        return replace(rendition, tokens=known[0], label=known[1]) if known else rendition
+
+    def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int) -> None:
+        """Takes note of what the pictures of a prompt, all of them of one kind, took of it together."""
+        self._costs.learn(model.name, self.profile(model).key, map(_sizes, renditions), tokens)
 
     async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
         """What `model` gets of a picture, and by which plan. Where nothing is wished for, this is what a question chose, if there was one.
@@ -155,7 +168,7 @@ class Showing:
         text = " ".join(part.text for part in request.parts if isinstance(part, TextPart))
         free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.name).message(text)
         share = max(0, free) // pictures // (2 if request.session_id else 1)
-        return auto_bound(profile, share, self._fitter.ms_per_token(model.name), in_vram=model.in_vram, limit=limit)
+        return auto_bound(profile, share, self._fitter.ms_per_token(model.name), on_gpu=all_on_gpu(model), limit=limit)
 
     async def _on_one_sheet(self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, hold: Hold) -> Question:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""
@@ -169,3 +182,7 @@ class Showing:
 
 def _notes(shown: Shown) -> tuple[str, ...]:
     return (*shown.picture.info.warnings, *shown.rendition.notes)
+
+
+def _sizes(rendition: Rendition) -> Pieces:
+    return tuple((piece.width, piece.height) for piece in rendition.pieces)

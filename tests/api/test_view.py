@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 from tests import pictures
 from tests.api.conftest import Serve
 from tests.odd_pictures import odd

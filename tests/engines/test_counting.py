@@ -19,7 +19,7 @@ def with_blue(rendition: Rendition) -> EngineRequest:
 
 def test_parts_add_up_and_pictures_keep_their_order() -> None:
     assert pictures(REQUEST) == (RED, BLUE)
-    assert token_count(REQUEST, 30, 4) == TokenCount(4, 26, (64, 64), "exact")
+    assert token_count(REQUEST, 30, 4) == TokenCount(4, 26, (64, 64), "exact", text_is_exact=True)
     assert token_count(REQUEST, 30, 4, costs={BLUE: 100}).images == (64, 100)
 
 
@@ -32,7 +32,7 @@ def test_the_sum_is_trusted_as_its_least_certain_part() -> None:
 
 def test_a_picture_of_unknown_cost_counts_nothing_and_makes_it_an_estimate() -> None:
     unknown = with_blue(replace(REQUEST.renditions[BLUE], tokens=None))
-    assert token_count(unknown, 30, 0, costs={BLUE: None}) == TokenCount(0, 30, (64, 0), "estimated")
+    assert token_count(unknown, 30, 0, costs={BLUE: None}) == TokenCount(0, 30, (64, 0), "estimated", text_is_exact=True)
 
 
 def test_pieces_keep_their_number_without_their_pixels() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llava_gateway.engines.gguf import GGUFError, read_header
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 from tests.synthetic_llava import PINPOINTS_16, write_pair
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"

@@ -53,7 +53,7 @@ from llava_gateway.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, Script, fake_upstream
 from tests.ollama_server import RealOllama

@@ -11,9 +11,10 @@ from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Option
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import LEAST_TOKENS, OllamaEngine
 from llava_gateway.engines.ollama_library import OllamaLibrary
+from llava_gateway.images.facts import profile_for
 from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import Size
-from llava_gateway.images.profile import VisionProfile, profile_for
+from llava_gateway.images.profile import VisionProfile
 from llava_gateway.settings import Settings
 from tests.ollama_server import RealOllama
 from tests.pictures import encoded, shape

@@ -13,13 +13,13 @@ TRAINED = VisionProfile(square=336, tokens=576, trained=True, family="llava")
 ALL = 5 * 576
 
 
-def bound(free: int, ms_per_token: float | None, *, in_vram: bool = False) -> AutoBound | None:
-    return auto_bound(TRAINED, free, ms_per_token, in_vram=in_vram, limit=4096)
+def bound(free: int, ms_per_token: float | None, *, on_gpu: bool = False) -> AutoBound | None:
+    return auto_bound(TRAINED, free, ms_per_token, on_gpu=on_gpu, limit=4096)
 
 
 def test_nothing_is_bounded_where_there_is_room_and_speed() -> None:
     assert bound(ALL, 1.0) is None
-    assert bound(ALL, None, in_vram=True) is None
+    assert bound(ALL, None, on_gpu=True) is None
 
 
 def test_the_room_in_the_context_bounds() -> None:
@@ -47,8 +47,8 @@ def test_before_the_first_picture_one_tile_is_shown_unless_a_gpu_has_it_all() ->
 
 
 def test_a_model_that_sees_one_square_needs_no_bound() -> None:
-    assert auto_bound(VisionProfile(square=336, tokens=576), 0, 1000.0, in_vram=False, limit=4096) is None
-    assert auto_bound(VisionProfile(), 0, None, in_vram=False, limit=4096) is None
+    assert auto_bound(VisionProfile(square=336, tokens=576), 0, 1000.0, on_gpu=False, limit=4096) is None
+    assert auto_bound(VisionProfile(), 0, None, on_gpu=False, limit=4096) is None
 
 
 def test_only_what_nobody_wished_for_is_bounded() -> None:

@@ -19,10 +19,11 @@ from llava_gateway.chat import Sight
 from llava_gateway.engines.gguf import read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.images import families
+from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.families import Cells, Grid, Slices
 from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import BLACK, WHOLE, Size
-from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
+from llava_gateway.images.profile import VisionProfile
 from tests.images.random_sizes import sent, sizes
 from tests.synthetic_eyes import KINDS, LLAVA, write_eye
 from tests.synthetic_llava import SyntheticPair

@@ -16,10 +16,11 @@ from PIL import Image
 from llava_gateway.chat import Sight
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.images.encode import encode
+from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.ingest import Ready, Rendered, ingest
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.plan import Size
-from llava_gateway.images.profile import VisionFacts, VisionProfile, profile_for
+from llava_gateway.images.profile import VisionProfile
 from tests.synthetic_llava import PATCH, PINPOINTS_16, SyntheticPair, write_pair
 
 SIDE = 112

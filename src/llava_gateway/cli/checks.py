@@ -32,7 +32,7 @@ from llava_gateway.engines.pool import TITLES, EngineState, PoolState
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway import Gateway
 from llava_gateway.images import samples
-from llava_gateway.images.profile import profile_for
+from llava_gateway.images.facts import profile_for
 from llava_gateway.images.sniff import Format
 from llava_gateway.settings import Settings
 

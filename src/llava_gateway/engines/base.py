@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, TokenCount
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded),
-    `in_vram` whether all of it is on a GPU now.
+    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded).
 
     `own_context` is the one it asks for itself, `memory_bytes` what it takes while it is loaded, `gpu_bytes` how much of that is in GPU
     memory, `cache_bytes_per_token` what a token of context takes; all None where the engine doesn't tell.
@@ -32,7 +31,6 @@ class ModelInfo:
     context_length: int | None = None
     loaded: bool = False
     loaded_context: int | None = None
-    in_vram: bool = False
     size_bytes: int | None = None
     family: str = ""
     parameters: str = ""

@@ -65,4 +65,4 @@ def token_count(
         if asked is None:
             labels.append("estimated" if rendition.tokens is None else rendition.label)
     system = min(system, prompt)
-    return TokenCount(system, prompt - system, tuple(images), max(labels, key=_TRUST.index))
+    return TokenCount(system, prompt - system, tuple(images), max(labels, key=_TRUST.index), label == "exact")

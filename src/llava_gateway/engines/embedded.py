@@ -34,7 +34,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 from llava_gateway.settings import MiB, Settings
 
 log = logging.getLogger(__name__)

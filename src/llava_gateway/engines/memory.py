@@ -80,6 +80,11 @@ def measured(model: ModelInfo) -> bool:
     return model.loaded and model.memory_bytes is not None and model.memory_bytes >= (model.size_bytes or 0)
 
 
+def all_on_gpu(model: ModelInfo) -> bool:
+    """Whether the whole of a loaded model is on a GPU, as far as that was measured."""
+    return measured(model) and (model.gpu_bytes or 0) >= (model.memory_bytes or 1)
+
+
 def gpu_in_use(models: Iterable[ModelInfo]) -> int:
     """Bytes of GPU memory that loaded models hold, as far as it was measured."""
     return sum(model.gpu_bytes or 0 for model in models if measured(model))

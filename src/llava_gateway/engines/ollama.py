@@ -44,7 +44,7 @@ from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, want
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
-from llava_gateway.images.profile import VisionFacts
+from llava_gateway.images.facts import VisionFacts
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -389,7 +389,6 @@ def _model_info(row: Mapping[str, Any], known: _Details, running: Mapping[str, A
         context_length=known.context_length,
         loaded=running is not None,
         loaded_context=_int(running, "context_length") if running else None,
-        in_vram=running is not None and 0 < (_int(running, "size") or 0) <= (_int(running, "size_vram") or 0),
         size_bytes=_int(row, "size"),
         family=str(about.get("family", "")),
         parameters=str(about.get("parameter_size", "")),

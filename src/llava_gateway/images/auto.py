@@ -31,13 +31,13 @@ class AutoBound:
         return profile.trained and large and rendition.detail == "low" and _ours_to_choose(asked)
 
 
-def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, in_vram: bool, limit: int) -> AutoBound | None:
+def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
     """The bound, or None where the largest picture is within it.
 
     Args:
         profile: of the model. free: tokens of the context that one picture may take.
         ms_per_token: how long the model takes to read one; None if it was not measured yet.
-        in_vram: whether the whole model is on a GPU, where nothing takes that long.
+        on_gpu: whether the whole model is on a GPU, where nothing takes that long.
         limit: tokens of the context.
     """
     most = profile.most_tokens
@@ -50,7 +50,7 @@ def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *,
             seconds = round(most * ms_per_token / 1000)
             note = f"detail_auto: One tile; all {most} tokens would take about {seconds} s to read. detail high asks for them."
             return AutoBound(_rounded(int(PATIENCE_MS / ms_per_token), profile), note)
-    elif profile.trained and not in_vram:
+    elif profile.trained and not on_gpu:
         note = "detail_auto: One tile; how fast this model reads is not known before its first picture. detail high asks for tiles."
         return AutoBound(_rounded(0, profile), note)
     return None
