@@ -1,0 +1,99 @@
+"""Everyone can read the page: axe finds nothing against WCAG 2.2 A and AA in any state of it, and answers have the contrast of AAA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import expect
+
+from llava_gateway.errors import ModelOutOfMemory
+from tests import pictures
+from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.scripted_engine import ScriptedEngine, says
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+ANSWER = """Both show a **circle**, see [the list](https://example.org/).
+
+# What is in them
+
+| picture | shape | width |
+|---------|-------|------:|
+| 1 | circle | 320 |
+| 2 | circle | 320 |
+
+1. the first
+   - with a note
+
+> as it was said
+
+`code` and
+
+```
+a block of it
+```
+"""
+WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+
+
+async def faults(visitor: Visitor, options: Mapping[str, Any], part: str | None = None) -> list[str]:
+    """What axe finds, each as rule, element and explanation."""
+    found = await Axe().run(visitor.page, part, {"resultTypes": ["violations"], **options})
+    return [
+        f"{violation['id']}: {json.dumps(node['target'])} {node['failureSummary']}"
+        for violation in found.response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("locale", "colours", "screen"),
+    [("en-US", "light", DESKTOP), ("zh-CN", "dark", DESKTOP), ("zh-CN", "light", PHONE), ("en-US", "dark", PHONE)],
+    ids=["en-light-desktop", "zh-dark-desktop", "zh-light-phone", "en-dark-phone"],
+)
+async def test_axe_finds_nothing(visit: Visit, scripted: Scripted, locale: str, colours: str, screen: dict[str, Any]) -> None:
+    engine = ScriptedEngine(says(ANSWER), model_names=("first", "second"))
+    served = await scripted(engine)
+    visitor = await visit(served.url, locale=locale, color_scheme=colours, reduced_motion="reduce", **screen)  # nothing half faded in
+    visitor.refused = {415, 502}
+    page = visitor.page
+    found: dict[str, list[str]] = {}
+
+    async def look(state: str) -> None:
+        found[state] = await faults(visitor, {"runOnly": WCAG})
+
+    await expect(page.locator(".running")).to_be_visible()
+    await look("first run")
+    await visitor.pick(RED_CIRCLE, RED_CIRCLE, file(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "logo.svg", "image/svg+xml"))
+    await visitor.prepared(2)
+    await look("pictures attached, one refused")
+    await visitor.ask("What is in them?" if locale == "en-US" else "图中有什么？")
+    engine.refusal = ModelOutOfMemory()
+    await visitor.ask("?")
+    await look("conversation with pictures, table and failure")
+    enhanced = {"runOnly": {"type": "rule", "values": ["color-contrast-enhanced"]}}
+    found["answer, AAA"] = await faults(visitor, enhanced, ".answer .words")
+    await page.locator(".picture").first.click()
+    await look("panel")
+    await page.keyboard.press("Escape")
+    for place in (0, 1):
+        await page.locator(".composer-line [aria-haspopup=dialog]").nth(place).click()
+        await look(f"dialog {place}")
+        await page.keyboard.press("Escape")
+    await page.keyboard.press("Escape")
+    await page.locator("h1, .asked").first.click()
+    await page.keyboard.press("?")
+    await look("keyboard")
+    await page.keyboard.press("Escape")
+    if screen is PHONE:
+        await page.locator(".sidebar-toggle").tap()
+    await expect(page.locator(".session")).to_be_visible()
+    await look("chats")
+    assert {state: faults for state, faults in found.items() if faults} == {}
