@@ -29,6 +29,8 @@ from llava_gateway.errors import (
     UpstreamIncomplete,
     UpstreamTimeout,
 )
+from llava_gateway.images.picture import Degrees
+from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.installing import Installer
 from llava_gateway.preparing import Prepared, Preparer
@@ -190,8 +192,7 @@ class Gateway:
 
         Raises ImageError, ModelNotFound (only for a model that was named), StorageFull.
         """
-        info = await self.pool.resolve(model) if model else self.pool.state.default.model
-        profile = self.preparer.showing.profile(info) if info and info.vision else None
+        profile = await self._profile(model)
         with self._holding() as hold:
             try:
                 picture = hold(await self.pictures.add(upload.data, profile, name="image"))
@@ -201,6 +202,21 @@ class Gateway:
                 raise
             self.telemetry.picture("ready")
             return image_id, picture, await self.pictures.rendition(picture, profile) if profile else None
+
+    async def turned(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, Picture, Rendition | None]:
+        """A stored picture turned clockwise, as `store` gives one.
+
+        Raises ImageNotFound, ImageError, ModelNotFound (only for a model that was named), StorageFull, Overloaded.
+        """
+        profile = await self._profile(model)
+        with self._holding() as hold:
+            picture = hold(await self.pictures.turned(hold(self.pictures.get(image_id)), degrees))
+            return await picture.stored(), picture, await self.pictures.rendition(picture, profile) if profile else None
+
+    async def _profile(self, model: str | None) -> VisionProfile | None:
+        """What `model` (None: the default) does with pictures; None where it can't see any. Raises ModelNotFound for one that was named."""
+        info = await self.pool.resolve(model) if model else self.pool.state.default.model
+        return self.preparer.showing.profile(info) if info and info.vision else None
 
     async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
         """What a model (None: the default) sees of a picture.

@@ -125,3 +125,26 @@ async def test_when_nothing_can_be_dropped_there_is_no_room(serve: Serve, red_ci
     served = await serve(ScriptedEngine(), store_max_bytes=2**20, image_max_bytes=2**22)
     response = await served.client.post("/images", files={"image": red_circle + bytes(2**21)})
     assert (response.status_code, response.json()["error"]["code"]) == (507, "storage_full")
+
+
+def test_a_stored_picture_can_be_turned(demo: httpx2.Client) -> None:
+    image = pictures.words("F7", size=(320, 240))
+    lying = demo.post("/images", files={"image": pictures.encoded(image.transpose(Image.Transpose.ROTATE_90))}).json()
+    response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})
+    turned = response.json()
+    assert (response.status_code, turned["width"], turned["height"]) == (201, 320, 240)
+    assert turned["changes"] == ["turned 90 degrees by hand"]
+    assert turned["sent"]["tokens"] == 64
+    assert Image.open(io.BytesIO(demo.get(f"/images/{turned['id']}").content)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
+    answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": turned["id"]}]}).json()
+    assert "F7" in answer["message"]["content"]
+    codes = [step["code"] for step in demo.get(f"/images/{turned['id']}/view", params={"format": "json"}).json()["steps"]]
+    assert "turned" in codes
+
+
+@pytest.mark.parametrize("query", [{}, {"by": "45"}, {"by": "x"}, {"by": "90", "model": "gpt-9"}, {"by": "90", "more": "1"}])
+def test_what_can_not_be_turned_so_is_refused(demo: httpx2.Client, red_circle: bytes, query: dict[str, str]) -> None:
+    image_id = demo.post("/images", files={"image": red_circle}).json()["id"]
+    response = demo.post(f"/images/{image_id}/rotate", params=query)
+    assert response.status_code in (404, 422)
+    assert demo.post(f"/images/{'0' * 64}/rotate", params={"by": "90"}).json()["error"]["code"] == "image_file_not_found"

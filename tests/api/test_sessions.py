@@ -41,6 +41,14 @@ def test_a_session_remembers_what_of_a_picture_was_sent(demo: httpx2.Client, red
     )
 
 
+def test_a_session_remembers_which_part_of_a_picture_was_asked_about(demo: httpx2.Client, red_circle: bytes) -> None:
+    session_id = create(demo)["id"]
+    for region in ("0.5,0,0.5,0.25", ""):
+        demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}, data={"region": region} if region else {})
+    turns = demo.get(f"/sessions/{session_id}").json()["turns"]
+    assert [turn["images"][0]["region"] for turn in turns] == [[0.5, 0, 0.5, 0.25], None]
+
+
 def test_a_second_question_remembers_the_picture_and_finds_it_in_the_engines_cache(demo: httpx2.Client, red_circle: bytes) -> None:
     session_id = create(demo)["id"]
     first = demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}, data={"prompt": "What color is the circle?"}).json()

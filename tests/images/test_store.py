@@ -386,3 +386,16 @@ async def test_a_sheet_that_has_no_room_leaves_nothing_behind() -> None:
         for picture in pictures:
             store.release(picture)
         assert await (await store.sheet(pictures)).stored()
+
+
+async def test_a_turned_picture_is_another_one_with_the_history_of_the_first(store: PictureStore) -> None:
+    picture = await store.add(noise(1))
+    turned = await store.turned(picture, 90)
+    assert turned.canonical
+    assert await turned.stored() == hashlib.sha256(turned.canonical).hexdigest() != await picture.stored()
+    assert (turned.info.width, turned.info.height) == (picture.info.height, picture.info.width)
+    assert turned.info.changes == (*picture.info.changes, "turned 90 degrees by hand")
+    assert turned.info.original_bytes == picture.info.original_bytes
+    assert await store.turned(picture, 90) is turned
+    assert await store.turned(picture, 180) is not turned
+    assert store.bytes_used == sum(picture.size for picture in store._pictures)

@@ -135,6 +135,13 @@ class ImageQuery(SightBody):
     piece: int = Field(0, ge=0, description="Which of its files, where the picture is sent as several.")
 
 
+class RotateQuery(Body):
+    """The query of POST /images/{id}/rotate."""
+
+    by: Literal[90, 180, 270] = Field(description="Degrees, clockwise.")
+    model: str | None = Field(None, min_length=1, max_length=256, description="Whose rendition `sent` describes; unset: the default's.")
+
+
 class ViewQuery(SightBody):
     """The query of GET /images/{id}/view."""
 

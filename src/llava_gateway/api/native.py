@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, PicturePatch, SessionBody, SessionPatch, parse_body
+from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, parse_body
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import media_type, read_image, read_json, read_question
+from llava_gateway.api.forms import media_type, read_image, read_json, read_query, read_question
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
 from llava_gateway.api.wire import check_length, glossary_of, picture_json, session_json, session_row
@@ -67,6 +67,15 @@ async def store_image(request: Request) -> Response:
     upload, model = await read_image(request, gateway.settings, beside="model")
     image_id, picture, rendition = await gateway.store(upload, model or None)
     return JSONResponse(picture_json(image_id, picture, Sent.of(rendition) if rendition else None), 201)
+
+
+@router.post("/images/{image_id}/rotate", tags=["pictures"], summary="Turn a stored picture", status_code=201, openapi_extra=openapi.ROTATE)
+async def rotate_image(request: Request, image_id: str) -> Response:
+    """Makes another picture of it, turned clockwise by 90, 180 or 270 degrees; it has an id of its own. Turn from the first one each time:
+    a JPEG is then encoded again only once."""
+    query: RotateQuery = read_query(request, RotateQuery)
+    turned_id, picture, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
+    return JSONResponse(picture_json(turned_id, picture, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)

@@ -13,6 +13,7 @@ from llava_gateway.api.bodies import (
     ImageQuery,
     ImageRef,
     PullBody,
+    RotateQuery,
     SessionBody,
     SessionPatch,
     SightBody,
@@ -96,12 +97,12 @@ def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"schema": {"type": "object", "properties": properties, "required": required}}
 
 
-def _query(query: type[Body]) -> list[dict[str, Any]]:
+def _query(query: type[Body], required: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """The fields of a query as parameters; lists are written with commas."""
     found = []
     for name, schema in _schema(query)["properties"].items():
         about = schema.pop("description", "")
-        found.append({"name": name, "in": "query", "description": about, "schema": schema, "explode": False})
+        found.append({"name": name, "in": "query", "description": about, "schema": schema, "explode": False, "required": name in required})
     return found
 
 
@@ -284,6 +285,7 @@ IMAGE = {
     "parameters": _query(ImageQuery),
     "responses": {"200": {"description": "The file.", "content": {"image/png": {}, "image/jpeg": {}}}},
 }
+ROTATE = {"parameters": _query(RotateQuery, required=("by",))}
 VIEW = {
     "parameters": _query(ViewQuery),
     "responses": {

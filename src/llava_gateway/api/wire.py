@@ -342,7 +342,10 @@ def turn_json(index: int, turn: Turn, pictures: PictureStore) -> dict[str, Any]:
     return {
         "index": index,
         "prompt": turn.prompt,
-        "images": [picture_json(part.image_id, pictures.get(part.image_id), sent) for part, sent in zip_longest(turn.images, turn.sent)],
+        "images": [
+            {**picture_json(part.image_id, pictures.get(part.image_id), sent), "region": part.sight.region}
+            for part, sent in zip_longest(turn.images, turn.sent)
+        ],
         "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,
         "status": turn.status,
         "model": turn.model,

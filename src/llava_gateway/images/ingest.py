@@ -13,7 +13,7 @@ from llava_gateway.chat import Box, Sight
 from llava_gateway.images import colour, encode, fit
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.picture import UNLIMITED, Limits, PictureInfo
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.images.profile import VisionProfile
 
@@ -57,7 +57,7 @@ def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Si
 
 def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> Rendered:
     """A rendition from the canonical picture, for a model that was not asked about when the picture came."""
-    source = Source(canonical, Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31))
+    source = Source(canonical, UNLIMITED)
     plan = profile.plan(source.upright_size, sight)
     made, lossless, _ = _made(source, [(canvas.region, canvas.inner) for canvas in plan.canvases])
     return _rendered(plan, made, lossless)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+Degrees: TypeAlias = Literal[90, 180, 270]
+"""By which a picture can be turned, clockwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +52,7 @@ class Limits:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+UNLIMITED = Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31)
+"""For canonical pictures: what they came from was within the limits."""

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from llava_gateway.images import colour, encode, fit
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.picture import Limits
+from llava_gateway.images.picture import UNLIMITED
 from llava_gateway.images.plan import CLIP_MEAN, Size
 
 MOST_SIDE = 2016
@@ -59,7 +59,7 @@ def _cell(sizes: Sequence[Size], columns: int, rows: int, shape: float) -> Size:
 
 
 def _opened(canonical: bytes) -> Source:
-    return Source(canonical, Limits(max_pixels=2**40, max_side=2**31, min_side=1, max_aspect=2**31))
+    return Source(canonical, UNLIMITED)
 
 
 def _shrunk(source: Source, cell: Size) -> tuple[Image.Image, bool]:

@@ -38,6 +38,7 @@ _CHANGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("kept_as", r"(?P<original>[A-Z]+) to (?P<format>PNG|JPEG)"),
         ("kept_smaller", r"shrunk from (?P<from_width>\d+)x(?P<from_height>\d+) to (?P<width>\d+)x(?P<height>\d+)"),
         ("kept_larger", r"enlarged from (?P<from_width>\d+)x(?P<from_height>\d+) to (?P<width>\d+)x(?P<height>\d+)"),
+        ("turned", r"turned (?P<degrees>\d+) degrees by hand"),
         ("contact_sheet", r"contact sheet of (?P<count>\d+) pictures"),
     )
 )

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from llava_gateway.chat import Piece, Rendition, Sight
@@ -19,7 +20,7 @@ from llava_gateway.errors import (
     StorageFull,
     UnsupportedImageType,
 )
-from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.picture import Degrees, Limits, PictureInfo
 from llava_gateway.images.pool import Answers, WorkerDied, WorkerPool
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sniff import sniff
@@ -172,19 +173,44 @@ class PictureStore:
         Raises ImageError, StorageFull, Overloaded.
         """
         ids = [await picture.stored() for picture in pictures]
-        key = hashlib.sha256(f"sheet {' '.join(ids)}".encode()).hexdigest()
+        files = [picture.canonical or b"" for picture in pictures]
+
+        def info(header: dict[str, Any], size_bytes: int) -> PictureInfo:
+            size = header["width"], header["height"]
+            return PictureInfo(*size, *size, header["format"], size_bytes, (f"contact sheet of {len(pictures)} pictures",))
+
+        return await self._made(f"sheet {' '.join(ids)}", {"do": "sheet", "sizes": [len(file) for file in files]}, files, info)
+
+    async def turned(self, picture: Picture, degrees: Degrees) -> Picture:
+        """The picture turned clockwise, as another picture (`turn.turned`). The same again is the same picture.
+
+        Hold it meanwhile; as with `add`, what comes back is safe from eviction only while it is held.
+
+        Raises ImageError, StorageFull, Overloaded.
+        """
+        image_id = await picture.stored()
+
+        def info(header: dict[str, Any], _: int) -> PictureInfo:
+            changes = (*picture.info.changes, f"turned {degrees} degrees by hand")
+            return replace(picture.info, width=header["width"], height=header["height"], changes=changes)
+
+        job = {"do": "turn", "degrees": degrees}
+        return await self._made(f"turn {degrees} {image_id}", job, [picture.canonical or b""], info)
+
+    async def _made(
+        self, what: str, job: dict[str, Any], files: Sequence[bytes], info: Callable[[dict[str, Any], int], PictureInfo]
+    ) -> Picture:
+        """A picture that a worker makes of others; `what` names it."""
+        key = hashlib.sha256(what.encode()).hexdigest()
         if known := self._by_upload.get(key):
             self._pictures.move_to_end(known)
             return known
-        files = [picture.canonical or b"" for picture in pictures]
-        async with self._pool.job({"do": "sheet", "sizes": [len(file) for file in files]}, b"".join(files)) as answers:
+        async with self._pool.job(job, b"".join(files)) as answers:
             header, canonical = await answers.next("canonical")
         if known := self._by_upload.get(key):  # someone else was quicker
             return known
         self.make_room(len(canonical))
-        size = header["width"], header["height"]
-        change = f"contact sheet of {len(pictures)} pictures"
-        made = Picture(PictureInfo(*size, *size, header["format"], len(canonical), (change,)))
+        made = Picture(info(header, len(canonical)))
         self._keep(made, key)
         self._store(made, canonical, await _sha256(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
         return made

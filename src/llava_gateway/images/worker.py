@@ -1,8 +1,8 @@
 """A worker process: takes one picture at a time on stdin, answers on stdout, ends when stdin does. `python -m llava_gateway.images.worker`
 
 Started with its memory limit in bytes as the only argument. A job is one frame; the answer is `started` (the job is read in full), then for
-`ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame, for `view` a `view` frame, for `sheet` a `canonical` frame; an
-`error` frame may take the place of any of them.
+`ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame, for `view` a `view` frame, for `sheet` and `turn` a
+`canonical` frame; an `error` frame may take the place of any of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sheet import sheet
+from llava_gateway.images.turn import turned
 from llava_gateway.images.view import draw
 
 try:
@@ -70,8 +71,8 @@ def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
 
 
 def _do(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
-    if job["do"] == "sheet":
-        whole = sheet(frames.split(blob, job["sizes"]))
+    if job["do"] in ("sheet", "turn"):
+        whole = sheet(frames.split(blob, job["sizes"])) if job["do"] == "sheet" else turned(blob, job["degrees"])
         yield {"is": "canonical", "format": whole.format, "width": whole.width, "height": whole.height}, whole.data
         return
     profile = VisionProfile.from_json(job["profile"]) if job["profile"] else None
