@@ -47,13 +47,6 @@ def stocked(real_ollama: RealOllama) -> RealOllama:
 
 
 @pytest.fixture
-async def engine(stocked: RealOllama) -> AsyncIterator[OllamaEngine]:
-    engine = OllamaEngine(Settings(ollama_host=stocked.url))
-    yield engine
-    await engine.aclose()
-
-
-@pytest.fixture
 async def own_engine(stocked: RealOllama, own_ollama: RealOllama) -> AsyncIterator[OllamaEngine]:
     engine = OllamaEngine(Settings(ollama_host=own_ollama.url))
     yield engine
@@ -75,16 +68,17 @@ async def loaded(engine: OllamaEngine) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("model", MODELFILES)
-async def test_a_prompt_of_any_writer_is_counted(engine: OllamaEngine, model: str) -> None:
+async def test_a_prompt_of_any_writer_is_counted(own_engine: OllamaEngine, model: str) -> None:
+    """On a server of its own: of two models with one file, Ollama tells only by which name it has loaded it."""
     first = ask("Look: what is it?", RED_CIRCLE, model=model)
     second = ask(
         "它们是什么？", RED_CIRCLE, BLUE_SQUARE, model=model, earlier=first, history=(Message("assistant", (TextPart("A circle."),)),)
     )
-    await engine.load_model(first)
+    await own_engine.load_model(first)
     for request in (first, second):
-        count = await engine.count(request)
+        count = await own_engine.count(request)
         assert count is not None
-        assert (count.total, count.label) == (await prompt_tokens(engine, request), "exact")
+        assert (count.total, count.label) == (await prompt_tokens(own_engine, request), "exact")
 
 
 async def test_to_count_nothing_is_loaded(own_engine: OllamaEngine) -> None:
