@@ -18,7 +18,7 @@ def test_the_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("ask",), ("chat",), ("models",), ("models", "pull"), ("models", "create"), ("doctor",)]
+    "command", [(), ("serve",), ("ask",), ("chat",), ("models",), ("models", "pull"), ("models", "create"), ("doctor",), ("showcase",)]
 )
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, [*command, "--help"])

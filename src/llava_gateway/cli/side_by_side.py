@@ -1,0 +1,257 @@
+"""Asks an Ollama about odd pictures directly and through the gateway, and judges both answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import platform
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from llava_gateway import __version__
+from llava_gateway.api.app import build_engines, build_gateway
+from llava_gateway.chat import Answer, ChatRequest, Failed, Options, Sight, TextPart, Upload
+from llava_gateway.cli.console import Failure
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.upstream import json_object, new_client, upstream_errors
+from llava_gateway.errors import GatewayError
+from llava_gateway.gateway import Gateway
+from llava_gateway.images.showcase import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_pictures, png
+from llava_gateway.sessions.session import Session
+from llava_gateway.settings import Settings
+
+Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
+"""unknown: the model does not get the plain picture right either, so its answers say nothing about the way there."""
+
+_ALWAYS_THE_SAME = Options(temperature=0, seed=1, num_predict=48)
+_SMALL_CONTEXT = 2048
+"""Ollama gives no model with vision less."""
+_MOST_TURNS = 16
+_NOTES = (
+    "Here are my notes of today. I walked to the market in the morning and bought bread, apples and a small plant for the window.",
+    "It rained after lunch, so I stayed at home and read a book about the sea and the people who live on its shore.",
+    "In the evening a friend came by. We cooked soup, talked about the summer and made a list of what to take on the journey.",
+    "The train leaves at nine, and the way to the station takes half an hour, so I will get up early and pack what is missing.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer, or `error` in its place. `refused`: the error blames the picture, and not the machine.
+
+    Attributes:
+        notes: what was done on the way, and warnings.
+    """
+
+    answer: str = ""
+    error: str = ""
+    refused: bool = False
+    verdict: Verdict = "unknown"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture, asked about three times: `plain` is the same thing as a plain picture, asked directly."""
+
+    title: str
+    name: str
+    question: str
+    right: tuple[str, ...]
+    plain: Said
+    direct: Said
+    ours: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and when it was run."""
+
+    model: str
+    ollama: str
+    gateway: str = __version__
+    date: str = ""
+    machine: str = ""
+
+
+class SideBySide:
+    """Use as an async context manager: then `setting` says who is asked, and `rows` asks.
+
+    Args:
+        settings: engine must be ollama. Raises Failure on entering where there is no Ollama, or no model in it that sees.
+    """
+
+    setting: Setting
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._gateway: Gateway = build_gateway(settings, build_engines(settings))
+        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=1)
+        self._stack = AsyncExitStack()
+        self._model: ModelInfo
+
+    async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(self._client.aclose)
+        self._stack.push_async_callback(self._gateway.pictures.aclose)
+        self._stack.push_async_callback(self._gateway.pool.aclose)
+        try:
+            await self._gateway.pictures.start()
+            await self._gateway.pool.start()
+            self._model = self._seeing()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        health = next(engine.health for engine in self._gateway.pool.state.engines if engine.name == "ollama")
+        self.setting = Setting(self._model.name, health.version, date=f"{datetime.now(UTC):%Y-%m-%d}", machine=_machine())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _seeing(self) -> ModelInfo:
+        state = self._gateway.pool.state
+        if not any(engine.health.ok for engine in state.engines):
+            raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.")
+        model = state.default.model
+        if model is None:
+            raise Failure(state.default.reason, "`ollama pull llava:7b` gets a model that can see.")
+        if not model.vision:
+            raise Failure(f"{model.name} can't see pictures.", "Name another with --model; `llava-gateway models` lists them.")
+        return model
+
+    async def rows(self) -> AsyncIterator[Row]:
+        """Each as soon as it is done; the last is about a picture that falls out of the context."""
+        known: dict[tuple[bytes, str], Said] = {}
+        for odd in odd_pictures():
+            key = odd.plain, odd.question
+            if key not in known:
+                known[key] = await self._directly([_user(odd.question, odd.plain)])
+            yield judged(odd, known[key], await self._directly([_user(odd.question, odd.data)]), await self._through(odd))
+        yield await self._long_conversation()
+
+    async def _long_conversation(self) -> Row:
+        """Talk after a picture until no more fits, then a question about the picture. The client of Ollama keeps the very same words."""
+        options = _ALWAYS_THE_SAME.over(Options(num_ctx=_SMALL_CONTEXT))
+        picture = png(circle())
+        odd = Odd("A picture, then talk until the context is full", "circle.png", picture, picture)
+        plain = await self._directly([_user(odd.question, picture)], options)
+        session = self._gateway.sessions.create(Session()).id
+        messages: list[dict[str, Any]] = []
+        try:
+            for turn in range(_MOST_TURNS):
+                notes = " ".join(_NOTES[(turn + line) % len(_NOTES)] for line in range(3))
+                question = f"{notes} {BACKGROUND_QUESTION}" if turn else CIRCLE_QUESTION
+                answer = await self._ask(question, picture if not turn else None, options, session=session)
+                messages += [_user(question, picture if not turn else None), {"role": "assistant", "content": answer.text}]
+                if answer.context.dropped:
+                    break
+            ours = _said(await self._ask(odd.question, None, options, session=session))
+        except GatewayError as error:
+            ours = _refused(error)
+        return judged(odd, plain, await self._directly([*messages, _user(odd.question)], options), ours)
+
+    async def _directly(self, messages: Sequence[dict[str, Any]], options: Options = _ALWAYS_THE_SAME) -> Said:
+        """What Ollama says to a client that sends its files as they are."""
+        given = options.over(self._gateway.preparer.pins(self._model.name)).given()
+        body = {"model": self._model.name, "stream": False, "messages": messages, "options": given}
+        try:
+            async with asyncio.timeout(self._settings.first_token_timeout):
+                with upstream_errors():
+                    response = await self._client.post(f"{self._settings.ollama_url}/api/chat", json=body)
+        except TimeoutError:
+            return Said(error=f"no answer within {self._settings.first_token_timeout:.0f} s")
+        except GatewayError as error:
+            return Said(error=error.message)
+        if response.status_code != 200:
+            return Said(error=f"{response.status_code} {_words(response.content)}", refused=response.status_code < 500)
+        told = json_object(response.content)
+        return Said(str(told["message"]["content"]).strip(), notes=(f"{told.get('prompt_eval_count', '?')} tokens read",))
+
+    async def _through(self, odd: Odd) -> Said:
+        try:
+            return _said(await self._ask(odd.question, odd.data, _ALWAYS_THE_SAME, odd.sight))
+        except GatewayError as error:
+            return _refused(error)
+
+    async def _ask(
+        self, question: str, picture: bytes | None, options: Options, sight: Sight = Sight(), *, session: str | None = None
+    ) -> Answer:
+        """The way that all questions go. Raises GatewayError."""
+        parts = (*((Upload(picture, sight=sight),) if picture else ()), TextPart(question))
+        request = ChatRequest(parts, model=self._model.name, options=options, session_id=session)
+        async with self._gateway.ask(request) as answering:
+            async for event in answering:
+                if isinstance(event, Failed):
+                    raise event.error
+        assert answering.answer is not None  # noqa: S101 (for the type checker: it ended without Failed)
+        return answering.answer
+
+
+def judged(odd: Odd, plain: Said, direct: Said, ours: Said) -> Row:
+    """The row with its verdicts."""
+
+    def judge(said: Said) -> Said:
+        return Said(said.answer, said.error, said.refused, _verdict(said, odd, plain), said.notes)
+
+    ours = judge(ours)
+    if odd.sight.region:
+        fractions = ",".join(f"{value:g}" for value in odd.sight.region)
+        ours = Said(ours.answer, ours.error, ours.refused, ours.verdict, (f"asked with region={fractions}", *ours.notes))
+    return Row(odd.title, odd.name, odd.question, odd.right, plain, judge(direct), ours)
+
+
+def _verdict(said: Said, odd: Odd, plain: Said) -> Verdict:
+    if not odd.right:
+        return "right" if said.refused else "wrong"
+    if not _says(plain, odd.right):
+        return "unknown"
+    return "right" if _says(said, odd.right) else "wrong"
+
+
+def _says(said: Said, words: tuple[str, ...]) -> bool:
+    return not said.error and set(words) <= set(re.findall(r"\w+", said.answer.lower()))
+
+
+def _said(answer: Answer) -> Said:
+    notes = [change for image in answer.images for change in image.changes]
+    if gone := answer.context.dropped:
+        pictures = sum(item.image_id is not None for item in gone)
+        notes.append(f"the text of {len(gone) - pictures} old turns dropped, {pictures or 'no'} pictures")
+    return Said(answer.text.strip(), notes=tuple(notes))
+
+
+def _refused(error: GatewayError) -> Said:
+    return Said(error=f"{error.code}: {error.message}", refused=error.status < 500)
+
+
+def _user(text: str, picture: bytes | None = None) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "user", "content": text}
+    return message | {"images": [base64.b64encode(picture).decode("ascii")]} if picture else message
+
+
+def _words(body: bytes) -> str:
+    """What an error's body says; Ollama wraps that of the server behind it into a string of JSON."""
+    text = body.decode("utf-8", "replace")
+    for _ in range(3):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            break
+        error = value.get("error", value) if isinstance(value, dict) else value
+        text = str(error.get("message", error) if isinstance(error, dict) else error)
+    return text[:200]
+
+
+def _machine() -> str:
+    """Processor and system, without what names the machine or its owner."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text("utf-8", "replace").splitlines() if known.is_file() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    version = re.match(r"\d+(\.\d+)?", platform.release())
+    return f"{cpu or platform.machine()}, {platform.system()} {version[0] if version else ''}".strip()
