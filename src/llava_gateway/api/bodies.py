@@ -95,7 +95,19 @@ class AskBody(SightBody):
     ocr_text: str | None = Field(None, description="Text that another program read in the picture: the model gets it as a hint.")
 
 
-class SessionBody(Body):
+class DefaultsBody(Body):
+    """What the turns of a session are asked with where they say nothing themselves; null takes it back."""
+
+    preset: str | None = Field(None, max_length=64, description="The preset of its turns; its glossary, if it has one, comes with it.")
+    options: dict[str, Any] | None = Field(
+        None,
+        description="Options of its turns, as in a question, over the preset's. Given anew, they take the place of the old ones.",
+    )
+    detail: Detail | None = Field(None, description="How much of their pictures the turns show.")
+    format: Literal["json"] | dict[str, Any] | None = Field(None, description="'json', or a JSON schema that every answer must follow.")
+
+
+class SessionBody(DefaultsBody):
     title: str = Field("", max_length=200)
     model: str | None = Field(
         None, max_length=256, description="Who answers in this session; unset: whoever is the default at its first turn."
@@ -114,7 +126,7 @@ class PicturePatch(Body):
     detail: Detail | None = Field(None, description="How much of it the model is shown from the next turn on.")
 
 
-class SessionPatch(Body):
+class SessionPatch(DefaultsBody):
     title: str | None = Field(None, min_length=1, max_length=200)
     system: str | None = None
     policy: Policy | None = None

@@ -22,7 +22,7 @@ async def count_tokens(request: Request) -> JSONResponse:
     """The same body as /ask. `total` is what the engine will count for that request, as it would be sent: after the policy has dropped what
     it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. Nothing is asked of the model."""
     gateway: Gateway = request.app.state.gateway
-    return JSONResponse(count_json(await gateway.count_tokens(await read_question(request, gateway.settings))))
+    return JSONResponse(count_json(await gateway.count_tokens(await read_question(request, gateway))))
 
 
 def count_json(prepared: Prepared) -> dict[str, Any]:

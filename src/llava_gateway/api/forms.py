@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from llava_gateway.api.bodies import AskBody, Body, ImageRef, check_string, parse_body, parse_json
+from llava_gateway.api.defaults import in_session
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import ImageFileTooLarge, InvalidRequest, UnsupportedBody
+from llava_gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
 MAX_FIELDS = 64
@@ -41,19 +44,28 @@ def read_query(request: Request, kind: type[Body]) -> Any:
     return parse_body(kind, fields)
 
 
-async def read_question(request: Request, settings: Settings, session_id: str | None = None, *, unasked: str = "") -> ChatRequest:
+async def read_question(request: Request, gateway: Gateway, session_id: str | None = None, *, unasked: str = "") -> ChatRequest:
     """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body."""
+    settings = gateway.settings
+
+    def asked(body: AskBody, uploads: tuple[Upload | ImagePart, ...] = ()) -> ChatRequest:
+        named = session_id or body.session_id
+        full = in_session(body, gateway.sessions.get(named), settings) if named else body
+        request = chat_request(full, settings, uploads, session_id, unasked=unasked)
+        # The session has the glossary of its preset, unless that was changed since.
+        return replace(request, glossary=None) if named and body.glossary is None and body.preset is None else request
+
     if media_type(request) == "multipart/form-data":
         async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
-            return chat_request(_ask_body(form), settings, uploads, session_id, unasked=unasked)
+            return asked(_ask_body(form), uploads)
     if unasked and not media_type(request):
-        return chat_request(AskBody(), settings, session_id=session_id, unasked=unasked)
+        return asked(AskBody())
     if media_type(request) != "application/json":
         raise UnsupportedBody(
             "The body must be application/json or multipart/form-data.", hint="With curl: -F image=@photo.jpg -F prompt='...'."
         )
-    return chat_request(parse_body(AskBody, await read_json(request)), settings, session_id=session_id, unasked=unasked)
+    return asked(parse_body(AskBody, await read_json(request)))
 
 
 async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, parse_body
+from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import media_type, read_image, read_json, read_query, read_question
 from llava_gateway.api.response import JSONResponse
@@ -32,7 +33,7 @@ def gateway_of(request: Request) -> Gateway:
 async def ask(request: Request) -> Response:
     """JSON, an event stream or plain text, as the Accept header asks. Without `session_id` nothing is kept."""
     gateway = gateway_of(request)
-    question = await read_question(request, gateway.settings)
+    question = await read_question(request, gateway)
     return _answer(request, question)
 
 
@@ -41,7 +42,7 @@ async def ask_in_session(request: Request, session_id: str) -> Response:
     """The same as /ask with this session_id."""
     gateway = gateway_of(request)
     gateway.sessions.get(session_id)
-    question = await read_question(request, gateway.settings, session_id)
+    question = await read_question(request, gateway, session_id)
     return _answer(request, question)
 
 
@@ -84,13 +85,14 @@ async def create_session(request: Request) -> Response:
     body: SessionBody = parse_body(SessionBody, await read_json(request))
     check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
+    settings = gateway.settings
     session = Session(
         title=body.title,
         system=body.system,
         model=model.name if model else "",
         engine=model.engine if model else None,
         policy=body.policy,
-        glossary=glossary_of(body.glossary, gateway.settings.preset, gateway.settings) or (),
+        **defaults_of(body, Session(), settings) | {"glossary": glossary_of(body.glossary, body.preset or settings.preset, settings) or ()},
     )
     return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
 
@@ -107,15 +109,17 @@ async def get_session(request: Request, session_id: str) -> Response:
 
 
 @router.patch(
-    "/sessions/{session_id}", tags=["sessions"], summary="Rename a session or change its system prompt", openapi_extra=openapi.PATCH
+    "/sessions/{session_id}", tags=["sessions"], summary="Change what a session says of all its turns", openapi_extra=openapi.PATCH
 )
 async def change_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body: SessionPatch = parse_body(SessionPatch, await read_json(request))
     check_length("system", body.system, gateway.settings)
-    changes = body.model_dump(exclude_none=True, exclude={"pictures"})
+    session = gateway.sessions.get(session_id)
+    changes = body.model_dump(include={"title", "system"}, exclude_none=True) | body.model_dump(include={"policy"}, exclude_unset=True)
+    changes |= defaults_of(body, session, gateway.settings)
     if body.pictures:
-        changes |= _pictures(gateway.sessions.get(session_id), body.pictures)
+        changes |= _pictures(session, body.pictures)
     if body.glossary is not None:
         changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
     return _session(request, gateway.sessions.change(session_id, **changes))

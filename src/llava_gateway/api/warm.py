@@ -26,7 +26,7 @@ async def warm(request: Request, wait: bool = True) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
     conversation, pictures. The question itself then waits for its own words only. Real questions go first."""
     gateway: Gateway = request.app.state.gateway
-    return await _warm(gateway, await read_question(request, gateway.settings, unasked=UNASKED), wait=wait)
+    return await _warm(gateway, await read_question(request, gateway, unasked=UNASKED), wait=wait)
 
 
 @router.post("/sessions/{session_id}/warm", tags=["sessions"], summary="Read ahead in a session", openapi_extra=openapi.WARM)
@@ -34,7 +34,7 @@ async def warm_session(request: Request, session_id: str, wait: bool = True) -> 
     """The same as /warm with this session_id; without a body, the conversation so far."""
     gateway: Gateway = request.app.state.gateway
     gateway.sessions.get(session_id)
-    return await _warm(gateway, await read_question(request, gateway.settings, session_id, unasked=UNASKED), wait=wait)
+    return await _warm(gateway, await read_question(request, gateway, session_id, unasked=UNASKED), wait=wait)
 
 
 @router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARMED)

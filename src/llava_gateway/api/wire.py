@@ -132,12 +132,12 @@ def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 def parse_options(given: Mapping[str, Any], preset: str | None, settings: Settings) -> Options:
     """Checked options over those of the preset. Raises InvalidOption saying what would be right."""
-    base = {name: value for name, value in _preset(preset, settings).items() if name not in BESIDE_OPTIONS}
+    base = {name: value for name, value in preset_values(preset, settings).items() if name not in BESIDE_OPTIONS}
     own = {name: value for name, value in given.items() if name not in ("keep_alive", *IN_OPTIONS)}
     return Options(**{name: _option(name, value) for name, value in {**base, **own}.items() if value is not None})
 
 
-def _preset(name: str | None, settings: Settings) -> Mapping[str, Any]:
+def preset_values(name: str | None, settings: Settings) -> Mapping[str, Any]:
     """What a preset holds. Raises InvalidOption where there is none of this name."""
     if name is None:
         return {}
@@ -149,7 +149,7 @@ def _preset(name: str | None, settings: Settings) -> Mapping[str, Any]:
 
 def glossary_of(given: list[str] | None, preset: str | None, settings: Settings) -> tuple[str, ...] | None:
     """The lines that were given, else those of the preset, each on one line; None where there are neither. Raises InvalidRequest."""
-    lines = _preset(preset, settings).get("glossary") if given is None else given
+    lines = preset_values(preset, settings).get("glossary") if given is None else given
     if lines is None:
         return None
     if (
@@ -328,12 +328,12 @@ def session_json(session: Session, pictures: PictureStore, *, running: bool) -> 
     """A session with its turns. `pictures` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
     `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
     turns = [turn_json(index, turn, pictures) for index, turn in enumerate(session.turns)]
-    told: JSON = {"system": session.system, "policy": session.policy, "glossary": list(session.glossary)}
+    told: JSON = {name: getattr(session, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
     chosen = {
         image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
         for image_id in session.image_ids
     }
-    told |= {"pictures": chosen, "tokens": session.tokens}
+    told |= {"glossary": list(session.glossary), "pictures": chosen, "tokens": session.tokens}
     return {**session_row(session), **told, "running": running, "turns": turns}
 
 

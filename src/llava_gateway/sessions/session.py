@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from llava_gateway.chat import ChatRequest, FinishReason, ImagePart, Message, Options, Part, Policy, Sent, Sight, Timings, Usage
+from llava_gateway.chat import (
+    JSON,
+    ChatRequest,
+    Detail,
+    FinishReason,
+    ImagePart,
+    Message,
+    Options,
+    Part,
+    Policy,
+    Sent,
+    Sight,
+    Timings,
+    Usage,
+)
 from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
@@ -74,6 +89,7 @@ class Session:
     Attributes:
         policy: what happens when it no longer fits the model's context; None: as the settings say.
         glossary: lines about names and terms that the model is told after the system prompt.
+        preset, options, detail, format: what its turns are asked with where they say nothing themselves, as in a question.
         pins: by image id, whether a person pinned a picture (True) or let it go (False).
         sights: by image id, how much of a picture is to be seen from now on, where that was changed.
         window: which of the turns the model was told last.
@@ -89,6 +105,10 @@ class Session:
     turns: tuple[Turn, ...] = ()
     policy: Policy | None = None
     glossary: tuple[str, ...] = ()
+    preset: str | None = None
+    options: JSON = field(default_factory=dict)
+    detail: Detail | None = None
+    format: Literal["json"] | JSON | None = None
     pins: Mapping[str, bool] = field(default_factory=dict)
     sights: Mapping[str, Sight] = field(default_factory=dict)
     window: Window = Window()
@@ -145,7 +165,8 @@ class Session:
 
     @property
     def text_bytes(self) -> int:
-        return sum(turn.bytes for turn in self.turns) + len(self.title.encode()) + len(self.system.encode()) + PART_OVERHEAD_BYTES
+        beside = (self.title, self.system, json.dumps([self.options, self.format]), *self.glossary)
+        return sum(turn.bytes for turn in self.turns) + sum(len(text.encode()) for text in beside) + PART_OVERHEAD_BYTES
 
     def with_turn(self, turn: Turn) -> Session:
         """The session with one more turn; its first gives the title where there is none."""
