@@ -99,6 +99,9 @@ class ScriptedEngine:
     async def loading(self, request: EngineRequest) -> Loading | None:
         return self.load
 
+    def last_load_ms(self, model: str) -> float | None:
+        return self.load.last_load_ms if self.load else None
+
     async def context_length(self, request: EngineRequest) -> int | None:
         return self.context
 

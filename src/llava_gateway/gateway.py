@@ -33,6 +33,7 @@ from llava_gateway.images.picture import Degrees
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.installing import Installer
+from llava_gateway.outlook import Outlook, outlook
 from llava_gateway.preparing import Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
@@ -186,6 +187,10 @@ class Gateway:
             session = session.under(request)
             model = await self.preparer.model(request, session)
             return await self.preparer.prepare(request, session, model, hold, exactly=True)
+
+    def outlook(self, prepared: Prepared) -> Outlook:
+        """What a counted question's conversation is made of, and what would go next."""
+        return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.name))
 
     async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
         """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.

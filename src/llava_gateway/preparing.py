@@ -30,7 +30,7 @@ class Prepared:
         parts: the question's parts with our notes; its pictures go by `new:` names, since their ids may not be known yet.
         shown: the question's own pictures, in order, with what is sent of each.
         fitted: the engine's request, and how the conversation was made to fit.
-        rules: the policy that did it.
+        conversation: all there was to tell. rules: the policy that did it.
         beyond: numbers of pictures that are left out because this model takes no more.
         warnings: what the person should know, each a code or "code: sentence".
     """
@@ -39,6 +39,7 @@ class Prepared:
     parts: tuple[Part, ...]
     shown: tuple[Shown, ...]
     fitted: Fitted
+    conversation: Conversation
     rules: Rules
     warnings: tuple[str, ...]
     beyond: frozenset[int] = frozenset()
@@ -97,7 +98,7 @@ class Preparer:
             summary=session.summary if rules.policy == "summarise" else "",
             exactly=exactly,
         )
-        return Prepared(model, parts, question.shown, fitted, rules, (*question.warnings, *fitted.warnings), beyond)
+        return Prepared(model, parts, question.shown, fitted, conversation, rules, (*question.warnings, *fitted.warnings), beyond)
 
     def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier pictures that a model which takes only so many can't have beside the question's own."""

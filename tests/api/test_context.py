@@ -107,6 +107,33 @@ def test_a_picture_that_was_let_go_leaves_a_trace(demo: httpx2.Client) -> None:
     assert answer["context"]["images"] == 0
 
 
+def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
+    session = demo.post("/sessions", json={"options": {"num_ctx": 2048}}).json()["id"]
+    first = demo.post(f"/sessions/{session}/turns", json={"prompt": "Describe this image.", "images": [RED_CIRCLE]}).json()
+    image_id = first["images"][0]["id"]
+    for _ in range(3):
+        demo.post(f"/sessions/{session}/turns", json={"prompt": "Hello"})
+    counted = count(demo, session_id=session, images=[BLUE_SQUARE])
+    turns = counted["turns"]
+    assert [turn["turn"] for turn in turns] == [0, 1, 2, 3, None]
+    assert turns[0]["images"] == [{"number": 1, "image_id": image_id, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
+    assert turns[-1]["images"] == [{"number": 2, "image_id": None, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
+    assert sum(turn["text_tokens"] for turn in turns) == pytest.approx(counted["parts"]["text"], rel=0.5)
+    # Turns without pictures go first; the turn of a picture that stays goes with it.
+    assert [(item["turn"], item["image_id"]) for item in counted["next"]] == [(1, None), (2, None), (3, None), (0, None), (0, image_id)]
+    assert counted["together"] == 3
+    assert counted["larger"]["num_ctx"] == 4096
+    assert counted["larger"]["last_load_ms"] > 0
+    sliding = count(demo, session_id=session, policy="sliding")
+    assert [item["turn"] for item in sliding["next"]] == [0, 0, 1, 2, 3]
+    assert count(demo, session_id=session, policy="strict")["next"] == []
+    demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": True}}})
+    pinned = count(demo, session_id=session)
+    assert image_id not in [item["image_id"] for item in pinned["next"]]
+    assert pinned["turns"][0]["images"][0]["pinned"] is True
+    assert count(demo, session_id=session, options={"num_ctx": 4096})["larger"] is None, "the model was not trained for more"
+
+
 @asynccontextmanager
 async def scripted(engine: ScriptedEngine, **settings: Any) -> AsyncIterator[Served]:
     async with serving(Settings(image_workers=1, **settings), [engine]) as served:

@@ -18,6 +18,7 @@ from llava_gateway.context.window import (
     choose,
     cost,
     is_told,
+    later,
     num_ctx_needed,
     shown,
 )
@@ -139,3 +140,24 @@ def test_the_answer_has_room() -> None:
 def test_contexts_grow_in_few_sizes() -> None:
     assert [bucket(size) for size in (1, 4096, 4097, 32768, 32769)] == [4096, 4096, 8192, 32768, 36864]
     assert [num_ctx_needed(size) for size in (1, 256, 257)] == [256, 256, 512]
+
+
+@pytest.mark.parametrize("policy", ["pin_images", "sliding", "summarise"])
+def test_what_goes_next_goes_in_the_order_in_which_it_is_chosen(policy: Policy) -> None:
+    exchanges = talk(8, 0, 5)
+    rules = Rules(policy, {"picture 2": False})
+    windows = later(exchanges, Window(start=2), rules)
+    assert [window.start for window in windows if not window.gone] == [3, 4, 5, 6, 7, 8]
+    assert [window.gone for window in windows if window.gone] == ([] if policy == "sliding" else [frozenset({1})])
+    for budget in range(5 * TEXT):
+        try:
+            chosen = choose(exchanges, Window(start=2), rules, budget=budget, context=600)
+        except DoesNotFit:
+            continue
+        assert chosen in windows
+
+
+def test_nothing_goes_where_the_policy_or_a_pin_keeps_it() -> None:
+    exchanges = talk(3, 0)
+    assert later(exchanges, Window(), Rules("strict")) == ()
+    assert all(not window.gone for window in later(exchanges, Window(), Rules(pins={"picture 1": True})))

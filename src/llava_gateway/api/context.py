@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -9,9 +10,11 @@ from fastapi.responses import JSONResponse
 
 from llava_gateway.api import openapi
 from llava_gateway.api.forms import read_question
+from llava_gateway.api.warm import UNASKED
 from llava_gateway.api.wire import dropped_json
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway import Gateway
+from llava_gateway.outlook import Outlook
 from llava_gateway.preparing import Prepared
 
 router = APIRouter(responses=openapi.ERRORS)
@@ -19,10 +22,22 @@ router = APIRouter(responses=openapi.ERRORS)
 
 @router.post("/count_tokens", tags=["questions"], summary="Count a question's tokens before asking it", openapi_extra=openapi.ASK)
 async def count_tokens(request: Request) -> JSONResponse:
-    """The same body as /ask. `total` is what the engine will count for that request, as it would be sent: after the policy has dropped what
-    it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. Nothing is asked of the model."""
+    """The same body as /ask, with `prompt` or without. `total` is what the engine will count for that request, as it would be sent: after
+    the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
+    tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
     gateway: Gateway = request.app.state.gateway
-    return JSONResponse(count_json(await gateway.count_tokens(await read_question(request, gateway))))
+    prepared = await gateway.count_tokens(await read_question(request, gateway, unasked=UNASKED))
+    return JSONResponse(count_json(prepared) | outlook_json(gateway.outlook(prepared)))
+
+
+def outlook_json(outlook: Outlook) -> dict[str, Any]:
+    """`text_tokens` are reckoned in any case; `together` of the items of `next` go at once."""
+    return {
+        "turns": [asdict(turn) for turn in outlook.turns],
+        "next": [dropped_json(item) for item in outlook.next],
+        "together": outlook.together,
+        "larger": {"num_ctx": outlook.larger, "last_load_ms": outlook.last_load_ms} if outlook.larger else None,
+    }
 
 
 def count_json(prepared: Prepared) -> dict[str, Any]:

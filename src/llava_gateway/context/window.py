@@ -160,6 +160,20 @@ def _without_pictures(exchanges: Sequence[Exchange], window: Window, rules: Rule
     raise DoesNotFit(cost(exchanges, window, rules) - budget)
 
 
+def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> tuple[Window, ...]:
+    """The windows that come after this one while ever more must go, each with as little less as can be; none under the policy strict."""
+    if rules.policy == "strict":
+        return ()
+    found = [replace(window, start=start) for start in range(window.start + 1, len(exchanges) + 1)]
+    last = found[-1] if found else window
+    for index, exchange in enumerate(exchanges):
+        for number in sorted(shown(exchange, index, last, rules)):
+            if rules.may_go(exchange.pictures[number].image_id):
+                last = replace(last, gone=last.gone | {number})
+                found.append(last)
+    return tuple(found)
+
+
 def answer_room(num_predict: int | None, default: int, limit: int) -> int:
     """Tokens kept free for the answer: as many as it may have, else the default, but never more than half (an eighth) of the context."""
     return min(num_predict, limit // 2) if num_predict and num_predict > 0 else min(default, limit // 8)

@@ -88,6 +88,9 @@ class Engine(Protocol):
     async def loading(self, request: EngineRequest) -> Loading | None:
         """Loading when this request makes the engine load (or load again) the model; a guess is allowed, an error is not."""
 
+    def last_load_ms(self, model: str) -> float | None:
+        """How long the model took to load when it was loaded last; None where that is not known."""
+
     async def load_model(self, request: EngineRequest) -> None:
         """Load the model as this request needs it; nothing where it is loaded, or where the engine can't be told to."""
 

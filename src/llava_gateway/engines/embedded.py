@@ -215,6 +215,9 @@ class EmbeddedEngine:
             return None
         return Loading(request.model, reason, self._last_load_ms)
 
+    def last_load_ms(self, model: str) -> float | None:
+        return self._last_load_ms
+
     async def load_model(self, request: EngineRequest) -> None:
         """The load goes on when this is cancelled."""
         async with self._loaded(request):

@@ -154,6 +154,9 @@ class OllamaEngine:
             return Loading(request.model, reason, self._load_ms.get(request.model))
         return None
 
+    def last_load_ms(self, model: str) -> float | None:
+        return self._load_ms.get(model)
+
     def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> str:
         """Why Ollama, with what /api/ps lists, would load the model (again) for this request; "" when it would not (server/sched.go,
         `needsReload`)."""

@@ -141,6 +141,9 @@ class OpenAIEngine:
         """None: when such a server loads a model it keeps that to itself; `chat` waits for it."""
         return None
 
+    def last_load_ms(self, model: str) -> float | None:
+        return None  # no such server tells
+
     async def load_model(self, request: EngineRequest) -> None:
         """Nothing: what such a server serves it has loaded, or loads with the first question."""
 
