@@ -146,8 +146,8 @@ class Answering:
             warnings=tuple(self.warnings),
         )
 
-    def whole(self, finish: Finish, parts: tuple[Part, ...]) -> Answer:
-        """The answer that `finish` ended."""
+    def whole(self, finish: Finish, parts: tuple[Part, ...], turn_id: int | None) -> Answer:
+        """The answer that `finish` ended; `turn_id` is its turn's in the session."""
         ids = [part.image_id for part in parts if isinstance(part, ImagePart)]
         return Answer(
             id=self.id,
@@ -170,6 +170,7 @@ class Answering:
             usage=finish.usage,
             timings=self.timings(finish.timings),
             context=self._context(finish.usage),
+            turn_id=turn_id,
             warnings=tuple(self.warnings),
         )
 

@@ -237,7 +237,8 @@ class ChatRequest:
     """One question as every door hands it on.
 
     `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied. `policy` and `glossary`
-    (lines about names and terms that may occur) stay in a session until others are given; None: the session's.
+    (lines about names and terms that may occur) stay in a session until others are given; None: the session's. `after` is the id of the
+    session's turn that this one follows, 0 for none; None: the last.
     """
 
     parts: tuple[TextPart | ImagePart | Upload, ...]
@@ -249,6 +250,7 @@ class ChatRequest:
     session_id: str | None = None
     policy: Policy | None = None
     glossary: tuple[str, ...] | None = None
+    after: int | None = None
 
     @property
     def text_bytes(self) -> int:
@@ -314,7 +316,7 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, as the last event of a stream and the body of a plain request carry it."""
+    """A whole answer, as the last event of a stream and the body of a plain request carry it. `turn_id` is its turn's in the session."""
 
     id: str
     model: str
@@ -327,6 +329,7 @@ class Answer:
     usage: Usage = Usage()
     timings: Timings = Timings()
     context: ContextReport = ContextReport()
+    turn_id: int | None = None
     warnings: tuple[str, ...] = ()
     """Each is a code, or "code: sentence"."""
 

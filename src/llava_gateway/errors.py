@@ -11,6 +11,8 @@
     |  +- ModelLacksVision       422
     |  +- InvalidModelName       422
     |  +- CloudModelRefused      422
+    |  +- InvalidArchive         422
+    |  |  +- ArchiveTooLarge      413
     |  +- InvalidModelfile       422
     |     +- ModelfileNamesFiles 422
     +- BodyTooLarge              413
@@ -24,6 +26,7 @@
     +- NotFound                  404
     |  +- ModelNotFound          404
     |  +- SessionNotFound        404
+    |  +- TurnNotFound           404
     |  +- ImageNotFound          404
     +- SessionBusy               409
     +- SessionFull               413
@@ -227,6 +230,12 @@ class SessionNotFound(NotFound):
     hint = "Sessions live in memory and end with the server; start a new one with POST /sessions."
 
 
+class TurnNotFound(NotFound):
+    code = "turn_not_found"
+    title = "The session has no such turn"
+    hint = "GET /sessions/{id} lists the turns with their ids, and beside each the ids of those in its place."
+
+
 class ImageNotFound(NotFound):
     code = "image_file_not_found"
     title = "There is no such picture"
@@ -271,6 +280,19 @@ class CloudModelRefused(InvalidRequest):
     code = "cloud_model_refused"
     title = "Cloud models are not used: they would send the pictures off this machine"
     hint = "Take the model's name without `cloud`, which is downloaded and runs here."
+
+
+class InvalidArchive(InvalidRequest):
+    code = "invalid_archive"
+    title = "This is not a session as it was exported"
+    hint = "Send what GET /sessions/{id}/export gave as json or zip, unchanged."
+
+
+class ArchiveTooLarge(InvalidArchive):
+    status = 413
+    code = "archive_too_large"
+    title = "The exported session holds more than is taken"
+    hint = "Raise body_max_bytes, session_max_bytes or session_max_turns in the settings to what the error names."
 
 
 class InvalidModelfile(InvalidRequest):

@@ -147,8 +147,8 @@ class Gateway:
                 raise UpstreamIncomplete
             parts = await answering.parts()
             answering.warnings += await self.preparer.learn(answering.prepared, finish)
-            self._keep(answering, answering.turn(parts, "complete", finish))
-            answering.answer = answering.whole(finish, parts)
+            turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
+            answering.answer = answering.whole(finish, parts, turn_id)
         except GatewayError as error:
             # What the engine never accepted is not kept: the session stays as it was, and the person can send it again. Silence is no
             # refusal: Ollama says nothing at all before its first word, so a question that it was given and that timed out is kept.
@@ -233,22 +233,24 @@ class Gateway:
             raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
         return await self.preparer.showing.seen(picture, info, sight)
 
-    def _keep(self, answering: Answering, turn: Turn) -> None:
-        """Adds the turn to its session, if it has one, with what it changed there. Raises SessionDeleted."""
+    def _keep(self, answering: Answering, turn: Turn) -> int | None:
+        """Adds the turn to its session, if it has one, with what it changed there: its id. Raises SessionDeleted."""
         request = answering.request
         if request.session_id is None:
-            return
+            return None
         told = {name: given for name in ("system", "glossary", "policy") if (given := getattr(request, name)) is not None}
-        self.sessions.record(
+        session = self.sessions.record(
             request.session_id,
             turn,
             tuple(each.picture for each in answering.shown),
+            after=request.after,
             model=answering.model.name,
             engine=answering.model.engine,
             window=answering.prepared.window,
             tokens=turn.tokens if turn.status == "complete" else None,
             **told,
         )
+        return session.turns[-1].id
 
     async def _keep_partial(self, answering: Answering, status: TurnStatus, error_code: str | None = None) -> None:
         """Keeps the question and what came of the answer; nothing where the session or a picture is gone."""
@@ -307,8 +309,10 @@ class Gateway:
             answering.interrupt.close()
 
     def delete_session(self, session_id: str) -> None:
-        """Deletes it; a running answer in it ends with SessionDeleted. Raises SessionNotFound."""
+        """Deletes it; a running answer in it ends with SessionDeleted. For a while it can be restored. Raises SessionNotFound."""
         self.sessions.delete(session_id)
+        if undo := self.settings.session_undo:  # it ends then even if nobody asks for anything any more
+            asyncio.get_running_loop().call_later(undo + 0.1, self.sessions.expire)
         self.warming.end_session(session_id)
         self.summariser.end_session(session_id)
         for answering in self._running.values():

@@ -160,6 +160,7 @@ class Settings(BaseSettings):
     session_max_turns: int = Field(1000, ge=1, description="Turns of one session.")
     session_max_bytes: int = Field(256 * MiB, ge=1024, description="One session with its pictures.")
     session_ttl: float = Field(7 * 24 * 3600, gt=0, description="How long an unused session is kept.")
+    session_undo: float = Field(60, ge=0, description="How long a deleted session can be brought back; 0 lets it go at once.")
 
     @classmethod
     def settings_customise_sources(

@@ -91,7 +91,7 @@ class Summariser:
             request = replace(ready.engine_request, options=replace(runner, num_predict=SUMMARY_TOKENS, temperature=0))
             with self._admissions[prepared.model.engine].background(give_way) as free:
                 text = await self._answer(request, prepared.model.engine) if free else ""
-            if text:
+            if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
                 self._sessions.change(session.id, summary=text, summary_of=session.window.start, tokens=session.tokens)
                 log.info("summarised a session in %d characters", len(text))
 

@@ -11,6 +11,7 @@ import pytest
 from llava_gateway.errors import ContextLengthExceeded
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
+from tests.serving import until
 
 RED = "A red circle on a white background."
 
@@ -158,6 +159,66 @@ def test_what_does_not_fit_the_context_leaves_the_session_usable(demo: httpx2.Cl
     assert error["n_prompt_tokens"] > 4096
     assert demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"}).status_code == 200
     assert [turn["prompt"] for turn in demo.get(f"/sessions/{session_id}").json()["turns"]] == ["Hello", "Hello"]
+
+
+async def test_a_search_finds_sessions_and_shows_where(serve: Serve) -> None:
+    engine = ScriptedEngine(says("A red circle."))
+    served = await serve(engine)
+    receipts, shapes = await served.session(title="Receipts"), await served.session(title="图形")
+    await served.ask(session_id=shapes, prompt="这是什么？")
+
+    async def found(words: str) -> list[tuple[str, list[dict[str, Any]]]]:
+        sessions = (await served.client.get("/sessions", params={"q": words})).json()["sessions"]
+        return [(session["id"], session["matches"]) for session in sessions]
+
+    assert await found("RED  circle") == [(shapes, [{"turn": 1, "in": "answer", "before": "A ", "text": "red circle", "after": "."}])]
+    assert await found("什么") == [(shapes, [{"turn": 1, "in": "prompt", "before": "这是", "text": "什么", "after": "？"}])]
+    assert await found("receipts") == [(receipts, [{"turn": None, "in": "title", "before": "", "text": "Receipts", "after": ""}])]
+    assert await found("nothing like it") == []
+    everything = (await served.client.get("/sessions", params={"q": " "})).json()["sessions"]
+    assert [session["id"] for session in everything] == [shapes, receipts]
+    assert "matches" not in everything[0]
+
+
+@pytest.mark.parametrize("query", ["q=", "q=" + "x" * 201, "query=x"])
+async def test_an_odd_search_is_refused(serve: Serve, query: str) -> None:
+    served = await serve(ScriptedEngine())
+    assert (await served.client.get(f"/sessions?{query}")).status_code == 422
+
+
+async def test_a_deletion_is_taken_back(serve: Serve) -> None:
+    served = await serve(ScriptedEngine())
+    session_id = await served.session(title="Shapes")
+    await served.ask(session_id=session_id)
+    before = (await served.client.get(f"/sessions/{session_id}")).json()
+    assert (await served.client.delete(f"/sessions/{session_id}")).status_code == 204
+    assert (await served.client.get("/sessions")).json() == {"sessions": []}
+    assert (await served.client.get("/sessions?q=shapes")).json() == {"sessions": []}
+    assert (await served.client.post(f"/sessions/{session_id}/restore")).json() == before
+    assert (await served.client.get(f"/sessions/{session_id}")).json() == before
+    again = await served.client.post(f"/sessions/{session_id}/restore")
+    assert (again.status_code, again.json()["error"]["code"]) == (404, "session_not_found")
+
+
+async def test_a_deleted_session_is_gone_with_its_time_even_if_nobody_asks(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), session_undo=0.01)
+    session_id = await served.session()
+    await served.client.delete(f"/sessions/{session_id}")
+    await until(lambda: served.gateway.pictures.reserved == 0)
+    assert (await served.client.post(f"/sessions/{session_id}/restore")).status_code == 404
+
+
+async def test_an_answer_that_a_deletion_ended_is_not_begun_again_by_taking_it_back(serve: Serve) -> None:
+    engine = ScriptedEngine(says_then_waits("One"))
+    served = await serve(engine)
+    session_id = await served.session()
+    async with served.stream(session_id=session_id) as events:
+        await anext(events)
+        await served.client.delete(f"/sessions/{session_id}")
+        assert [name for name, _ in await events.rest()] == ["error"]
+    await engine.idle.wait()
+    restored = (await served.client.post(f"/sessions/{session_id}/restore")).json()
+    assert (restored["turns"], restored["running"]) == ([], False)
 
 
 async def test_a_second_turn_meanwhile_is_refused_and_the_first_goes_on(serve: Serve) -> None:

@@ -17,6 +17,7 @@ from llava_gateway.errors import (
     SessionFull,
     SessionNotFound,
     StorageFull,
+    TurnNotFound,
 )
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.memory import SessionStore
@@ -87,8 +88,7 @@ def test_a_session_is_kept_changed_and_deleted(rooms: Callable[..., Rooms]) -> N
     assert room.asked(session.id).title == "Shapes"
     assert [len(kept.turns) for kept in room.sessions.list()] == [1]
     room.sessions.delete(session.id)
-    assert len(room.sessions) == 0
-    assert room.pictures.reserved == 0
+    assert (len(room.sessions), room.sessions.list()) == (0, [])
 
 
 def test_the_list_begins_with_what_was_changed_last(rooms: Callable[..., Rooms]) -> None:
@@ -293,14 +293,109 @@ async def test_a_session_that_was_deleted_while_it_answered_takes_no_turn(rooms:
         room.sessions.delete(session.id)
         with pytest.raises(SessionDeleted):
             room.sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), ())
-    assert room.pictures.reserved == 0
+    assert room.sessions.restore(session.id).turns == ()
 
 
 async def test_the_same_picture_twice_is_held_once_and_let_go_once(rooms: Callable[..., Rooms]) -> None:
-    room = rooms()
+    room = rooms(session_undo=0)
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
     assert await room.shown(session.id, "red") == red
     picture: Picture = room.pictures.get(red)
     room.sessions.delete(session.id)
     assert picture._holders == 0
+
+
+def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_undo=60)
+    session = room.sessions.create(Session())
+    kept = room.asked(session.id)
+    room.sessions.delete(session.id)
+    with pytest.raises(SessionNotFound):
+        room.sessions.get(session.id)
+    room.clock.now += 59
+    assert room.sessions.restore(session.id) == kept == room.sessions.get(session.id)
+    with pytest.raises(SessionNotFound):  # it is not deleted any more
+        room.sessions.restore(session.id)
+    room.asked(session.id)
+
+
+async def test_what_was_deleted_is_gone_with_its_pictures_after_its_time(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_undo=60)
+    session = room.sessions.create(Session())
+    red = await room.shown(session.id, "red")
+    picture = room.pictures.get(red)
+    room.sessions.delete(session.id)
+    room.clock.now += 61
+    with pytest.raises(SessionNotFound):
+        room.sessions.restore(session.id)
+    assert (room.pictures.reserved, picture._holders) == (0, 0)
+
+
+def test_without_undo_a_deleted_session_is_gone_at_once(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_undo=0)
+    session = room.sessions.create(Session())
+    room.asked(session.id)
+    room.sessions.delete(session.id)
+    assert room.pictures.reserved == 0
+    with pytest.raises(SessionNotFound):
+        room.sessions.restore(session.id)
+
+
+def test_what_was_deleted_is_the_first_to_go_when_room_is_needed(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB)
+    first, second = room.sessions.create(Session()), room.sessions.create(Session())
+    room.asked(first.id, "x" * 300_000)
+    room.asked(second.id, "x" * 300_000)
+    room.sessions.delete(second.id)
+    third = room.sessions.create(Session())
+    room.asked(third.id, "x" * 600_000)
+    assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
+    with pytest.raises(SessionNotFound):
+        room.sessions.restore(second.id)
+
+
+def test_all_branches_count_into_the_turns_of_a_session(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_max_turns=2)
+    session = room.sessions.create(Session())
+    room.asked(session.id)
+    with room.sessions.turn(session.id, 2):
+        assert len(room.sessions.record(session.id, Turn((TextPart("Again"),), "Hello"), (), after=0).turns) == 1
+    with pytest.raises(SessionFull):
+        room.asked(session.id)
+
+
+async def test_all_branches_hold_their_pictures(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    red = await room.shown(session.id, "red")
+    with room.sessions.turn(session.id, 2):
+        room.sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), after=0)
+    with room.sessions.turn(session.id, 0), pytest.raises(StorageFull):
+        room.pictures.make_room(room.settings.store_max_bytes)
+    assert room.sessions.switch(session.id, 1).image_ids == (red,)
+    assert room.sessions.get(session.id).turns[0].images[0].image_id == red
+
+
+def test_no_branch_is_left_while_its_answer_runs(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    room.asked(session.id)
+    with room.sessions.turn(session.id, 0), pytest.raises(SessionBusy):
+        room.sessions.switch(session.id, 1)
+    with pytest.raises(TurnNotFound):
+        room.sessions.switch(session.id, 2)
+
+
+def test_every_change_gives_another_revision(rooms: Callable[..., Rooms]) -> None:
+    room = rooms()
+    session = room.sessions.create(Session())
+    seen = [room.sessions.revision(session.id)]
+    room.sessions.change(session.id, title="Shapes")
+    seen.append(room.sessions.revision(session.id))
+    with room.sessions.turn(session.id, 0):
+        seen.append(room.sessions.revision(session.id))
+    room.asked(session.id)
+    seen.append(room.sessions.revision(session.id))
+    assert len(set(seen)) == 4
+    assert room.sessions.revision(session.id) == seen[-1]

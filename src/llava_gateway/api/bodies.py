@@ -93,6 +93,12 @@ class AskBody(SightBody):
         None, description=f"{GLOSSARY}; in a session they stay until others are given. Unset: those of the preset, if it has any."
     )
     ocr_text: str | None = Field(None, description="Text that another program read in the picture: the model gets it as a hint.")
+    after: int | None = Field(
+        None,
+        ge=0,
+        description="The id of the turn of the session that this one follows, 0 for none. Where others follow it already, this becomes a"
+        " branch beside them, and the current one. Unset: the last turn of the current branch.",
+    )
 
 
 class DefaultsBody(Body):
@@ -131,8 +137,17 @@ class SessionPatch(DefaultsBody):
     system: str | None = None
     policy: Policy | None = None
     glossary: list[str] | None = Field(None, description=f"{GLOSSARY}; [] takes them back.")
+    branch: int | None = Field(None, ge=1, description="The id of a turn; its branch becomes the current one, as it was when it was left.")
     pictures: dict[str, PicturePatch] | None = Field(
         None, description="By image id, pictures of the session to pin, to let go or to show otherwise."
+    )
+
+
+class SessionsQuery(Body):
+    """The query of GET /sessions."""
+
+    q: str | None = Field(
+        None, min_length=1, max_length=200, description="Only sessions with these words in their title, a prompt or an answer, and where."
     )
 
 

@@ -20,7 +20,7 @@ from llava_gateway.settings import Settings
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 8 * 1024 * 1024
 TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
-NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by"})
+NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by", "after"})
 LIST_FIELDS = frozenset({"image_size", "region"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,16 +10,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, parse_body
+from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import media_type, read_image, read_json, read_query, read_question
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
-from llava_gateway.api.wire import check_length, glossary_of, picture_json, session_json, session_row
+from llava_gateway.api.wire import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest
 from llava_gateway.gateway import Gateway
+from llava_gateway.sessions.search import search
 from llava_gateway.sessions.session import Session
 
 router = APIRouter(responses=openapi.ERRORS)
@@ -97,21 +99,37 @@ async def create_session(request: Request) -> Response:
     return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
 
 
-@router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first")
+@router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
 async def list_sessions(request: Request) -> Response:
-    gateway = gateway_of(request)
-    return JSONResponse({"sessions": [session_row(session) for session in gateway.sessions.list()]})
+    """With `q`, those with these words in title, prompts or answers, each with its first `matches`; upper and lower case are the same."""
+    sessions = gateway_of(request).sessions.list()
+    query: SessionsQuery = read_query(request, SessionsQuery)
+    if query.q is None or not query.q.strip():
+        return JSONResponse({"sessions": [session_row(session) for session in sessions]})
+    found = await asyncio.to_thread(search, sessions, query.q)
+    return JSONResponse({"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]})
 
 
-@router.get("/sessions/{session_id}", tags=["sessions"], summary="A session with its turns")
+@router.get("/sessions/{session_id}", tags=["sessions"], summary="A session with the turns of its current branch")
 async def get_session(request: Request, session_id: str) -> Response:
-    return _session(request, gateway_of(request).sessions.get(session_id))
+    """Its ETag changes with anything in it: asked with `If-None-Match`, it costs nothing to look whether there is news."""
+    sessions = gateway_of(request).sessions
+    tag = f'"{sessions.revision(session_id)}"'
+    if tag == request.headers.get("if-none-match"):
+        return Response(status_code=304, headers={"ETag": tag})
+    response = _session(request, sessions.get(session_id))
+    response.headers["ETag"] = tag
+    return response
 
 
 @router.patch(
-    "/sessions/{session_id}", tags=["sessions"], summary="Change what a session says of all its turns", openapi_extra=openapi.PATCH
+    "/sessions/{session_id}",
+    tags=["sessions"],
+    summary="Change what a session says of all its turns, or go to another branch",
+    openapi_extra=openapi.PATCH,
 )
 async def change_session(request: Request, session_id: str) -> Response:
+    """While it answers, it stays on its branch: that gives `session_busy`."""
     gateway = gateway_of(request)
     body: SessionPatch = parse_body(SessionPatch, await read_json(request))
     check_length("system", body.system, gateway.settings)
@@ -122,14 +140,16 @@ async def change_session(request: Request, session_id: str) -> Response:
         changes |= _pictures(session, body.pictures)
     if body.glossary is not None:
         changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
-    return _session(request, gateway.sessions.change(session_id, **changes))
+    if body.branch is not None:
+        gateway.sessions.switch(session_id, body.branch)
+    return _session(request, gateway.sessions.change(session_id, **changes) if changes else gateway.sessions.get(session_id))
 
 
 def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str, Any]:
     """The session's pins and sights with the patches. Raises ImageNotFound for a picture that is not in it."""
     pins, sights = dict(session.pins), dict(session.sights)
     for image_id, patch in patches.items():
-        if image_id not in session.image_ids:
+        if image_id not in session.every_image_id:
             raise ImageNotFound("The session has no such picture.", param=f"pictures.{image_id[:64]}")
         if "pinned" in patch.model_fields_set:
             pins.pop(image_id, None)
@@ -142,9 +162,16 @@ def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str
 
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session_id: str) -> Response:
-    """An answer that is running in it ends with `session_deleted`."""
+    """Nobody finds it any more, and an answer that is running in it ends with `session_deleted`. For `session_undo` seconds it can be
+    brought back; then, or when its room is needed, it is gone with its pictures."""
     gateway_of(request).delete_session(session_id)
     return Response(status_code=204)
+
+
+@router.post("/sessions/{session_id}/restore", tags=["sessions"], summary="Take a deletion back")
+async def restore_session(request: Request, session_id: str) -> Response:
+    """`session_not_found` when it is too late."""
+    return _session(request, gateway_of(request).sessions.restore(session_id))
 
 
 @router.post(

@@ -16,6 +16,7 @@ from llava_gateway.api.bodies import (
     RotateQuery,
     SessionBody,
     SessionPatch,
+    SessionsQuery,
     SightBody,
     ViewQuery,
 )
@@ -143,6 +144,7 @@ ANSWER = {
     "model": "demo",
     "engine": "embedded",
     "session_id": "4be1…",
+    "turn_id": 3,
     "message": {"role": "assistant", "content": "A red circle on a white background."},
     "finish_reason": "stop",
     "images": [
@@ -279,7 +281,8 @@ UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "descripti
 SESSION = _body(
     json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese.", "policy": "pin_images"})
 )
-PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}))
+PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}, branch={"branch": 1}))
+SESSIONS = {"parameters": _query(SessionsQuery)}
 FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))
 IMAGE = {
     "parameters": _query(ImageQuery),

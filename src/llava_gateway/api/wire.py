@@ -36,6 +36,7 @@ from llava_gateway.context.words import ocr_note
 from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.sessions.search import Match
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, built_in_presets
 
@@ -65,6 +66,8 @@ def chat_request(
     if session_id is not None and body.session_id not in (None, session_id):
         raise InvalidRequest("session_id is not the session of this address.", param="session_id")
     session_id = session_id or body.session_id
+    if body.after is not None and session_id is None:
+        raise InvalidRequest("after names a turn of a session, but there is no session_id.", param="after")
     hints = [TextPart(ocr_note(body.ocr_text, prompt, len(pictures)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
     return ChatRequest(
         parts=(*pictures, *hints, TextPart(prompt)),
@@ -77,6 +80,7 @@ def chat_request(
         policy=body.policy,
         # A session has begun with the glossary of the preset of the settings; from then on only what a request names itself changes it.
         glossary=glossary_of(body.glossary, body.preset or (None if session_id else settings.preset), settings),
+        after=body.after,
     )
 
 
@@ -267,6 +271,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "engine": answer.engine,
         "session_id": answer.session_id,
+        "turn_id": answer.turn_id,
         "message": message,
         "finish_reason": answer.finish_reason,
         "images": [image_json(image) for image in answer.images],
@@ -312,7 +317,7 @@ def picture_json(image_id: str, picture: Picture, sent: Sent | None) -> dict[str
 
 
 def session_row(session: Session) -> dict[str, Any]:
-    """A session in a list: without its turns."""
+    """A session in a list: without its turns. `turn_count` is that of the current branch."""
     return {
         "id": session.id,
         "title": session.title,
@@ -327,19 +332,29 @@ def session_row(session: Session) -> dict[str, Any]:
 def session_json(session: Session, pictures: PictureStore, *, running: bool) -> dict[str, Any]:
     """A session with its turns. `pictures` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
     `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
-    turns = [turn_json(index, turn, pictures) for index, turn in enumerate(session.turns)]
+    siblings = session.siblings
+    turns = [turn_json(index, turn, siblings[turn.parent], pictures) for index, turn in enumerate(session.turns)]
     told: JSON = {name: getattr(session, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
     chosen = {
         image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
-        for image_id in session.image_ids
+        for image_id in session.every_image_id
     }
     told |= {"glossary": list(session.glossary), "pictures": chosen, "tokens": session.tokens}
     return {**session_row(session), **told, "running": running, "turns": turns}
 
 
-def turn_json(index: int, turn: Turn, pictures: PictureStore) -> dict[str, Any]:
-    """A turn; `message` is null where no answer came. The session holds its pictures, so they are all there."""
+def match_json(match: Match) -> dict[str, Any]:
+    """A place where a search found something: `text` as it stands there, with what is before and after it; `turn` is null in a title."""
+    return {"turn": match.turn, "in": match.place, "before": match.before, "text": match.text, "after": match.after}
+
+
+def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: PictureStore) -> dict[str, Any]:
+    """A turn; `message` is null where no answer came, `after` is null for a first turn, and `siblings` has the ids of all turns that follow
+    the same one, itself among them. The session holds its pictures, so they are all there."""
     return {
+        "id": turn.id,
+        "after": turn.parent or None,
+        "siblings": list(siblings),
         "index": index,
         "prompt": turn.prompt,
         "images": [

@@ -1,6 +1,7 @@
 """Keeps sessions in memory: budgets, least recently used first out, one turn at a time.
 
-A session holds the pictures of its turns in the picture store; deleting or evicting it lets them go.
+A session holds the pictures of its turns, those of all its branches, in the picture store; evicting it lets them go. A deleted one is kept
+aside for a while, out of everybody's sight, in case it is wanted back; it is the first to go when room is needed.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ class _Kept:
     used_at: float
     pictures: dict[str, Picture]
     running: bool = False
+    changes: int = 0
 
 
 class SessionStore:
     """All sessions of the process.
 
     Args:
-        settings: session_max_turns, session_max_bytes, session_ttl, store_max_bytes.
+        settings: session_max_turns, session_max_bytes, session_ttl, session_undo, store_max_bytes.
         pictures: where the pictures of the sessions live; the two share one byte budget.
         clock: monotonic seconds, so that a changed wall clock ages nothing.
     """
@@ -40,6 +42,7 @@ class SessionStore:
         self._pictures = pictures
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._deleted: OrderedDict[str, tuple[_Kept, float]] = OrderedDict()  # each with the time of its end, in that order
         pictures.let_go = self._let_go
 
     def __len__(self) -> int:
@@ -47,8 +50,8 @@ class SessionStore:
 
     def create(self, session: Session) -> Session:
         """Keeps a new session (or a fork, whose pictures must be there). Raises StorageFull."""
-        self._expire()
-        pictures = {image_id: self._pictures.get(image_id) for image_id in session.image_ids}
+        self.expire()
+        pictures = {image_id: self._pictures.get(image_id) for image_id in session.every_image_id}
         for picture in pictures.values():  # first of all: making room may drop the session that is being forked
             self._pictures.hold(picture)
         try:
@@ -63,7 +66,7 @@ class SessionStore:
 
     def list(self) -> list[Session]:
         """Most recently changed first."""
-        self._expire()
+        self.expire()
         return sorted((kept.session for kept in self._kept.values()), key=lambda session: session.updated_at, reverse=True)
 
     def get(self, session_id: str) -> Session:
@@ -79,9 +82,36 @@ class SessionStore:
         self._make_room(kept, changed.text_bytes - kept.session.text_bytes)
         return self._put(kept, changed)
 
+    def revision(self, session_id: str) -> str:
+        """Another text whenever what there is to see of the session has changed."""
+        kept = self._find(session_id)
+        return f"{kept.changes}{'r' if kept.running else ''}"
+
+    def switch(self, session_id: str, turn_id: int) -> Session:
+        """Makes the branch of a turn the one that is told. Raises TurnNotFound, SessionBusy."""
+        kept = self._find(session_id)
+        if kept.running:
+            raise SessionBusy
+        return self._put(kept, kept.session.on_branch(turn_id))
+
     def delete(self, session_id: str) -> None:
-        """Deleted means deleted: a running answer ends with SessionDeleted when it wants to be recorded."""
-        self._drop(self._find(session_id))
+        """Nothing finds it any more, and an answer that is to be recorded in it ends with SessionDeleted; `restore` brings it back."""
+        kept = self._find(session_id)
+        if self._settings.session_undo:
+            del self._kept[session_id]
+            self._deleted[session_id] = kept, self._clock() + self._settings.session_undo
+        else:
+            self._drop(kept)
+
+    def restore(self, session_id: str) -> Session:
+        """Takes a deletion back. Raises SessionNotFound when it is too late."""
+        self.expire()
+        found = self._deleted.pop(session_id, None)
+        if found is None:
+            raise SessionNotFound("There is no such session, or it was deleted too long ago.")
+        kept = self._kept[session_id] = found[0]
+        self._touch(kept)
+        return kept.session
 
     def fork(self, session_id: str, at: int | None) -> Session:
         """A new session with the first `at` turns (None: all)."""
@@ -103,8 +133,8 @@ class SessionStore:
         kept = self._find(session_id)
         if kept.running:
             raise SessionBusy
-        if len(kept.session.turns) >= self._settings.session_max_turns:
-            raise SessionFull(f"The session has {len(kept.session.turns)} turns, as many as it may.")
+        if kept.session.turn_count >= self._settings.session_max_turns:
+            raise SessionFull(f"The session has {kept.session.turn_count} turns, as many as it may.")
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
         self._make_room(kept, wanted)
@@ -115,8 +145,11 @@ class SessionStore:
             kept.running = False
             self._touch(kept)
 
-    def record(self, session_id: str, turn: Turn, pictures: tuple[Picture, ...], **changes: Any) -> Session:
-        """Adds the turn, holds its pictures, replaces further fields. Raises SessionDeleted when the session has gone meanwhile."""
+    def record(self, session_id: str, turn: Turn, pictures: tuple[Picture, ...], *, after: int | None = None, **changes: Any) -> Session:
+        """Adds the turn after another one (None: the last), holds its pictures, replaces further fields.
+
+        Raises SessionDeleted when the session has gone meanwhile, TurnNotFound.
+        """
         kept = self._kept.get(session_id)
         if kept is None:
             raise SessionDeleted
@@ -124,10 +157,11 @@ class SessionStore:
             if part.image_id not in kept.pictures:
                 self._pictures.hold(picture)
                 kept.pictures[part.image_id] = picture
-        return self._put(kept, replace(kept.session, **changes).with_turn(turn))
+        session = kept.session if after is None else kept.session.after(after)
+        return self._put(kept, replace(session, **changes).with_turn(turn))
 
     def _find(self, session_id: str) -> _Kept:
-        self._expire()
+        self.expire()
         kept = self._kept.get(session_id)
         if kept is None:
             raise SessionNotFound
@@ -136,6 +170,7 @@ class SessionStore:
     def _put(self, kept: _Kept, session: Session) -> Session:
         self._pictures.reserved += session.text_bytes - kept.session.text_bytes
         kept.session = session
+        kept.changes += 1
         self._touch(kept)
         return session
 
@@ -155,6 +190,9 @@ class SessionStore:
 
     def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.session.id]
+        self._forget(kept)
+
+    def _forget(self, kept: _Kept) -> None:
         self._pictures.reserved -= kept.session.text_bytes
         for picture in kept.pictures.values():
             self._pictures.release(picture)
@@ -162,17 +200,29 @@ class SessionStore:
     def _bytes_of(self, kept: _Kept) -> int:
         return kept.session.text_bytes + sum(picture.size for picture in kept.pictures.values())
 
-    def _expire(self) -> None:
-        """Sessions are in order of use, so only the oldest need a look."""
-        oldest = self._clock() - self._settings.session_ttl
+    def expire(self) -> None:
+        """Drops what was not used for too long, and what was deleted and not wanted back.
+
+        Sessions are in order of use, the deleted ones in order of deletion, so only the oldest need a look.
+        """
+        now = self._clock()
+        for kept, ends in list(self._deleted.values()):
+            if ends > now:
+                break
+            del self._deleted[kept.session.id]
+            self._forget(kept)
         for kept in list(self._kept.values()):
-            if kept.used_at > oldest:
+            if kept.used_at > now - self._settings.session_ttl:
                 break
             if not kept.running:
                 self._drop(kept)
 
     def _let_go(self) -> bool:
-        """Drops the least recently used idle session; False when there is none. The picture store asks when all it keeps is held."""
+        """Drops the session that was deleted first, else the least recently used idle one; False when there is none. The picture store asks
+        when all it keeps is held."""
+        if self._deleted:
+            self._forget(self._deleted.popitem(last=False)[1][0])
+            return True
         for kept in self._kept.values():
             if not kept.running:
                 self._drop(kept)

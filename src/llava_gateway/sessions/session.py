@@ -1,4 +1,8 @@
-"""A conversation as a value: a turn is added by making a new one (pure; `memory.py` keeps them)."""
+"""A conversation as a value: a turn is added by making a new one (pure; `memory.py` keeps them).
+
+A turn that is asked in another one's place makes a branch: both follow the same turn, one of them is told. So the turns are a tree, and a
+session has one path through it (`turns`), with all others beside it (`aside`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from llava_gateway.chat import (
     JSON,
@@ -28,11 +32,14 @@ from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
 from llava_gateway.engines.base import EngineName
+from llava_gateway.errors import TurnNotFound
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 """complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. What came of the answer is kept."""
 
 TITLE_MAX_CHARS = 60
+FIRST = 0
+"""What the first turn of a conversation follows."""
 PART_OVERHEAD_BYTES = 256
 """What a turn costs in memory beside its text, roughly; budgets need no more."""
 
@@ -48,7 +55,12 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what came of it. `answer` is "" where nothing came; `sent` is what went to the model of each picture, in order."""
+    """One question and what came of it.
+
+    Attributes:
+        answer: "" where nothing came. sent: what went to the model of each picture, in order.
+        id: counts the turns of the session from 1, in the order they were asked. parent: the turn it follows, or FIRST.
+    """
 
     parts: tuple[Part, ...]
     answer: str = ""
@@ -62,6 +74,8 @@ class Turn:
     timings: Timings = Timings()
     warnings: tuple[str, ...] = ()
     created_at: datetime = field(default_factory=now)
+    id: int = 0
+    parent: int = FIRST
 
     @property
     def tokens(self) -> int | None:
@@ -87,6 +101,8 @@ class Session:
     """A conversation with one model. `model` is "" until the first turn chose one.
 
     Attributes:
+        turns: the path that the model is told, in order.
+        aside: all other turns; those of the path that was left last stand last.
         policy: what happens when it no longer fits the model's context; None: as the settings say.
         glossary: lines about names and terms that the model is told after the system prompt.
         preset, options, detail, format: what its turns are asked with where they say nothing themselves, as in a question.
@@ -103,6 +119,7 @@ class Session:
     model: str = ""
     engine: EngineName | None = None
     turns: tuple[Turn, ...] = ()
+    aside: tuple[Turn, ...] = ()
     policy: Policy | None = None
     glossary: tuple[str, ...] = ()
     preset: str | None = None
@@ -153,31 +170,102 @@ class Session:
         return ImagePart(part.image_id, self.sights[part.image_id]) if isinstance(part, ImagePart) and changed else part
 
     def under(self, request: ChatRequest) -> Session:
-        """The session with what the request says of all its turns: system prompt, glossary, policy."""
+        """The session as the request is asked in it: at the turn it follows, with the system prompt, glossary and policy that it brings.
+
+        Raises TurnNotFound.
+        """
+        session = self if request.after is None else self.after(request.after)
         given = {name: getattr(request, name) for name in ("system", "glossary", "policy")}
-        changes = {name: value for name, value in given.items() if value is not None and value != getattr(self, name)}
-        return replace(self, tokens=None, **changes) if changes else self
+        changes = {name: value for name, value in given.items() if value is not None and value != getattr(session, name)}
+        return replace(session, tokens=None, **changes) if changes else session
+
+    @property
+    def every_turn(self) -> tuple[Turn, ...]:
+        """Of all branches, in the order they were asked."""
+        return tuple(sorted((*self.aside, *self.turns), key=lambda turn: turn.id))
+
+    @property
+    def siblings(self) -> Mapping[int, tuple[int, ...]]:
+        """By the turn that they follow (or FIRST), the ids of all turns that follow it, in the order they were asked."""
+        found: dict[int, tuple[int, ...]] = {}
+        for turn in self.every_turn:
+            found[turn.parent] = (*found.get(turn.parent, ()), turn.id)
+        return found
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """Every picture of the session once, in order of appearance."""
-        return tuple(dict.fromkeys(part.image_id for turn in self.turns for part in turn.images))
+        """Every picture of the path once, in order of appearance."""
+        return _images_of(self.turns)
+
+    @property
+    def every_image_id(self) -> tuple[str, ...]:
+        """Every picture of every branch once."""
+        return _images_of(self.every_turn)
+
+    @property
+    def turn_count(self) -> int:
+        """Of all branches."""
+        return len(self.turns) + len(self.aside)
 
     @property
     def text_bytes(self) -> int:
         beside = (self.title, self.system, json.dumps([self.options, self.format]), *self.glossary)
-        return sum(turn.bytes for turn in self.turns) + sum(len(text.encode()) for text in beside) + PART_OVERHEAD_BYTES
+        text = sum(len(text.encode()) for text in beside) + PART_OVERHEAD_BYTES
+        return text + sum(turn.bytes for turns in (self.turns, self.aside) for turn in turns)
 
     def with_turn(self, turn: Turn) -> Session:
-        """The session with one more turn; its first gives the title where there is none."""
-        return replace(self, turns=(*self.turns, turn), title=self.title or title_of(turn.parts), updated_at=now())
+        """The session with one more turn at its end; the first of all gives the title where there is none."""
+        last = max((known.id for turns in (self.turns, self.aside) for known in turns), default=0)
+        added = replace(turn, id=last + 1, parent=self.turns[-1].id if self.turns else FIRST)
+        return replace(self, turns=(*self.turns, added), title=self.title or title_of(turn.parts), updated_at=now())
+
+    def after(self, turn_id: int) -> Session:
+        """The session as it was when this turn was its last; FIRST: when it had none. Raises TurnNotFound."""
+        return self._along(self._path_to(turn_id))
+
+    def on_branch(self, turn_id: int) -> Session:
+        """The session with the path through this turn, on to where that branch was left. Raises TurnNotFound."""
+        if turn_id == FIRST:
+            raise TurnNotFound
+        if any(turn.id == turn_id for turn in self.turns):
+            return self
+        path = list(self._path_to(turn_id))
+        left_last = {turn.parent: turn for turn in self.aside}
+        while path[-1].id in left_last:
+            path.append(left_last[path[-1].id])
+        return self._along(tuple(path))
+
+    def _path_to(self, turn_id: int) -> tuple[Turn, ...]:
+        by_id = {turn.id: turn for turns in (self.aside, self.turns) for turn in turns}
+        path: list[Turn] = []
+        while turn_id != FIRST:
+            if turn_id not in by_id:
+                raise TurnNotFound
+            path.append(by_id[turn_id])
+            turn_id = path[-1].parent
+        return tuple(reversed(path))
+
+    def _along(self, path: tuple[Turn, ...]) -> Session:
+        """The session with this path; what was told along another one is forgotten with it."""
+        if path == self.turns:
+            return self
+        told = {turn.id for turn in path}
+        aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
+        return replace(self, turns=path, aside=aside, **_NOTHING_TOLD)
 
     def forked(self, at: int) -> Session:
-        """A new session with the first `at` turns. Raises IndexError when there are fewer."""
+        """A new session with the first `at` turns of the path. Raises IndexError when there are fewer."""
         if not 0 <= at <= len(self.turns):
             raise IndexError(at)
-        kept = replace(self, id=new_id(), turns=self.turns[:at], created_at=now(), updated_at=now())
-        return kept if at == len(self.turns) else replace(kept, window=Window(), tokens=None, summary="", summary_of=-1)
+        kept = replace(self, id=new_id(), turns=self.turns[:at], aside=(), created_at=now(), updated_at=now())
+        return kept if at == len(self.turns) else replace(kept, **_NOTHING_TOLD)
+
+
+def _images_of(turns: tuple[Turn, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.image_id for turn in turns for part in turn.images))
+
+
+_NOTHING_TOLD: Mapping[str, Any] = {"window": Window(), "tokens": None, "summary": "", "summary_of": -1}
 
 
 def title_of(parts: tuple[Part, ...]) -> str:
