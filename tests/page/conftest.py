@@ -63,8 +63,11 @@ def endless_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(browser: Browser) -> AsyncIterator[Visit]:
-    """Opens the page. At the end of the test: no request went elsewhere, no policy was broken, no script failed."""
+async def visit(browser: Browser, scripted: Scripted) -> AsyncIterator[Visit]:
+    """Opens the page. At the end of the test: no request went elsewhere, no policy was broken, no script failed.
+
+    Its visitors leave before the services of `scripted` end: a page whose service is gone complains.
+    """
     visitors: list[Visitor] = []
 
     async def open_page(url: str, *, path: str = "/", stored: dict[str, Any] | None = None, **context: Any) -> Visitor:

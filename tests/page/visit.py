@@ -79,7 +79,7 @@ class Visitor:
         if self.offline:
             expected += ("Failed to load resource: net::",)
         errors = [text for text in self.errors if not text.startswith(expected or ("\0",))]
-        assert (outside, violations, errors) == ([], [], [])
+        assert (outside, violations, errors) == ([], [], []), (outside, violations, errors)
 
     @property
     def words(self) -> Locator:

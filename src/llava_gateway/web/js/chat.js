@@ -7,7 +7,7 @@ import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
 import * as pictures from './pictures.js';
 import * as prefs from './prefs.js';
-import { announcement, catalogue, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
+import { catalogue, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /**
@@ -209,19 +209,16 @@ export async function ask(prompt, images, ocrText = '') {
   chat.turns.value = [...chat.turns.value, turn];
   chat.running.value = { turn, stop: controller };
   setPhase(turn, 'asking');
-  announcement.value = t('phase.asking');
   try {
     const id = await sessionOf(chat);
     await chat.released;
     await read(chat, turn, id, controller.signal);
     turn.status.value = 'complete';
-    announcement.value = turn.text.value;
   } catch (error) {
     const stopped = controller.signal.aborted;
     turn.status.value = stopped ? 'cancelled' : 'failed';
     if (!stopped) turn.failure.value = asFailure(error);
     else if (chat.id.value) chat.released = released(chat.id.value).catch(() => {});
-    announcement.value = stopped ? t('turn.stopped') : t('turn.failed');
   } finally {
     turn.phase.value = null;
     chat.running.value = null;

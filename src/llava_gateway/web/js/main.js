@@ -1,6 +1,7 @@
 // Starts the page.
 
 import { readAhead } from './ahead.js';
+import { speakAnswers } from './aloud.js';
 import { openAddressed } from './chat.js';
 import { watch } from './gateway.js';
 import { html, render } from './html.js';
@@ -11,3 +12,4 @@ addEventListener('popstate', openAddressed);
 openAddressed();
 watch();
 readAhead();
+speakAnswers();

@@ -89,7 +89,6 @@ export default {
   'turn.stopped': 'Stopped.',
   'turn.stopped_partial': 'Stopped. What was written is kept.',
   'turn.incomplete': 'The answer broke off here.',
-  'turn.failed': 'The answer failed.',
   'turn.cut': 'Cut at the length limit. Raise num_predict for longer answers.',
   'thread.newest': 'Newest',
 

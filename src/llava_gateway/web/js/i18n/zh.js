@@ -88,7 +88,6 @@ export default {
   'turn.stopped': '已停止。',
   'turn.stopped_partial': '已停止，写出的部分已保留。',
   'turn.incomplete': '回答在这里中断了。',
-  'turn.failed': '回答失败。',
   'turn.cut': '达到长度上限，回答被截断。调高 num_predict 可以写得更长。',
   'thread.newest': '最新',
 

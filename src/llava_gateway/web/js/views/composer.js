@@ -37,6 +37,8 @@ export function Composer() {
     }
     setSendsWhenReady(false);
     setWords('');
+    // The button gives way to another one, and the focus would be lost with it.
+    if (document.activeElement?.matches('.send')) text.current?.focus();
     send(words);
   }
 

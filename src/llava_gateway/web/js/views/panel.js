@@ -1,7 +1,7 @@
 // The picture panel: a picture as it is kept, or as the model gets it, with what was done to it.
 
 import { changesOf } from '../changes.js';
-import { html, useEffect, useRef, useState } from '../html.js';
+import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytes, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { model, panel } from '../state.js';
@@ -19,7 +19,7 @@ function Opened({ open }) {
   const [sent, setSent] = useState(false);
   const box = useRef(/** @type {HTMLElement|null} */ (null));
   const before = useRef(document.activeElement);
-  useEffect(() => {
+  useLayoutEffect(() => {
     box.current?.focus();
     return () => /** @type {HTMLElement|null} */ (before.current)?.focus();
   }, []);

@@ -1,6 +1,6 @@
 // Small parts that several views share: pictures, dialogs, buttons that copy.
 
-import { html, useEffect, useRef, useState } from '../html.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { address } from '../pictures.js';
@@ -26,9 +26,14 @@ export function PictureImage({ picture, alt, forModel = null, class: name = '' }
  */
 export function Dialog({ title, onClose, class: name = 'sheet', children }) {
   const dialog = useRef(/** @type {HTMLDialogElement|null} */ (null));
-  useEffect(() => {
+  // A layout effect, so that the focus is back as soon as the dialog is gone.
+  useLayoutEffect(() => {
+    const before = /** @type {HTMLElement|null} */ (document.activeElement);
     dialog.current?.showModal();
-    return () => dialog.current?.close();
+    return () => {
+      dialog.current?.close();
+      before?.focus();
+    };
   }, []);
   /** @param {Event} event */
   const onBackdrop = (event) => {
