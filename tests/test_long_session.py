@@ -64,14 +64,15 @@ async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> 
 def settings(request: pytest.FixtureRequest) -> Settings:
     pins = {"demo": ModelPins(num_ctx=2048)}
     if request.param == "embedded":
-        return Settings(engine="embedded", models=pins, image_workers=1)
-    return Settings(engine="ollama", ollama_host=request.getfixturevalue("real_ollama").url, models=pins, image_workers=1)
+        return Settings(engine="embedded", model="demo", models=pins, image_workers=1)
+    return Settings(engine="ollama", model="demo", ollama_host=request.getfixturevalue("real_ollama").url, models=pins, image_workers=1)
 
 
 async def test_150_turns_with_3_pictures(settings: Settings) -> None:
     told: list[Told] = []
     async with open_gateway(settings) as gateway:
-        async with gateway.ask(ChatRequest((TextPart("Hello"),), options=SOBER)) as answering:  # what an Ollama has not loaded it can't count
+        # What an Ollama has not loaded it can't count.
+        async with gateway.ask(ChatRequest((TextPart("Hello"),), options=SOBER)) as answering:
             async for _ in answering:
                 pass
         session = gateway.sessions.create(Session())

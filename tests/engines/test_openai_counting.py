@@ -94,8 +94,12 @@ async def count_on(fake: FakeUpstream, request: EngineRequest, times: int = 1) -
 async def test_a_server_that_can_not_measure_pictures_leaves_an_estimate() -> None:
     answers: Answers = {"/apply-template": rendered("ab", "cde"), "/tokenize": a_token_each_letter}
     async with fake_upstream(server(answers)) as fake:
-        assert await count_on(fake, of_cost(ask("?", RED_CIRCLE, model="m"), None)) == TokenCount(0, 6, (0,), "estimated")
-        assert await count_on(fake, of_cost(ask("?", RED_CIRCLE, model="m"), 70, "measured")) == TokenCount(0, 6, (70,), "measured")
+        assert await count_on(fake, of_cost(ask("?", RED_CIRCLE, model="m"), None)) == TokenCount(
+            0, 6, (0,), "estimated", text_is_exact=True
+        )
+        assert await count_on(fake, of_cost(ask("?", RED_CIRCLE, model="m"), 70, "measured")) == TokenCount(
+            0, 6, (70,), "measured", text_is_exact=True
+        )
 
 
 async def test_what_comes_back_is_asked_once() -> None:
@@ -107,7 +111,7 @@ async def test_what_comes_back_is_asked_once() -> None:
     }
     request = of_cost(ask("?", RED_CIRCLE, model="m", history=(Message("system", (TextPart("Be brief."),)),)), None)
     async with fake_upstream(server(answers)) as fake:
-        assert await count_on(fake, request, times=3) == TokenCount(6, 0, (10,), "exact")
+        assert await count_on(fake, request, times=3) == TokenCount(6, 0, (10,), "exact", text_is_exact=True)
         paths = [request.path for request in fake.requests]
     assert paths.count("/chat/completions/input_tokens") == 1
     assert paths.count("/props") == 2  # one for the list of models
@@ -132,7 +136,7 @@ async def test_a_server_that_was_started_anew_has_another_marker() -> None:
     shown = ["ab<__media_A__>c", "ab<__media_B__>c"]
     answers: Answers = {"/props": props, "/apply-template": lambda _: (200, {"prompt": shown.pop(0)}), "/tokenize": a_token_each_letter}
     async with fake_upstream(server(answers)) as fake:
-        assert await count_on(fake, ask("?", RED_CIRCLE, model="m"), times=2) == TokenCount(0, 4, (64,), "exact")
+        assert await count_on(fake, ask("?", RED_CIRCLE, model="m"), times=2) == TokenCount(0, 4, (64,), "exact", text_is_exact=True)
     assert not markers
 
 
@@ -180,7 +184,7 @@ def other_server(owner: str) -> Callable[[Exchange], Awaitable[None]]:
 async def test_vllm_counts_words_and_leaves_pictures_to_what_is_known_of_them() -> None:
     system = Message("system", (TextPart("Be brief."),))
     async with fake_upstream(other_server("vllm")) as fake:
-        assert await count_on(fake, ask("Hello", model="m", history=(system,))) == TokenCount(9, 13, (), "exact")
+        assert await count_on(fake, ask("Hello", model="m", history=(system,))) == TokenCount(9, 13, (), "exact", text_is_exact=True)
         assert await count_on(fake, ask("Hello", RED_CIRCLE, model="m")) == TokenCount(0, 13, (64,), "estimated")
 
 
