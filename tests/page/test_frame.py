@@ -26,27 +26,6 @@ WIDE = (
 )
 
 
-async def test_the_first_run_says_what_answers_and_its_examples_work(visit: Visit, demo_url: str) -> None:
-    visitor = await visit(demo_url)
-    await expect(visitor.page.locator(".running")).to_contain_text("demo answers")
-    await expect(visitor.page.locator(".running")).to_contain_text("tiny demo model")
-    await expect(visitor.page.locator(".running")).to_contain_text("ollama pull llava:7b")
-    for question, answer in (("What is in this image?", "red circle"), ("What does it say?", "F7"), ("What color is the star?", "green")):
-        await visitor.page.get_by_role("button", name=question).click()
-        await expect(visitor.answer).to_contain_text(answer)
-        await visitor.page.get_by_role("button", name="New chat").first.click()
-        await expect(visitor.turns).to_have_count(0)
-
-
-async def test_examples_in_chinese(visit: Visit, demo_url: str) -> None:
-    visitor = await visit(demo_url, locale="zh-CN")
-    for question, answer in (("图中有什么？", "红色圆形"), ("写了什么？", "F7"), ("星形是什么颜色？", "绿色")):
-        await visitor.page.get_by_role("button", name=question).click()
-        await expect(visitor.answer).to_contain_text(answer)
-        await visitor.page.get_by_role("button", name="新对话").first.click()
-        await expect(visitor.turns).to_have_count(0)
-
-
 async def test_the_language_follows_the_browser_and_can_be_switched(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url, locale="zh-CN")
     html = visitor.page.locator("html")

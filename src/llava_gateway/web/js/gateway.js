@@ -1,7 +1,7 @@
 // Keeps what the page knows of the gateway true: engine, models, options, sessions.
 
 import * as api from './api.js';
-import { defaultModel, catalogue, engineNews, models, readiness, sessions } from './state.js';
+import { defaultModel, catalogue, engineNews, library, models, readiness, sessions } from './state.js';
 
 const POLL_MS = 3000;
 
@@ -32,7 +32,7 @@ let last = /** @type {{engine: string, model: string|null}|null} */ (null);
 export async function look() {
   const now = await api.readiness();
   const before = readiness.value;
-  const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model;
+  const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model && alive(before) === alive(now);
   if (same) {
     if (before.reason !== now.reason) readiness.value = now;
     return;
@@ -49,10 +49,14 @@ export async function look() {
   await Promise.allSettled([loadModels(), catalogue.value ? null : loadCatalogue(), loadSessions()]);
 }
 
+/** The engines that live. @param {import('./types.js').Readiness} of */
+const alive = ({ engines }) => engines.map(({ name, ok }) => ok && name).join();
+
 export async function loadModels() {
-  const list = await api.models();
-  models.value = list.models;
-  defaultModel.value = list.default?.model ?? null;
+  const { models: all, default: chosen, ...rest } = await api.models();
+  models.value = all;
+  defaultModel.value = chosen?.model ?? null;
+  library.value = rest;
 }
 
 async function loadCatalogue() {

@@ -5,11 +5,13 @@ import { speakAnswers } from './aloud.js';
 import { openAddressed } from './chat.js';
 import { watch } from './gateway.js';
 import { html, render } from './html.js';
+import { watchModels } from './models.js';
 import { App } from './views/app.js';
 
 render(html`<${App} />`, document.body);
 addEventListener('popstate', openAddressed);
 openAddressed();
 watch();
+watchModels();
 readAhead();
 speakAnswers();

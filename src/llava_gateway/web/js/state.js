@@ -9,6 +9,8 @@ import { computed, signal } from '../vendor/signals.js';
 export const readiness = signal(/** @type {import('./types.js').Readiness|null|undefined} */ (undefined));
 
 export const models = signal(/** @type {import('./types.js').Model[]} */ ([]));
+/** What is on its way in, the machine's memory, and whether this page may change models. */
+export const library = signal(/** @type {import('./types.js').Library|null} */ (null));
 export const defaultModel = signal(/** @type {string|null} */ (null));
 export const catalogue = signal(/** @type {import('./types.js').Catalogue|null} */ (null));
 

@@ -19,6 +19,43 @@
  * @property {string} family
  * @property {string} parameters
  * @property {string} quantization
+ * @property {Fit|null} memory
+ *
+ * @typedef {object} Fit  whether a model fits into memory; figures in bytes
+ * @property {'loaded'|'fits'|'tight'|'over'} verdict
+ * @property {number} needed
+ * @property {number|null} gpu  of them in GPU memory
+ * @property {number|null} context  tokens the figure is for
+ * @property {boolean} estimated
+ *
+ * @typedef {object} Progress  of a model on its way in
+ * @property {'manifest'|'download'|'verify'|'build'|'write'|'success'} step
+ * @property {string} status
+ * @property {string|null} digest
+ * @property {number|null} completed
+ * @property {number|null} total
+ *
+ * @typedef {object} Library  GET /models beside the models
+ * @property {{model: string, kind: 'pull'|'create', progress: Progress|null}[]} installing
+ * @property {{total: number, available: number}} memory
+ * @property {boolean} may_change
+ *
+ * @typedef {object} Setup  GET /setup
+ * @property {'ready'|'demo'|'no_model'} state
+ * @property {'ollama_not_used'|'ollama_not_installed'|'ollama_not_running'|'vision_model'|'chosen_model'|null} missing
+ * @property {string|null} chosen_model
+ * @property {'linux'|'macos'|'windows'} platform
+ * @property {{installed: boolean|null, running: boolean, version: string}} ollama
+ * @property {{page: string, command: string}} install
+ * @property {{command: string}} start
+ * @property {{model: string, download_bytes: number, memory: Fit|null}[]} suggested
+ * @property {boolean} may_change
+ *
+ * @typedef {object} ModelfileExample
+ * @property {string} name
+ * @property {string} about
+ * @property {string} base
+ * @property {string} modelfile
  *
  * @typedef {object} OptionLimit
  * @property {number} low

@@ -7,9 +7,10 @@ import { explained } from '../failures.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
+import { seeing } from '../models.js';
 import { addFiles, again, chips, ready, remove, underway } from '../pictures.js';
 import * as prefs from '../prefs.js';
-import { chat, model, modelInfo, overlay, panel, readiness } from '../state.js';
+import { chat, model, modelInfo, overlay, panel, pickedModel, readiness } from '../state.js';
 import { PictureImage } from './parts.js';
 import { pictureFacts } from './thread.js';
 
@@ -95,7 +96,11 @@ export function Composer() {
 /** @param {{sendsWhenReady: boolean, blind: boolean}} state */
 function note({ sendsWhenReady, blind }) {
   if (sendsWhenReady) return t('composer.sends_when_ready');
-  if (blind) return html`<button class="link-button" type="button" onClick=${() => (overlay.value = 'models')}>${t('composer.blind')}</button>`;
+  if (blind) {
+    const other = seeing.value;
+    const instead = () => (other ? (pickedModel.value = other.name) : (overlay.value = 'models'));
+    return html`${t('composer.blind')} <button class="link-button" type="button" onClick=${instead}>${other ? t('models.switch_to', { name: other.name }) : t('failure.choose_model')}</button>`;
+  }
   return null;
 }
 

@@ -1,54 +1,21 @@
-// What opens above the page: models, options, shortcuts, and the question for the key.
+// What opens above the page: options, shortcuts, the question for the key, and the models (in a file of their own).
 
 import { giveKey, keyNeeded } from '../api.js';
 import { glossaryOf } from '../chat.js';
-import { html, useEffect, useState } from '../html.js';
-import { bytes, language, number, rich, t } from '../i18n.js';
+import { html, useState } from '../html.js';
+import { language, number, t } from '../i18n.js';
 import { OPTIONS, PRESETS } from '../i18n/zh.js';
-import { Icon } from '../icons.js';
-import { loadModels } from '../gateway.js';
-import { ready } from '../pictures.js';
 import * as prefs from '../prefs.js';
-import { catalogue, chat, model, modelInfo, models, overlay, pickedModel } from '../state.js';
-import { engineName } from './empty.js';
+import { catalogue, chat, modelInfo, overlay } from '../state.js';
 import { presetName } from './composer.js';
-import { Choice, Dialog } from './parts.js';
+import { Choice, Dialog, lazily } from './parts.js';
 
 const close = () => (overlay.value = null);
+const Models = lazily(async () => (await import('./models.js')).Models, close);
 
 export function Overlays() {
   return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'options' && html`<${Options} />`}
   ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
-}
-
-function Models() {
-  useEffect(() => void loadModels().catch(() => {}), []);
-  const pictures = ready.value.length > 0 || chat.value.turns.value.some((turn) => turn.images.value.length);
-  return html`<${Dialog} title=${t('models.title')} onClose=${close}>
-    <ul class="models">
-      ${models.value.map(
-        (m) => html`<li key=${`${m.engine}/${m.name}`}>
-          <button type="button" aria-pressed=${m.name === model.value} disabled=${pictures && !m.vision}
-            onClick=${() => ((pickedModel.value = m.name), close())}>
-            <span class="model-name">${m.name}</span>
-            ${m.name === model.value && html`<${Icon} name="check" />`}
-            <span class="quiet">${modelFacts(m)}</span>
-          </button>
-        </li>`,
-      )}
-    </ul>
-    ${!models.value.length && html`<p>${t('models.none_live')}</p>`}
-    <p class="quiet">${rich('models.more')}</p>
-  <//>`;
-}
-
-/** @param {import('../types.js').Model} m */
-function modelFacts(m) {
-  const facts = [m.vision ? t('models.sees') : t('models.blind'), engineName(m.engine)];
-  if (m.size_bytes) facts.push(bytes(m.size_bytes));
-  if (m.loaded) facts.push(t('models.loaded'));
-  if (m.context_length) facts.push(t('models.context', { count: m.context_length }));
-  return facts.join(' · ');
 }
 
 /** Whole ranges that are too wide for a slider get a field alone. */

@@ -1,30 +1,36 @@
-// What a new chat shows: an invitation, three pictures to try, and what is running.
+// What a new chat shows: an invitation, three pictures to try, what is running, and how to get more.
 
 import { signal } from '../../vendor/signals.js';
 import { send } from '../chat.js';
-import { drawOn, drawnFile, EXAMPLES } from '../examples.js';
+import { drawOn, drawnFile, examplesFor, isDemo } from '../examples.js';
 import { html, useEffect, useRef } from '../html.js';
-import { rich, t } from '../i18n.js';
+import { t } from '../i18n.js';
+import { seeing, setup } from '../models.js';
 import { addFiles, chips, ready, refuse } from '../pictures.js';
-import { modelInfo, model, readiness } from '../state.js';
-import { CopyButton } from './parts.js';
+import { modelInfo, model, overlay, pickedModel, readiness } from '../state.js';
+import { engineName } from './advice.js';
+import { lazily } from './parts.js';
 
-const LARGER = 'ollama pull llava:7b';
 const TOUCH = matchMedia('(pointer: coarse)');
+const SetupCard = lazily(async () => (await import('./setup.js')).SetupCard);
 
 /** The example that is asked as soon as its picture is prepared. */
 const asking = signal(/** @type {import('../examples.js').Example|null} */ (null));
 
 export function Empty() {
-  const invites = readiness.value?.ready && (asking.value || !chips.value.length);
+  const quiet = Boolean(readiness.value) && (asking.value || !chips.value.length);
+  const sees = readiness.value?.ready && modelInfo.value?.vision;
   return html`<section class="empty">
     <h1>${t('empty.title')}</h1>
-    <p class="lead">${t(TOUCH.matches ? 'empty.lead_touch' : 'empty.lead')}${invites && t('empty.or')}</p>
-    ${invites && html`<${Examples} /><${Running} />`}
+    <p class="lead">${t(TOUCH.matches ? 'empty.lead_touch' : 'empty.lead')}${quiet && sees && t('empty.or')}</p>
+    ${quiet && sees && model.value && html`<${Examples} of=${model.value} />`}
+    ${quiet && html`<${Running} />`}
+    ${quiet && setup.value?.missing && html`<${SetupCard} brief />`}
   </section>`;
 }
 
-function Examples() {
+/** @param {{of: string}} props */
+function Examples({ of }) {
   const waiting = asking.value;
   // A refusal is shown in the composer.
   useEffect(() => {
@@ -47,7 +53,7 @@ function Examples() {
   }
 
   return html`<ul class="examples">
-    ${EXAMPLES.map(
+    ${examplesFor(of).map(
       (example) => html`<li key=${example.name}>
         <button type="button" disabled=${Boolean(waiting)} onClick=${() => choose(example)}>
           <${Drawing} example=${example} />
@@ -69,19 +75,14 @@ function Running() {
   const now = readiness.value;
   const name = model.value;
   if (!now?.ready || !name) return null;
-  const demo = name === 'demo';
+  const other = seeing.value;
+  const blind = modelInfo.value && !modelInfo.value.vision;
   return html`<div class="running">
-    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}${demo && t('empty.demo')}</p>
-    ${demo &&
-    html`<p>${rich('empty.larger')}</p>
-      <p class="command"><code>${LARGER}</code><${CopyButton} text=${LARGER} label=${t('copy_command')} /></p>`}
-    ${!demo && modelInfo.value && !modelInfo.value.vision && html`<p class="care">${t('empty.no_vision')}</p>`}
+    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}${isDemo(name) && t('empty.demo')}</p>
+    ${blind && html`<p class="care">${t('empty.no_vision')}</p>`}
+    <p>
+      ${blind && other && html`<button class="button small main" type="button" onClick=${() => (pickedModel.value = other.name)}>${t('models.switch_to', { name: other.name })}</button>`}
+      <button class="link-button" type="button" onClick=${() => (overlay.value = 'models')}>${t('empty.models')}</button>
+    </p>
   </div>`;
-}
-
-/** @param {string|null} engine */
-export function engineName(engine) {
-  if (engine === 'embedded') return t('engine.embedded');
-  if (engine === 'openai') return t('engine.openai');
-  return engine === 'ollama' ? 'Ollama' : (engine ?? '');
 }

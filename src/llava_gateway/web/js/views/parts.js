@@ -48,6 +48,19 @@ export function Dialog({ title, onClose, class: name = 'sheet', children }) {
   </dialog>`;
 }
 
+/**
+ * A view whose code comes when it is shown first, so that the page is there sooner.
+ * @param {() => Promise<any>} load  gives the component
+ * @param {() => void} [onFailure]  the gateway did not give it
+ */
+export function lazily(load, onFailure = () => {}) {
+  return function Lazy(/** @type {any} */ props) {
+    const [view, setView] = useState(/** @type {{View: any}|null} */ (null));
+    useEffect(() => void load().then((View) => setView({ View }), onFailure), []);
+    return view && html`<${view.View} ...${props} />`;
+  };
+}
+
 /** @param {() => void} then */
 const prevented = (then) => (/** @type {Event} */ event) => {
   event.preventDefault();
