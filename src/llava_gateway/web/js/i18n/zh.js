@@ -288,6 +288,7 @@ export default {
 
 /** The gateway's errors by code: cause and next step. @type {Record<string, [string, string]>} */
 export const FAILURES = {
+  archive_too_large: ['导出的对话太大，超出了网关的上限。', '请在设置中调大 body_max_bytes、session_max_bytes 或 session_max_turns。'],
   cloud_model_refused: ['不使用云端模型：图片会因此离开这台机器。', '去掉名称里的 `cloud`，就会下载同一个模型在本机运行。'],
   conflicting_fields: ['两个字段互相矛盾。', '请只保留其中一个。'],
   context_length_exceeded: ['对话超出了模型的上下文长度。', '调大 num_ctx（会重新加载模型），或开始新对话。'],
@@ -302,6 +303,7 @@ export const FAILURES = {
   image_too_small: ['图片太小。', '请换一张大一点的。'],
   internal_error: ['网关内部出错。', '请重试；再次出现时，请带上请求编号反馈。'],
   invalid_api_key: ['API 密钥缺失或不正确。', '请重新输入密钥。'],
+  invalid_archive: ['这不是导出的对话文件。', '请选择从网关导出的 JSON 或 ZIP 文件，不要改动它。'],
   invalid_base64_image: ['图片数据不是有效的 base64。', '请重新添加图片。'],
   invalid_body: ['网关没能读懂请求。', '请刷新页面后重试。'],
   invalid_format: ['回答格式不是有效的 JSON 模式。', '请检查模式后再试。'],
@@ -338,6 +340,7 @@ export const FAILURES = {
   shutting_down: ['网关正在停止。', '等它重新启动后再问。'],
   storage_full: ['没有空间再存图片了。', '请删除不需要的对话，或在设置中调大 store_max_bytes。'],
   too_many_images: ['一次提问带的图片太多。', '先问其中几张，再问其余的，对话都会记得。'],
+  turn_not_found: ['对话里没有这一问。', '请刷新页面后重试。'],
   unknown_field: ['网关没能读懂请求。', '页面与网关的版本可能不同，请刷新页面。'],
   unsupported_image_media_type: ['这不是可读的图片格式。', '支持 JPEG、PNG、WEBP、GIF、BMP、TIFF、AVIF、HEIC。'],
   unsupported_media_type: ['网关没能读懂请求。', '请刷新页面后重试。'],
