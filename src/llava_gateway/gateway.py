@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 
 from llava_gateway.admission import Admission, Ticket, connections_limit
@@ -222,6 +222,20 @@ class Gateway:
         """What `model` (None: the default) does with pictures; None where it can't see any. Raises ModelNotFound for one that was named."""
         info = await self.pool.resolve(model) if model else self.pool.state.default.model
         return self.preparer.showing.profile(info) if info and info.vision else None
+
+    async def take_in(self, session: Session, pictures: Mapping[str, bytes]) -> Session:
+        """Keeps a session from elsewhere, whose pictures are files by the ids it has for them. They are taken in like any other, and
+        may get other ids by that. Nothing of it stays where any of it can't be taken.
+
+        Raises ImageError, SessionFull, StorageFull, Overloaded.
+        """
+        self.sessions.check(session, sum(map(len, pictures.values())))
+        ids: dict[str, str] = {}
+        with self._holding() as hold:
+            for image_id, data in pictures.items():
+                picture = hold(await self.pictures.add(data, name=f"pictures.{image_id}"))
+                ids[image_id] = await picture.stored()
+            return self.sessions.create(session.with_pictures(ids))
 
     async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
         """What a model (None: the default) sees of a picture.

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
-from llava_gateway.api import context, models, native, openapi, ops, view, warm
+from llava_gateway.api import archives, context, models, native, openapi, ops, view, warm
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.api.wire import check_presets
@@ -78,6 +78,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     )
     app.state.gateway = gateway
     app.include_router(native.router)
+    app.include_router(archives.router)
     app.include_router(view.router)
     app.include_router(context.router)
     app.include_router(warm.router)

@@ -151,6 +151,14 @@ class SessionsQuery(Body):
     )
 
 
+class ExportQuery(Body):
+    """The query of GET /sessions/{id}/export."""
+
+    format: Literal["zip", "json", "html", "markdown"] = Field(
+        "zip", description="zip has all the others and the pictures as files; json and zip can be imported again."
+    )
+
+
 class ForkBody(Body):
     at: int | None = Field(None, ge=0, description="How many turns the fork keeps; unset: all.")
 

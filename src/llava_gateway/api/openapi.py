@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from llava_gateway.api.archive_body import ArchiveBody
 from llava_gateway.api.bodies import (
     AskBody,
     Body,
     CreateBody,
+    ExportQuery,
     ForkBody,
     ImageData,
     ImageQuery,
@@ -23,6 +25,7 @@ from llava_gateway.api.bodies import (
 from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.api.wire import describe
 from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.sessions.archive import FORMAT, VERSION
 
 DESCRIPTION = """Talk with pictures on your own machine. Pictures are made upright, sharp and true in colour before a model sees them;
 every answer says what was sent and what was changed.
@@ -282,6 +285,26 @@ SESSION = _body(
     json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese.", "policy": "pin_images"})
 )
 PATCH = _body(json=_json_body(_schema(SessionPatch), rename={"title": "Receipts of May"}, branch={"branch": 1}))
+EXPORT = {
+    "parameters": _query(ExportQuery),
+    "responses": {
+        "200": {
+            "description": "The file.",
+            "content": {
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("application/zip", "application/json", "text/html", "text/markdown")
+            },
+        }
+    },
+}
+IMPORT = _body(
+    json=_json_body(
+        _schema(ArchiveBody),
+        empty={"format": FORMAT, "version": VERSION, "session": {"title": "Receipts of May", "turns": []}, "pictures": {}},
+    ),
+    form=_form({"file": {"type": "string", "format": "binary", "description": "What GET /sessions/{id}/export gave."}}, ["file"]),
+)
+IMPORT["requestBody"]["content"]["application/zip"] = {"schema": {"type": "object", "format": "binary", "properties": {}}}
 SESSIONS = {"parameters": _query(SessionsQuery)}
 FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))
 IMAGE = {

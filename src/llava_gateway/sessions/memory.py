@@ -49,9 +49,10 @@ class SessionStore:
         return len(self._kept)
 
     def create(self, session: Session) -> Session:
-        """Keeps a new session (or a fork, whose pictures must be there). Raises StorageFull."""
+        """Keeps a new session (or one with turns, whose pictures must be there). Raises SessionFull, StorageFull."""
         self.expire()
         pictures = {image_id: self._pictures.get(image_id) for image_id in session.every_image_id}
+        self.check(session, sum(picture.size for picture in pictures.values()))
         for picture in pictures.values():  # first of all: making room may drop the session that is being forked
             self._pictures.hold(picture)
         try:
@@ -63,6 +64,13 @@ class SessionStore:
         self._kept[session.id] = _Kept(session, self._clock(), pictures)
         self._pictures.reserved += session.text_bytes
         return session
+
+    def check(self, session: Session, picture_bytes: int) -> None:
+        """Raises SessionFull where it has more turns or takes more bytes than a session may."""
+        if session.turn_count > self._settings.session_max_turns:
+            raise SessionFull(f"The session has {session.turn_count:,} turns; {self._settings.session_max_turns:,} are the most.")
+        if session.text_bytes + picture_bytes > self._settings.session_max_bytes:
+            raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
 
     def list(self) -> list[Session]:
         """Most recently changed first."""

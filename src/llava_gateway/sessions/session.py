@@ -253,6 +253,21 @@ class Session:
         aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
         return replace(self, turns=path, aside=aside, **_NOTHING_TOLD)
 
+    def with_pictures(self, ids: Mapping[str, str]) -> Session:
+        """The session with other ids for its pictures, each by the one it has."""
+
+        def renamed(turn: Turn) -> Turn:
+            parts = (ImagePart(ids[part.image_id], part.sight) if isinstance(part, ImagePart) else part for part in turn.parts)
+            return replace(turn, parts=tuple(parts))
+
+        return replace(
+            self,
+            turns=tuple(map(renamed, self.turns)),
+            aside=tuple(map(renamed, self.aside)),
+            pins={ids[image_id]: pinned for image_id, pinned in self.pins.items()},
+            sights={ids[image_id]: sight for image_id, sight in self.sights.items()},
+        )
+
     def forked(self, at: int) -> Session:
         """A new session with the first `at` turns of the path. Raises IndexError when there are fewer."""
         if not 0 <= at <= len(self.turns):

@@ -1,0 +1,228 @@
+"""An exported session as it comes in (`sessions/archive.py` writes it): strict JSON, and the session value that it describes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from llava_gateway.api.bodies import IMAGE_ID, Body, DefaultsBody, SightBody, parse_body
+from llava_gateway.api.defaults import defaults_of
+from llava_gateway.api.sight import wishes
+from llava_gateway.api.wire import check_length, glossary_of, parse_options
+from llava_gateway.chat import FinishReason, ImagePart, Label, Options, Part, Policy, Sent, Sight, TextPart, Timings, Usage
+from llava_gateway.engines.base import EngineName
+from llava_gateway.errors import InvalidArchive, InvalidRequest
+from llava_gateway.sessions.archive import FORMAT, VERSION
+from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
+from llava_gateway.settings import Settings
+
+MOST_TEXTS = 64
+"""Parts of a turn that are text: the question, and our notes beside it."""
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("must be a date and time")
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("must have a time zone")
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment)]
+ImageId: TypeAlias = Annotated[str, Field(pattern=IMAGE_ID)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
+Milliseconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name: TypeAlias = Annotated[str, Field(max_length=256)]
+
+
+class TextBody(Body):
+    text: str
+    note: bool = False
+
+
+class ShownBody(Body):
+    image: ImageId
+    sight: SightBody = SightBody()
+
+
+class SentBody(Body):
+    width: Count
+    height: Count
+    format: Literal["PNG", "JPEG"]
+    tokens: Count | None = None
+    label: Label = "estimated"
+    detail: Literal["low", "high"] = "low"
+    pieces: Count = 1
+
+
+class UsageBody(Body):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    cached_tokens: Count | None = None
+
+
+class TimingsBody(Body):
+    queue_ms: Milliseconds | None = None
+    prepare_ms: Milliseconds | None = None
+    load_ms: Milliseconds | None = None
+    prompt_ms: Milliseconds | None = None
+    first_token_ms: Milliseconds | None = None
+    generation_ms: Milliseconds | None = None
+    total_ms: Milliseconds | None = None
+
+
+class TurnBody(Body):
+    id: int = Field(ge=1, le=2**31)
+    after: int | None = Field(None, description="The id of an earlier turn; null for a first one.")
+    parts: list[TextBody | ShownBody] = Field(min_length=1)
+    answer: str = ""
+    status: TurnStatus = "complete"
+    model: Name = ""
+    finish_reason: FinishReason | None = None
+    error_code: Name | None = None
+    sent: list[SentBody] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+    usage: UsageBody = UsageBody()
+    timings: TimingsBody = TimingsBody()
+    warnings: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=200)
+    created_at: Moment = Field(default_factory=now)
+
+
+class ArchivedSession(DefaultsBody):
+    title: str = Field("", max_length=200)
+    system: str = ""
+    model: Name = ""
+    engine: EngineName | None = None
+    policy: Policy | None = None
+    glossary: list[str] = Field(default_factory=list)
+    pins: dict[ImageId, bool] = Field(default_factory=dict)
+    sights: dict[ImageId, SightBody] = Field(default_factory=dict)
+    turns: list[TurnBody] = Field(description="Of all branches; the last one ends the current branch.")
+    created_at: Moment = Field(default_factory=now)
+    updated_at: Moment = Field(default_factory=now)
+
+
+class FileBody(Body):
+    media_type: Literal["image/png", "image/jpeg"] | None = None
+    width: Count | None = None
+    height: Count | None = None
+    data: str | None = Field(None, description="base64")
+    file: str | None = Field(None, max_length=256, description="A file in the same zip, in place of data.")
+
+
+class ArchiveBody(Body):
+    """A session as GET /sessions/{id}/export writes it."""
+
+    format: Literal["llava-gateway-session"]
+    version: Literal[1]
+    session: ArchivedSession
+    pictures: dict[ImageId, FileBody] = Field(default_factory=dict)
+
+
+def parse_archive(value: Any) -> ArchiveBody:
+    """Raises InvalidArchive."""
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise InvalidArchive
+    if value.get("version") != VERSION:
+        raise InvalidArchive(
+            f"The session is of version {str(value.get('version'))[:20]} of its format; {VERSION} is read here.",
+            param="version",
+            hint="Use the gateway that it comes from, or a newer one.",
+        )
+    try:
+        body: ArchiveBody = parse_body(ArchiveBody, value)
+    except InvalidRequest as error:
+        raise InvalidArchive(error.message, param=error.param) from None
+    return body
+
+
+def session_of(body: ArchiveBody, settings: Settings) -> Session:
+    """The session, under a new id, with the pictures' ids as they are in the archive. Raises InvalidArchive."""
+    given = body.session
+    try:
+        turns = tuple(_turn(turn, f"session.turns.{index}", settings) for index, turn in enumerate(given.turns))
+        _check_tree(turns)
+        check_length("system", given.system, settings)
+        session = Session(
+            title=given.title,
+            system=given.system,
+            model=given.model,
+            engine=given.engine,
+            policy=given.policy,
+            pins=given.pins,
+            sights={image_id: _sight(sight, f"session.sights.{image_id}") for image_id, sight in given.sights.items()},
+            created_at=given.created_at,
+            updated_at=given.updated_at,
+            aside=turns,
+            **(defaults_of(given, Session(), settings) | {"glossary": glossary_of(given.glossary, None, settings) or ()}),
+        )
+        _check_pictures(session, body)
+    except InvalidArchive:
+        raise
+    except InvalidRequest as error:
+        param = error.param if (error.param or "").startswith(("session.", "pictures")) else f"session.{error.param}"
+        raise InvalidArchive(error.message, param=param, hint=error.hint) from None
+    return session.after(turns[-1].id) if turns else session
+
+
+def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
+    parts: list[Part] = []
+    for index, part in enumerate(body.parts):
+        if isinstance(part, TextBody):
+            check_length(f"{where}.parts.{index}", part.text, settings)
+            parts.append(TextPart(part.text, part.note))
+        else:
+            parts.append(ImagePart(part.image, _sight(part.sight, f"{where}.parts.{index}.sight")))
+    shown = sum(isinstance(part, ImagePart) for part in parts)
+    if shown > settings.images_per_turn or len(parts) - shown > MOST_TEXTS or len(body.sent) not in (0, shown):
+        raise InvalidArchive(f"A turn has {shown} pictures and {len(body.sent)} of them sent.", param=where)
+    return Turn(
+        parts=tuple(parts),
+        answer=body.answer,
+        status=body.status,
+        model=body.model,
+        finish_reason=body.finish_reason,
+        error_code=body.error_code,
+        sent=tuple(Sent(**sent.model_dump()) for sent in body.sent),
+        options=parse_options(body.options, None, settings) if body.options else Options(),
+        usage=Usage(**body.usage.model_dump()),
+        timings=Timings(**body.timings.model_dump()),
+        warnings=tuple(body.warnings),
+        created_at=body.created_at,
+        id=body.id,
+        parent=FIRST if body.after is None else body.after,
+    )
+
+
+def _sight(body: SightBody, where: str) -> Sight:
+    return Sight(**wishes(body, where))
+
+
+def _check_tree(turns: tuple[Turn, ...]) -> None:
+    """Each turn has an id of its own and follows an earlier one, so there are no circles and no loose ends."""
+    ids = {turn.id for turn in turns}
+    for index, turn in enumerate(turns):
+        if turn.parent != FIRST and (turn.parent not in ids or turn.parent >= turn.id):
+            raise InvalidArchive(f"Turn {turn.id} must follow a turn that was asked before it.", param=f"session.turns.{index}.after")
+    if len(ids) != len(turns):
+        raise InvalidArchive("Two turns have the same id.", param="session.turns")
+
+
+def _check_pictures(session: Session, body: ArchiveBody) -> None:
+    """There is a picture for every id that the session names, and none beside."""
+    shown = set(session.every_image_id)
+    if strange := {*session.pins, *session.sights} - shown:
+        raise InvalidArchive("A picture is spoken of that no turn shows.", param=f"session.pins.{min(strange)}")
+    if differing := shown ^ body.pictures.keys():
+        image_id = min(differing)
+        what = "is missing" if image_id in shown else "is in no turn"
+        raise InvalidArchive(f"The picture {image_id[:12]}… {what}.", param=f"pictures.{image_id}")
+    for image_id, file in body.pictures.items():
+        if (file.data is None) == (file.file is None):
+            raise InvalidArchive("A picture has data, or names a file in the zip.", param=f"pictures.{image_id}")

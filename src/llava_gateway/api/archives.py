@@ -1,0 +1,146 @@
+"""Sessions as files: exported to be read or kept, and taken in again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import UploadFile
+
+from llava_gateway.api import openapi
+from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_of
+from llava_gateway.api.bodies import ExportQuery, parse_json
+from llava_gateway.api.forms import media_type, read_query
+from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.wire import session_json
+from llava_gateway.errors import ArchiveTooLarge, ImageError, InvalidArchive, InvalidRequest, UnsupportedBody
+from llava_gateway.gateway import Gateway
+from llava_gateway.images.base64 import decode_base64
+from llava_gateway.sessions.archive import Filed, archive
+from llava_gateway.sessions.package import DOCUMENT, ZIP_BEGINS, Package, package
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.written import PAGE_POLICY, markdown, page
+from llava_gateway.settings import Settings
+
+router = APIRouter(responses=openapi.ERRORS)
+
+FILES = {
+    "zip": ("application/zip", "zip"),
+    "json": ("application/json", "json"),
+    "html": ("text/html; charset=utf-8", "html"),
+    "markdown": ("text/markdown; charset=utf-8", "md"),
+}
+"""Media type and suffix by format."""
+TAKEN = ("application/json", "application/zip", "application/x-zip-compressed", "application/octet-stream")
+NAME_MAX_CHARS = 80
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
+
+
+@router.get("/sessions/{session_id}/export", tags=["sessions"], summary="A session as a file", openapi_extra=openapi.EXPORT)
+async def export_session(request: Request, session_id: str) -> Response:
+    """`json` has everything: all branches, options, figures and pictures. `markdown` and `html` have the current branch, to be read; a page
+    has its pictures in it and loads nothing. `zip` has all three, and the pictures as files."""
+    gateway: Gateway = request.app.state.gateway
+    query: ExportQuery = read_query(request, ExportQuery)
+    session = gateway.sessions.get(session_id)
+    kind, suffix = FILES[query.format]
+    headers = {"Content-Disposition": content_disposition(f"{session.title or 'session'}.{suffix}"), "Cache-Control": "no-store"}
+    if query.format == "html":
+        headers["Content-Security-Policy"] = f"{PAGE_POLICY}; sandbox"
+    return StreamingResponse(_pieces(query.format, session, _files(session, gateway)), media_type=kind, headers=headers)
+
+
+def _files(session: Session, gateway: Gateway) -> dict[str, Filed]:
+    """The pictures, which live on as long as this does, whatever becomes of the session."""
+    found: dict[str, Filed] = {}
+    for image_id in session.every_image_id:
+        picture = gateway.pictures.get(image_id)
+        found[image_id] = Filed(picture.canonical or b"", picture.media_type or "image/png", picture.info.width, picture.info.height)
+    return found
+
+
+def _pieces(form: str, session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+    match form:
+        case "json":
+            return archive(session, pictures)
+        case "html":
+            return page(session, pictures)
+        case "markdown":
+            return iter([markdown(session, pictures).encode()])
+        case _:
+            return package(session, pictures)
+
+
+def content_disposition(name: str) -> str:
+    """The header that gives a download its name (RFC 6266): for all browsers the ASCII of it, for those of today all of it."""
+    stem, _, suffix = name.rpartition(".")
+    letters = "".join(
+        " " if unicodedata.category(c).startswith("C") or c in '<>:"/\\|?*' else c for c in unicodedata.normalize("NFC", stem)
+    )
+    stem = " ".join(letters.split())[:NAME_MAX_CHARS].strip(" .") or "session"
+    stem = f"_{stem}" if _RESERVED.fullmatch(stem) else stem
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "", unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()).strip(" .")
+    return f"attachment; filename=\"{plain or 'session'}.{suffix}\"; filename*=UTF-8''{quote(f'{stem}.{suffix}', safe='')}"
+
+
+@router.post("/sessions/import", tags=["sessions"], summary="Take in an exported session", status_code=201, openapi_extra=openapi.IMPORT)
+async def import_session(request: Request) -> Response:
+    """The JSON or the zip of an export, as the body or as the form's `file`. All of it is checked before any is kept; the session gets
+    a new id, and its pictures are taken in like any other."""
+    gateway: Gateway = request.app.state.gateway
+    data = await _read_file(request)
+    zipped = await asyncio.to_thread(Package, data) if data.startswith(ZIP_BEGINS) else None
+    if zipped:
+        data = await asyncio.to_thread(zipped.read, DOCUMENT, gateway.settings.body_max_bytes)
+    body = parse_archive(await asyncio.to_thread(parse_json, data))
+    session = session_of(body, gateway.settings)
+    pictures = await asyncio.to_thread(_pictures, body, zipped, gateway.settings)
+    taken_in = await gateway.take_in(session, pictures)
+    return JSONResponse(session_json(taken_in, gateway.pictures, running=False), 201)
+
+
+async def _read_file(request: Request) -> bytes:
+    """Raises UnsupportedBody, InvalidRequest, InvalidArchive."""
+    if media_type(request) == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=1) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise InvalidRequest("file must be a file.", param="file", hint="With curl: -F file=@session.zip (mind the @).")
+            data = await file.read()
+    elif media_type(request) in TAKEN:
+        data = await request.body()
+    else:
+        raise UnsupportedBody(f"The body must be {', '.join(TAKEN[:2])} or multipart/form-data.", hint="With curl: -F file=@session.zip.")
+    if not data.strip():
+        raise InvalidArchive("There is nothing in the file.")
+    return data
+
+
+def _pictures(body: ArchiveBody, zipped: Package | None, settings: Settings) -> dict[str, bytes]:
+    """The files of the pictures by their ids. Raises InvalidArchive, ArchiveTooLarge, ImageError."""
+    found: dict[str, bytes] = {}
+    left = settings.session_max_bytes
+    for image_id, file in body.pictures.items():
+        param = f"pictures.{image_id}"
+        if file.data is not None:
+            try:
+                found[image_id] = decode_base64(file.data)
+            except ImageError as error:
+                error.param = param
+                raise
+        elif zipped is None:
+            raise InvalidArchive(
+                "A picture names a file, but this is not a zip.", param=f"{param}.file", hint="Send the zip it comes from."
+            )
+        else:
+            found[image_id] = zipped.read(file.file or "", settings.image_max_bytes)
+        left -= len(found[image_id])
+        if left < 0:
+            raise ArchiveTooLarge(f"The pictures have more than {settings.session_max_bytes:,} bytes.", param="pictures")
+    return found

@@ -1,0 +1,78 @@
+"""A session as one JSON document that nothing is lost in: every branch, every option, every picture. `api/archives.py` reads it (pure).
+
+What a model made of the conversation so far (its summary, what fits its context) is not in it: that comes anew with the next turn.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from llava_gateway.chat import JSON, Part, TextPart
+from llava_gateway.sessions.session import Session, Turn
+
+FORMAT = "llava-gateway-session"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A picture of a session as a file: `data` is the canonical one."""
+
+    data: bytes
+    media_type: Literal["image/png", "image/jpeg"]
+    width: int
+    height: int
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+    @property
+    def suffix(self) -> str:
+        return "png" if self.media_type == "image/png" else "jpg"
+
+
+def archive(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+    """The document in pieces, none of them much larger than a picture, with the pictures in it as base64."""
+    yield f"{_head(session)[:-1]}, {json.dumps('pictures')}: {{".encode()
+    for number, (image_id, picture) in enumerate(pictures.items()):
+        yield f"{', ' if number else ''}{json.dumps(image_id)}: {json.dumps({**_facts(picture), 'data': picture.base64})}".encode()
+    yield b"}}\n"
+
+
+def archive_beside_files(session: Session, pictures: Mapping[str, Filed], names: Mapping[str, str]) -> bytes:
+    """The document with the pictures as files beside it, which it names."""
+    files = {image_id: {**_facts(picture), "file": names[image_id]} for image_id, picture in pictures.items()}
+    return f"{_head(session)[:-1]}, {json.dumps('pictures')}: {json.dumps(files)}}}\n".encode()
+
+
+def _head(session: Session) -> str:
+    """A JSON object with all but the pictures. The turns of the current branch stand last, so the last turn tells which that is."""
+    names = ("title", "system", "model", "engine", "policy", "glossary", "preset", "options", "detail", "format")
+    told: JSON = {name: getattr(session, name) for name in names}
+    told |= {"pins": dict(session.pins), "sights": {image_id: sight.to_json() for image_id, sight in session.sights.items()}}
+    told |= {"created_at": session.created_at.isoformat(), "updated_at": session.updated_at.isoformat()}
+    told["turns"] = [_turn(turn) for turns in (session.aside, session.turns) for turn in turns]
+    return json.dumps({"format": FORMAT, "version": VERSION, "session": told}, ensure_ascii=False)
+
+
+def _turn(turn: Turn) -> JSON:
+    names = ("id", "answer", "status", "model", "finish_reason", "error_code", "warnings")
+    told: JSON = {name: getattr(turn, name) for name in names}
+    told |= {"after": turn.parent or None, "parts": [_part(part) for part in turn.parts], "sent": [asdict(sent) for sent in turn.sent]}
+    told |= {"options": turn.options.given(), "usage": asdict(turn.usage), "timings": asdict(turn.timings)}
+    return told | {"created_at": turn.created_at.isoformat()}
+
+
+def _part(part: Part) -> JSON:
+    if isinstance(part, TextPart):
+        return {"text": part.text, "note": part.note}
+    return {"image": part.image_id, "sight": part.sight.to_json()}
+
+
+def _facts(picture: Filed) -> JSON:
+    return {"media_type": picture.media_type, "width": picture.width, "height": picture.height}

@@ -1,0 +1,100 @@
+"""A session as a zip: to read (Markdown and a page), to take in again (JSON), and its pictures as files. Written in pieces, read warily."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+
+from llava_gateway.errors import ArchiveTooLarge, InvalidArchive
+from llava_gateway.sessions.archive import Filed, archive_beside_files
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.written import markdown, page
+
+DOCUMENT = "session.json"
+ZIP_BEGINS = b"PK\x03\x04"
+_END = b"PK\x05\x06"
+_END_BYTES = 22
+_END_64 = b"PK\x06\x07"
+_END_64_BYTES = 20
+MOST_DIRECTORY_BYTES = 2**20
+"""A list of files this long has more than 10,000 entries; Python keeps an object for each, so a longer one is not even looked at."""
+_ENCRYPTED = 1
+_FIRST_DATE, _LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+"""That a zip can tell."""
+
+
+def package(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+    """The zip in pieces."""
+    names = {image_id: f"pictures/{number}.{picture.suffix}" for number, (image_id, picture) in enumerate(pictures.items(), 1)}
+    out = _Pieces()
+    with zipfile.ZipFile(out, "w") as zipped:
+
+        def add(name: str, pieces: Iterable[bytes], compression: int = zipfile.ZIP_DEFLATED) -> Iterator[bytes]:
+            info = zipfile.ZipInfo(name, min(max(session.updated_at.timetuple()[:6], _FIRST_DATE), _LAST_DATE))
+            info.compress_type = compression
+            info.external_attr = 0o644 << 16
+            with zipped.open(info, "w") as file:
+                for piece in pieces:
+                    file.write(piece)
+                    yield out.taken()
+            yield out.taken()
+
+        yield from add(DOCUMENT, [archive_beside_files(session, pictures, names)])
+        yield from add("session.md", [markdown(session, pictures, names).encode()])
+        yield from add("session.html", page(session, pictures))
+        for image_id, picture in pictures.items():
+            yield from add(names[image_id], [picture.data], zipfile.ZIP_STORED)
+    yield out.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that can only be written to, and is taken away piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]
+        self._pieces.append(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+class Package:
+    """A zip that was sent. Nothing in it is read but what is asked for by name, and no more than is allowed. Raises InvalidArchive."""
+
+    def __init__(self, data: bytes) -> None:
+        end, before = data[-_END_BYTES:], data[-_END_BYTES - _END_64_BYTES : -_END_BYTES]
+        if not end.startswith(_END) or end[-2:] != b"\0\0" or before.startswith(_END_64):
+            raise InvalidArchive("The zip is cut off, or of a kind that is not read.", hint="Send it as it was exported.")
+        if int.from_bytes(end[12:16], "little") > MOST_DIRECTORY_BYTES:
+            raise ArchiveTooLarge("The zip holds more files than a session can have.", hint="Send it as it was exported.")
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            raise InvalidArchive("The zip is damaged.", hint="Export it again.") from None
+
+    def read(self, name: str, most: int) -> bytes:
+        """A file of at most `most` bytes, whatever the zip says of its size. Raises InvalidArchive, ArchiveTooLarge."""
+        found = [info for info in self._zip.infolist() if info.filename == name]
+        if len(found) != 1:
+            raise InvalidArchive(f"There must be one {name} in the zip; there are {len(found)}.", param=name)
+        info = found[0]
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InvalidArchive(f"{name} is encrypted, or packed in a way that is not read.", param=name)
+        try:
+            with self._zip.open(info) as file:
+                data = file.read(most + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError):
+            raise InvalidArchive(f"{name} is damaged in the zip.", param=name, hint="Export it again.") from None
+        if len(data) > most:
+            raise ArchiveTooLarge(f"{name} would unpack to more than {most:,} bytes.", param=name)
+        return data

@@ -1,0 +1,138 @@
+"""A session written down for people: as Markdown, and as a page that needs nothing but itself (pure).
+
+Both have the current branch. Their few words of our own are English or Chinese, as the conversation is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+
+from llava_gateway.context.words import is_chinese
+from llava_gateway.sessions.archive import Filed
+from llava_gateway.sessions.session import Session, Turn
+
+_WORDS = {
+    "en": {
+        "picture": "Picture {}",
+        "system": "System prompt",
+        "untitled": "Untitled",
+        "cancelled": "Stopped.",
+        "incomplete": "The answer broke off.",
+        "branch": "{} of {}",
+    },
+    "zh": {
+        "picture": "图片{}",
+        "system": "系统提示",
+        "untitled": "未命名",
+        "cancelled": "已停止。",
+        "incomplete": "回答中断。",
+        "branch": "第 {} 个，共 {} 个",
+    },
+}
+_STYLE = """
+:root { color-scheme: light dark; --text: #1f1d1a; --quiet: #67625b; --line: #d9d4cc; --ground: #fdfcfa; }
+@media (prefers-color-scheme: dark) { :root { --text: #ece8e1; --quiet: #a49d93; --line: #3d3934; --ground: #191714; } }
+body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.6 system-ui, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
+main { max-width: 720px; margin: 0 auto; padding: 32px 16px 64px; }
+h1 { font-size: 24px; line-height: 1.3; }
+.quiet { color: var(--quiet); font-size: 13px; margin: 4px 0; }
+.turn, .system { border-top: 1px solid var(--line); padding: 24px 0; }
+.text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+.question { font-weight: 600; margin-bottom: 12px; }
+figure { margin: 0 0 12px; }
+img { display: block; max-width: 100%; max-height: 480px; width: auto; height: auto; border-radius: 10px; }
+"""
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
+PAGE_POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+"""What the page may load: the pictures in it and its own style. No script, and nothing from anywhere."""
+_MARKS = re.compile(r"([\\`*_{}\[\]<>#|!])")
+
+
+def markdown(session: Session, pictures: Mapping[str, Filed], names: Mapping[str, str] | None = None) -> str:
+    """The conversation as Markdown. Answers stand as the model wrote them, questions as quotations.
+
+    Args:
+        names: of the files that pictures are in, by image id; without them a picture is only told of.
+    """
+    words = _words(session)
+    told = [f"# {_plain(_title(session, words))}", f"*{_plain(_about(session))}*"]
+    if session.system:
+        told.append(f"**{words['system']}**\n\n{_quoted(session.system)}")
+    number, siblings = 0, session.siblings
+    for turn in session.turns:
+        told.append("---")
+        for part in turn.images:
+            number += 1
+            alt, picture = words["picture"].format(number), pictures[part.image_id]
+            told.append(f"![{alt}]({names[part.image_id]})" if names else f"[{alt}, {picture.width} × {picture.height}]")
+        end = _end(turn, siblings[turn.parent], words)
+        told += [_quoted(turn.prompt), *filter(None, (turn.answer, f"*{_plain(end)}*" if end else ""))]
+    return "\n\n".join(told) + "\n"
+
+
+def page(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+    """The conversation as an HTML page, in pieces: its pictures are in it, everything said is text and nothing else."""
+    words = _words(session)
+    title = escape(_title(session, words))
+    yield (
+        f'<!doctype html>\n<html lang="{_language(session)}">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{PAGE_POLICY}">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n'
+        f'<body>\n<main>\n<h1>{title}</h1>\n<p class="quiet">{escape(_about(session))}</p>\n'
+    ).encode()
+    if session.system:
+        yield f'<section class="system"><p class="quiet">{words["system"]}</p>{_paragraph(session.system)}</section>\n'.encode()
+    number, siblings = 0, session.siblings
+    for turn in session.turns:
+        yield b'<section class="turn">\n'
+        for part in turn.images:
+            number += 1
+            yield _figure(pictures[part.image_id], words["picture"].format(number)).encode()
+        yield f"{_paragraph(turn.prompt, 'text question')}\n{_paragraph(turn.answer) if turn.answer else ''}\n".encode()
+        yield f'<p class="quiet">{escape(_end(turn, siblings[turn.parent], words))}</p>\n</section>\n'.encode()
+    yield b"</main>\n</body>\n</html>\n"
+
+
+def _figure(picture: Filed, name: str) -> str:
+    source = f"data:{picture.media_type};base64,{picture.base64}"
+    image = f'<img src="{source}" width="{picture.width}" height="{picture.height}" alt="{name}">'
+    return f'<figure>{image}<figcaption class="quiet">{name}</figcaption></figure>\n'
+
+
+def _paragraph(text: str, kind: str = "text") -> str:
+    return f'<p class="{kind}" dir="auto">{escape(text)}</p>'
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines() or [""])
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing means anything to Markdown."""
+    return _MARKS.sub(r"\\\1", text)
+
+
+def _about(session: Session) -> str:
+    return " · ".join(filter(None, (session.model, f"{session.updated_at:%Y-%m-%d %H:%M} UTC")))
+
+
+def _end(turn: Turn, siblings: Sequence[int], words: Mapping[str, str]) -> str:
+    """The line under an answer: how it ended, who answered, and which of how many it is in its place."""
+    branch = words["branch"].format(siblings.index(turn.id) + 1, len(siblings)) if len(siblings) > 1 else ""
+    return " · ".join(filter(None, (words.get(turn.status, ""), turn.model, branch)))
+
+
+def _title(session: Session, words: Mapping[str, str]) -> str:
+    return " ".join(session.title.split()) or words["untitled"]
+
+
+def _language(session: Session) -> str:
+    return "zh" if is_chinese(" ".join([session.title, *(turn.prompt for turn in session.turns[:3])])) else "en"
+
+
+def _words(session: Session) -> Mapping[str, str]:
+    return _WORDS[_language(session)]
