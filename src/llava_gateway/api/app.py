@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
-from llava_gateway.api import archives, context, models, native, openapi, ops, view, warm
+from llava_gateway.api import archives, context, models, native, openapi, ops, view, votes, warm
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.api.wire import check_presets
@@ -25,6 +25,7 @@ from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
+from llava_gateway.votes import Votes
 
 # A machine's own table can be wrong (Windows often says text/plain), and a browser refuses modules of the wrong type.
 mimetypes.add_type("text/javascript", ".js")
@@ -77,12 +78,14 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
         title="llava_gateway", version=__version__, description=openapi.DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.gateway = gateway
+    app.state.votes = Votes()
     app.include_router(native.router)
     app.include_router(archives.router)
     app.include_router(view.router)
     app.include_router(context.router)
     app.include_router(warm.router)
     app.include_router(models.router)
+    app.include_router(votes.router)
     app.include_router(ops.router)
     app.mount("/static", StaticFiles(directory=str(ops.WEB)), name="static")
     add_error_handlers(app)

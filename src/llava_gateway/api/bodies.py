@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llava_gateway.api.errors import from_validation
 from llava_gateway.chat import Detail, Policy
 from llava_gateway.errors import InvalidJSON
+from llava_gateway.votes import MAX_ANSWER_CHARS
 
 MAX_DEPTH = 64
 DEFAULT_PROMPT = "Describe this image."
@@ -22,6 +23,10 @@ MAX_TOKENS = 131072
 Tokens: TypeAlias = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Side: TypeAlias = Annotated[int, Field(ge=32, le=16384)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Milliseconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**53)] | None
+Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
 GLOSSARY = "Lines about names and terms that may occur"
 
 
@@ -196,6 +201,48 @@ class CreateBody(Body):
         description="Text of a Modelfile; FROM names a model, never a file.", examples=["FROM llava:7b\nSYSTEM Be brief."]
     )
     replace: bool = Field(False, description="Whether a model of this name may be overwritten.")
+
+
+class TimingsBody(Body):
+    """Milliseconds, as an answer has them."""
+
+    queue_ms: Milliseconds = None
+    prepare_ms: Milliseconds = None
+    load_ms: Milliseconds = None
+    prompt_ms: Milliseconds = None
+    first_token_ms: Milliseconds = None
+    generation_ms: Milliseconds = None
+    total_ms: Milliseconds = None
+
+
+class UsageBody(Body):
+    """Tokens, as an answer has them."""
+
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    cached_tokens: Count = None
+
+
+class CandidateBody(Body):
+    """One of the answers that were compared."""
+
+    model: str = Field(min_length=1, max_length=256)
+    engine: str = Field(max_length=64)
+    answer: str = Field(max_length=MAX_ANSWER_CHARS)
+    preset: str | None = Field(None, max_length=64)
+    detail: Detail | None = None
+    options: dict[OptionName, Figure] = Field(default_factory=dict, max_length=32, description="Options that were set by hand.")
+    timings: TimingsBody = Field(default_factory=TimingsBody)
+    usage: UsageBody = Field(default_factory=UsageBody)
+
+
+class VoteBody(Body):
+    """Which of several answers to one question was best."""
+
+    prompt: str
+    images: list[Annotated[str, Field(pattern=IMAGE_ID)]] = Field(default_factory=list, max_length=64, description="Ids of its pictures.")
+    candidates: list[CandidateBody] = Field(min_length=2, max_length=4)
+    best: int | None = Field(ge=0, description="The place of the best one among the candidates, from 0; null for a tie.")
 
 
 def parse_json(raw: bytes) -> Any:

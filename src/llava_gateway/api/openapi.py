@@ -21,6 +21,7 @@ from llava_gateway.api.bodies import (
     SessionsQuery,
     SightBody,
     ViewQuery,
+    VoteBody,
 )
 from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.api.wire import describe
@@ -347,3 +348,16 @@ CREATE = {
     ),
     **_INSTALLED,
 }
+VOTE = _body(
+    json=_json_body(
+        _schema(VoteBody),
+        first_was_best={
+            "prompt": "What was paid?",
+            "candidates": [
+                {"model": "llava:7b", "engine": "ollama", "answer": "16.00", "timings": {"first_token_ms": 2310.4}},
+                {"model": "llava:13b", "engine": "ollama", "answer": "18.00", "preset": "factual", "timings": {"first_token_ms": 4120.9}},
+            ],
+            "best": 0,
+        },
+    )
+)

@@ -1,0 +1,87 @@
+"""Votes on answers that were compared: saved with their figures, counted by model, exported as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from llava_gateway.api import openapi
+from llava_gateway.api.bodies import CandidateBody, VoteBody, parse_body
+from llava_gateway.api.forms import read_json
+from llava_gateway.api.native import gateway_of
+from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.wire import check_length, timings_json
+from llava_gateway.chat import Timings, Usage
+from llava_gateway.errors import InvalidRequest
+from llava_gateway.votes import Candidate, Vote, Votes
+
+router = APIRouter(responses=openapi.ERRORS)
+
+
+def votes_of(request: Request) -> Votes:
+    found: Votes = request.app.state.votes
+    return found
+
+
+@router.post("/votes", tags=["votes"], summary="Say which of several answers was best", status_code=201, openapi_extra=openapi.VOTE)
+async def vote(request: Request) -> Response:
+    """Kept in memory, as sessions are; the oldest of many votes go."""
+    settings = gateway_of(request).settings
+    body: VoteBody = parse_body(VoteBody, await read_json(request))
+    check_length("prompt", body.prompt, settings)
+    if body.best is not None and body.best >= len(body.candidates):
+        raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")
+    cast = Vote(datetime.now(UTC), body.prompt, tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
+    votes_of(request).add(cast)
+    return JSONResponse(vote_json(cast), 201)
+
+
+@router.get("/votes", tags=["votes"], summary="All votes, newest first, and how each model did")
+async def list_votes(request: Request) -> Response:
+    votes = votes_of(request)
+    return JSONResponse({"votes": [vote_json(vote) for vote in votes], "tally": [asdict(standing) for standing in votes.tally()]})
+
+
+@router.delete("/votes", tags=["votes"], summary="Forget all votes", status_code=204)
+async def forget_votes(request: Request) -> Response:
+    votes_of(request).clear()
+    return Response(status_code=204)
+
+
+def vote_json(vote: Vote) -> dict[str, Any]:
+    return {
+        "at": vote.at.isoformat(timespec="seconds"),
+        "prompt": vote.prompt,
+        "images": list(vote.images),
+        "best": vote.best,
+        "candidates": [
+            {
+                "model": candidate.model,
+                "engine": candidate.engine,
+                "preset": candidate.preset,
+                "detail": candidate.detail,
+                "options": dict(candidate.options),
+                "answer": candidate.answer,
+                "timings": timings_json(candidate.timings),
+                "usage": asdict(candidate.usage),
+            }
+            for candidate in vote.candidates
+        ],
+    }
+
+
+def _candidate(body: CandidateBody) -> Candidate:
+    return Candidate(
+        model=body.model,
+        engine=body.engine,
+        answer=body.answer,
+        preset=body.preset,
+        detail=body.detail,
+        options=body.options,
+        timings=Timings(**body.timings.model_dump()),
+        usage=Usage(**body.usage.model_dump()),
+    )
