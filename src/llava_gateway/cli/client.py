@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import httpx2
 from pydantic import SecretStr
@@ -56,6 +57,22 @@ class GatewayClient:
     def patch(self, path: str, body: JSONObject) -> JSONObject:
         return self._call("PATCH", path, json=body)
 
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
+    def send(self, path: str, file: bytes) -> JSONObject:
+        """Posts a file whose kind the gateway tells by its content."""
+        return self._call("POST", path, content=file, headers={"Content-Type": "application/octet-stream"})
+
+    def download(self, path: str) -> tuple[str, bytes]:
+        """A file and the name that the gateway gives it, without any folder."""
+        with self._errors():
+            response = self._http.get(path)
+            if response.is_error:
+                raise self._failure(response)
+            name = unquote(response.headers.get("content-disposition", "").partition("filename*=UTF-8''")[2])
+            return Path(name).name or "session", response.content
+
     def upload(self, picture: bytes) -> JSONObject:
         """Stores a picture; its "id" stands for it from then on."""
         return self._call("POST", "/images", files=_form([("image", picture)]))
@@ -85,7 +102,7 @@ class GatewayClient:
             response = self._http.request(method, path, **content)
             if response.is_error:
                 raise self._failure(response)
-            found: JSONObject = response.json()
+            found: JSONObject = response.json() if response.content else {}
             return found
 
     @contextmanager
@@ -116,14 +133,17 @@ def _form(fields: Fields) -> list[tuple[str, tuple[str | None, str | bytes]]]:
 
 
 @contextmanager
-def connect(url: str | None, api_key: str | None, config: Path | None) -> Iterator[GatewayClient]:
-    """The gateway at `url`; else the one where the settings say that it listens; where none does, one of our own until this is left."""
+def connect(url: str | None, api_key: str | None, config: Path | None, *, own: bool = True) -> Iterator[GatewayClient]:
+    """The gateway at `url`; else the one where the settings say that it listens; where none does, one of our own (unless `own` is False)
+    until this is left."""
     if url is not None:
         client = GatewayClient(url, api_key)
     else:
         settings = load_settings(config)
         here = address(settings.host, settings.port)
         if gateway_version(here) is None:
+            if not own:
+                raise Failure(f"No gateway answers at {here}.", "Start one with `llava-gateway serve`, or name one with --url.")
             with _own_gateway(settings) as client:
                 yield client
             return

@@ -15,6 +15,7 @@ from llava_gateway.cli.console import FAILED, INTERRUPTED, Failure, show_failure
 from llava_gateway.cli.doctor import doctor
 from llava_gateway.cli.models import models
 from llava_gateway.cli.serve import serve
+from llava_gateway.cli.sessions import sessions
 from llava_gateway.cli.showcase import showcase
 from llava_gateway.errors import GatewayError
 
@@ -47,6 +48,7 @@ app = typer.Typer(
 for command in (serve, ask, chat, doctor, showcase):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(sessions, name="sessions")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,88 @@
+"""`llava-gateway sessions` against a running gateway with the demo model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cli.program import Done, run
+
+
+@pytest.fixture
+def session_id(demo_url: str, red_circle: Path) -> str:
+    with httpx2.Client(base_url=demo_url, timeout=30, trust_env=False) as client:
+        made: str = client.post("/sessions", json={"title": "收据 of May"}).json()["id"]
+        client.post(f"/sessions/{made}/turns", files={"image": red_circle.read_bytes()})
+        return made
+
+
+def sessions(demo_url: str, *arguments: str, stdin: bytes = b"") -> Done:
+    return run("sessions", *arguments, "--url", demo_url, stdin=stdin)
+
+
+def test_they_are_listed(demo_url: str, session_id: str) -> None:
+    for arguments in ((), ("list",)):
+        done = sessions(demo_url, *arguments)
+        head, row, *_ = done.out.splitlines()
+        assert head.split() == ["id", "title", "turns", "model", "changed"]
+        assert row.split()[:6] == [session_id[:8], "收据", "of", "May", "1", "demo"]
+    assert json.loads(sessions(demo_url, "list", "--json").out)["sessions"][0]["id"] == session_id
+
+
+def test_one_is_shown_by_how_its_id_begins(demo_url: str, session_id: str) -> None:
+    done = sessions(demo_url, "show", session_id[:10])
+    assert done.out.startswith("# 收据 of May\n")
+    assert "\n[Picture 1, 112 × 112]\n\n> Describe this image.\n\nA red circle on a white background.\n" in done.out
+    assert json.loads(sessions(demo_url, "show", session_id, "--json").out)["id"] == session_id
+
+
+@pytest.mark.parametrize("named", ["zzz", ""])
+def test_what_names_none_or_several_is_said(demo_url: str, session_id: str, named: str) -> None:
+    again = sessions(demo_url, "import", "-", stdin=b'{"format": "llava-gateway-session", "version": 1, "session": {"turns": []}}')
+    assert again.code == 0, again.err
+    done = sessions(demo_url, "show", named)
+    assert (done.code, "`llava-gateway sessions` lists them." in done.err) == (1, True)
+
+
+def test_words_are_found_and_shown_where_they_stand(demo_url: str, session_id: str) -> None:
+    done = sessions(demo_url, "search", "RED", "circle")
+    assert f"{session_id[:8]}  收据 of May\n  answer 1: A red circle on a white background.\n" in done.out
+    assert sessions(demo_url, "search", "no such words").code == 1
+
+
+def test_a_session_goes_to_a_file_and_comes_back(demo_url: str, session_id: str, tmp_path: Path) -> None:
+    done = sessions(demo_url, "export", session_id, "-o", str(tmp_path))
+    file = tmp_path / "收据 of May.zip"
+    assert (done.code, "收据 of May.zip" in done.err) == (0, True)
+    assert "pictures/1.png" in zipfile.ZipFile(file).namelist()
+    again = sessions(demo_url, "export", session_id, "-o", str(file))
+    assert (again.code, "--force" in again.err) == (1, True)
+    assert sessions(demo_url, "export", session_id, "-o", str(file), "--force").code == 0
+    imported = sessions(demo_url, "import", str(file))
+    assert imported.out.endswith("  收据 of May\n")
+    assert imported.out[:32] != session_id
+    page = sessions(demo_url, "export", session_id, "--format", "html", "-o", "-")
+    assert page.out.startswith("<!doctype html>")
+
+
+def test_what_is_no_session_is_not_taken_in(demo_url: str, tmp_path: Path) -> None:
+    done = sessions(demo_url, "import", "-", stdin=b"{}")
+    assert (done.code, "This is not a session as it was exported" in done.err) == (1, True)
+    assert sessions(demo_url, "import", str(tmp_path / "nowhere")).code == 2
+
+
+def test_one_is_renamed_deleted_and_brought_back(demo_url: str, session_id: str) -> None:
+    assert sessions(demo_url, "rename", session_id[:12], "Shapes").out == f"{session_id[:8]}  Shapes\n"
+    assert sessions(demo_url, "delete", session_id).out == f"{session_id} is deleted.\n"
+    assert sessions(demo_url, "show", session_id).code == 1
+    assert sessions(demo_url, "restore", session_id).out == f"{session_id[:8]}  Shapes\n"
+    assert sessions(demo_url, "show", session_id).code == 0
+
+
+def test_without_a_gateway_there_are_no_sessions_to_speak_of() -> None:
+    done = run("sessions")
+    assert (done.code, "`llava-gateway serve`" in done.err) == (1, True)
