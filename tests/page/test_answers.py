@@ -208,7 +208,7 @@ async def test_options_preset_model_and_system_prompt_go_with_the_question(visit
     await page.get_by_label("System prompt of this chat").fill("Be brief.")
     await page.get_by_role("button", name="Close").click()
     await page.get_by_role("button", name="first").click()
-    await page.get_by_role("dialog").get_by_role("button", name="second").click()
+    await page.get_by_role("dialog").get_by_role("button", name="second sees").click()
     await visitor.ask("Hi")
     request = engine.requests[-1]
     assert (request.model, request.options.temperature, request.options.top_k) == ("second", 0.2, 7)
