@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead] [pictures] [pixels] [turn2] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
+"""`python -m benchmarks [overhead] [pictures] [pixels] [turn2] [turns] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2
+from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "pictures": pictures.run,
     "pixels": pixels.run,
     "turn2": turn2.run,
+    "turns": turns.run,
 }
 LONG = {"read_ahead": read_ahead.run, "detail": detail.run}
 """With a model of real size: only by name."""

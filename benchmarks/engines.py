@@ -20,7 +20,7 @@ class Pair:
     """An engine with the demo model, and a gateway in front of it.
 
     Attributes:
-        gateway: address.
+        gateway: address. engine: that of Ollama; "" for llama.cpp, whose server has none before the gateway has answered once.
         direct: makes the question that the engine is asked directly, from a conversation and the most words to answer. (Call it only
             after the gateway has answered once: before that the embedded engine has no address.)
     """
@@ -28,6 +28,7 @@ class Pair:
     name: str
     gateway: str
     direct: Callable[[Sequence[Turn], int], Question]
+    engine: str = ""
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def ollama() -> Iterator[Pair]:
         try:
             server.create_demo()
             with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
-                yield Pair("Ollama", gateway.hello["url"], lambda turns, num_predict: to_ollama(server.url, turns, num_predict))
+                yield Pair("Ollama", gateway.hello["url"], lambda turns, num_predict: to_ollama(server.url, turns, num_predict), server.url)
         finally:
             server.stop()
 

@@ -43,14 +43,14 @@ class Turn:
     pictures: Sequence[bytes] = ()
 
 
-def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int) -> Question:
-    """The question as the gateway itself would put it, so that Ollama's own work is the same."""
+def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int, **fields: Any) -> Question:
+    """The question as the gateway itself would put it, so that Ollama's own work is the same; `fields` say otherwise."""
     messages = [
         {"role": turn.role, "content": turn.text, **({"images": [_base64(p) for p in turn.pictures]} if turn.pictures else {})}
         for turn in conversation
     ]
-    options = OPTIONS | {"num_predict": num_predict}
-    return Question(f"{url}/api/chat", _json(model="demo", stream=True, truncate=False, options=options, messages=messages), _ollama_words)
+    head: dict[str, Any] = {"model": "demo", "stream": True, "truncate": False, "options": OPTIONS | {"num_predict": num_predict}}
+    return Question(f"{url}/api/chat", _json(**(head | fields), messages=messages), _ollama_words)
 
 
 def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], num_predict: int) -> Question:

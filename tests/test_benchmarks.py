@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2
+from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2, turns
 from benchmarks.report import Figure, Report, added, ratio
 
 PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
@@ -65,6 +65,14 @@ def test_turn2(tmp_path: Path) -> None:
     content = written(turn2.run(quick=True), tmp_path)
     assert {"llama.cpp: directly", "llama.cpp: through us"} <= set(names(content["figures"]))
     assert "llama.cpp: through us / directly" in names(content["ratios"])
+
+
+def test_turns(ollama_binary: Path, tmp_path: Path) -> None:
+    content = written(turns.run(quick=True), tmp_path)
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    assert figures["Ollama: directly"]["n"] == figures["Ollama: through us"]["n"] == 12
+    assert "Ollama: through us / directly" in names(content["ratios"])
+    assert any(note.startswith("Through us, 2 of 2 were") for note in content["notes"])
 
 
 def test_read_ahead(tmp_path: Path) -> None:
