@@ -1,0 +1,64 @@
+"""The main job in Firefox: a picture is attached and asked about, the answer is right; Chinese; dark; nothing goes elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import pictures
+from tests.page.bidi import Tab, firefox
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LABELLED = "[...document.querySelectorAll('button')].find((button) => [button.innerText, button.ariaLabel].includes({name!r}))"
+
+
+@pytest.fixture(scope="module")
+def installed() -> Path:
+    """Where there is no Firefox the test is left out and says so; on CI that is a failure."""
+    named = os.environ.get("LLAVA_GATEWAY_TEST_FIREFOX")
+    found = named or next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+    if found is None:
+        missing = "there is no Firefox to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_FIREFOX"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return Path(found)
+
+
+async def press(tab: Tab, name: str) -> None:
+    button = LABELLED.format(name=name)
+    await tab.until(f"{button}")
+    await tab.evaluate(f"{button}.click()")
+
+
+async def test_a_picture_is_asked_about(installed: Path, demo_url: str, tmp_path: Path) -> None:
+    circle = tmp_path / "circle.png"
+    circle.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
+    (tmp_path / "profile").mkdir()
+    async with firefox(installed, tmp_path / "profile") as tab:
+        await tab.open(demo_url)
+        await tab.until("document.querySelector('.running')?.innerText.includes('demo answers')")
+        await tab.pick("input[type=file]", circle)
+        await tab.until("document.querySelector('.chip[data-state=ready] img')?.complete")
+        await tab.click("#words")
+        await tab.type("What is in this image?\ue007")
+        await tab.until("document.querySelector('.answer')?.innerText.includes('red circle')")
+        await tab.until("document.querySelector('.turn .picture img')?.naturalWidth > 0")
+        # The panel opens and closes.
+        await tab.click(".turn .picture")
+        await tab.until("document.querySelector('.panel')")
+        await tab.type("\ue00c")
+        await tab.until("!document.querySelector('.panel')")
+        # Chinese, and dark.
+        await press(tab, "中文")
+        await tab.until("document.querySelector('#words').ariaLabel === '就图片提问'")
+        assert await tab.evaluate("document.documentElement.lang") == "zh-Hans"
+        await press(tab, "深色")
+        assert await tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(25, 24, 22)"
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth") is True
+        assert [url for url in tab.requests if not url.startswith((f"{demo_url}/", "blob:", "about:", "data:"))] == []
+        assert tab.complaints == []
