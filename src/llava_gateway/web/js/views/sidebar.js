@@ -2,7 +2,7 @@
 
 import { explained } from '../failures.js';
 import { asFailure, forget, newChat, openedChat, openSession, rename } from '../chat.js';
-import { html, useEffect, useRef, useState } from '../html.js';
+import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
@@ -111,7 +111,7 @@ const focused = (element) => element?.focus();
 function TitleField({ title, onDone }) {
   const field = useRef(/** @type {HTMLInputElement|null} */ (null));
   const left = useRef(false);
-  useEffect(() => field.current?.select(), []);
+  useLayoutEffect(() => field.current?.select(), []); // before the first key
   /** @param {string} given */
   const leave = (given) => {
     if (left.current) return;
