@@ -82,6 +82,11 @@ class Answering:
     def text(self) -> str:
         return "".join(self._text)
 
+    def goes_on_with(self, prepared: Prepared) -> None:
+        """The engine gets less than was meant for it."""
+        self.warnings += prepared.warnings[len(self.prepared.warnings) :]
+        self.prepared = prepared
+
     def loads(self, event: Loading) -> None:
         """The engine must load the model first; who asked for that is told, with what it cost last time."""
         self.loading = True

@@ -65,11 +65,13 @@ class _Known:
 
     Attributes:
         scale: of its vocabulary. num_ctx: what its context has grown to.
+        limit: tokens of the context that the engine gives it where nobody asks for one.
         ms_per_token: how long it takes to read one token of a prompt with pictures, its eye's work included.
     """
 
     scale: Scale = Scale()
     num_ctx: int | None = None
+    limit: int | None = None
     ms_per_token: float | None = None
 
 
@@ -102,6 +104,21 @@ class Fitter:
         """The num_ctx that a model's context has grown to, if it has."""
         return Options(num_ctx=self._of(model).num_ctx)
 
+    async def limit(self, engine: Engine, request: EngineRequest) -> int | None:
+        """Tokens of context that a request will have; None where that was never told. Ollama tells it of loaded models only, so what it
+        told last is remembered; where it has become another, `refused` learns of that."""
+        limit, known = await engine.context_length(request), self._of(request.model)
+        if request.options.num_ctx is not None:
+            return limit
+        if limit is not None and limit != known.limit:
+            self._known[request.model] = replace(known, limit=limit)
+        return limit or known.limit
+
+    def refused(self, request: EngineRequest, n_ctx: int | None) -> None:
+        """Takes note that the engine found a prompt too long for its context of `n_ctx` tokens (None: it did not say)."""
+        if request.options.num_ctx is None:
+            self._known[request.model] = replace(self._of(request.model), limit=n_ctx)
+
     async def fit(
         self,
         conversation: Conversation,
@@ -129,7 +146,7 @@ class Fitter:
         """
         runner = self.grown(model.name)
         request = await build(window, runner)
-        limit = await engine.context_length(request)
+        limit = await self.limit(engine, request)
         assumed = limit or ASSUMED_CONTEXT
         room = answer_room(request.options.num_predict, self._settings.answer_room, assumed)
         if not exactly and (limit is None or surely_fits(request, conversation, before, assumed - room)):

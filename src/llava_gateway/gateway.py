@@ -22,6 +22,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import EngineName
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import (
+    ContextLengthExceeded,
     GatewayError,
     ModelLacksVision,
     SessionDeleted,
@@ -123,7 +124,11 @@ class Gateway:
             return answering.limit(self.settings, reports_progress=engine.reports_progress)
 
         async with AsyncExitStack() as stack:
-            events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
+            try:
+                events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
+            except ContextLengthExceeded as refusal:
+                answering.goes_on_with(await self.preparer.fitted_anew(answering.prepared, refusal))
+                events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
             for name in engine.ignored_options(answering.request.options):
                 answering.warnings.append(f"option_ignored: {name} means nothing to this engine.")

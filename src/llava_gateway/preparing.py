@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart
 from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.engines.base import EngineName, ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.errors import ModelLacksVision, ModelNotFound
+from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
 from llava_gateway.fitting import Fitted, Fitter
 from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.session import Session
@@ -31,8 +32,9 @@ class Prepared:
         shown: the question's own pictures, in order, with what is sent of each.
         fitted: the engine's request, and how the conversation was made to fit.
         conversation: all there was to tell. rules: the policy that did it.
-        beyond: numbers of pictures that are left out because this model takes no more.
         warnings: what the person should know, each a code or "code: sentence".
+        fit: makes the conversation fit anew, with what was learned of the engine meanwhile.
+        beyond: numbers of pictures that are left out because this model takes no more.
     """
 
     model: ModelInfo
@@ -42,6 +44,7 @@ class Prepared:
     conversation: Conversation
     rules: Rules
     warnings: tuple[str, ...]
+    fit: Callable[[], Awaitable[Fitted]]
     beyond: frozenset[int] = frozenset()
 
     @property
@@ -86,7 +89,8 @@ class Preparer:
         async def build(window: Window, runner: Options) -> EngineRequest:
             return await self._engine_request(request, conversation.messages(window, rules), model, question.renditions, runner, hold)
 
-        fitted = await self.fitter.fit(
+        fit = partial(
+            self.fitter.fit,
             conversation,
             rules,
             window,
@@ -98,7 +102,20 @@ class Preparer:
             summary=session.summary if rules.policy == "summarise" else "",
             exactly=exactly,
         )
-        return Prepared(model, parts, question.shown, fitted, conversation, rules, (*question.warnings, *fitted.warnings), beyond)
+        fitted = await fit()
+        return Prepared(model, parts, question.shown, fitted, conversation, rules, (*question.warnings, *fitted.warnings), fit, beyond)
+
+    async def fitted_anew(self, prepared: Prepared, refusal: ContextLengthExceeded) -> Prepared:
+        """The question for an engine that found it too long: only then is the context of a model known that was not loaded before.
+
+        Raises ContextLengthExceeded, `refusal` itself where nothing more can be left out.
+        """
+        n_ctx = refusal.extra.get("n_ctx")
+        self.fitter.refused(prepared.engine_request, n_ctx if isinstance(n_ctx, int) else None)
+        fitted = await prepared.fit()
+        if fitted.window == prepared.fitted.window and fitted.engine_request.options == prepared.engine_request.options:
+            raise refusal
+        return replace(prepared, fitted=fitted, warnings=(*prepared.warnings, *fitted.warnings))
 
     def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier pictures that a model which takes only so many can't have beside the question's own."""

@@ -164,7 +164,7 @@ class Showing:
         profile = self.profile(model)
         if profile.most_tokens is None:
             return None
-        limit = await self._pool.engine(model.engine).context_length(EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
+        limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
         text = " ".join(part.text for part in request.parts if isinstance(part, TextPart))
         free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.name).message(text)
         share = max(0, free) // pictures // (2 if request.session_id else 1)

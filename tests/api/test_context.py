@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from llava_gateway.chat import EngineRequest, Finish, TextDelta, TokenCount, Usage
+from llava_gateway.engines.counting import token_count
 from llava_gateway.settings import Settings
 from tests.pictures import encoded, shape
 from tests.scripted_engine import ScriptedEngine
@@ -158,6 +159,18 @@ async def test_a_picture_that_leaves_no_mark_in_the_prompt_was_not_seen() -> Non
         assert [warning.partition(":")[0] for warning in unseen["warnings"]] == ["image_ignored"]
         engine.script = counts(28 + 576)
         assert (await served.ask(images=[RED_CIRCLE])).json()["warnings"] == []
+
+
+async def test_what_a_picture_costs_a_model_of_no_known_family_is_learned_from_the_answer() -> None:
+    engine = ScriptedEngine(counts(28 + 1000))
+    engine.counted = lambda request: token_count(request, 28, 0)
+    question = {"prompt": "Hi", "images": [RED_CIRCLE]}
+    async with scripted(engine) as served:
+        before = (await served.client.post("/count_tokens", json=question)).json()
+        await served.ask(images=[RED_CIRCLE])
+        after = (await served.client.post("/count_tokens", json=question)).json()
+    assert (before["parts"]["images"], before["label"]) == ([0], "estimated")
+    assert (after["parts"]["images"], after["total"], after["label"]) == ([1000], 1028, "measured")
 
 
 async def test_the_context_grows_in_steps_where_that_is_allowed() -> None:
