@@ -197,11 +197,3 @@ async def test_everything_can_be_done_with_the_keyboard(visit: Visit, scripted: 
     await expect(visitor.turns).to_have_count(0)
     await page.keyboard.press("Enter")
     await expect(visitor.answer).to_have_text("Hello there.")
-
-
-async def test_the_page_is_small(visit: Visit, demo_url: str) -> None:
-    visitor = await visit(demo_url)
-    await expect(visitor.page.locator(".running")).to_be_visible()
-    sizes = await visitor.page.evaluate("performance.getEntriesByType('resource').map((e) => [e.name, e.transferSize])")
-    total = sum(size for _, size in sizes)
-    assert 50_000 < total < 400_000, sizes

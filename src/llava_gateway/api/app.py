@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
@@ -87,7 +88,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     app.include_router(models.router)
     app.include_router(votes.router)
     app.include_router(ops.router)
-    app.mount("/static", StaticFiles(directory=str(ops.WEB)), name="static")
+    app.mount("/static", GZipMiddleware(StaticFiles(directory=str(ops.WEB)), compresslevel=6), name="static")
     add_error_handlers(app)
     app.add_middleware(SecurityMiddleware, settings=settings)
     return app
