@@ -11,6 +11,7 @@ from playwright.async_api import expect
 from llava_gateway.engines import setup
 from llava_gateway.settings import Settings
 from tests.engines.test_upstream import free_port
+from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import serving
@@ -40,6 +41,7 @@ async def test_it_says_what_answers_and_opens_the_models(visit: Visit, demo_url:
     await expect(running).to_contain_text("tiny demo model")
     await expect(visitor.page.locator(".setup")).to_contain_text("started without Ollama")
     await expect(visitor.page.locator(".setup code")).to_have_text("--engine auto")
+    assert await faults(visitor, {"runOnly": WCAG}) == []
     await running.get_by_role("button", name="All models").click()
     await expect(visitor.page.get_by_role("dialog", name="Models")).to_contain_text("demo")
 

@@ -15,6 +15,7 @@ from playwright.async_api import Locator, expect
 from llava_gateway.settings import Settings
 from tests import pictures
 from tests.ollama_server import RealOllama
+from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.real_ollama.registry import Registry
 from tests.scripted_engine import ScriptedEngine
@@ -69,6 +70,7 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
     await expect(running).to_contain_text("Downloading file 1")
     await expect(running.get_by_role("progressbar")).to_have_js_property("value", PAUSE)
     await expect(running).to_contain_text(re.compile(r"1 MB of [\d.]+ MB"))
+    assert await faults(visitor, {"runOnly": WCAG}) == []
 
     # Stopped: Ollama stops too, and what has come is kept.
     await running.get_by_role("button", name="Stop").click()
@@ -140,6 +142,7 @@ async def test_a_model_is_made_from_a_modelfile_and_deleted(visit: Visit, own_ol
         await page.keyboard.type("PARAMETER temperature 0")
         await make.click()
         await expect(editor.locator("#recipe-name-fault")).to_contain_text("This is not a name for a model")
+        assert await faults(visitor, {"runOnly": WCAG}) == []
         await name.fill("demo")
         await make.click()
         await expect(editor.locator("#recipe-name-fault").get_by_role("button", name="Replace")).to_be_visible()
@@ -206,6 +209,7 @@ async def test_pictures_need_a_model_that_sees_and_the_page_offers_one(visit: Vi
     dialog = await models_of(visitor)
     await expect(dialog.locator(".model-row", has_text="words")).to_contain_text("text only")
     await expect(dialog.locator(".model-row", has_text="words")).to_contain_text("Too large: needs about")
+    assert await faults(visitor, {"runOnly": WCAG}) == []
     await dialog.get_by_role("button", name="words text only").click()
     await expect(page.locator(".running")).to_contain_text("can’t see pictures")
     await visitor.pick(RED_CIRCLE)

@@ -238,16 +238,22 @@ async function sessionOf(chat) {
 }
 
 /** @param {Turn} turn @param {Phase['name']} name @param {Record<string, any>} [values] */
-function setPhase(turn, name, values = {}) {
+export function setPhase(turn, name, values = {}) {
   const before = turn.phase.value;
   turn.phase.value = { name, values, since: before?.name === name ? before.since : performance.now() };
 }
 
 /** @param {Chat} chat @param {Turn} turn @param {string} id @param {AbortSignal} stop */
 async function read(chat, turn, id, stop) {
+  finish(chat, turn, await listen(turn, api.ask(id, question(chat, turn), stop)));
+}
+
+/** Writes an answer into a turn as it comes. @param {Turn} turn @param {ReturnType<typeof api.ask>} events @returns {Promise<import('./types.js').Answer>} */
+export async function listen(turn, events) {
   const words = new Words(turn);
+  let answer;
   try {
-    for await (const { event, content } of api.ask(id, question(chat, turn), stop)) {
+    for await (const { event, content } of events) {
       switch (event) {
         case 'queued':
         case 'loading':
@@ -263,13 +269,13 @@ async function read(chat, turn, id, stop) {
           words.add(content.text);
           break;
         case 'done':
-          words.flush();
-          finish(chat, turn, content);
+          answer = content;
       }
     }
   } finally {
     words.flush();
   }
+  return answer;
 }
 
 /** @param {Chat} chat @param {Turn} turn */

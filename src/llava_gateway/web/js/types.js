@@ -51,6 +51,16 @@
  * @property {{model: string, download_bytes: number, memory: Fit|null}[]} suggested
  * @property {boolean} may_change
  *
+ * @typedef {object} Standing  how a model did in the votes
+ * @property {string} model
+ * @property {number} compared
+ * @property {number} best
+ * @property {number} ties
+ * @property {number|null} first_word_ms
+ * @property {number|null} tokens_per_second
+ *
+ * @typedef {{votes: object[], tally: Standing[]}} Votes  GET /votes
+ *
  * @typedef {object} ModelfileExample
  * @property {string} name
  * @property {string} about

@@ -88,6 +88,9 @@ export function Composer() {
       <button class="line-button" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'options')}>
         <${Icon} name="sliders" />${optionsWords()}
       </button>
+      <button class="line-button compare-open" type="button" aria-haspopup="dialog" aria-label=${t('compare.open')} onClick=${() => (overlay.value = 'compare')}>
+        <${Icon} name="compare" /><span>${t('compare.open')}</span>
+      </button>
       <span class="line-note" aria-live="polite">${note({ sendsWhenReady: sendsWhenReady && underway.value, blind: Boolean(blind) })}</span>
     </div>
   </div>`;

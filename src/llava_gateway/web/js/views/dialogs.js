@@ -11,10 +11,11 @@ import { presetName } from './composer.js';
 import { Choice, Dialog, lazily } from './parts.js';
 
 const close = () => (overlay.value = null);
+const Compare = lazily(async () => (await import('./compare.js')).Compare, close);
 const Models = lazily(async () => (await import('./models.js')).Models, close);
 
 export function Overlays() {
-  return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'options' && html`<${Options} />`}
+  return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'compare' && html`<${Compare} />`} ${overlay.value === 'options' && html`<${Options} />`}
   ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
 }
 

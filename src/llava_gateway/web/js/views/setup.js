@@ -13,7 +13,7 @@ export function SetupCard({ brief = false }) {
   const found = setup.value;
   if (!found?.missing) return null;
   return html`<section class="setup" aria-label=${t('setup.label')}>
-    <h3>${t(found.state === 'demo' ? 'setup.title_demo' : 'setup.title')}</h3>
+    <h2>${t(found.state === 'demo' ? 'setup.title_demo' : 'setup.title')}</h2>
     <${Next} found=${found} brief=${brief} />
   </section>`;
 }
