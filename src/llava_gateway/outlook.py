@@ -10,6 +10,7 @@ from llava_gateway.context.window import ASSUMED_CONTEXT, STEP, Exchange, bucket
 from llava_gateway.engines.base import Engine
 from llava_gateway.fitting import dropped
 from llava_gateway.preparing import Prepared
+from llava_gateway.sessions.session import title_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,11 @@ class ImageCost:
 
 @dataclass(frozen=True, slots=True)
 class TurnCost:
-    """`turn` is its place in the session, None for the question; `text_tokens` are reckoned, `told` says whether the text is told."""
+    """`turn` is its place in the session, None for the question; `asked` are the first words of it; `text_tokens` are reckoned, `told` says
+    whether the text is told."""
 
     turn: int | None
+    asked: str
     told: bool
     text_tokens: int
     images: tuple[ImageCost, ...]
@@ -93,7 +96,7 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
                 sent.detail if sent else None,
             )
         )
-    return TurnCost(exchange.turn, is_told(exchange, index, window, rules), exchange.text_tokens, tuple(images))
+    return TurnCost(exchange.turn, title_of(exchange.parts), is_told(exchange, index, window, rules), exchange.text_tokens, tuple(images))
 
 
 def _question(prepared: Prepared, scale: Scale) -> TurnCost:
@@ -103,7 +106,7 @@ def _question(prepared: Prepared, scale: Scale) -> TurnCost:
         sent = prepared.engine_request.renditions[part]
         image_id = None if part.image_id.startswith("new:") else part.image_id
         images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
-    return TurnCost(None, told=True, text_tokens=scale.message(message.text), images=tuple(images))
+    return TurnCost(None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
 
 
 def _larger(prepared: Prepared, engine: Engine) -> int | None:

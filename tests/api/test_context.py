@@ -117,6 +117,7 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     counted = count(demo, session_id=session, images=[BLUE_SQUARE])
     turns = counted["turns"]
     assert [turn["turn"] for turn in turns] == [0, 1, 2, 3, None]
+    assert [turn["asked"] for turn in turns[:2]] == ["Describe this image.", "Hello"]
     assert turns[0]["images"] == [{"number": 1, "image_id": image_id, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
     assert turns[-1]["images"] == [{"number": 2, "image_id": None, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
     assert sum(turn["text_tokens"] for turn in turns) == pytest.approx(counted["parts"]["text"], rel=0.5)

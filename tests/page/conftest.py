@@ -17,7 +17,7 @@ from llava_gateway.settings import ModelPins, Settings
 from tests.page.visit import Scripted, Visit, Visitor
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, served_in_thread, serving
-from tests.synthetic_llava import write_pair
+from tests.synthetic_llava import UNHURRIED, write_pair
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -59,6 +59,14 @@ def endless_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pair = write_pair(tmp_path_factory.mktemp("endless"))
     pins = {"endless": ModelPins(num_ctx=32768)}
     with served_in_thread(Settings(port=0, gguf=pair.gguf, mmproj=pair.mmproj, models=pins)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tiled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service whose real model sees pictures in tiles, as LLaVA-1.6 does; what it says has no sense."""
+    pair = write_pair(tmp_path_factory.mktemp("tiled"), name="tiled", pinpoints=(224, 224, 112, 224, 224, 112), inner=UNHURRIED)
+    with served_in_thread(Settings(port=0, gguf=pair.gguf, mmproj=pair.mmproj)) as url:
         yield url
 
 

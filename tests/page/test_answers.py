@@ -205,7 +205,7 @@ async def test_options_preset_model_and_system_prompt_go_with_the_question(visit
     await page.get_by_role("button", name="Factual").click()
     await page.get_by_label("top_k").first.fill("7")
     await page.get_by_label("top_k").first.press("Tab")
-    await page.get_by_label("System prompt of this chat").fill("Be brief.")
+    await page.get_by_label("System prompt").fill("Be brief.")
     await page.get_by_role("button", name="Close").click()
     await page.get_by_role("button", name="first").click()
     await page.get_by_role("dialog").get_by_role("button", name="second sees").click()

@@ -26,6 +26,7 @@ async def test_detail_policy_and_read_text_go_with_the_question(visit: Visit, sc
     page = visitor.page
     await page.locator(".composer-line").get_by_role("button", name="Options").click()
     dialog = page.get_by_role("dialog", name="Options")
+    await expect(dialog).to_contain_text("New chats begin with these.")
     await dialog.get_by_role("button", name="High", exact=True).click()
     await expect(dialog).to_contain_text("Small text can be read")
     await dialog.get_by_label("no longer fits").select_option(label="Drop the oldest text and pictures")
@@ -42,8 +43,9 @@ async def test_detail_policy_and_read_text_go_with_the_question(visit: Visit, sc
         engine.requests[-1].messages[-1].parts
     )
     (session,) = (await served.client.get("/sessions")).json()["sessions"]
-    assert (await served.client.get(f"/sessions/{session['id']}")).json()["policy"] == "sliding"
-    # The text was for that question, the detail is for all, and the policy is the session's.
+    kept = (await served.client.get(f"/sessions/{session['id']}")).json()
+    assert (kept["policy"], kept["detail"]) == ("sliding", "high")
+    # The text was for that question, the rest is the session's.
     await visitor.ask("And now?")
     assert engine.requests[-1].messages[-1].parts == (TextPart("And now?"),)
     await page.reload()
@@ -65,16 +67,113 @@ async def test_the_glossary_of_a_preset_is_shown_told_and_taken_back_with_it(vis
         await page.locator(".composer-line").locator("button").nth(1).click()
         await page.get_by_role("dialog").get_by_role("button", name=preset, exact=True).click()
 
+    glossary = page.get_by_label("Names and terms")
     await choose("receipts")
-    await expect(page.get_by_role("dialog")).to_contain_text("SKU: stock number")
+    await expect(glossary).to_have_value("SKU: stock number\nTTL: total")
     await page.keyboard.press("Escape")
     await visitor.ask("Hi")
     assert "SKU: stock number" in engine.requests[-1].messages[0].text
     await choose("Balanced")
-    await expect(page.get_by_role("dialog")).not_to_contain_text("SKU: stock number")
+    await expect(glossary).to_have_value("")
     await page.keyboard.press("Escape")
     await visitor.ask("Hi again")
     assert [message.role for message in engine.requests[-1].messages] == ["user", "assistant", "user"]
+    await choose("receipts")
+    await expect(glossary).to_have_value("SKU: stock number\nTTL: total")
+    await glossary.fill("VAT: tax\n")
+    await glossary.press_sequentially("IBAN: account")
+    await page.keyboard.press("Escape")
+    await visitor.ask("And now?")
+    assert engine.requests[-1].messages[0].text == "Names and terms that may occur:\n- VAT: tax\n- IBAN: account"
+
+
+async def test_a_chat_keeps_its_options_for_every_page_and_new_chats_keep_theirs(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine()
+    served = await scripted(engine)
+    visitor = await visit(served.url)
+    page = visitor.page
+    line, dialog = page.locator(".composer-line"), page.get_by_role("dialog", name="Options")
+
+    def asked_with() -> int | None:
+        return engine.requests[-1].options.top_k
+
+    async def set_top_k(value: str) -> None:
+        await line.get_by_role("button").nth(1).click()
+        await dialog.get_by_label("top_k").first.fill(value)
+        await dialog.get_by_label("top_k").first.press("Tab")
+
+    await visitor.ask("Hi")
+    await set_top_k("7")
+    await expect(dialog).to_contain_text("These are for this chat.")
+    await expect(dialog.locator(".option[data-own=true]")).to_have_count(1)
+    await page.keyboard.press("Escape")
+    await visitor.ask("Again")
+    assert asked_with() == 7
+    # Another person's page of this chat shows the same, a new chat begins as before.
+    second = await visit(served.url, path=page.url.removeprefix(served.url))
+    await expect(second.page.locator(".composer-line")).to_contain_text("1 of your own")
+    await page.get_by_role("button", name="New chat").first.click()
+    await expect(line).not_to_contain_text("of your own")
+    await visitor.ask("Hi")
+    assert asked_with() is None
+    # Unless that is wished for.
+    await set_top_k("9")
+    await dialog.get_by_role("button", name="Use for new chats").click()
+    await expect(dialog.get_by_role("button", name="New chats begin with them too")).to_be_disabled()
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="New chat").first.click()
+    await visitor.ask("Hi")
+    assert asked_with() == 9
+    await line.get_by_role("button").nth(1).click()
+    await dialog.get_by_role("button", name="Reset top_k").click()
+    await expect(line).not_to_contain_text("of your own")
+    await page.keyboard.press("Escape")
+    await visitor.ask("Hi again")
+    assert asked_with() is None
+
+
+async def test_each_option_says_where_its_value_comes_from(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine()
+    served = await scripted(engine)
+    visitor = await visit(served.url)
+    page = visitor.page
+    await page.get_by_role("button", name="Options").click()
+    dialog = page.get_by_role("dialog", name="Options")
+    await dialog.get_by_role("button", name="Factual").click()
+    temperature = dialog.locator(".option", has_text="temperature")
+    await expect(temperature).to_contain_text("from Factual")
+    await expect(temperature.get_by_role("textbox")).to_have_value("0.2")
+    await expect(dialog.locator(".option", has_text="seed").get_by_role("textbox")).to_have_attribute("placeholder", "default")
+    await expect(dialog.locator(".option", has_text="Reloads the model")).to_have_count(2)
+    await expect(dialog.locator(".option", has_text="num_ctx")).to_contain_text("tokens")
+    await dialog.get_by_label("stop").fill("END\nTHE END")
+    await dialog.get_by_role("textbox", name="keep_alive").fill("1h")
+    await dialog.get_by_role("textbox", name="keep_alive").press("Tab")
+    await dialog.get_by_role("textbox", name="keep_alive").fill("soon")
+    await dialog.get_by_role("textbox", name="keep_alive").press("Tab")
+    await expect(dialog.get_by_role("textbox", name="keep_alive")).to_have_value("1h")
+    await page.keyboard.press("Escape")
+    await visitor.ask("Hi")
+    request = engine.requests[-1]
+    assert (request.options.temperature, request.options.stop, request.keep_alive) == (0.2, ("END", "THE END"), "1h")
+
+
+async def test_what_the_gateway_refuses_is_said_and_taken_back(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine())
+    visitor = await visit(served.url)
+    page = visitor.page
+    await visitor.ask("Hi")
+    visitor.refused = {400}
+    await page.get_by_role("button", name="Options").click()
+    dialog = page.get_by_role("dialog", name="Options")
+    await dialog.get_by_label("Form of answers").select_option(label="A JSON schema of your own")
+    await dialog.get_by_label("JSON schema", exact=True).fill("{")
+    await expect(dialog).to_contain_text("This is not JSON yet")
+    await dialog.get_by_label("JSON schema", exact=True).fill('{"type": 5}')
+    await expect(dialog.get_by_role("alert")).to_contain_text("5 is not valid")
+    (session,) = (await served.client.get("/sessions")).json()["sessions"]
+    kept = (await served.client.get(f"/sessions/{session['id']}")).json()["format"]
+    assert list(kept["properties"]) == ["things"]
 
 
 @pytest.mark.parametrize(("locale", "gap"), [("en-US", r"\. "), ("zh-CN", "。")])

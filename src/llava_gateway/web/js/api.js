@@ -144,14 +144,17 @@ export const catalogue = () => json('options');
 /** @returns {Promise<import('./types.js').SessionSummary[]>} */
 export const sessions = async () => (await json('sessions')).sessions;
 
-/** @returns {Promise<import('./types.js').Session>} */
-export const createSession = () => json('sessions', 'POST', {});
+/** @param {object} fields  as PATCH takes them @returns {Promise<import('./types.js').Session>} */
+export const createSession = (fields) => json('sessions', 'POST', fields);
 
 /** @param {string} id @returns {Promise<import('./types.js').Session>} */
 export const session = (id) => json(`sessions/${encodeURIComponent(id)}`);
 
+/** @param {string} id @param {object} changes @returns {Promise<import('./types.js').Session>} */
+export const changeSession = (id, changes) => json(`sessions/${encodeURIComponent(id)}`, 'PATCH', changes);
+
 /** @param {string} id @param {string} title */
-export const renameSession = (id, title) => json(`sessions/${encodeURIComponent(id)}`, 'PATCH', { title });
+export const renameSession = (id, title) => changeSession(id, { title });
 
 /** The session's first `at` turns as a new session. @param {string} id @param {number} at @returns {Promise<import('./types.js').Session>} */
 export const forkSession = (id, at) => json(`sessions/${encodeURIComponent(id)}/fork`, 'POST', { at });
@@ -230,6 +233,17 @@ export async function warm(sessionId, question, stop) {
     signal: stop,
   });
   return response.json();
+}
+
+/**
+ * Counts the tokens of a question, before anything is spent.
+ * @param {object} question  as `ask` and `warm` take it, with the session_id
+ * @param {AbortSignal} stop
+ * @returns {Promise<import('./types.js').Counted>}
+ */
+export async function countTokens(question, stop) {
+  const init = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(question), signal: stop };
+  return (await request('count_tokens', init)).json();
 }
 
 /**

@@ -5,9 +5,9 @@ import * as api from './api.js';
 import { Failure } from './api.js';
 import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
+import { asFields, Choices } from './options.js';
 import * as pictures from './pictures.js';
-import * as prefs from './prefs.js';
-import { catalogue, chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
+import { chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /**
@@ -30,16 +30,18 @@ export class Turn {
     this.images = signal(images);
     /** Text that another program read in the pictures, as it was sent; known to this page only. */
     this.ocrText = '';
-    /** The preset it was asked with; known to this page only. */
-    this.preset = /** @type {string|null} */ (null);
     this.model = signal(model);
     this.status = signal(status);
     this.text = signal('');
     this.reasoning = signal('');
     this.phase = signal(/** @type {Phase|null} */ (null));
     this.failure = signal(/** @type {Failure|null} */ (null));
-    /** Figures and warnings of an answer that ended. */
-    this.summary = signal(/** @type {Pick<import('./types.js').Answer, 'usage'|'timings'|'warnings'|'finish_reason'>|null} */ (null));
+    /** Figures and warnings of an answer that ended; `context` only in the page that asked. */
+    this.summary = signal(
+      /** @type {(Pick<import('./types.js').Answer, 'usage'|'timings'|'warnings'|'finish_reason'> & {context?: import('./types.js').ContextReport})|null} */ (
+        null
+      ),
+    );
   }
 
   /** @param {import('./types.js').StoredTurn} stored @param {string|null} model */
@@ -64,16 +66,9 @@ export class Chat {
     this.id = signal(id);
     this.title = signal(/** @type {string|null} */ (null));
     this.model = signal(/** @type {string|null} */ (null));
-    /** The system prompt as the person wants it, and as the session has it. */
-    this.system = signal('');
-    this.storedSystem = '';
-    /** What happens when the session no longer fits the context, likewise; null leaves it to the gateway. */
-    this.policy = signal(/** @type {import('./types.js').Policy|null} */ (null));
-    this.storedPolicy = /** @type {import('./types.js').Policy|null} */ (null);
+    this.choices = new Choices(this.id);
     /** Text that another program read, for the next question. */
     this.ocrText = signal('');
-    /** The preset of the last question that was answered. */
-    this.askedPreset = /** @type {string|null} */ (null);
     this.turns = signal(/** @type {Turn[]} */ ([]));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
     /** Whether another page is being answered in this session. */
@@ -86,8 +81,7 @@ export class Chat {
   fill(stored) {
     this.title.value = stored.title;
     this.model.value = stored.model;
-    this.system.value = this.storedSystem = stored.system;
-    this.policy.value = this.storedPolicy = stored.policy;
+    this.choices.fill(stored);
     this.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
     this.elsewhere.value = stored.running;
   }
@@ -204,14 +198,13 @@ export async function ask(prompt, images, ocrText = '') {
   const model = pickedModel.value ?? chat.model.value;
   const turn = new Turn(prompt, images, model, 'running');
   turn.ocrText = ocrText;
-  turn.preset = prefs.preset.value;
   const controller = new AbortController();
   chat.turns.value = [...chat.turns.value, turn];
   chat.running.value = { turn, stop: controller };
   setPhase(turn, 'asking');
   try {
     const id = await sessionOf(chat);
-    await chat.released;
+    await Promise.all([chat.released, chat.choices.saved]);
     await read(chat, turn, id, controller.signal);
     turn.status.value = 'complete';
   } catch (error) {
@@ -229,8 +222,9 @@ export async function ask(prompt, images, ocrText = '') {
 /** @param {Chat} chat */
 async function sessionOf(chat) {
   if (chat.id.value) return chat.id.value;
-  const made = await api.createSession();
+  const made = await api.createSession(asFields(chat.choices.now.value));
   chat.id.value = made.id;
+  chat.choices.fill(made);
   opened.set(made.id, chat);
   if (onScreen.value === chat) history.replaceState(null, '', `#session=${made.id}`);
   loadSessions().catch(() => {});
@@ -280,33 +274,22 @@ export async function listen(turn, events) {
 
 /** @param {Chat} chat @param {Turn} turn */
 function question(chat, turn) {
-  const options = prefs.options.value;
-  const system = chat.system.value.trim();
-  // A session keeps the glossary of a preset; a preset without one takes back that of the preset before it.
-  const forgets = glossaryOf(chat.askedPreset).length > 0 && !glossaryOf(turn.preset).length;
   return {
     prompt: turn.prompt,
     images: turn.images.value.map(({ id }) => ({ image_id: id })),
     ...(turn.model.value && { model: turn.model.value }),
-    ...(Object.keys(options).length && { options }),
-    ...(turn.preset && { preset: turn.preset }),
-    ...(prefs.detail.value !== 'auto' && { detail: prefs.detail.value }),
     ...(turn.ocrText && { ocr_text: turn.ocrText }),
-    ...(chat.policy.value && chat.policy.value !== chat.storedPolicy && { policy: chat.policy.value }),
-    ...(forgets && { glossary: [] }),
-    ...(system !== chat.storedSystem && { system }),
+    ...(!chat.id.value && asFields(chat.choices.now.value)), // of a session the gateway knows them
   };
 }
 
-/** A question about these pictures as far as it is known while it is typed: all that comes before its own words. @param {Chat} chat @param {Picture[]} images */
-export function draft(chat, images) {
-  const turn = new Turn('', images, pickedModel.value ?? chat.model.value, 'running');
-  turn.preset = prefs.preset.value;
-  return question(chat, turn);
-}
-
-/** The names and terms that come with a preset. @param {string|null} preset @returns {string[]} */
-export const glossaryOf = (preset) => (preset && catalogue.value?.presets[preset]?.glossary) || [];
+/**
+ * A question as far as it is known while it is typed; without a prompt, all that comes before its own words.
+ * @param {Chat} chat
+ * @param {Picture[]} images
+ * @param {string} [prompt]
+ */
+export const draft = (chat, images, prompt = '') => question(chat, new Turn(prompt, images, pickedModel.value ?? chat.model.value, 'running'));
 
 /** Waits until the gateway has noticed that an answer was stopped; until then its session takes no other question. @param {string} id */
 async function released(id) {
@@ -349,9 +332,6 @@ function finish(chat, turn, answer) {
   turn.text.value = answer.message.content;
   turn.model.value = answer.model;
   chat.model.value = answer.model;
-  chat.storedSystem = chat.system.value.trim();
-  chat.storedPolicy = chat.policy.value;
-  chat.askedPreset = turn.preset;
   turn.summary.value = answer;
   turn.images.value = turn.images.value.map((picture, i) => ({ ...picture, ...answer.images[i], name: picture.name, sentModel: answer.model }));
 }

@@ -5,7 +5,6 @@ import * as api from './api.js';
 import { asFailure, listen, setPhase, Turn } from './chat.js';
 import { seeing } from './models.js';
 import { ready } from './pictures.js';
-import * as prefs from './prefs.js';
 import { catalogue, chat, model, models } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
@@ -85,8 +84,7 @@ export function askAll(prompt) {
 /** @param {Column} column @param {string} prompt @param {Picture[]} pictures */
 async function ask(column, prompt, pictures) {
   const own = column.preset.value === OWN;
-  const preset = own ? prefs.preset.value : column.preset.value;
-  const options = own ? prefs.options.value : {};
+  const { preset, options } = own ? chat.value.choices.now.value : { preset: column.preset.value, options: {} };
   const detail = column.detail.value;
   const turn = new Turn(prompt, pictures, column.model.value, 'running');
   column.stop = new AbortController();

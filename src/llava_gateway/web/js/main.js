@@ -3,6 +3,7 @@
 import { readAhead } from './ahead.js';
 import { speakAnswers } from './aloud.js';
 import { openAddressed } from './chat.js';
+import { watchContext } from './context.js';
 import { watch } from './gateway.js';
 import { html, render } from './html.js';
 import { watchModels } from './models.js';
@@ -15,3 +16,4 @@ watch();
 watchModels();
 readAhead();
 speakAnswers();
+watchContext();

@@ -39,12 +39,6 @@ export const theme = kept('theme', 'system', (v) => v === 'system' || v === 'lig
 
 export const sidebarOpen = kept('sidebar', true, (v) => typeof v === 'boolean');
 
-/** The options set by hand, by name, and the preset. They hold for every chat in this browser. */
-export const options = kept('options', /** @type {Record<string, number>} */ ({}), (v) => typeof v === 'object' && !Array.isArray(v));
-/** How closely pictures are looked at. @type {import('../vendor/signals.js').Signal<'auto'|'low'|'high'>} */
-export const detail = kept('detail', 'auto', (v) => v === 'auto' || v === 'low' || v === 'high');
-export const preset = kept('preset', /** @type {string|null} */ (null), (v) => typeof v === 'string');
-
 effect(() => {
   const root = document.documentElement;
   if (theme.value === 'system') delete root.dataset.theme;

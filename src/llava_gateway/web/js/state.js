@@ -31,7 +31,7 @@ export const model = computed(() => pickedModel.value ?? chat.value?.model.value
 export const modelInfo = computed(() => models.value.find((m) => m.name === model.value) ?? null);
 
 /** Which overlay is open: only one at a time. */
-export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'shortcuts'} */ (null));
+export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'context'|'shortcuts'} */ (null));
 
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);

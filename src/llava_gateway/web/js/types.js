@@ -114,7 +114,44 @@
  * @property {Picture[]} images
  * @property {Usage} usage
  * @property {Record<string, number|null>} timings
+ * @property {ContextReport} context
  * @property {string[]} warnings
+ *
+ * @typedef {{turn: number, image_id: string|null, tokens: number}} Dropped  without image_id: the text of the turn
+ *
+ * @typedef {object} ContextReport  how full the context is after an answer
+ * @property {number|null} used
+ * @property {number|null} limit
+ * @property {number|null} images
+ * @property {Dropped[]} dropped
+ * @property {string[]} warnings
+ *
+ * @typedef {object} ImageCost  a picture of a turn; image_id is null for one of the question
+ * @property {number} number
+ * @property {string|null} image_id
+ * @property {number|null} tokens
+ * @property {boolean} told
+ * @property {boolean|null} pinned
+ * @property {'low'|'high'|null} detail
+ *
+ * @typedef {{turn: number|null, asked: string, told: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
+ *
+ * @typedef {object} Counted  POST /count_tokens
+ * @property {number} total
+ * @property {number} limit
+ * @property {boolean} fits
+ * @property {number} over
+ * @property {{system: number, text: number, images: number[]}} parts
+ * @property {number} answer_room
+ * @property {'exact'|'measured'|'estimated'} label
+ * @property {string} model
+ * @property {Policy} policy
+ * @property {Dropped[]} dropped
+ * @property {string[]} warnings
+ * @property {TurnCost[]} turns
+ * @property {Dropped[]} next  in the order in which they go
+ * @property {number} together
+ * @property {{num_ctx: number, last_load_ms: number|null}|null} larger
  *
  * @typedef {object} SessionSummary  one of GET /sessions
  * @property {string} id
@@ -138,7 +175,15 @@
  * @property {string[]} [warnings]
  *
  * @typedef {'strict'|'pin_images'|'sliding'|'summarise'} Policy
- * @typedef {SessionSummary & {system: string, policy: Policy|null, running: boolean, turns: StoredTurn[]}} Session
+ * @typedef {object} Asked  what the turns of a session are asked with where they say nothing themselves
+ * @property {string} system
+ * @property {Policy|null} policy
+ * @property {string|null} preset
+ * @property {Record<string, any>} options
+ * @property {'auto'|'low'|'high'|null} detail
+ * @property {'json'|Record<string, any>|null} format
+ * @property {string[]} glossary
+ * @typedef {SessionSummary & Asked & {running: boolean, turns: StoredTurn[]}} Session
  *
  * @typedef {object} ErrorBody
  * @property {string} title

@@ -6,11 +6,10 @@ import { html, useEffect, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
+import { presetName } from '../options.js';
 import { addFiles, chips, underway } from '../pictures.js';
-import * as prefs from '../prefs.js';
-import { catalogue, models, overlay } from '../state.js';
+import { catalogue, chat, models, overlay } from '../state.js';
 import { Refusal } from './arrivals.js';
-import { presetName } from './composer.js';
 import { Dialog, PictureImage, useClock } from './parts.js';
 
 const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
@@ -69,7 +68,8 @@ function ColumnView({ column, place }) {
   const busy = status === 'running';
   const label = t('compare.column', { number: place + 1 });
   const pictures = subject.value.length > 0;
-  const own = prefs.preset.value !== null || Object.keys(prefs.options.value).length > 0;
+  const { preset, options } = chat.value.choices.now.value;
+  const own = preset !== null || Object.keys(options).length > 0;
   return html`<li class="column-box" data-best=${verdict.value === column} aria-label=${label}>
     <div class="column-head">
       <span class="badge figures" aria-hidden="true">${place + 1}</span>

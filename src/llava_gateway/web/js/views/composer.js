@@ -3,14 +3,16 @@
 import { haveBeenRead } from '../ahead.js';
 import { send, stop } from '../chat.js';
 import { changesOf } from '../changes.js';
+import { typed } from '../context.js';
 import { explained } from '../failures.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { seeing } from '../models.js';
 import { addFiles, again, chips, ready, remove, underway } from '../pictures.js';
-import * as prefs from '../prefs.js';
+import { countOf, presetName } from '../options.js';
 import { chat, model, modelInfo, overlay, panel, pickedModel, readiness } from '../state.js';
+import { ContextMeter } from './context.js';
 import { PictureImage } from './parts.js';
 import { pictureFacts } from './thread.js';
 
@@ -23,6 +25,8 @@ export function Composer() {
   const empty = !words.trim() && !ready.value.length && !underway.value;
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
   const can = !running && !chat.value.elsewhere.value && !empty && !blind && Boolean(readiness.value);
+
+  useEffect(() => void (typed.value = words), [words]);
 
   useLayoutEffect(() => {
     const area = /** @type {HTMLTextAreaElement} */ (text.current);
@@ -92,6 +96,7 @@ export function Composer() {
         <${Icon} name="compare" /><span>${t('compare.open')}</span>
       </button>
       <span class="line-note" aria-live="polite">${note({ sendsWhenReady: sendsWhenReady && underway.value, blind: Boolean(blind) })}</span>
+      <${ContextMeter} />
     </div>
   </div>`;
 }
@@ -109,18 +114,11 @@ function note({ sendsWhenReady, blind }) {
 
 /** The preset, and how many options were set by hand. */
 function optionsWords() {
-  const preset = prefs.preset.value;
-  const { system, policy, ocrText } = chat.value;
-  const others = [system.value.trim(), policy.value, ocrText.value.trim(), prefs.detail.value !== 'auto'];
-  const count = Object.keys(prefs.options.value).length + others.filter(Boolean).length;
+  const { choices, ocrText } = chat.value;
+  const { preset } = choices.now.value;
+  const count = countOf(choices.now.value) + (ocrText.value.trim() ? 1 : 0);
   const name = preset ? presetName(preset) : t('options.title');
   return count ? `${name} · ${t('options.custom_count', { count })}` : name;
-}
-
-/** @param {string} name */
-export function presetName(name) {
-  if (name === 'factual' || name === 'balanced' || name === 'creative') return t(`preset.${name}`);
-  return name;
 }
 
 /** @param {{chip: import('../pictures.js').Chip}} props */

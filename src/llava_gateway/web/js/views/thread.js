@@ -3,13 +3,16 @@
 import { explained } from '../failures.js';
 import { described } from '../changes.js';
 import { askAgain, newChat, opening, phaseWords, speed } from '../chat.js';
-import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
+import { untold } from '../context.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { bytes, duration, number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
 import { chat, chatFailure, overlay, panel } from '../state.js';
+import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
 import { CopyButton, PictureImage, useClock } from './parts.js';
+import { Tables, tablesOf } from './table.js';
 
 /** Distance from the end, in pixels, within which the view follows the answer. */
 const NEAR_END = 60;
@@ -90,6 +93,7 @@ function TurnView({ turn, first }) {
               <${PictureImage} picture=${picture} alt="" />
               <span class="badge figures">${first + i}</span>
             </button>
+            ${untold.value.has(picture.id) && html`<p class="quiet untold">${t('context.gone')}</p>`}
             ${picture.changes && picture.changes.length > 0 && html`<p class="quiet">${described(picture.changes)}</p>`}
           </li>`,
         )}
@@ -108,13 +112,19 @@ function AnswerView({ turn }) {
   const running = status === 'running' && turn.phase.value;
   return html`<div class="answer" dir="auto" aria-busy=${Boolean(running)}>
     ${turn.reasoning.value && html`<details class="reasoning"><summary>${t('turn.reasoning')}</summary><p>${turn.reasoning.value}</p></details>`}
-    ${text && html`<${Markdown} text=${text} />`}
+    ${text && html`<${Words} text=${text} ended=${!running} />`}
     ${running && html`<${PhaseLine} turn=${turn} />`}
     ${status === 'cancelled' && html`<p class="ended"><${Icon} name="stop" />${t(text ? 'turn.stopped_partial' : 'turn.stopped')}</p>`}
     ${status === 'incomplete' && html`<p class="ended"><${Icon} name="warning" />${t('turn.incomplete')}</p>`}
     ${failure && html`<${Failed} failure=${failure} turn=${turn} />`}
     ${!running && html`<${Summary} turn=${turn} />`}
   </div>`;
+}
+
+/** The words of an answer; as a table where they are JSON. @param {{text: string, ended: boolean}} props */
+function Words({ text, ended }) {
+  const tables = useMemo(() => (ended ? tablesOf(text) : null), [text, ended]);
+  return tables ? html`<${Tables} tables=${tables} text=${text} />` : html`<${Markdown} text=${text} />`;
 }
 
 /** @param {{turn: import('../chat.js').Turn}} props */
@@ -152,7 +162,8 @@ function Summary({ turn }) {
   const cut = summary?.finish_reason === 'length';
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
-    ${summary?.warnings.filter((warning) => warning !== 'first_frame_only').map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
+    ${summary?.warnings.filter((warning) => warning !== 'first_frame_only' && !isAboutContext(warning)).map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
+    <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
       <span class="actions">
@@ -186,7 +197,7 @@ export function Failed({ failure, turn }) {
   return html`<div class="failed" role="alert">
     <p><${Icon} name="warning" /><strong>${cause}</strong></p>
     <p>${next}</p>
-    <p class="actions">${action} ${again}</p>
+    <p class="actions">${failure.code === 'context_length_exceeded' && html`<${ContextWays} failure=${failure} turn=${again ? turn : undefined} />`} ${action} ${again}</p>
     ${failure.instance && html`<p class="quiet">${failure.code} · <bdi>${failure.instance}</bdi></p>`}
   </div>`;
 }

@@ -1,0 +1,98 @@
+// How full the context is: a thin bar, and what the thread says when it is nearly full, when something was dropped, when a question does not fit.
+
+import { askAgain } from '../chat.js';
+import { counted, larger, meter, NEARLY } from '../context.js';
+import { html } from '../html.js';
+import { duration, number, t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { chat, overlay } from '../state.js';
+
+export const PARTS = /** @type {const} */ (['system', 'text', 'images']);
+
+/** @param {number} share */
+const percent = (share) => number(share, { style: 'percent' });
+
+/** The bar alone. @param {{of: import('../context.js').Meter}} props */
+export function Bar({ of }) {
+  const whole = Math.max(of.limit, of.used);
+  return html`<span class="meter" data-over=${of.over > 0} aria-hidden="true">
+    ${PARTS.map((part) => of[part] > 0 && html`<span key=${part} data-part=${part} style=${{ '--share': of[part] / whole }}></span>`)}
+  </span>`;
+}
+
+/** The bar in the line under the composer; its place is kept while there is nothing to show. */
+export function ContextMeter() {
+  const now = meter.value;
+  if (!now) return html`<span class="context-meter" aria-hidden="true"></span>`;
+  const full = percent(now.used / now.limit);
+  const words = t('context.meter', { used: now.used, limit: now.limit, system: now.system, text: now.text, images: now.images, free: free(now) });
+  return html`<button class="line-button context-meter figures" type="button" aria-haspopup="dialog" title=${words} aria-label=${words}
+    data-nearly=${now.over > 0 || now.used / now.limit >= NEARLY} onClick=${() => (overlay.value = 'context')}>
+    <${Bar} of=${now} /><span aria-hidden="true">${full}</span>
+  </button>`;
+}
+
+/** @param {import('../context.js').Meter} now */
+export const free = (now) => Math.max(0, now.limit - now.used);
+
+/** Makes the chat's context larger, and says what that costs. @param {{size: number, lastLoad: number|null, then?: () => void}} props */
+export function LargerButton({ size, lastLoad, then }) {
+  const onClick = () => {
+    chat.value.choices.set('num_ctx', size);
+    then?.();
+  };
+  const took = lastLoad ? t('context.took', { duration: duration(lastLoad) }) : '';
+  return html`<p class="context-larger">
+    <button class="button small" type="button" onClick=${onClick}>${t(then ? 'context.again_larger' : 'context.larger', { size })}</button>
+    <span class="quiet reloads">${t('options.reloads')}${took}</span>
+  </p>`;
+}
+
+/** @param {number} count */
+export const pictureWords = (count) => (count ? t('context.and_pictures', { count }) : '');
+
+/** What warnings about the context say, by their codes. @type {Record<string, (sentence: string) => string>} */
+const SAID = {
+  context_trimmed(sentence) {
+    const texts = Number(/text of (\d+) old turns/.exec(sentence)?.[1] ?? 0);
+    const pictures = Number(/(\d+) pictures/.exec(sentence)?.[1] ?? 0);
+    const what = texts ? t('context.texts', { count: texts }) + pictureWords(pictures) : t('context.pictures', { count: pictures });
+    return t('context.trimmed', { what }) + (sentence.includes('summary') ? t('context.summary') : '');
+  },
+  num_ctx_grown(sentence) {
+    const [from, to] = (sentence.match(/\d+/g) ?? []).map(Number);
+    return t('context.grown', { from, to });
+  },
+};
+
+/** @param {string} warning */
+const said = (warning) => SAID[warning.slice(0, Math.max(0, warning.indexOf(':')))];
+
+/** @param {string} warning */
+export const isAboutContext = (warning) => said(warning) !== undefined;
+
+/** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat.js').Turn}} props */
+export function ContextNotes({ turn }) {
+  const notes = (turn.summary.value?.warnings ?? []).flatMap((warning) => said(warning)?.(warning) ?? []);
+  const now = meter.value;
+  const nearly = chat.value.turns.value.at(-1) === turn && turn.summary.value && now && now.used / now.limit >= NEARLY;
+  return html`${notes.map((note) => html`<p class="ended context-note" key=${note}><${Icon} name="warning" />${note} <${OpenButton} /></p>`)}
+  ${nearly && html`<p class="ended context-note"><${Icon} name="warning" />${t('context.nearly', { share: percent(Math.min(1, now.used / now.limit)) })} <${OpenButton} /></p>`}`;
+}
+
+const OpenButton = () => html`<button class="link-button" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
+
+/** What helps a question that does not fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn}} props */
+export function ContextWays({ failure, turn }) {
+  const { choices } = chat.value;
+  const size = larger(Number(failure.more.num_ctx_needed) || 0);
+  const strict = (choices.now.value.policy ?? counted.value?.policy) === 'strict';
+  const again = turn && (() => askAgain(turn));
+  const drop = () => {
+    choices.choose({ policy: 'pin_images' });
+    again?.();
+  };
+  return html`${size && html`<${LargerButton} size=${size} lastLoad=${counted.value?.larger?.last_load_ms ?? null} then=${again} />`}
+  ${strict && html`<button class="button small" type="button" onClick=${drop}>${t('context.drop_text')}</button>`}
+  <button class="button small" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
+}

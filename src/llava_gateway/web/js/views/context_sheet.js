@@ -1,0 +1,106 @@
+// What the context is spent on, turn by turn; what goes next, in which order, and what helps.
+
+import { asFailure } from '../chat.js';
+import { changePicture, counted, meter, typed } from '../context.js';
+import { explained } from '../failures.js';
+import { html, useState } from '../html.js';
+import { number, t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { chat, overlay } from '../state.js';
+import { Bar, free, LargerButton, PARTS, pictureWords } from './context.js';
+import { PolicyChoice } from './options.js';
+import { Dialog, PictureImage } from './parts.js';
+
+export function ContextSheet() {
+  const now = meter.value;
+  const found = counted.value;
+  return html`<${Dialog} title=${t('context.title')} onClose=${() => (overlay.value = null)} class="sheet context">
+    ${now ? html`<${Legend} now=${now} found=${found} />` : html`<p>${t('context.nothing')}</p>`}
+    ${found?.larger && html`<${LargerButton} size=${found.larger.num_ctx} lastLoad=${found.larger.last_load_ms} />`}
+    <${PolicyChoice} />
+    ${found && html`<p class="quiet">${order(found)}</p><${Turns} found=${found} />`}
+  <//>`;
+}
+
+/** @param {{now: import('../context.js').Meter, found: import('../types.js').Counted|null}} props */
+function Legend({ now, found }) {
+  return html`<div class="context-legend figures">
+    <p>${t('context.used', { used: now.used, limit: now.limit })} <span class="quiet">${t(now.label ? `context.label.${now.label}` : 'context.label.engine')}</span></p>
+    <${Bar} of=${now} />
+    <dl>
+      ${PARTS.map((part) => html`<div key=${part} data-part=${part}><dt>${t(`context.${part}`)}</dt><dd>${number(now[part])}</dd></div>`)}
+      <div data-part="free"><dt>${t('context.free')}</dt><dd>${number(free(now))}</dd></div>
+    </dl>
+    ${now.over > 0 && html`<p class="context-over" role="alert"><${Icon} name="warning" />${t('context.over', { count: now.over })}</p>`}
+    ${found && html`<p class="quiet">${t('context.room', { count: found.answer_room })}${now.assumed ? ` ${t('context.assumed', { limit: now.limit })}` : ''}</p>`}
+  </div>`;
+}
+
+/** What goes when it is full, in one sentence. @param {import('../types.js').Counted} found */
+function order(found) {
+  if (found.policy === 'strict') return t('context.order.strict');
+  if (!found.next.length) return t('context.order.nothing');
+  const first = found.next.slice(0, found.together);
+  const texts = first.filter((item) => item.image_id === null).length;
+  return texts ? t('context.order', { what: t('context.texts', { count: texts }) + pictureWords(first.length - texts) }) : t('context.order.pictures');
+}
+
+/** @param {{found: import('../types.js').Counted}} props */
+function Turns({ found }) {
+  return html`<ol class="context-turns figures">
+    ${found.turns.map((turn) => html`<${TurnRow} key=${turn.turn} turn=${turn} found=${found} />`)}
+  </ol>`;
+}
+
+/** The place in the order in which things go, counted from 1; 0 for what stays. @param {import('../types.js').Counted} found @param {number|null} turn @param {string|null} image */
+const place = (found, turn, image) => 1 + found.next.findIndex((item) => item.turn === turn && item.image_id === image);
+
+/** @param {{turn: import('../types.js').TurnCost, found: import('../types.js').Counted}} props */
+function TurnRow({ turn, found }) {
+  const isQuestion = turn.turn === null;
+  if (isQuestion && !turn.images.length && !typed.value.trim()) return null;
+  return html`<li data-told=${turn.told}>
+    <p class="context-row">
+      <span class="context-words" dir="auto">${isQuestion ? t('context.question') : turn.asked}</span>
+      <${Fate} told=${turn.told} at=${isQuestion ? 0 : place(found, turn.turn, null)} together=${found.together} />
+      <span>≈ ${number(turn.text_tokens)}</span>
+    </p>
+    ${turn.images.map((image) => html`<${PictureRow} key=${image.number} image=${image} turn=${turn.turn} found=${found} />`)}
+  </li>`;
+}
+
+/** What becomes of it. @param {{told: boolean, at: number, together: number}} props */
+function Fate({ told, at, together }) {
+  if (!told) return html`<span class="context-fate" data-fate="gone">${t('context.gone')}</span>`;
+  if (!at) return null;
+  return at <= together
+    ? html`<span class="context-fate" data-fate="next">${t('context.goes_first')}</span>`
+    : html`<span class="context-fate">${t('context.goes', { place: at })}</span>`;
+}
+
+/** @param {{image: import('../types.js').ImageCost, turn: number|null, found: import('../types.js').Counted}} props */
+function PictureRow({ image, turn, found }) {
+  const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
+  const id = image.image_id;
+  const picture = chat.value.turns.value.flatMap((one) => one.images.value).find((one) => one.id === id);
+  const stays = image.pinned ?? found.policy !== 'sliding';
+  /** @param {Parameters<typeof changePicture>[1]} patch */
+  const change = (patch) => () => {
+    setFailure(null);
+    changePicture(/** @type {string} */ (id), patch).catch((error) => setFailure(asFailure(error)));
+  };
+  return html`<div class="context-row context-picture" data-told=${image.told}>
+    ${picture ? html`<${PictureImage} picture=${picture} alt="" />` : html`<${Icon} name="picture" />`}
+    <span class="context-words">${t('panel.alt', { number: image.number })}${image.pinned && html` · ${t('context.pinned')}`}</span>
+    <${Fate} told=${image.told} at=${turn === null ? 0 : place(found, turn, id)} together=${found.together} />
+    <span>${number(image.tokens ?? 0)}</span>
+    ${id &&
+    turn !== null &&
+    html`<span class="context-ways">
+      ${image.pinned !== true && html`<button class="link-button" type="button" title=${t('context.pin_named', { number: image.number })} aria-label=${t('context.pin_named', { number: image.number })} onClick=${change({ pinned: true })}>${t('context.pin')}</button>`}
+      ${stays && html`<button class="link-button" type="button" title=${t('context.unpin_named', { number: image.number })} aria-label=${t('context.unpin_named', { number: image.number })} onClick=${change({ pinned: false })}>${t('context.unpin')}</button>`}
+      ${image.detail === 'high' && html`<button class="link-button" type="button" title=${t('context.lower_named', { number: image.number })} aria-label=${t('context.lower_named', { number: image.number })} onClick=${change({ detail: 'low' })}>${t('context.lower')}</button>`}
+      ${failure && html`<span class="option-failure" role="alert">${explained(failure).cause}</span>`}
+    </span>`}
+  </div>`;
+}

@@ -1,0 +1,79 @@
+// The form of answers: words, any JSON, or JSON of a schema that is ready made or written by hand.
+
+import { html, useState } from '../html.js';
+import { t } from '../i18n.js';
+import { chat } from '../state.js';
+
+const text = { type: 'string' };
+const number = { type: 'number' };
+
+/** @param {Record<string, object>} properties */
+const object = (properties) => ({ type: 'object', properties, required: Object.keys(properties) });
+
+/** @param {Record<string, object>} properties */
+const list = (properties) => ({ type: 'array', items: object(properties) });
+
+/** Schemas for what is asked for most. */
+const READY = {
+  things: object({ things: list({ name: text, colour: text, count: { type: 'integer' } }) }),
+  shapes: object({ background: text, shapes: list({ color: text, shape: text }), text }),
+  receipt: object({ shop: text, date: text, lines: list({ item: text, quantity: number, price: number }), total: number }),
+  table: object({ rows: { type: 'array', items: { type: 'object', additionalProperties: text } } }),
+  verdict: object({ answer: { type: 'string', enum: ['yes', 'no', 'unclear'] }, reason: text }),
+};
+const NAMES = /** @type {(keyof typeof READY)[]} */ (Object.keys(READY));
+
+/** @param {unknown} schema */
+const written = (schema) => JSON.stringify(schema, null, 2);
+
+/** @param {string} source @returns {{schema: Record<string, any>}|{wrong: string}} */
+function checked(source) {
+  try {
+    const schema = JSON.parse(source);
+    if (typeof schema === 'object' && schema && !Array.isArray(schema)) return { schema };
+    return { wrong: t('format.not_object') };
+  } catch (error) {
+    return { wrong: `${t('format.not_json')} ${/** @type {Error} */ (error).message}` };
+  }
+}
+
+export function FormatEditor() {
+  const { choices } = chat.value;
+  const { format } = choices.now.value;
+  // What is typed may be wrong for a while: then the last right schema stays in force, and that is said.
+  const [draft, setDraft] = useState(/** @type {string|null} */ (null));
+  const chosen = format === null ? '' : format === 'json' ? 'json' : (NAMES.find((name) => written(READY[name]) === written(format)) ?? 'own');
+  const source = draft ?? (format && format !== 'json' ? written(format) : '');
+  const state = draft === null ? null : checked(draft);
+
+  /** @param {any} event */
+  function onChoose(event) {
+    const name = event.currentTarget.value;
+    setDraft(null);
+    if (name === '') choices.choose({ format: null });
+    else if (name === 'json') choices.choose({ format: 'json' });
+    else choices.choose({ format: READY[/** @type {keyof typeof READY} */ (name === 'own' ? 'things' : name)] });
+    if (name === 'own') setDraft(written(READY.things));
+  }
+  /** @param {any} event */
+  function onInput(event) {
+    const typed = event.currentTarget.value;
+    const found = checked(typed);
+    setDraft(typed);
+    if ('schema' in found) choices.choose({ format: found.schema });
+  }
+
+  return html`<div class="option-text">
+    <label for="format-kind">${t('format.title')}</label>
+    <select id="format-kind" class="field" value=${draft === null ? chosen : 'own'} onChange=${onChoose}>
+      <option value="">${t('format.words')}</option>
+      ${NAMES.map((name) => html`<option key=${name} value=${name}>${t(`format.${name}`)}</option>`)}
+      <option value="json">${t('format.json')}</option>
+      <option value="own">${t('format.own')}</option>
+    </select>
+    ${source &&
+    html`<textarea class="field format-source" rows="6" spellcheck="false" dir="ltr" aria-label=${t('format.schema')} aria-invalid=${Boolean(state && 'wrong' in state)}
+        aria-describedby="format-state" value=${source} onInput=${onInput}></textarea>`}
+    ${format && html`<p class="quiet" id="format-state" role="status">${state && 'wrong' in state ? html`<span class="option-failure">${state.wrong} ${t('format.last_right')}</span>` : t('format.about')}</p>`}
+  </div>`;
+}
