@@ -31,10 +31,10 @@ class Done:
     err: str
 
 
-def run(*arguments: str, stdin: bytes = b"", **variables: str) -> Done:
+def run(*arguments: str, stdin: bytes = b"", limit: float = LIMIT, **variables: str) -> Done:
     """Runs a command to its end."""
     done = subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**variables), timeout=LIMIT, check=False
+        [*COMMAND, *arguments], input=stdin, capture_output=True, env=environment(**variables), timeout=limit, check=False
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 

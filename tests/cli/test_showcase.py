@@ -8,7 +8,7 @@ import pytest
 from llava_gateway.cli.showcase import page, summary
 from llava_gateway.cli.side_by_side import Row, Said, Setting, judged
 from llava_gateway.images.showcase import TEXT_QUESTION, Odd
-from tests.cli.program import run
+from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
 
 WRONG = (
@@ -27,7 +27,7 @@ def verdicts(row: Row) -> tuple[str, str]:
 
 
 def test_what_goes_wrong_directly_goes_right_through_the_gateway(real_ollama: RealOllama) -> None:
-    done = run("showcase", "--json", OLLAMA_HOST=real_ollama.url)
+    done = run("showcase", "--json", limit=3 * LIMIT, OLLAMA_HOST=real_ollama.url)  # some fifty questions
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["setting"]["model"] == "demo:latest"
