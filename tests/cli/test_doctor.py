@@ -9,7 +9,7 @@ from llava_gateway.cli.checks import KNOWN_FAULTS, check_default, check_engine, 
 from llava_gateway.engines.base import Health, ModelInfo
 from llava_gateway.engines.pool import Default, EngineState, PoolState
 from llava_gateway.settings import Settings
-from tests.cli.program import run
+from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
 from tests.synthetic_llava import SyntheticPair
 
@@ -18,7 +18,7 @@ BLIND = ModelInfo("llama3", "ollama", vision=False)
 
 
 def checks(*arguments: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    done = run("doctor", "--json", *arguments, stdin=b"", **variables)
+    done = run("doctor", "--json", *arguments, stdin=b"", limit=LIMIT, **variables)
     report = json.loads(done.out)
     assert report["ok"] == (done.code == 0)
     return done.code, {check["name"]: check for check in report["checks"]}
