@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead] [pictures] [pixels] [turn2] [turns] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
+"""`python -m benchmarks [overhead] [page] [pictures] [pixels] [turn2] [turns] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2, turns
+from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
     "overhead": overhead.run,
+    "page": page.run,
     "pictures": pictures.run,
     "pixels": pixels.run,
     "turn2": turn2.run,

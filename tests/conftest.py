@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a real Ollama with the demo model in it."""
+"""What tests of several rooms share: a real Ollama with the demo model in it, and browsers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.browsers import find_chromium, find_firefox
 from tests.ollama_server import RealOllama, find_binary
+
+
+def there(program: Path | None, missing: str) -> Path:
+    """Where a program is not there the test is left out and says so; on CI that is a failure."""
+    if program is not None:
+        return program
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
 def ollama_binary() -> Path:
-    """Where there is no Ollama the test is left out and says so; on CI that is a failure."""
-    binary = find_binary()
-    if binary is None:
-        missing = "there is no Ollama to test with: `make real-ollama` builds one, or name one in LLAVA_GATEWAY_TEST_OLLAMA"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return binary
+    return there(find_binary(), "there is no Ollama to test with: `make real-ollama` builds one, or name one in LLAVA_GATEWAY_TEST_OLLAMA")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    return there(find_chromium(), "there is no Chromium to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_CHROMIUM")
+
+
+@pytest.fixture(scope="session")
+def installed_firefox() -> Path:
+    return there(find_firefox(), "there is no Firefox to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_FIREFOX")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, overhead, pictures, pixels, read_ahead, turn2, turns
+from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, turn2, turns
 from benchmarks.report import Figure, Report, added, ratio
 
 PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
@@ -41,6 +41,14 @@ def test_overhead(tmp_path: Path) -> None:
     assert "llama.cpp, first word: added" in names(content["figures"])
     assert "CPU per chunk: gateway" in names(content["figures"])
     assert "CPU per chunk: httpx2 over aiohttp / httpx2 alone" in names(content["ratios"])
+
+
+def test_page(chromium: Path, tmp_path: Path) -> None:
+    content = written(page.run(quick=True), tmp_path)
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    assert figures["first visit: transferred"]["met"]
+    assert {f"session is {what}: longest task" for what in ("opened", "scrolled", "typed in", "answered")} <= set(figures)
+    assert all(figure["median"] > 0 for figure in figures.values())
 
 
 def test_pictures(tmp_path: Path) -> None:

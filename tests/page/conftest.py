@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,34 +12,17 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from llava_gateway.settings import ModelPins, Settings
+from tests.browsers import CHROMIUM_FLAGS
 from tests.page.visit import Scripted, Visit, Visitor
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, served_in_thread, serving
 from tests.synthetic_llava import UNHURRIED, write_pair
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Path:
-    """Where there is no Chromium the test is left out and says so; on CI that is a failure."""
-    named = os.environ.get("LLAVA_GATEWAY_TEST_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        missing = "there is no Chromium to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_CHROMIUM"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return Path(found)
-
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: Path) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield browser
         await browser.close()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,30 +14,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LABELLED = "[...document.querySelectorAll('button')].find((button) => [button.innerText, button.ariaLabel].includes({name!r}))"
 
 
-@pytest.fixture(scope="module")
-def installed() -> Path:
-    """Where there is no Firefox the test is left out and says so; on CI that is a failure."""
-    named = os.environ.get("LLAVA_GATEWAY_TEST_FIREFOX")
-    found = named or next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
-    if found is None:
-        missing = "there is no Firefox to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_FIREFOX"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return Path(found)
-
-
 async def press(tab: Tab, name: str) -> None:
     button = LABELLED.format(name=name)
     await tab.until(f"{button}")
     await tab.evaluate(f"{button}.click()")
 
 
-async def test_a_picture_is_asked_about(installed: Path, demo_url: str, tmp_path: Path) -> None:
+async def test_a_picture_is_asked_about(installed_firefox: Path, demo_url: str, tmp_path: Path) -> None:
     circle = tmp_path / "circle.png"
     circle.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
     (tmp_path / "profile").mkdir()
-    async with firefox(installed, tmp_path / "profile") as tab:
+    async with firefox(installed_firefox, tmp_path / "profile") as tab:
         await tab.open(demo_url)
         await tab.until("document.querySelector('.running')?.innerText.includes('demo answers')")
         await tab.pick("input[type=file]", circle)

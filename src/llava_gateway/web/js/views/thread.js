@@ -11,6 +11,7 @@ import { Markdown } from '../markdown.js';
 import { chat, chatFailure, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
+import { useNotYetDrawn } from './gradually.js';
 import { CopyButton, PictureImage, useClock } from './parts.js';
 import { Tables, tablesOf } from './table.js';
 
@@ -24,6 +25,7 @@ export function Thread() {
   const seen = useRef(0);
   const current = chat.value;
   const turns = current.turns.value;
+  const notYet = useNotYetDrawn(current, turns.length);
 
   const toEnd = () => {
     const box = scroller.current;
@@ -56,7 +58,7 @@ export function Thread() {
     <div class="thread" ref=${scroller} onScroll=${onScroll} tabindex="-1">
       <div class="column">
         ${chatFailure.value && html`<${Failed} failure=${chatFailure.value} />`}
-        ${turns.length ? numbered(turns).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && !current.elsewhere.value && html`<${Empty} />`}
+        ${turns.length ? numbered(turns).slice(notYet).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && !current.elsewhere.value && html`<${Empty} />`}
         ${current.elsewhere.value && html`<p class="phase"><span class="pulse" aria-hidden="true"></span>${t('phase.elsewhere')}</p>`}
       </div>
     </div>

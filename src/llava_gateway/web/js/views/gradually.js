@@ -1,0 +1,28 @@
+// A long conversation is drawn from its end: what is looked at first at once, the rest a few turns at a time, so that the page answers meanwhile.
+
+import { useEffect, useRef, useState } from '../html.js';
+
+const AT_ONCE = 6;
+const STEP = 6;
+const PAUSE_MS = 16;
+
+/**
+ * How many turns at the beginning are not drawn yet: falls to zero by itself. Turns that come later are drawn at once.
+ * @param {object} chat  begins anew with another one
+ * @param {number} count  turns that it has
+ */
+export function useNotYetDrawn(chat, count) {
+  const [, redraw] = useState(0);
+  const state = useRef({ chat, left: 0 });
+  if (state.current.chat !== chat) state.current = { chat, left: Math.max(0, count - AT_ONCE) };
+  const { left } = state.current;
+  useEffect(() => {
+    if (!left) return undefined;
+    const timer = setTimeout(() => {
+      state.current.left = Math.max(0, left - STEP);
+      redraw(left);
+    }, PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [chat, left]);
+  return left;
+}
