@@ -62,6 +62,8 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
     page = visitor.page
     await expect(page.locator(".running")).to_contain_text("demo answers")
     await expect(page.locator(".setup")).to_contain_text("llava:7b 4.7 GB to download.")
+    await page.get_by_role("button", name="What does it say?").click()
+    await expect(visitor.answer).to_contain_text("F7")
     dialog = await models_of(visitor)
     registry.pause_at = PAUSE
     await dialog.get_by_label("Name of the model to download").fill(registry.demo)
@@ -96,12 +98,16 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
     await visitor.fits()
     await page.keyboard.press("Escape")
 
-    # It answers from here on; nothing is missing any more.
+    # The chat stays with the model it began with until it is told otherwise; nothing is missing any more.
+    await expect(page.locator(".composer-line button").first).to_have_text("demo")
+    await page.locator(".banner").get_by_role("button", name="Use in this chat").click()
     await expect(page.locator(".composer-line")).to_contain_text(registry.demo)
-    await expect(page.locator(".setup")).to_have_count(0)
-    await page.get_by_role("button", name="What does it say?").click()
+    await visitor.ask("What does it say?")
     await expect(visitor.answer).to_contain_text("F7")
-    await expect(visitor.turns.locator(".summary")).to_contain_text(registry.demo)
+    await expect(visitor.turns.last.locator(".summary")).to_contain_text(registry.demo)
+    await page.get_by_role("button", name="New chat").first.click()
+    await expect(page.locator(".running")).to_contain_text(f"{registry.demo}:latest answers, run by Ollama.")
+    await expect(page.locator(".setup")).to_have_count(0)
 
 
 async def test_what_is_missing_is_downloaded_from_the_first_page(visit: Visit, own_ollama: RealOllama, registry: Registry) -> None:

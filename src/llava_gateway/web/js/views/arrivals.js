@@ -14,7 +14,7 @@ export function Arrivals({ only }) {
   const others = only ? [] : (library.value?.installing.filter(({ model: name }) => !arrivals.value.some((a) => a.name === name && a.state.value === 'running')) ?? []);
   if (!own.length && !others.length) return null;
   return html`<ul class="arrivals" aria-label=${t('arrival.label')}>
-    ${own.map((arrival) => html`<${ArrivalRow} key=${arrival} arrival=${arrival} />`)}
+    ${own.map((arrival) => html`<${ArrivalRow} key=${arrival.name} arrival=${arrival} />`)}
     ${others.map(({ model: name, progress }) => html`<li key=${name} class="arrival" data-state="elsewhere">
       <p class="arrival-head"><bdi class="model-name">${name}</bdi></p>
       <p class="quiet figures">${t('arrival.elsewhere')}${progress?.total && progress.completed !== null && ` ${t('arrival.of', { done: bytes(progress.completed), size: bytes(progress.total) })}`}</p>
@@ -26,17 +26,18 @@ export function Arrivals({ only }) {
 function ArrivalRow({ arrival }) {
   const { name, kind } = arrival;
   const state = arrival.state.value;
-  const ends = () => arrival.stop.abort();
-  const goOn = kind === 'pull' && (state === 'stopped' || state === 'failed');
+  const running = state === 'running';
+  const goesOn = kind === 'pull' && (state === 'stopped' || state === 'failed');
   return html`<li class="arrival" data-state=${state}>
     <div class="arrival-head">
       <bdi class="model-name">${name}</bdi>
-      ${state === 'running' && html`<button class="button small" type="button" aria-label=${t('arrival.stop_named', { name })} onClick=${ends}>${t('arrival.stop')}</button>`}
-      ${goOn && html`<button class="button small" type="button" aria-label=${t('arrival.go_on_named', { name })} onClick=${() => pull(name)}>${t('arrival.go_on')}</button>`}
+      ${(running || goesOn) &&
+      html`<button class="button small" type="button" aria-label=${t(running ? 'arrival.stop_named' : 'arrival.go_on_named', { name })}
+        onClick=${() => (running ? arrival.stop.abort() : pull(name))}>${t(running ? 'arrival.stop' : 'arrival.go_on')}</button>`}
       ${state === 'done' && html`<${UseIt} name=${name} />`}
-      ${state !== 'running' && html`<button class="icon-button" type="button" title=${t('arrival.put_away')} aria-label=${t('arrival.put_away')} onClick=${() => putAway(arrival)}><${Icon} name="close" /></button>`}
+      ${!running && html`<button class="icon-button" type="button" title=${t('arrival.put_away')} aria-label=${t('arrival.put_away')} onClick=${() => putAway(arrival)}><${Icon} name="close" /></button>`}
     </div>
-    ${state === 'running' && html`<${Step} arrival=${arrival} />`}
+    ${running && html`<${Step} arrival=${arrival} />`}
     ${state === 'stopped' && html`<p class="quiet" role="status">${t(kind === 'pull' ? 'arrival.stopped' : 'arrival.stopped_create')}</p>`}
     ${state === 'done' && html`<p class="quiet" role="status">${t(kind === 'pull' ? 'arrival.here' : 'arrival.made')}</p>`}
     ${state === 'failed' && html`<${Refusal} failure=${arrival.failure.value} />`}

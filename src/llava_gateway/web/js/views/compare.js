@@ -36,14 +36,19 @@ function Question() {
   const picker = useRef(/** @type {HTMLInputElement|null} */ (null));
   const pictures = subject.value;
   const can = question.value.trim() && !underway.value && columns.value.length >= LEAST;
-  const asks = () => can && askAll(question.value.trim());
+  /** @param {Event} event */
+  function submit(event) {
+    event.preventDefault();
+    if (running.value) stopAll();
+    else if (can) askAll(question.value.trim());
+  }
   /** @param {Event & {currentTarget: HTMLInputElement}} event */
   function onPick(event) {
     addFiles([...(event.currentTarget.files ?? [])]);
     event.currentTarget.value = '';
   }
   const refused = chips.value.find((chip) => chip.state === 'refused');
-  return html`<form class="compare-question" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), asks())}>
+  return html`<form class="compare-question" onSubmit=${submit}>
     <ul class="compare-pictures" aria-label=${t('compare.pictures')}>
       ${pictures.map((picture, i) => html`<li key=${picture.id}><${PictureImage} picture=${picture} alt=${t('panel.alt', { number: i + 1 })} /></li>`)}
       <li>
@@ -53,9 +58,7 @@ function Question() {
     </ul>
     <textarea class="field" rows="2" dir="auto" aria-label=${t('compare.question')} placeholder=${t('compare.question')} value=${question.value}
       onInput=${(/** @type {any} */ event) => (question.value = event.currentTarget.value)}></textarea>
-    ${running.value
-      ? html`<button key="stop" class="button" type="button" onClick=${stopAll}><${Icon} name="stop" />${t('compare.stop_all')}</button>`
-      : html`<button key="ask" class="button main" type="submit" disabled=${!can}>${t('compare.ask_all')}</button>`}
+    <button class=${running.value ? 'button' : 'button main'} type="submit" disabled=${!running.value && !can}>${t(running.value ? 'compare.stop_all' : 'compare.ask_all')}</button>
     ${underway.value && html`<p class="quiet" role="status">${t('chip.preparing')}</p>`}
     ${refused && html`<${Refusal} failure=${refused.failure} />`}
   </form>`;

@@ -31,6 +31,7 @@ export function Banners() {
     ${now?.ready &&
     news &&
     html`<${Banner} kind="news" title=${t('banner.engine_changed', { model: news.to })} onClose=${() => (engineNews.value = null)}>
+      ${chat.value.turns.value.length > 0 && models.value.some((m) => m.name === news.to) && html`<button class="button small" type="button" onClick=${() => ((engineNews.value = null), (pickedModel.value = news.to))}>${t('arrival.use')}</button>`}
       ${chat.value.turns.value.length > 0 && html`<button class="button small" type="button" onClick=${() => ((engineNews.value = null), newChat())}>${t('sessions.new')}</button>`}
     <//>`}
     ${now?.ready &&

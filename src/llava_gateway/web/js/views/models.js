@@ -2,7 +2,7 @@
 
 import { asFailure } from '../chat.js';
 import { loadModels } from '../gateway.js';
-import { html, useEffect, useState } from '../html.js';
+import { html, useEffect, useRef, useState } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { loadSetup, pull, remove, seeing, setup } from '../models.js';
@@ -61,6 +61,13 @@ function ModelRow({ m }) {
   const [asks, setAsks] = useState(false);
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   const blind = !m.vision && withPictures();
+  const bin = useRef(/** @type {HTMLButtonElement|null} */ (null));
+  const asked = useRef(false);
+  // The keyboard comes back to where it left from.
+  useEffect(() => {
+    if (asked.current && !asks) bin.current?.focus();
+    asked.current = asks;
+  }, [asks]);
   async function take() {
     setAsks(false);
     try {
@@ -85,7 +92,7 @@ function ModelRow({ m }) {
     </button>
     ${m.engine === 'ollama' &&
     library.value?.may_change &&
-    html`<button class="icon-button" type="button" title=${t('models.delete')} aria-label=${t('models.delete_named', { name: m.name })} onClick=${() => (setFailure(null), setAsks(true))}><${Icon} name="trash" /></button>`}
+    html`<button ref=${bin} class="icon-button" type="button" title=${t('models.delete')} aria-label=${t('models.delete_named', { name: m.name })} onClick=${() => (setFailure(null), setAsks(true))}><${Icon} name="trash" /></button>`}
     ${failure && html`<${Refusal} failure=${failure} />`}
   </li>`;
 }
