@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import Answer, ChatRequest, Options, TextPart, TokenCount, Upload
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import ModelPins, Settings
+from tests.gateways import ask, open_gateway
 from tests.pictures import encoded, shape
 
 TURNS = 150
@@ -37,27 +35,11 @@ class Told:
         return self.answer.usage.prompt_tokens
 
 
-@asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    gateway = build_gateway(settings, build_engines(settings))
-    await gateway.pictures.start()
-    await gateway.pool.start()
-    try:
-        yield gateway
-    finally:
-        await gateway.pool.aclose()
-        await gateway.pictures.aclose()
-
-
-async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Told:
-    request = ChatRequest(parts, session_id=session.id, options=SOBER)
-    predicted = (await gateway.count_tokens(request)).fitted.count
-    async with gateway.ask(request) as answering:
-        async for _ in answering:
-            pass
-    assert answering.answer
+async def next_turn(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Told:
+    predicted = (await gateway.count_tokens(ChatRequest(parts, session_id=session.id, options=SOBER))).fitted.count
     assert predicted
-    return Told(predicted, answering.answer, gateway.sessions.get(session.id).window.start)
+    answer = await ask(gateway, *parts, session=session, options=SOBER)
+    return Told(predicted, answer, gateway.sessions.get(session.id).window.start)
 
 
 @pytest.fixture(params=["embedded", "ollama"])
@@ -71,19 +53,16 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 async def test_150_turns_with_3_pictures(settings: Settings) -> None:
     told: list[Told] = []
     async with open_gateway(settings) as gateway:
-        # What an Ollama has not loaded it can't count.
-        async with gateway.ask(ChatRequest((TextPart("Hello"),), options=SOBER)) as answering:
-            async for _ in answering:
-                pass
+        await ask(gateway, TextPart("Hello"), options=SOBER)  # what an Ollama has not loaded it can't count
         session = gateway.sessions.create(Session())
-        for turn in range(TURNS):
-            if turn in PICTURES:
-                parts = (Upload(encoded(PICTURES[turn])), TextPart("Describe this image."))
-                told.append(await ask(gateway, session, *parts))
+        for number in range(TURNS):
+            if number in PICTURES:
+                parts = (Upload(encoded(PICTURES[number])), TextPart("Describe this image."))
+                told.append(await next_turn(gateway, session, *parts))
             else:
-                about = turn % 10 == 9 or turn == TURNS - 1
-                told.append(await ask(gateway, session, TextPart(ABOUT_THE_FIRST if about else TALK[turn % len(TALK)])))
-        told.append(await ask(gateway, session, TextPart("Describe the first picture.")))
+                about = number % 10 == 9 or number == TURNS - 1
+                told.append(await next_turn(gateway, session, TextPart(ABOUT_THE_FIRST if about else TALK[number % len(TALK)])))
+        told.append(await next_turn(gateway, session, TextPart("Describe the first picture.")))
         kept = gateway.sessions.get(session.id)
 
     answers = [one.answer.text for one in told]

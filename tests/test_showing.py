@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import Answer, ChatRequest, ImagePart, Options, Sight, TextPart, Upload
+from llava_gateway.chat import Answer, ImagePart, Options, Sight, TextPart, Upload
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings, VisionOverride
+from tests.gateways import ask, open_gateway
 from tests.pictures import encoded, shape
 
 LARGE = Upload(encoded(shape("circle", "red", size=(400, 400))))
@@ -18,24 +17,8 @@ SQUARE = Upload(encoded(shape("square", "blue", size=(400, 400))))
 DESCRIBE = TextPart("Describe this image.")
 
 
-@asynccontextmanager
-async def demo(vision: dict[str, VisionOverride], **settings: Any) -> AsyncIterator[Gateway]:
-    chosen = Settings(engine="embedded", image_workers=1, vision=vision, **settings)
-    gateway = build_gateway(chosen, build_engines(chosen))
-    await gateway.pool.start()
-    try:
-        yield gateway
-    finally:
-        await gateway.pool.aclose()
-        await gateway.pictures.aclose()
-
-
-async def ask(gateway: Gateway, *parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> Answer:
-    async with gateway.ask(ChatRequest(parts, session_id=session.id if session else None, **rest)) as answering:
-        async for _ in answering:
-            pass
-    assert answering.answer
-    return answering.answer
+def demo(vision: dict[str, VisionOverride], **settings: Any) -> AbstractAsyncContextManager[Gateway]:
+    return open_gateway(Settings(engine="embedded", image_workers=1, vision=vision, **settings))
 
 
 def codes(answer: Answer) -> list[str]:

@@ -1,0 +1,35 @@
+"""A gateway with real engines, without its doors, and questions to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from llava_gateway.api.app import build_engines, build_gateway
+from llava_gateway.chat import Answer, ChatRequest, Failed, ImagePart, TextPart, Upload
+from llava_gateway.gateway import Gateway
+from llava_gateway.sessions.session import Session
+from llava_gateway.settings import Settings
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    gateway = build_gateway(settings, build_engines(settings))
+    await gateway.pictures.start()
+    await gateway.pool.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.pool.aclose()
+        await gateway.pictures.aclose()
+
+
+async def ask(gateway: Gateway, *parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> Answer:
+    """The whole answer. Raises what went wrong."""
+    async with gateway.ask(ChatRequest(parts, session_id=session.id if session else None, **rest)) as answering:
+        async for event in answering:
+            if isinstance(event, Failed):
+                raise event.error
+    assert answering.answer
+    return answering.answer
