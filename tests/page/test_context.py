@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from llava_gateway.chat import EngineRequest, TokenCount
 from tests import pictures
+from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says_then_waits
 
@@ -173,6 +174,24 @@ async def test_a_picture_of_many_tiles_can_be_shown_with_fewer(visit: Visit, til
     await lower.click()
     await expect(lower).to_have_count(0)
     assert (await figures(visitor))[4] < before / 2
+
+
+@pytest.mark.parametrize(("locale", "colours"), [("en-US", "light"), ("zh-CN", "dark")])
+async def test_axe_finds_nothing_in_the_sheet_and_in_tables(visit: Visit, demo_url: str, locale: str, colours: str) -> None:
+    stored = {"options": {"num_ctx": 512, "num_predict": 100}, "system": "Be brief.", "policy": "sliding"}
+    how: dict[str, Any] = {"color_scheme": colours, "reduced_motion": "reduce", "viewport": {"width": 360, "height": 740}}
+    visitor = await visit(demo_url, stored=stored, locale=locale, **how)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("Describe this image as JSON.")
+    await expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Describe this image as JSON.")
+    assert await faults(visitor, {"runOnly": WCAG}) == []
+    for _ in range(3):
+        await visitor.ask(WORDS * 3)
+    await visitor.page.locator("button.context-meter").click()
+    await expect(visitor.page.locator("[data-fate=gone]").first).to_be_visible()
+    assert await faults(visitor, {"runOnly": WCAG}) == []
+    await visitor.fits()
 
 
 async def test_what_is_only_reckoned_is_called_so(visit: Visit, scripted: Scripted) -> None:

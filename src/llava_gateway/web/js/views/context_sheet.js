@@ -16,6 +16,7 @@ export function ContextSheet() {
   const found = counted.value;
   return html`<${Dialog} title=${t('context.title')} onClose=${() => (overlay.value = null)} class="sheet context">
     ${now ? html`<${Legend} now=${now} found=${found} />` : html`<p>${t('context.nothing')}</p>`}
+    ${chat.value.choices.own.value === null && html`<p class="quiet">${t('options.for_new')}</p>`}
     ${found?.larger && html`<${LargerButton} size=${found.larger.num_ctx} lastLoad=${found.larger.last_load_ms} />`}
     <${PolicyChoice} />
     ${found && html`<p class="quiet">${order(found)}</p><${Turns} found=${found} />`}

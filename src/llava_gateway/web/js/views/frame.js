@@ -15,7 +15,7 @@ export function TopBar() {
   };
   return html`<header class="topbar" data-sidebar=${prefs.sidebarOpen.value}>
     <button class="icon-button sidebar-toggle" type="button" title=${t('sidebar.open')} aria-label=${t('sidebar.open')} onClick=${toggle}><${Icon} name="sidebar" /></button>
-    <p class="topbar-title"><bdi>${title || ''}</bdi></p>
+    ${title ? html`<h1 class="topbar-title"><bdi>${title}</bdi></h1>` : html`<p class="topbar-title"></p>`}
     <button class="icon-button topbar-new" type="button" title=${t('sessions.new')} aria-label=${t('sessions.new')} onClick=${newChat}><${Icon} name="compose" /></button>
   </header>`;
 }

@@ -4,7 +4,7 @@ import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
 import { language, number, t } from '../i18n.js';
 import { OPTIONS, PRESETS } from '../i18n/zh.js';
-import { POLICIES, presetName } from '../options.js';
+import { countOf, POLICIES, presetName } from '../options.js';
 import { catalogue, chat, modelInfo, overlay } from '../state.js';
 import { FormatEditor } from './format.js';
 import { Choice, Dialog } from './parts.js';
@@ -23,6 +23,7 @@ export function Options() {
   const known = catalogue.value;
   const { choices, ocrText } = chat.value;
   const { preset, detail, system } = choices.now.value;
+  const unset = preset === null && countOf(choices.now.value) === 0;
   return html`<${Dialog} title=${t('options.title')} onClose=${() => (overlay.value = null)} class="sheet options">
     <${Scope} />
     ${known &&
@@ -47,7 +48,7 @@ export function Options() {
         onInput=${(/** @type {any} */ event) => (ocrText.value = event.currentTarget.value)}></textarea>
     </label>
     ${known && grouped(known.options).map(([title, names]) => html`<${Group} key=${title} title=${title} names=${names} />`)}
-    <p class="option-foot"><button class="button small" type="button" onClick=${() => choices.reset()}>${t('options.reset_all')}</button></p>
+    <p class="option-foot"><button class="button small" type="button" disabled=${unset} onClick=${() => choices.reset()}>${t('options.reset_all')}</button></p>
   <//>`;
 }
 
@@ -164,7 +165,7 @@ function OptionRow({ name, limit }) {
   return html`<li class="option" data-own=${own !== undefined}>
     <${Head} name=${name} own=${own !== undefined} inherited=${inherited !== undefined}>
       <input id=${id} class="field figures" inputmode="decimal" aria-describedby=${`${id}-about`} placeholder=${t('options.default')} value=${shown ?? ''} onChange=${onType} />
-      ${limit.unit && html`<span class="option-unit">${unit(limit.unit)}</span>`}
+      <span class="option-unit">${limit.unit && unit(limit.unit)}</span>
     <//>
     ${slides &&
     html`<input type="range" class="slider" min=${limit.low} max=${limit.high} step=${limit.whole ? 1 : 0.05} value=${shown ?? middle(limit)} data-unset=${shown === undefined}
@@ -212,6 +213,7 @@ function KeepAliveRow() {
   return html`<li class="option" data-own=${own !== undefined}>
     <${Head} name="keep_alive" own=${own !== undefined}>
       <input id="option-keep_alive" class="field figures" aria-describedby="option-keep_alive-about" placeholder=${t('options.default')} value=${own ?? ''} onChange=${onChange} />
+      <span class="option-unit"></span>
     <//>
     <p class="quiet" id="option-keep_alive-about">${t('option.keep_alive.about')}</p>
   </li>`;
