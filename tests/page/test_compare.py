@@ -148,3 +148,20 @@ async def test_one_that_fails_says_why_and_the_others_are_compared(visit: Visit,
     await dialog.get_by_role("button", name="去掉回答 1").click()
     await dialog.get_by_role("button", name="回答 1", exact=True).click()
     await expect(dialog.locator(".column-box").first).to_contain_text("最好")
+
+
+async def test_the_chats_own_options_are_compared_with_none(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine(names_itself, slots=2)
+    visitor = await visit((await scripted(engine)).url)
+    page = visitor.page
+    await page.locator(".composer-line").get_by_role("button", name="Options").click()
+    await page.get_by_role("textbox", name="temperature").fill("0.3")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    dialog = await compare(visitor)
+    await dialog.get_by_label("Preset").first.select_option(label="As set in this chat")
+    await dialog.get_by_label("Preset").nth(1).select_option(label="No preset")
+    await dialog.get_by_label("The question for all of them").fill("Who are you?")
+    await dialog.get_by_role("button", name="Ask all").click()
+    await expect(dialog.locator(".words")).to_have_text(["I am scripted."] * 2)
+    assert sorted(request.options.temperature or 0 for request in engine.requests) == [0, 0.3]

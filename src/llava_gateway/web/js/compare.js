@@ -31,7 +31,7 @@ export class Column {
   }
 }
 
-/** In place of a preset: the options and the preset that are set for chats. */
+/** In place of a preset: the options and the preset of the chat on screen. */
 export const OWN = ' own';
 
 export const columns = signal(/** @type {Column[]} */ ([]));

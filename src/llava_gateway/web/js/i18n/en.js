@@ -198,7 +198,7 @@ export default {
   'compare.drop': 'Take away',
   'compare.drop_named': 'Take answer {number} away',
   'compare.no_preset': 'No preset',
-  'compare.own': 'As set for chats',
+  'compare.own': 'As set in this chat',
   'compare.detail': 'Detail: {detail}',
   'compare.first_word': 'First word after',
   'compare.speed': 'Speed',

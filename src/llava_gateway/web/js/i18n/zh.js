@@ -197,7 +197,7 @@ export default {
   'compare.drop': '去掉',
   'compare.drop_named': '去掉回答 {number}',
   'compare.no_preset': '不用预设',
-  'compare.own': '与聊天选项相同',
+  'compare.own': '与本对话的选项相同',
   'compare.detail': '细致：{detail}',
   'compare.first_word': '首字用时',
   'compare.speed': '速度',
