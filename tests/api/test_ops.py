@@ -28,6 +28,14 @@ def test_the_process_lives_and_is_ready(demo: httpx2.Client) -> None:
     assert (ready.json()["ready"], ready.json()["engine"], ready.json()["model"]) == (True, "embedded", "demo")
 
 
+def test_files_of_the_page_go_compressed_to_whoever_takes_them_so(demo: httpx2.Client) -> None:
+    packed, plain = (demo.get("/static/js/main.js", headers={"Accept-Encoding": coding}) for coding in ("gzip", "identity"))
+    script = demo.get("/static/vendor/purify.js", headers={"Accept-Encoding": "gzip"})
+    assert (script.headers["content-encoding"], script.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert packed.text == plain.text
+    assert "content-encoding" not in plain.headers
+
+
 def test_figures_are_those_of_prometheus(demo: httpx2.Client) -> None:
     demo.post("/ask", json={"prompt": "Hello"})
     response = demo.get("/metrics")

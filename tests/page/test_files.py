@@ -97,6 +97,8 @@ async def test_what_was_done_to_a_picture_is_said_in_chinese(visit: Visit, demo_
         "colour profile Display P3 to sRGB",
         "CMYK to sRGB",
         "HEIC to JPEG",
+        "turned 90 degrees by hand",
+        "contact sheet of 3 pictures",
         "shrunk from 8000x6000 to 4000x3000",
         "enlarged from 9x9 to 32x32",
     ]
@@ -110,6 +112,15 @@ async def test_what_was_done_to_a_picture_is_said_in_chinese(visit: Visit, demo_
         sentences,
     )
     assert [sentence for sentence, words in zip(sentences, said, strict=True) if words == sentence] == []
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_every_step_to_a_model_is_said_in_chinese(visit: Visit, demo_url: str) -> None:
+    source = (WEB.parent / "images" / "steps.py").read_text("utf-8")
+    codes = set(re.findall(r"^        \(\"(\w+)\", r\"|Step\(\s*\"(\w+)\"", source, re.MULTILINE))
+    visitor = await visit(demo_url)
+    words = await visitor.page.evaluate("async () => Object.keys((await import('/static/js/i18n/zh.js')).STEPS)")
+    assert {name for pair in codes for name in pair if name} | {"stretched", "shrunk", "enlarged"} == set(words)
 
 
 def contrast(one: str, other: str) -> float:

@@ -47,6 +47,8 @@ async def test_a_picture_is_asked_about_looked_at_and_the_chat_put_in_order(visi
     await press("/")
     await reach(visitor, "Add pictures", "Shift+Tab")
     await press("Enter")
+    await expect(page.get_by_role("menuitem", name="Choose files")).to_be_focused()
+    await press("Enter")
     await (await choosing).set_files([RED_CIRCLE, BLUE_SQUARE])
     await expect(visitor.words).to_be_focused()
     await visitor.prepared(2)

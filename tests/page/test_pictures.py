@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 
 import pytest
@@ -162,10 +163,10 @@ async def test_the_panel_shows_what_the_model_gets(visit: Visit, demo_url: str) 
     panel = visitor.page.get_by_role("complementary", name="Picture")
     await expect(panel).to_contain_text("circle.png")
     await expect(panel).to_contain_text("112 × 112 · PNG · 64 tokens")
-    await panel.get_by_role("button", name="As the model gets it").click()
+    await panel.get_by_role("button", name="What the model sees").click()
     shown = panel.locator("img")
-    await expect(shown).to_have_js_property("naturalWidth", 112)
-    await expect(shown).to_have_js_property("naturalHeight", 112)
+    await expect(shown).to_have_js_property("naturalWidth", 672)  # each of the 112 pixels six times as wide
+    await expect(shown).to_have_js_property("naturalHeight", 672)
     await visitor.page.keyboard.press("Escape")
     await expect(panel).to_have_count(0)
 
@@ -176,3 +177,153 @@ async def test_a_file_name_is_only_text(visit: Visit, demo_url: str) -> None:
     await visitor.pick(file(RED_CIRCLE["buffer"], name))
     await visitor.prepared()
     await expect(visitor.chips.locator("bdi")).to_have_text(name)
+
+
+async def test_the_ways_in_are_those_of_the_device(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.page.get_by_role("button", name="Add pictures").click()
+    await expect(visitor.page.get_by_role("menuitem")).to_have_text(["Choose files", "Capture the screen"])
+    await visitor.page.keyboard.press("Escape")
+    await expect(visitor.page.get_by_role("menuitem")).to_have_count(0)
+    await expect(visitor.page.get_by_role("button", name="Add pictures")).to_be_focused()
+    phone = await visit(demo_url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    await phone.page.get_by_role("button", name="Add pictures").click()
+    await expect(phone.page.get_by_role("menuitem")).to_have_text(["Choose files", "Take a photo"])
+    async with phone.page.expect_file_chooser() as chooser:
+        await phone.page.get_by_role("menuitem", name="Take a photo").click()
+    assert await (await chooser.value).element.get_attribute("capture") == "environment"
+    await (await chooser.value).set_files([RED_CIRCLE])
+    await phone.prepared()
+
+
+# A headless browser has no screen; the stream that comes instead is a real one.
+SCREEN = """(fault) => {
+  navigator.mediaDevices.getDisplayMedia = async () => {
+    if (fault) throw new DOMException('', fault);
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = 300;
+    const on = canvas.getContext('2d');
+    on.fillStyle = '#fafafa';
+    on.fillRect(0, 0, 300, 300);
+    on.fillStyle = '#d62728';
+    on.arc(150, 150, 90, 0, 7);
+    on.fill();
+    window.tracks = canvas.captureStream(30).getTracks();
+    return new MediaStream(window.tracks);
+  };
+}"""
+
+
+async def test_one_picture_of_the_screen_is_taken(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    for fault, chips in (("NotAllowedError", []), ("NotReadableError", ["could not be captured"]), (None, ["could not", "300 × 300"])):
+        await visitor.page.evaluate(SCREEN, fault)
+        await visitor.page.get_by_role("button", name="Add pictures").click()
+        await visitor.page.get_by_role("menuitem", name="Capture the screen").click()
+        await expect(visitor.chips).to_contain_text(chips)
+    assert await visitor.page.evaluate("window.tracks.map((track) => track.readyState)") == ["ended"]
+    await expect_red_circle(visitor)
+
+
+async def test_a_picture_written_out_as_an_address_is_taken(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    transfer = await visitor.page.evaluate_handle(
+        "(link) => { const data = new DataTransfer(); data.setData('text/uri-list', link); return data; }",
+        f"data:image/png;base64,{base64.b64encode(RED_CIRCLE['buffer']).decode()}",
+    )
+    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await visitor.prepared()
+    await expect(visitor.chips).to_contain_text("Pasted picture")
+
+
+async def test_pictures_are_put_in_order_by_dragging_by_keys_and_from_the_menu(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    names = page.locator(".chip-name")
+    first, second = [await page.locator(".thumb").nth(i).bounding_box() for i in range(2)]
+    assert first
+    assert second
+    await page.mouse.move(second["x"] + 20, second["y"] + 20)
+    await page.mouse.down()
+    await page.mouse.move(first["x"] + 30, first["y"] + 30, steps=4)
+    await page.mouse.up()
+    await expect(names).to_have_text(["square.png", "circle.png"])
+    await expect(page.locator(".panel")).to_have_count(0)
+    await page.get_by_role("button", name="Look at picture 1").press("Alt+ArrowRight")
+    await expect(names).to_have_text(["circle.png", "square.png"])
+    await expect(page.get_by_role("button", name="Look at picture 2")).to_be_focused()
+    await expect(page.locator("p[role=status][aria-live]")).to_have_text("square.png is now picture 2 of 2")
+    await page.get_by_role("button", name="More about square.png").click()
+    await expect(page.get_by_role("menuitem", name="Move later")).to_be_disabled()
+    await page.get_by_role("menuitem", name="Move earlier").click()
+    await expect(names).to_have_text(["square.png", "circle.png"])
+    await visitor.ask("Describe these images.")
+    await expect(visitor.answer).to_contain_text("Picture 1: A blue square")
+
+
+async def test_a_picture_is_turned_from_what_it_was_at_first(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    lying = pictures.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
+    await visitor.pick(file(pictures.encoded(lying), "lying.png"))
+    await visitor.prepared()
+    more = visitor.page.get_by_role("button", name="More about lying.png")
+    for turn, size, said in (
+        ("Turn right", "320 × 240", "turned 90 degrees by hand"),
+        ("Turn right", "240 × 320", "turned 180 degrees by hand"),
+        ("Turn left", "320 × 240", "turned 90 degrees by hand"),
+    ):
+        await more.click()
+        await visitor.page.get_by_role("menuitem", name=turn).click()
+        await expect(visitor.chips).to_contain_text(size)
+        await expect(visitor.chips.locator(".chip-changes")).to_have_text(said)
+    asked = [url for url in visitor.requests if "/rotate" in url]
+    assert len({url.partition("/rotate")[0] for url in asked}) == 1
+    await visitor.ask("What does it say?")
+    await expect(visitor.answer).to_contain_text("F7")
+
+
+async def test_detail_is_wished_for_picture_by_picture(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    large = file(pictures.encoded(pictures.shape("circle", "red", size=(800, 600))), "large.png")
+    await visitor.pick(large, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await visitor.page.get_by_role("button", name="More about large.png").click()
+    await expect(visitor.page.get_by_role("menuitemradio", name="Auto")).to_have_attribute("aria-checked", "true")
+    await visitor.page.get_by_role("menuitemradio", name="High").click()
+    await expect(visitor.chips.first).to_contain_text("320 tokens · high detail")
+    await expect(visitor.chips.last).to_contain_text("64 tokens")
+    # What was read ahead is read again with it, and the question says the same.
+    await expect(visitor.chips.first).to_contain_text("read")
+    async with visitor.page.expect_request("**/turns") as asking:
+        await visitor.ask("Describe these images.")
+    images = (await asking.value).post_data_json["images"]
+    assert [image.get("detail") for image in images] == ["high", None]
+    session = visitor.page.url.rpartition("=")[2]
+    turn = (await (await visitor.page.request.get(f"{demo_url}/sessions/{session}")).json())["turns"][0]
+    assert [image["sent"]["tokens"] for image in turn["images"]] == [320, 64]
+    assert turn["usage"]["cached_tokens"] >= 384
+
+
+async def test_a_picture_is_kept_in_the_context_once_it_is_in_the_chat(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.page.get_by_role("button", name="More about circle.png").click()
+    await visitor.page.get_by_role("menuitemcheckbox", name="Pin in the context").click()
+    await expect(visitor.chips).to_contain_text("pinned")
+    async with visitor.page.expect_response(lambda response: response.request.method == "PATCH") as pinned:
+        await visitor.ask("What is in this image?")
+    assert [kept["pinned"] for kept in (await (await pinned.value).json())["pictures"].values()] == [True]
+
+
+async def test_an_upload_that_broke_off_is_tried_again(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    visitor.offline = True
+    await visitor.page.route("**/images", lambda route: route.abort())
+    await visitor.pick(RED_CIRCLE)
+    await expect(visitor.chips).to_contain_text("The connection to the gateway broke.")
+    await visitor.page.unroute("**/images")
+    await visitor.page.get_by_role("button", name="Try again").click()
+    await visitor.prepared()

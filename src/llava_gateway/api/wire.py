@@ -358,7 +358,7 @@ def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: Pictu
         "index": index,
         "prompt": turn.prompt,
         "images": [
-            {**picture_json(part.image_id, pictures.get(part.image_id), sent), "region": part.sight.region}
+            {**picture_json(part.image_id, pictures.get(part.image_id), sent), "detail": part.sight.detail, "region": part.sight.region}
             for part, sent in zip_longest(turn.images, turn.sent)
         ],
         "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,

@@ -168,6 +168,22 @@ export const deleteSession = (id) => json(`sessions/${encodeURIComponent(id)}`, 
  */
 export const pictureBytes = async (path) => (await request(path)).blob();
 
+/** What a model sees of a picture. @param {string} path @returns {Promise<import('./types.js').Seen>} */
+export const seen = (path) => json(path);
+
+/**
+ * A stored picture turned clockwise, as another picture.
+ * @param {string} id
+ * @param {90|180|270} by
+ * @param {string|null} model
+ * @param {AbortSignal} stop
+ * @returns {Promise<import('./types.js').Picture>}
+ */
+export async function turnPicture(id, by, model, stop) {
+  const query = new URLSearchParams({ by: String(by), ...(model && { model }) });
+  return (await request(`images/${encodeURIComponent(id)}/rotate?${query}`, { method: 'POST', signal: stop })).json();
+}
+
 /**
  * Uploads one picture. XMLHttpRequest, because fetch does not tell how much has left.
  * @param {File} file

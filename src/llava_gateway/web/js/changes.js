@@ -1,7 +1,7 @@
 // What the gateway did to a picture, and what it warns of, in the person's language. The gateway's sentences are a finite set in English.
 
 import { has, language, t } from './i18n.js';
-import { SENTENCES } from './i18n/zh.js';
+import { SENTENCES, STEPS } from './i18n/zh.js';
 
 /** @param {string} sentence */
 function one(sentence) {
@@ -20,6 +20,15 @@ function one(sentence) {
 export function described(sentences) {
   return sentences.map(one).join(language.value === 'zh' ? '，' : ', ');
 }
+
+/** A step on the way to a model. @param {{code: string, text: string, values: Record<string, string|number>}} step */
+export function stepWords({ code, text, values }) {
+  if (language.value !== 'zh' || !STEPS[code]) return text.replace(/(\d)x(\d)/g, '$1 × $2');
+  return STEPS[code].replace(/\{(\w+)\}/g, (_, name) => VALUES[String(values[name])] ?? String(values[name] ?? ''));
+}
+
+/** How far a count of tokens can be trusted. @type {Record<string, string>} */
+const VALUES = { exact: '精确', measured: '实测', estimated: '估计' };
 
 /** What was changed about a picture; "" for nothing. @param {import('./types.js').Picture} picture */
 export const changesOf = (picture) => described(picture.changes ?? []);

@@ -7,7 +7,7 @@ import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
 import { asFields, Choices } from './options.js';
 import * as pictures from './pictures.js';
-import { chat as onScreen, chatFailure, drawer, panel, pickedModel, sessions } from './state.js';
+import { chat as onScreen, chatFailure, drawer, lightbox, panel, pickedModel, sessions } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /**
@@ -46,7 +46,9 @@ export class Turn {
 
   /** @param {import('./types.js').StoredTurn} stored @param {string|null} model */
   static fromStored(stored, model) {
-    const turn = new Turn(stored.prompt, stored.images, stored.model ?? model, stored.status);
+    const sentModel = stored.model ?? model;
+    const images = stored.images.map((picture) => ({ ...picture, sentModel: sentModel ?? undefined }));
+    const turn = new Turn(stored.prompt, images, sentModel, stored.status);
     turn.text.value = stored.message?.content ?? '';
     if (stored.usage) {
       turn.summary.value = {
@@ -70,6 +72,8 @@ export class Chat {
     /** Text that another program read, for the next question. */
     this.ocrText = signal('');
     this.turns = signal(/** @type {Turn[]} */ ([]));
+    /** What the session keeps of its pictures. */
+    this.pictures = signal(/** @type {import('./types.js').KeptPictures} */ ({}));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
     /** Whether another page is being answered in this session. */
     this.elsewhere = signal(false);
@@ -83,6 +87,7 @@ export class Chat {
     this.model.value = stored.model;
     this.choices.fill(stored);
     this.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
+    this.pictures.value = stored.pictures;
     this.elsewhere.value = stored.running;
   }
 }
@@ -105,7 +110,7 @@ function show(next) {
   opening.value = null;
   pickedModel.value = null;
   chatFailure.value = null;
-  panel.value = null;
+  panel.value = lightbox.value = null;
   drawer.value = false;
 }
 
@@ -276,7 +281,7 @@ export async function listen(turn, events) {
 function question(chat, turn) {
   return {
     prompt: turn.prompt,
-    images: turn.images.value.map(({ id }) => ({ image_id: id })),
+    images: turn.images.value.map(pictures.reference),
     ...(turn.model.value && { model: turn.model.value }),
     ...(turn.ocrText && { ocr_text: turn.ocrText }),
     ...(!chat.id.value && asFields(chat.choices.now.value)), // of a session the gateway knows them
@@ -334,6 +339,20 @@ function finish(chat, turn, answer) {
   chat.model.value = answer.model;
   turn.summary.value = answer;
   turn.images.value = turn.images.value.map((picture, i) => ({ ...picture, ...answer.images[i], name: picture.name, sentModel: answer.model }));
+  pin(chat, turn.images.value);
+}
+
+/** Pins what was to be pinned, now that the session has it. @param {Chat} chat @param {Picture[]} images */
+async function pin(chat, images) {
+  const wanted = images.filter((picture) => picture.pinned);
+  if (!wanted.length || !chat.id.value) return;
+  try {
+    const pins = Object.fromEntries(wanted.map(({ id }) => [id, { pinned: true }]));
+    const stored = await api.changeSession(chat.id.value, { pictures: pins });
+    chat.pictures.value = stored.pictures;
+  } catch (error) {
+    chatFailure.value = asFailure(error);
+  }
 }
 
 /** Brings the list of sessions up to date; the gateway titles a session by its first question. @param {Chat} chat */

@@ -92,7 +92,7 @@ async function ask(column, prompt, pictures) {
   setPhase(turn, 'asking');
   const body = {
     prompt,
-    images: pictures.map(({ id }) => ({ image_id: id })),
+    images: pictures.map(({ id, region }) => ({ image_id: id, ...(region && { region }) })),
     ...(column.model.value && { model: column.model.value }),
     ...(preset && { preset }),
     ...(detail !== 'auto' && { detail }),

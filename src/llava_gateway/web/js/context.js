@@ -33,9 +33,6 @@ export const meter = computed(() => (lastFigure.value?.chat === chat.value ? las
 /** Pictures of the chat on screen that the model is no longer told. */
 export const untold = computed(() => new Set(counted.value?.dropped.flatMap(({ image_id: id }) => id ?? [])));
 
-/** Grows with every change of a picture of the session, so that it is counted again. */
-const changes = signal(0);
-
 /** What is to be counted, as JSON; null while there is nothing to count, it would be refused, or an answer runs. */
 const wanted = computed(() => {
   const at = chat.value;
@@ -46,7 +43,7 @@ const wanted = computed(() => {
   if (!at.id.value && !images.length && !prompt) return null;
   if (!modelInfo.value.vision && (images.length || turns.some((turn) => turn.images.value.length))) return null;
   const body = { ...draft(at, images, prompt), ...(at.id.value && { session_id: at.id.value }) };
-  return JSON.stringify({ body, of: [model.value, turns.length, at.choices.now.value, changes.value] });
+  return JSON.stringify({ body, of: [model.value, turns.length, at.choices.now.value, at.pictures.value] });
 });
 
 /** Keeps the meter true for as long as the page is open. */
@@ -104,12 +101,12 @@ function told({ used, limit, images }, before) {
   return { system, text: all - system - seen, images: seen, used: all, limit: limit ?? all, over: 0, assumed: false, label: null };
 }
 
-/** Pins a picture of the chat on screen, lets it go or shows less of it. @param {string} imageId @param {{pinned?: boolean|null, detail?: 'low'}} patch */
+/** Pins a picture of the chat on screen, lets it go or shows less of it. @param {string} imageId @param {{pinned?: boolean|null, detail?: import('./types.js').Detail}} patch */
 export async function changePicture(imageId, patch) {
-  const id = chat.value.id.value;
+  const { value: at } = chat;
+  const id = at.id.value;
   if (!id) return;
-  await api.changeSession(id, { pictures: { [imageId]: patch } });
-  changes.value++;
+  at.pictures.value = (await api.changeSession(id, { pictures: { [imageId]: patch } })).pictures;
 }
 
 /** The sizes that the gateway lets a context grow to. */

@@ -3,6 +3,7 @@
 import DOMPurify from '../vendor/purify.js';
 import { Marked } from '../vendor/marked.js';
 import { html, useLayoutEffect, useMemo, useRef } from './html.js';
+import { linkPictures } from './mentions.js';
 
 const ESCAPES = /** @type {Record<string, string>} */ ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' });
 /** @param {string} text */
@@ -43,18 +44,18 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
 
 /**
  * Model text. Only the blocks that changed are made again, so a long answer streams without redrawing its start.
- * @param {{text: string}} props
+ * @param {{text: string, pictures?: number}} props  `pictures`: how many there are to speak of
  */
-export function Markdown({ text }) {
+export function Markdown({ text, pictures = 0 }) {
   const blocks = useMemo(() => {
     const tokens = marked.lexer(text);
     return tokens.filter((token) => token.type !== 'space' && token.type !== 'def').map((token) => ({ token, links: tokens.links }));
   }, [text]);
-  return html`<div class="words">${blocks.map(({ token, links }, i) => html`<${Block} key=${i} token=${token} links=${links} />`)}</div>`;
+  return html`<div class="words">${blocks.map(({ token, links }, i) => html`<${Block} key=${i} token=${token} links=${links} pictures=${pictures} />`)}</div>`;
 }
 
-/** @param {{token: import('../vendor/marked.js').Token, links: object}} props */
-function Block({ token, links }) {
+/** @param {{token: import('../vendor/marked.js').Token, links: object, pictures: number}} props */
+function Block({ token, links, pictures }) {
   const place = useRef(/** @type {HTMLDivElement|null} */ (null));
   const known = Object.keys(links).length;
   useLayoutEffect(() => {
@@ -67,7 +68,8 @@ function Block({ token, links }) {
       table.replaceWith(box);
       box.append(table);
     }
+    linkPictures(clean, pictures);
     place.current?.replaceChildren(clean);
-  }, [token.raw, known]);
+  }, [token.raw, known, pictures]);
   return html`<div class="block" ref=${place}></div>`;
 }

@@ -1,11 +1,12 @@
-// Pictures on their way into a question: taken from anywhere, checked, uploaded, prepared or refused with the reason.
+// Pictures on their way into a question: checked, uploaded, prepared or refused with the reason; then turned, ordered, and wished for.
 
 import { computed, signal } from '../vendor/signals.js';
-import { Failure, hasKey, pictureBytes, uploadPicture } from './api.js';
+import { Failure, turnPicture, uploadPicture } from './api.js';
 import { bytes, t } from './i18n.js';
-import { catalogue, model } from './state.js';
+import { announcement, catalogue, model } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
+/** @typedef {import('./types.js').Region} Region */
 
 /**
  * A picture in the composer.
@@ -14,14 +15,18 @@ import { catalogue, model } from './state.js';
  * @property {string} name
  * @property {'uploading'|'preparing'|'ready'|'refused'} state
  * @property {number} progress  share that was uploaded, 0 to 1
- * @property {File|null} file  kept so that the upload can be tried again
+ * @property {File|null} file  kept so that the upload can be tried again; null where the gateway had the picture already
  * @property {string|null} preview  address of the file itself, where the browser can show it
  * @property {Picture|null} picture
+ * @property {Picture|null} unturned  the picture as it was before it was turned by hand
+ * @property {number} turn  degrees, clockwise
  * @property {Failure|null} failure
  * @property {AbortController} upload
  */
 
 export const chips = signal(/** @type {Chip[]} */ ([]));
+/** Those that are, or will be, part of the question. */
+export const accepted = computed(() => chips.value.filter((c) => c.state !== 'refused'));
 export const underway = computed(() => chips.value.some((c) => c.state === 'uploading' || c.state === 'preparing'));
 export const ready = computed(() => chips.value.filter((c) => c.state === 'ready'));
 
@@ -49,6 +54,8 @@ function chip(given) {
     file: null,
     preview: null,
     picture: null,
+    unturned: null,
+    turn: 0,
     failure: null,
     upload: new AbortController(),
     ...given,
@@ -56,26 +63,40 @@ function chip(given) {
 }
 
 /** @param {File} file */
-function add(file) {
+export function add(file) {
   const name = file.name || t('chip.pasted');
-  const failure = refusedHere(file);
+  const failure = tooMany() ?? refusedHere(file);
   const preview = !failure && SHOWN.has(file.type) ? URL.createObjectURL(file) : null;
   const made = chip({ name, file, preview, failure, state: failure ? 'refused' : 'uploading' });
   chips.value = [...chips.value, made];
   if (!failure) upload(made.key);
 }
 
+/** Asks once more about a picture that the gateway has, for example about a part of it. @param {Picture} picture */
+export function addKnown(picture) {
+  const failure = tooMany();
+  const { id, width, height, original, changes, warnings, name, region } = picture;
+  const known = { id, width, height, original, changes, warnings, name, region };
+  chips.value = [...chips.value, chip({ name: name ?? t('chip.known'), picture: known, unturned: known, failure, state: failure ? 'refused' : 'ready' })];
+}
+
+function tooMany() {
+  const most = catalogue.value?.limits.images_per_turn;
+  return most && accepted.value.length >= most ? new Failure('too_many_pictures', { more: { count: most } }) : null;
+}
+
 /** What need not be sent to be refused. @param {File} file */
 function refusedHere(file) {
   const limits = catalogue.value?.limits;
-  const taken = chips.value.filter((c) => c.state !== 'refused').length;
-  if (limits && taken >= limits.images_per_turn) return new Failure('too_many_pictures', { more: { count: limits.images_per_turn } });
   if (file.size === 0) return new Failure('empty_image_file');
   if (limits && file.size > limits.image_max_bytes) {
     return new Failure('image_file_too_large', { more: { size: bytes(file.size), most: bytes(limits.image_max_bytes) } });
   }
   return null;
 }
+
+/** @param {number} key */
+const find = (key) => chips.value.find((c) => c.key === key);
 
 /** @param {number} key @param {Partial<Chip>} change */
 function update(key, change) {
@@ -84,39 +105,102 @@ function update(key, change) {
 
 /** @param {number} key */
 async function upload(key) {
-  const made = chips.value.find((c) => c.key === key);
+  const made = find(key);
   if (!made?.file) return;
   const forModel = model.value;
   try {
-    const picture = await uploadPicture(
+    const sent = await uploadPicture(
       made.file,
       forModel,
       (share) => update(key, { progress: share, state: share < 1 ? 'uploading' : 'preparing' }),
       made.upload.signal,
     );
     if (made.preview) URL.revokeObjectURL(made.preview);
+    const picture = { ...sent, name: made.name, sentModel: forModel ?? undefined };
     // From here on the gateway's picture is shown, not the file: it is what the model gets (upright, first frame, true colours).
-    update(key, { state: 'ready', picture: { ...picture, name: made.name, sentModel: forModel ?? undefined }, file: null, preview: null });
+    update(key, { state: 'ready', picture, unturned: picture, turn: 0, preview: null });
   } catch (error) {
-    if (!made.upload.signal.aborted) update(key, { state: 'refused', failure: asFailure(error) });
+    if (!made.upload.signal.aborted) update(key, { state: 'refused', preview: null, failure: asFailure(error) });
   }
 }
 
 /** @param {unknown} error */
 const asFailure = (error) => (error instanceof Failure ? error : new Failure('bad_answer', { message: String(error) }));
 
+/** Whether trying once more can help; what was wrong with the file itself stays wrong. @param {Chip} refused */
+export function canTryAgain({ file, failure }) {
+  if (!file || !failure) return false;
+  if (failure.code === 'too_many_pictures') return tooMany() === null;
+  return failure.retryable || ['network', 'bad_answer', 'image_file_not_found', 'storage_full'].includes(failure.code);
+}
+
 /** @param {number} key */
 export function again(key) {
-  update(key, { state: 'uploading', progress: 0, failure: null });
+  update(key, { state: 'uploading', progress: 0, failure: null, upload: new AbortController() });
   upload(key);
 }
 
 /** @param {number} key */
 export function remove(key) {
-  const gone = chips.value.find((c) => c.key === key);
+  const gone = find(key);
   gone?.upload.abort();
   if (gone?.preview) URL.revokeObjectURL(gone.preview);
   chips.value = chips.value.filter((c) => c.key !== key);
+}
+
+/**
+ * Puts a picture where another one is, among those of the question; refused ones stay behind them.
+ * @param {number} key
+ * @param {number} place  from 0
+ */
+export function move(key, place) {
+  const others = accepted.value.filter((c) => c.key !== key);
+  const moved = find(key);
+  if (!moved || moved.state === 'refused' || place < 0 || place > others.length || accepted.value[place]?.key === key) return;
+  chips.value = [...others.slice(0, place), moved, ...others.slice(place), ...chips.value.filter((c) => c.state === 'refused')];
+  announcement.value = t('chip.moved', { name: moved.name, place: place + 1, of: others.length + 1 });
+}
+
+/**
+ * Turns a picture, always from what it was at first: a JPEG is encoded again only once.
+ * @param {number} key
+ * @param {90|180|270} by  degrees, clockwise
+ */
+export async function turn(key, by) {
+  const before = find(key);
+  if (!before?.picture || !before.unturned) return;
+  const angle = (before.turn + by) % 360;
+  const { unturned } = before;
+  const { detail, pinned, region } = before.picture;
+  const wishes = { detail, pinned, region: region && turnedRegion(region, by) };
+  const forModel = model.value;
+  update(key, { turn: angle, state: 'preparing' });
+  try {
+    const made = angle ? await turnPicture(unturned.id, /** @type {90|180|270} */ (angle), forModel, before.upload.signal) : unturned;
+    // Turned once more meanwhile: that one's picture is on its way.
+    if (find(key)?.turn !== angle) return;
+    update(key, { state: 'ready', picture: { ...made, ...wishes, name: before.name, sentModel: angle ? (forModel ?? undefined) : unturned.sentModel } });
+  } catch (error) {
+    if (!before.upload.signal.aborted && find(key)?.turn === angle) update(key, { state: 'refused', failure: asFailure(error) });
+  }
+}
+
+/** A part of a picture in the picture turned clockwise. @param {Region} region @param {number} by @returns {Region} */
+function turnedRegion(region, by) {
+  let [x, y, width, height] = region;
+  for (let done = 0; done < by; done += 90) [x, y, width, height] = [1 - y - height, x, height, width];
+  return [x, y, width, height];
+}
+
+/** @param {number} key @param {Partial<Pick<Picture, 'detail'|'pinned'|'region'>>} wishes  undefined takes one back */
+export function wish(key, wishes) {
+  const picture = find(key)?.picture;
+  if (picture) update(key, { picture: { ...picture, ...wishes } });
+}
+
+/** A picture as a question names it. @param {Picture} picture */
+export function reference({ id, detail, region }) {
+  return { image_id: id, ...(detail && { detail }), ...(region && { region }) };
 }
 
 /** Takes the prepared pictures for a question; refused ones stay with their reason. @returns {Picture[]} */
@@ -124,52 +208,4 @@ export function take() {
   const taken = ready.value;
   chips.value = chips.value.filter((c) => c.state !== 'ready');
   return taken.map((c) => /** @type {Picture} */ (c.picture));
-}
-
-/** @type {Map<string, import('../vendor/signals.js').Signal<string|null>>} */
-const addresses = new Map();
-
-/**
- * The address of a picture's bytes for an <img>: the gateway's own, or of a copy where requests must carry a key. Null until it is there.
- * @param {string} id
- * @param {string|null} [forModel]  the rendition that this model gets, instead of the picture
- */
-export function address(id, forModel = null) {
-  const path = `images/${encodeURIComponent(id)}${forModel ? `?model=${encodeURIComponent(forModel)}` : ''}`;
-  if (!hasKey() && forModel) return path;
-  const name = forModel ? path : id;
-  let known = addresses.get(name);
-  if (!known) {
-    known = signal(/** @type {string|null} */ (hasKey() ? null : path));
-    addresses.set(name, known);
-    if (hasKey()) fetchCopy(path, known);
-  }
-  return known.value;
-}
-
-/** @param {string} path @param {import('../vendor/signals.js').Signal<string|null>} known */
-async function fetchCopy(path, known) {
-  try {
-    known.value = URL.createObjectURL(await pictureBytes(path));
-  } catch {
-    known.value = path; // the <img> then fails and says so
-  }
-}
-
-/**
- * Everything a drop or paste carries: files are taken; folders and addresses are refused in words, never silently.
- * @param {DataTransfer} data
- * @returns {boolean} whether there was anything
- */
-export function takeTransfer(data) {
-  const entries = [...data.items].filter((item) => item.kind === 'file');
-  for (const item of entries) {
-    const file = item.getAsFile();
-    if (item.webkitGetAsEntry?.()?.isDirectory) refuse(file?.name || t('chip.folder'), 'folder');
-    else if (file) add(file);
-  }
-  if (entries.length) return true;
-  const link = data.getData('text/uri-list') || data.getData('text/plain');
-  if (link) refuse(link.slice(0, 200), /^https?:/.test(link) ? 'picture_address' : 'not_a_file');
-  return Boolean(link);
 }

@@ -2,7 +2,6 @@
 
 import { computed, signal } from '../vendor/signals.js';
 
-/** @typedef {import('./types.js').Picture} Picture */
 /** @typedef {import('./chat.js').Chat} Chat */
 
 /** The gateway's word on its engines; undefined before the first answer, null when it does not answer. */
@@ -36,8 +35,9 @@ export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'cont
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);
 
-/** The pictures in the panel and which of them is shown. */
-export const panel = signal(/** @type {{pictures: Picture[], at: number}|null} */ (null));
+/** The number of the picture in the panel, and of the one in the lightbox; `picking`: a part of it is being picked. */
+export const panel = signal(/** @type {number|null} */ (null));
+export const lightbox = signal(/** @type {{number: number, picking: boolean}|null} */ (null));
 
 /** Spoken by screen readers when it changes. */
 export const announcement = signal('');

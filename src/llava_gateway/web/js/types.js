@@ -96,8 +96,24 @@
  * @property {string[]} [changes]
  * @property {string[]} [warnings]
  * @property {Sent|null} [sent]
+ * @property {Region|null} [region]  the part that was, or is to be, asked about
+ * @property {Detail} [detail]  how much of it the model was, or is to be, shown
+ * @property {boolean} [pinned]  whether it is to stay in the context; known to this page only
  * @property {string} [name]  the file's name; known to this page only
  * @property {string} [sentModel]  the model that `sent` is about; known to this page only
+ *
+ * @typedef {'auto'|'low'|'high'} Detail
+ * @typedef {[number, number, number, number]} Region  [x, y, width, height] in fractions of the upright picture
+ *
+ * @typedef {object} Seen  GET /images/{id}/view as JSON
+ * @property {string} model
+ * @property {{width: number, height: number}} drawing
+ * @property {{code: string, text: string, values: Record<string, string|number>}[]} steps
+ * @property {{role: string, width: number, height: number, box: Region|null, format: string, bytes: number, tokens: number|null}[]} pieces
+ * @property {number|null} tokens
+ * @property {'exact'|'measured'|'estimated'} label
+ * @property {'low'|'high'} detail
+ * @property {string[]} notes
  *
  * @typedef {object} Usage
  * @property {number|null} [prompt_tokens]
@@ -183,7 +199,8 @@
  * @property {'auto'|'low'|'high'|null} detail
  * @property {'json'|Record<string, any>|null} format
  * @property {string[]} glossary
- * @typedef {SessionSummary & Asked & {running: boolean, turns: StoredTurn[]}} Session
+ * @typedef {SessionSummary & Asked & {running: boolean, turns: StoredTurn[], pictures: KeptPictures}} Session
+ * @typedef {Record<string, {pinned: boolean|null, detail: Detail|null}>} KeptPictures  what a session keeps of its pictures, by their ids
  *
  * @typedef {object} ErrorBody
  * @property {string} title

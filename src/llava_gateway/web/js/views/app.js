@@ -3,11 +3,12 @@
 import { stop } from '../chat.js';
 import { html, useEffect, useState } from '../html.js';
 import { t } from '../i18n.js';
-import { takeTransfer } from '../pictures.js';
-import { announcement, chat, drawer, overlay, panel } from '../state.js';
+import { takeTransfer } from '../intake.js';
+import { announcement, chat, drawer, lightbox, overlay, panel } from '../state.js';
 import { Composer } from './composer.js';
 import { Overlays } from './dialogs.js';
 import { Banners, DropVeil, TopBar } from './frame.js';
+import { Lightbox } from './lightbox.js';
 import { PicturePanel } from './panel.js';
 import { Sidebar } from './sidebar.js';
 import { Thread } from './thread.js';
@@ -31,6 +32,7 @@ export function App() {
       <${Composer} />
     </main>
     <${PicturePanel} />
+    <${Lightbox} />
     <${Overlays} />
     ${dragging && html`<${DropVeil} />`}
     <p class="for-readers" role="status" aria-live="polite">${announcement.value}</p>
@@ -94,7 +96,7 @@ function useShortcuts() {
     () =>
       listen(document, {
         keydown(/** @type {KeyboardEvent} */ event) {
-          if (event.defaultPrevented || event.isComposing || overlay.value) return;
+          if (event.defaultPrevented || event.isComposing || overlay.value || lightbox.value) return;
           const typing = /** @type {HTMLElement} */ (event.target).matches('input, textarea, select');
           if (event.key === 'Escape') escape();
           else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,20 +1,18 @@
 // The composer: one box with picture chips above the text, and a quiet line under it.
 
-import { haveBeenRead } from '../ahead.js';
 import { send, stop } from '../chat.js';
-import { changesOf } from '../changes.js';
 import { typed } from '../context.js';
-import { explained } from '../failures.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
-import { number, t } from '../i18n.js';
+import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
+import { canCaptureScreen, captureScreen, hasCamera } from '../intake.js';
 import { seeing } from '../models.js';
-import { addFiles, again, chips, ready, remove, underway } from '../pictures.js';
 import { countOf, presetName } from '../options.js';
-import { chat, model, modelInfo, overlay, panel, pickedModel, readiness } from '../state.js';
+import { addFiles, chips, ready, underway } from '../pictures.js';
+import { chat, model, modelInfo, overlay, pickedModel, readiness } from '../state.js';
+import { Chips } from './chips.js';
 import { ContextMeter } from './context.js';
-import { PictureImage } from './parts.js';
-import { pictureFacts } from './thread.js';
+import { Menu } from './menu.js';
 
 export function Composer() {
   const text = useRef(/** @type {HTMLTextAreaElement|null} */ (null));
@@ -69,15 +67,28 @@ export function Composer() {
     text.current?.focus();
   }
 
+  /** Opens the file picker, or the camera. @param {boolean} camera */
+  function pick(camera) {
+    const input = /** @type {HTMLInputElement} */ (picker.current);
+    if (camera) input.setAttribute('capture', 'environment');
+    else input.removeAttribute('capture');
+    input.click();
+  }
+
+  /** The ways in for pictures that this device has. */
+  const ways = () => [
+    { label: t('add.files'), icon: 'picture', onChoose: () => pick(false) },
+    hasCamera() && { label: t('add.camera'), icon: 'camera', onChoose: () => pick(true) },
+    canCaptureScreen() && !hasCamera() && { label: t('add.screen'), icon: 'screen', onChoose: captureScreen },
+  ];
+
   return html`<div class="composer-frame">
     <form class="composer" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
-      ${chips.value.length > 0 && html`<ul class="chips" aria-label=${t('chips.label')}>${chips.value.map((chip) => html`<${ChipView} key=${chip.key} chip=${chip} />`)}</ul>`}
+      <${Chips} />
       <div class="compose-row">
         <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick}
           accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
-        <button class="icon-button round" type="button" title=${t('composer.add')} aria-label=${t('composer.add')} onClick=${() => picker.current?.click()}>
-          <${Icon} name="plus" />
-        </button>
+        <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${t('add.anywhere')} />
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
           value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => setWords(event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
@@ -119,55 +130,5 @@ function optionsWords() {
   const count = countOf(choices.now.value) + (ocrText.value.trim() ? 1 : 0);
   const name = preset ? presetName(preset) : t('options.title');
   return count ? `${name} · ${t('options.custom_count', { count })}` : name;
-}
-
-/** @param {{chip: import('../pictures.js').Chip}} props */
-function ChipView({ chip }) {
-  const { state, picture, preview } = chip;
-  const place = ready.value.indexOf(chip) + 1;
-  const look = () => {
-    const pictures = ready.value.map((c) => /** @type {import('../types.js').Picture} */ (c.picture));
-    panel.value = { pictures, at: place - 1 };
-  };
-  const thumb = picture
-    ? html`<button class="thumb" type="button" onClick=${look} aria-label=${t('picture.open', { number: place })}>
-        <${PictureImage} picture=${picture} alt="" />
-        ${ready.value.length > 1 && html`<span class="badge figures">${place}</span>`}
-      </button>`
-    : html`<span class="thumb">${preview && state !== 'refused' ? html`<img src=${preview} alt="" />` : html`<${Icon} name=${state === 'refused' ? 'broken' : 'picture'} />`}</span>`;
-  return html`<li class="chip" data-state=${state}>
-    ${thumb}
-    <div class="chip-words">
-      <p class="chip-name"><bdi>${chip.name}</bdi></p>
-      <${ChipState} chip=${chip} />
-    </div>
-    <button class="icon-button chip-close" type="button" title=${t('chip.remove')} aria-label=${t('chip.remove_named', { name: chip.name })} onClick=${() => remove(chip.key)}>
-      <${Icon} name="close" />
-    </button>
-  </li>`;
-}
-
-/** @param {{chip: import('../pictures.js').Chip}} props */
-function ChipState({ chip }) {
-  switch (chip.state) {
-    case 'uploading':
-      return html`<p class="figures" role="status">${t('chip.uploading', { share: number(chip.progress, { style: 'percent' }) })}</p>`;
-    case 'preparing':
-      return html`<p role="status">${t('chip.preparing')}</p>`;
-    case 'refused': {
-      const { cause, next } = explained(/** @type {import('../api.js').Failure} */ (chip.failure));
-      return html`<div class="chip-refused" role="alert">
-        <p>${cause}</p>
-        <p>${next}</p>
-        ${chip.file && chip.failure?.retryable && html`<button class="button small" type="button" onClick=${() => again(chip.key)}>${t('chip.again')}</button>`}
-      </div>`;
-    }
-    default: {
-      const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
-      const changes = changesOf(picture);
-      return html`<p class="figures">${pictureFacts(picture, model.value)}${haveBeenRead.value && ` · ${t('chip.read')}`}</p>
-        ${changes && html`<p class="chip-changes">${changes}</p>`}`;
-    }
-  }
 }
 

@@ -24,13 +24,16 @@ const KEYS = /** @type {const} */ ([
   ['/', 'shortcut.focus'],
   ['Ctrl+V', 'shortcut.paste'],
   ['←  →', 'shortcut.pictures'],
+  ['Alt+←', 'shortcut.order'],
+  ['+  -  0', 'shortcut.zoom'],
+  ['Shift+←', 'shortcut.pan'],
   ['?', 'shortcut.list'],
 ]);
 
 function Shortcuts() {
   return html`<${Dialog} title=${t('shortcuts.title')} onClose=${close}>
     <dl class="shortcuts">
-      ${KEYS.map(([keys, words]) => html`<div key=${keys}><dt>${keys.split(/\+| {2}/).map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(words)}</dd></div>`)}
+      ${KEYS.map(([keys, words]) => html`<div key=${keys}><dt>${keys.split(/(?<=\w)\+| {2}/).map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(words)}</dd></div>`)}
     </dl>
   <//>`;
 }

@@ -1,75 +1,121 @@
-// The picture panel: a picture as it is kept, or as the model gets it, with what was done to it.
+// The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
 
-import { changesOf } from '../changes.js';
+import { changesOf, described, stepWords } from '../changes.js';
+import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytes, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { model, panel } from '../state.js';
+import { drawing, seen, usualDetail } from '../seen.js';
+import { panel } from '../state.js';
+import { PartFrame } from './part.js';
 import { Choice, PictureImage } from './parts.js';
 
+/** @typedef {import('../gallery.js').Hung} Hung */
+
+const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
+
 export function PicturePanel() {
-  const open = panel.value;
-  return open && html`<${Opened} open=${open} />`;
+  const hung = hungAt(panel.value);
+  return hung && html`<${Opened} hung=${hung} />`;
 }
 
-/** @param {{open: NonNullable<typeof panel.value>}} props */
-function Opened({ open }) {
-  const { pictures, at } = open;
-  const picture = pictures[at];
-  const [sent, setSent] = useState(false);
+/** @param {{hung: Hung}} props */
+function Opened({ hung }) {
+  const { picture, number: shownNumber } = hung;
+  const [asModel, setAsModel] = useState(false);
   const box = useRef(/** @type {HTMLElement|null} */ (null));
   const before = useRef(document.activeElement);
   useLayoutEffect(() => {
     box.current?.focus();
     return () => /** @type {HTMLElement|null} */ (before.current)?.focus();
   }, []);
+  const told = seen(picture, hung.model);
+  const shown = asModel && told ? { ...told.drawing, address: drawing(picture, hung.model) } : null;
+  const [previous, next] = [beside(shownNumber, -1), beside(shownNumber, 1)];
   const close = () => (panel.value = null);
-  /** @param {number} step */
-  const go = (step) => {
-    const next = at + step;
-    if (next >= 0 && next < pictures.length) panel.value = { pictures, at: next };
+  /** @param {Hung|null} to */
+  const go = (to) => {
+    if (to) panel.value = to.number;
   };
   /** @param {KeyboardEvent} event */
   function onKey(event) {
-    if (event.key === 'ArrowLeft') go(-1);
-    else if (event.key === 'ArrowRight') go(1);
+    if (event.key === 'ArrowLeft') go(previous);
+    else if (event.key === 'ArrowRight') go(next);
     else if (event.key === 'Escape') {
       event.stopPropagation();
       close();
     }
   }
-  const forModel = sent ? (picture.sentModel ?? model.value) : null;
   return html`<aside class="panel" ref=${box} tabindex="-1" aria-label=${t('panel.title')} onKeyDown=${onKey}>
     <div class="panel-head">
-      <h2>${t('panel.number', { number: at + 1, of: pictures.length })}</h2>
-      ${pictures.length > 1 &&
-      html`<button class="icon-button" type="button" disabled=${at === 0} title=${t('panel.previous')} aria-label=${t('panel.previous')} onClick=${() => go(-1)}><${Icon} name="left" /></button>
-        <button class="icon-button" type="button" disabled=${at === pictures.length - 1} title=${t('panel.next')} aria-label=${t('panel.next')} onClick=${() => go(1)}><${Icon} name="right" /></button>`}
+      <h2>${t('panel.number', { number: shownNumber, of: gallery.value.at(-1)?.number ?? shownNumber })}</h2>
+      ${(previous || next) &&
+      html`<button class="icon-button" type="button" disabled=${!previous} title=${t('panel.previous')} aria-label=${t('panel.previous')} onClick=${() => go(previous)}><${Icon} name="left" /></button>
+        <button class="icon-button" type="button" disabled=${!next} title=${t('panel.next')} aria-label=${t('panel.next')} onClick=${() => go(next)}><${Icon} name="right" /></button>`}
       <button class="icon-button" type="button" title=${t('close')} aria-label=${t('close')} onClick=${close}><${Icon} name="close" /></button>
     </div>
-    <div class="panel-picture"><${PictureImage} key=${picture.id + forModel} picture=${picture} forModel=${forModel} alt=${t('panel.alt', { number: at + 1 })} /></div>
-    <${Choice} label=${t('panel.view')} value=${sent} onChoose=${setSent}
+    <button class="panel-picture" type="button" aria-label=${t('chip.closer')} title=${t('chip.closer')} onClick=${() => lookCloser(shownNumber)}>
+      <span class="framed">
+        <${PictureImage} key=${picture.id + Boolean(shown)} picture=${picture} drawing=${shown} alt=${t(shown ? 'lightbox.seen_alt' : 'panel.alt', { number: shownNumber })} />
+        ${picture.region && !shown && html`<${PartFrame} region=${picture.region} />`}
+      </span>
+    </button>
+    <${Choice} label=${t('panel.view')} value=${asModel} onChoose=${setAsModel}
       choices=${[
         { value: false, label: t('panel.kept') },
         { value: true, label: t('panel.sent') },
       ]} />
-    <p class="quiet">${sent ? t('panel.sent_about', { model: forModel ?? '' }) : t('panel.kept_about')}</p>
-    <${Facts} picture=${picture} />
+    <p class="quiet">${asModel ? (told ? `${t('panel.sent_about', { model: told.model })} ${t('lightbox.legend')}` : t('panel.unseen', { model: hung.model ?? '' })) : t('panel.kept_about')}</p>
+    <${Wishes} hung=${hung} />
+    <${Facts} picture=${picture} told=${told} />
+    ${told && html`<${Steps} told=${told} />`}
   </aside>`;
 }
 
-/** @param {{picture: import('../types.js').Picture}} props */
-function Facts({ picture }) {
-  const { name, original, sent } = picture;
-  const changes = changesOf(picture);
+/** What is to become of the picture: how closely it is looked at, whether it stays, which part is asked about. @param {{hung: Hung}} props */
+function Wishes({ hung }) {
+  const { picture, number: shownNumber } = hung;
+  return html`<div class="panel-wishes">
+    <button class="button small" type="button" onClick=${() => lookCloser(shownNumber, true)}><${Icon} name="crop" />${t('chip.pick')}</button>
+    <label class="panel-pin" title=${t('pin.about')}>
+      <input type="checkbox" checked=${Boolean(picture.pinned)} onChange=${(/** @type {any} */ event) => setPinned(hung, event.currentTarget.checked)} />${t('chip.pin')}
+    </label>
+    <div class="panel-detail"><span class="quiet">${t('panel.detail')}</span>
+      <${Choice} label=${t('panel.detail')} value=${picture.detail ?? usualDetail.value} onChoose=${(/** @type {import('../types.js').Detail} */ v) => setDetail(hung, v)}
+        choices=${DETAILS.map((value) => ({ value, label: t(`detail.${value}`), title: t(`detail.${value}.about`) }))} />
+    </div>
+    ${hung.chip === null && html`<p class="quiet">${t('panel.from_now')}</p>`}
+  </div>`;
+}
+
+/** @param {{picture: import('../types.js').Picture, told: import('../types.js').Seen|null}} props */
+function Facts({ picture, told }) {
+  const { name, original } = picture;
   const rows = [
     name && [t('fact.name'), html`<bdi>${name}</bdi>`],
     original && [t('fact.original'), `${pixels(original)} · ${original.format} · ${bytes(original.bytes)}`],
     [t('fact.kept'), pixels(picture)],
-    sent && [t('fact.sent'), `${pixels(sent)} · ${sent.format}${sent.tokens ? ` · ${t('picture.tokens', { count: sent.tokens })}` : ''}`],
-    [t('fact.changes'), changes || t('fact.no_changes')],
+    (told || picture.sent) && [t('fact.sent'), sentWords(picture, told)],
+    !told && [t('fact.changes'), changesOf(picture) || t('fact.no_changes')],
   ];
   return html`<dl class="facts-list figures">
     ${rows.map((row) => row && html`<div key=${row[0]}><dt>${row[0]}</dt><dd>${row[1]}</dd></div>`)}
   </dl>`;
+}
+
+/** @param {import('../types.js').Picture} picture @param {import('../types.js').Seen|null} told */
+function sentWords({ sent }, told) {
+  const largest = told ? told.pieces.reduce((a, b) => (b.width * b.height > a.width * a.height ? b : a)) : sent;
+  if (!largest) return '';
+  const count = told?.pieces.length ?? 1;
+  const tokens = told ? told.tokens : largest.tokens;
+  const facts = [count > 1 && `${t('fact.files', { count })}`, pixels(largest), largest.format, tokens && t('picture.tokens', { count: tokens }), told && t(`label.${told.label}`)];
+  return facts.filter(Boolean).join(' · ');
+}
+
+/** From the file to the tokens. @param {{told: import('../types.js').Seen}} props */
+function Steps({ told }) {
+  return html`<h3 class="option-title">${t('panel.steps')}</h3>
+    <ol class="steps figures">${told.steps.map((step, i) => html`<li key=${i}>${stepWords(step)}</li>`)}</ol>
+    ${told.notes.map((note) => html`<p class="quiet" key=${note}><${Icon} name="warning" />${described([note])}</p>`)}`;
 }

@@ -1,22 +1,22 @@
 // Small parts that several views share: pictures, dialogs, buttons that copy.
 
+import { address, pathOf } from '../addresses.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { address } from '../pictures.js';
 
 /**
- * A picture of the gateway. It has its size before its bytes come, so that nothing moves; what can't be shown says so.
- * @param {{picture: import('../types.js').Picture, alt: string, forModel?: string|null, class?: string}} props
+ * A picture of the gateway, or a drawing of it. It has its size before its bytes come, so that nothing moves; what can't be shown says so.
+ * @param {{picture: import('../types.js').Picture, alt: string, drawing?: {address: string|null, width: number, height: number}|null, class?: string}} props
  */
-export function PictureImage({ picture, alt, forModel = null, class: name = '' }) {
+export function PictureImage({ picture, alt, drawing = null, class: name = '' }) {
   const [gone, setGone] = useState(false);
-  const source = address(picture.id, forModel);
-  const size = forModel && picture.sent ? picture.sent : picture;
+  const source = drawing ? drawing.address : address(pathOf(picture.id));
+  const size = drawing ?? picture;
   useEffect(() => setGone(false), [source]);
   if (gone) return html`<span class="picture-gone"><${Icon} name="broken" />${t('picture.gone')}</span>`;
   const box = { '--width': size.width, '--height': size.height };
-  return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} style=${box} alt=${alt} decoding="async" draggable="false"
+  return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} style=${box} alt=${alt} decoding="async" draggable=${false}
     onError=${() => setGone(true)} />`;
 }
 

@@ -4,14 +4,17 @@ import { explained } from '../failures.js';
 import { described } from '../changes.js';
 import { askAgain, newChat, opening, phaseWords, speed } from '../chat.js';
 import { untold } from '../context.js';
+import { lit } from '../gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { bytes, duration, number, pixels, t } from '../i18n.js';
+import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
+import { pointing } from '../mentions.js';
 import { chat, chatFailure, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
 import { useNotYetDrawn } from './gradually.js';
+import { PartFrame } from './part.js';
 import { CopyButton, PictureImage, useClock } from './parts.js';
 import { Tables, tablesOf } from './table.js';
 
@@ -76,12 +79,6 @@ function numbered(turns) {
   });
 }
 
-/** Opens the panel at a picture of this turn. @param {import('../types.js').Picture} picture */
-function look(picture) {
-  const pictures = chat.value.turns.value.flatMap((turn) => turn.images.value);
-  panel.value = { pictures, at: pictures.indexOf(picture) };
-}
-
 /** @param {{turn: import('../chat.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
@@ -91,8 +88,8 @@ function TurnView({ turn, first }) {
       html`<ul class="pictures">
         ${images.map(
           (picture, i) => html`<li key=${i}>
-            <button class="picture" type="button" onClick=${() => look(picture)} aria-label=${t('picture.open', { number: first + i })}>
-              <${PictureImage} picture=${picture} alt="" />
+            <button class="picture" type="button" data-lit=${lit.value === first + i} onClick=${() => (panel.value = first + i)} aria-label=${t('picture.open', { number: first + i })}>
+              <span class="framed"><${PictureImage} picture=${picture} alt="" />${picture.region && html`<${PartFrame} region=${picture.region} />`}</span>
               <span class="badge figures">${first + i}</span>
             </button>
             ${untold.value.has(picture.id) && html`<p class="quiet untold">${t('context.gone')}</p>`}
@@ -102,19 +99,19 @@ function TurnView({ turn, first }) {
       </ul>`}
       <p class="asked" dir="auto">${turn.prompt}</p>
     </div>
-    <${AnswerView} turn=${turn} />
+    <${AnswerView} turn=${turn} pictures=${first - 1 + images.length} />
   </article>`;
 }
 
-/** @param {{turn: import('../chat.js').Turn}} props */
-function AnswerView({ turn }) {
+/** @param {{turn: import('../chat.js').Turn, pictures: number}} props  `pictures`: how many there are up to this turn */
+function AnswerView({ turn, pictures }) {
   const text = turn.text.value;
   const status = turn.status.value;
   const failure = turn.failure.value;
   const running = status === 'running' && turn.phase.value;
-  return html`<div class="answer" dir="auto" aria-busy=${Boolean(running)}>
+  return html`<div class="answer" dir="auto" aria-busy=${Boolean(running)} ...${pointing}>
     ${turn.reasoning.value && html`<details class="reasoning"><summary>${t('turn.reasoning')}</summary><p>${turn.reasoning.value}</p></details>`}
-    ${text && html`<${Words} text=${text} ended=${!running} />`}
+    ${text && html`<${Words} text=${text} ended=${!running} pictures=${pictures} />`}
     ${running && html`<${PhaseLine} turn=${turn} />`}
     ${status === 'cancelled' && html`<p class="ended"><${Icon} name="stop" />${t(text ? 'turn.stopped_partial' : 'turn.stopped')}</p>`}
     ${status === 'incomplete' && html`<p class="ended"><${Icon} name="warning" />${t('turn.incomplete')}</p>`}
@@ -123,10 +120,10 @@ function AnswerView({ turn }) {
   </div>`;
 }
 
-/** The words of an answer; as a table where they are JSON. @param {{text: string, ended: boolean}} props */
-function Words({ text, ended }) {
+/** The words of an answer; as a table where they are JSON. @param {{text: string, ended: boolean, pictures: number}} props */
+function Words({ text, ended, pictures }) {
   const tables = useMemo(() => (ended ? tablesOf(text) : null), [text, ended]);
-  return tables ? html`<${Tables} tables=${tables} text=${text} />` : html`<${Markdown} text=${text} />`;
+  return tables ? html`<${Tables} tables=${tables} text=${text} />` : html`<${Markdown} text=${text} pictures=${pictures} />`;
 }
 
 /** @param {{turn: import('../chat.js').Turn}} props */
@@ -202,13 +199,4 @@ export function Failed({ failure, turn }) {
     <p class="actions">${failure.code === 'context_length_exceeded' && html`<${ContextWays} failure=${failure} turn=${again ? turn : undefined} />`} ${action} ${again}</p>
     ${failure.instance && html`<p class="quiet">${failure.code} · <bdi>${failure.instance}</bdi></p>`}
   </div>`;
-}
-
-/** One line about a picture: its size and what it costs. @param {import('../types.js').Picture} picture @param {string|null} forModel */
-export function pictureFacts(picture, forModel) {
-  const facts = [pixels(picture)];
-  const sent = picture.sentModel === forModel ? picture.sent : null;
-  if (sent?.tokens) facts.push(t('picture.tokens', { count: sent.tokens }));
-  else if (picture.original) facts.push(`${picture.original.format}, ${bytes(picture.original.bytes)}`);
-  return facts.join(' · ');
 }

@@ -1,0 +1,187 @@
+// The pictures in the composer, in order and numbered: what is happening to each, and what can be done with it.
+
+import { haveBeenRead } from '../ahead.js';
+import { changesOf } from '../changes.js';
+import { explained } from '../failures.js';
+import { hungAt, lookCloser, sentCount, setDetail, setPinned } from '../gallery.js';
+import { html, useRef } from '../html.js';
+import { number, pixels, t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { accepted, again, canTryAgain, chips, move, remove, turn, wish } from '../pictures.js';
+import { seen, usualDetail } from '../seen.js';
+import { model, panel } from '../state.js';
+import { Menu } from './menu.js';
+import { PartImage } from './part.js';
+
+/** @typedef {import('../pictures.js').Chip} Chip */
+
+/** Pixels that a pointer moves before it drags. */
+const DRAG_AFTER = 6;
+const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
+
+export function Chips() {
+  if (!chips.value.length) return null;
+  return html`<ul class="chips" aria-label=${t('chips.label')}>${chips.value.map((chip) => html`<${ChipView} key=${chip.key} chip=${chip} />`)}</ul>`;
+}
+
+/** @param {{chip: Chip}} props */
+function ChipView({ chip }) {
+  const { key, state, name } = chip;
+  const place = accepted.value.indexOf(chip);
+  const shownNumber = sentCount.value + place + 1;
+  const drag = useDrag(key);
+  /** @param {KeyboardEvent} event */
+  function onKey(event) {
+    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    if (!event.altKey || !step) return;
+    event.preventDefault(); // the browser would go back
+    shift(key, place + step);
+  }
+  return html`<li class="chip" data-state=${state} data-key=${key} onKeyDown=${onKey}>
+    <${Thumb} chip=${chip} shownNumber=${shownNumber} drag=${drag} />
+    <div class="chip-words">
+      <p class="chip-name"><bdi>${name}</bdi></p>
+      <${ChipState} chip=${chip} />
+    </div>
+    <div class="chip-tools">
+      <button class="icon-button" type="button" title=${t('chip.remove')} aria-label=${t('chip.remove_named', { name })} onClick=${() => removeAndStay(key)}>
+        <${Icon} name="close" />
+      </button>
+      ${state === 'ready' && html`<${Menu} label=${t('chip.more', { name })} icon="more" items=${() => items(chip, place, shownNumber)} />`}
+    </div>
+  </li>`;
+}
+
+/** @param {{chip: Chip, shownNumber: number, drag: ReturnType<typeof useDrag>}} props */
+function Thumb({ chip, shownNumber, drag }) {
+  const { state, picture, preview } = chip;
+  if (state === 'refused') return html`<span class="thumb"><${Icon} name="broken" /></span>`;
+  const several = accepted.value.length > 1 || sentCount.value > 0;
+  const badge = several && html`<span class="badge figures">${shownNumber}</span>`;
+  const inside = picture ? html`<${PartImage} picture=${picture} />` : preview ? html`<img src=${preview} alt="" draggable=${false} />` : html`<${Icon} name="picture" />`;
+  const look = () => drag.over() || (panel.value = shownNumber);
+  return html`<button class="thumb" type="button" disabled=${state !== 'ready'} aria-label=${t('picture.open', { number: shownNumber })}
+    aria-keyshortcuts=${accepted.value.length > 1 ? 'Alt+ArrowLeft Alt+ArrowRight' : undefined} onPointerDown=${drag.start} onClick=${look}>
+    ${inside}${badge}
+  </button>`;
+}
+
+/** @param {{chip: Chip}} props */
+function ChipState({ chip }) {
+  switch (chip.state) {
+    case 'uploading':
+      return html`<p class="figures" role="status">${t('chip.uploading', { share: number(chip.progress, { style: 'percent' }) })}</p>
+        <progress max="1" value=${chip.progress} aria-hidden="true"></progress>`;
+    case 'preparing':
+      return html`<p role="status">${t('chip.preparing')}</p>`;
+    case 'refused': {
+      const { cause, next } = explained(/** @type {import('../api.js').Failure} */ (chip.failure));
+      return html`<div class="chip-refused" role="alert">
+        <p>${cause}</p>
+        <p>${next}</p>
+        ${canTryAgain(chip) && html`<button class="button small" type="button" onClick=${() => again(chip.key)}>${t('chip.again')}</button>`}
+      </div>`;
+    }
+    default:
+      return html`<${ChipFacts} picture=${chip.picture} />`;
+  }
+}
+
+/** @param {{picture: import('../types.js').Picture}} props */
+function ChipFacts({ picture }) {
+  const changes = changesOf(picture);
+  const { detail, pinned, region } = picture;
+  const size = region ? { width: Math.round(picture.width * region[2]), height: Math.round(picture.height * region[3]) } : picture;
+  const known = seen(picture, model.value);
+  const tokens = known ? known.tokens : picture.sentModel === model.value && !detail && !region ? picture.sent?.tokens : null;
+  const facts = [
+    region ? t('chip.part', { pixels: pixels(size) }) : pixels(size),
+    tokens && t('picture.tokens', { count: tokens }),
+    detail && detail !== usualDetail.value && t(`chip.detail.${detail}`),
+    pinned && t('chip.pinned'),
+    haveBeenRead.value && t('chip.read'),
+  ];
+  return html`<p class="figures">${facts.filter(Boolean).join(' · ')}</p>
+    ${changes && html`<p class="chip-changes">${changes}</p>`}`;
+}
+
+/** What can be done with a prepared picture. @param {Chip} chip @param {number} place @param {number} shownNumber @returns {(import('./menu.js').Item|false)[]} */
+function items(chip, place, shownNumber) {
+  const { key } = chip;
+  const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
+  const last = accepted.value.length - 1;
+  const hung = /** @type {import('../gallery.js').Hung} */ (hungAt(shownNumber));
+  return [
+    { label: t('chip.closer'), icon: 'zoomin', onChoose: () => lookCloser(shownNumber) },
+    { label: t('chip.pick'), icon: 'crop', onChoose: () => lookCloser(shownNumber, true) },
+    Boolean(picture.region) && { label: t('chip.whole'), icon: 'picture', onChoose: () => wish(key, { region: null }) },
+    { label: t('chip.turn_right'), icon: 'turnright', onChoose: () => turn(key, 90) },
+    { label: t('chip.turn_left'), icon: 'turnleft', onChoose: () => turn(key, 270) },
+    last > 0 && { label: t('chip.earlier'), icon: 'left', disabled: place === 0, onChoose: () => shift(key, place - 1) },
+    last > 0 && { label: t('chip.later'), icon: 'right', disabled: place === last, onChoose: () => shift(key, place + 1) },
+    { label: t('chip.pin'), icon: 'pin', hint: t('pin.about'), checked: Boolean(picture.pinned), onChoose: () => setPinned(hung, !picture.pinned) },
+    { label: t('options.detail') },
+    ...DETAILS.map((detail) => ({
+      label: t(`detail.${detail}`),
+      hint: t(`detail.${detail}.about`),
+      group: 'detail',
+      checked: (picture.detail ?? usualDetail.value) === detail,
+      onChoose: () => setDetail(hung, detail),
+    })),
+  ];
+}
+
+/** @param {number} key */
+const elementOf = (key) => document.querySelector(`.chip[data-key="${key}"]`);
+
+/** Moves a picture; who did so with the keyboard stays with it. @param {number} key @param {number} place */
+function shift(key, place) {
+  move(key, place);
+  requestAnimationFrame(() => /** @type {HTMLElement|null} */ (elementOf(key)?.querySelector('.thumb'))?.focus());
+}
+
+/** @param {number} key */
+function removeAndStay(key) {
+  const at = chips.value.findIndex((chip) => chip.key === key);
+  remove(key);
+  const next = chips.value[Math.min(at, chips.value.length - 1)];
+  requestAnimationFrame(() => {
+    const stay = next ? elementOf(next.key)?.querySelector('.chip-tools button') : document.getElementById('words');
+    /** @type {HTMLElement|null|undefined} */ (stay)?.focus();
+  });
+}
+
+/**
+ * Dragging a picture by its thumb over another one puts it there.
+ * @param {number} key
+ */
+function useDrag(key) {
+  const dragged = useRef(false);
+  return {
+    /** Whether the click that comes now ends a drag. */
+    over: () => dragged.current,
+    /** @param {PointerEvent} from */
+    start(from) {
+      dragged.current = false;
+      if (from.button !== 0 || accepted.value.length < 2) return;
+      /** @param {PointerEvent} to */
+      const onMove = (to) => {
+        if (!dragged.current && Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) < DRAG_AFTER) return;
+        dragged.current = true;
+        elementOf(key)?.setAttribute('data-dragged', '');
+        const under = document.elementFromPoint(to.clientX, to.clientY)?.closest('.chip');
+        const place = accepted.value.findIndex((chip) => String(chip.key) === /** @type {HTMLElement|null} */ (under)?.dataset.key);
+        if (place >= 0) move(key, place);
+      };
+      const onEnd = () => {
+        elementOf(key)?.removeAttribute('data-dragged');
+        document.removeEventListener('pointermove', onMove);
+        document.removeEventListener('pointerup', onEnd);
+        document.removeEventListener('pointercancel', onEnd);
+      };
+      document.addEventListener('pointermove', onMove);
+      document.addEventListener('pointerup', onEnd);
+      document.addEventListener('pointercancel', onEnd);
+    },
+  };
+}

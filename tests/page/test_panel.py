@@ -1,0 +1,102 @@
+"""The picture panel, and the words of answers that lead to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests import pictures
+from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.scripted_engine import ScriptedEngine, says
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red", size=(320, 240))), "circle.png")
+BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue", size=(800, 600)), "JPEG"), "square.jpg", "image/jpeg")
+
+
+async def session_of(visitor: Visitor) -> Any:
+    session = visitor.page.url.rpartition("=")[2]
+    return await (await visitor.page.request.get(f"{visitor.url}/sessions/{session}")).json()
+
+
+async def test_the_way_from_the_file_to_the_model_is_told(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await page.get_by_role("button", name="Look at picture 2").click()
+    panel = page.get_by_role("complementary", name="Picture")
+    await expect(panel).to_be_focused()
+    await expect(panel.locator(".steps li")).to_contain_text(
+        [
+            "Decoded JPEG of 800 × 600 pixels.",
+            "Shrunk from 800 × 600 to 112 × 84.",
+            "Padded to 112 × 112.",
+            "Sent as PNG, one file of",
+            "64 tokens, exact.",
+        ]
+    )
+    await expect(panel.locator(".facts-list")).to_contain_text("112 × 112 · PNG · 64 tokens · exact")
+    await panel.get_by_role("button", name="High").click()
+    await expect(panel.locator(".steps")).to_contain_text("Cut into 2 × 2 tiles of 112 × 112.")
+    await expect(panel.locator(".facts-list")).to_contain_text("5 files · 112 × 112 · PNG · 320 tokens")
+    await page.keyboard.press("ArrowLeft")
+    await expect(panel.get_by_role("heading", level=2)).to_have_text("Picture 1 of 2")
+    await page.get_by_role("button", name="中文").click()
+    await expect(page.locator(".steps li").first).to_have_text("解码 PNG，320 × 240 像素。")
+    await expect(page.locator(".steps li").last).to_have_text("64 个词元，精确。")
+
+
+async def test_wishes_for_a_picture_of_the_chat_are_kept_in_its_session(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    page = visitor.page
+    await visitor.pick(BLUE_SQUARE)
+    await visitor.prepared()
+    await visitor.ask("What is in this image?")
+    await page.get_by_role("button", name="Look at picture 1").click()
+    panel = page.get_by_role("complementary", name="Picture")
+    await panel.get_by_role("checkbox", name="Pin in the context").check()
+    await expect(panel.get_by_role("checkbox")).to_be_checked()
+    await panel.get_by_role("button", name="High").click()
+    await expect(panel.locator(".facts-list")).to_contain_text("320 tokens")
+    (kept,) = (await session_of(visitor))["pictures"].values()
+    assert kept == {"pinned": True, "detail": "high"}
+    await page.reload()
+    await page.get_by_role("button", name="Look at picture 1").click()
+    await expect(panel.get_by_role("checkbox")).to_be_checked()
+    await expect(panel.get_by_role("button", name="High")).to_have_attribute("aria-pressed", "true")
+    await panel.get_by_role("checkbox").uncheck()
+    await expect(panel.get_by_role("checkbox")).not_to_be_checked()
+    (kept,) = (await session_of(visitor))["pictures"].values()
+    assert kept["pinned"] is None
+
+
+SPOKEN = (
+    "Picture 2 and **image 1** differ, see photo #2 and picture 7. `picture 1` is code. 图片 1 和图2不同，第二张图更大，第 9 张没有。 "
+    "[picture 1](https://example.org/)"
+)
+
+
+async def test_pictures_that_an_answer_speaks_of_light_up_and_open(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine(says(SPOKEN)))
+    visitor = await visit(served.url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await visitor.ask("What differs?")
+    spoken = visitor.answer.locator(".mention")
+    await expect(spoken).to_have_text(["Picture 2", "image 1", "photo #2", "图片 1", "图2", "第二张图"])
+    lit = page.locator(".picture[data-lit=true]")
+    await expect(lit).to_have_count(0)
+    for at, number in ((0, "2"), (1, "1"), (5, "2")):
+        await spoken.nth(at).hover()
+        await expect(lit.locator(".badge")).to_have_text(number)
+    await page.mouse.move(5, 5)
+    await expect(lit).to_have_count(0)
+    await spoken.nth(1).focus()
+    await expect(lit.locator(".badge")).to_have_text("1")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("complementary", name="Picture").get_by_role("heading", level=2)).to_have_text("Picture 1 of 2")
