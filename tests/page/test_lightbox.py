@@ -22,6 +22,7 @@ async def opened(visitor: Visitor, name: str = "circle.png", way: str = "Enlarge
     await visitor.page.get_by_role("menuitem", name=way).click()
     box = visitor.page.locator("dialog.lightbox")
     await expect(box).to_be_visible()
+    await box.evaluate("(box) => Promise.all(box.getAnimations().map((animation) => animation.finished))")
     return box
 
 
