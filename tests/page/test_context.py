@@ -176,6 +176,17 @@ async def test_a_picture_of_many_tiles_can_be_shown_with_fewer(visit: Visit, til
     assert (await figures(visitor))[4] < before / 2
 
 
+async def test_a_picture_that_does_not_fit_with_its_tiles_is_asked_about_without_them(visit: Visit, tiled_url: str) -> None:
+    visitor = await visit(tiled_url, stored={"detail": "high", "options": {"num_ctx": 512, "num_predict": 8}})
+    visitor.refused = {400}
+    await visitor.pick(file(pictures.encoded(pictures.shape("circle", "red", size=(640, 640))), "circle.png"))
+    await visitor.prepared()
+    await visitor.ask(WORDS * 5)
+    await visitor.page.get_by_role("alert").get_by_role("button", name="Ask again with low detail").click()
+    await expect(visitor.answer).to_be_visible()
+    await expect(visitor.turns).to_have_count(1)
+
+
 @pytest.mark.parametrize(("locale", "colours"), [("en-US", "light"), ("zh-CN", "dark")])
 async def test_axe_finds_nothing_in_the_sheet_and_in_tables(visit: Visit, demo_url: str, locale: str, colours: str) -> None:
     stored = {"options": {"num_ctx": 512, "num_predict": 100}, "system": "Be brief.", "policy": "sliding"}

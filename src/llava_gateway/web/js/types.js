@@ -87,6 +87,7 @@
  * @property {number} height
  * @property {string} format
  * @property {number|null} tokens
+ * @property {number} pieces  files that it is sent as
  *
  * @typedef {object} Picture  POST /images, and in turns
  * @property {string} id

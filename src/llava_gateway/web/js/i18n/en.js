@@ -390,6 +390,7 @@ export default {
   'context.nearly': 'The context is {share} full.',
   'context.show': 'What takes the room',
   'context.drop_text': 'Ask again and drop old text',
+  'context.low': 'Ask again with low detail',
 
   'table.view': 'Form of this answer',
   'table.table': 'Table',

@@ -389,6 +389,7 @@ export default {
   'context.nearly': '上下文已用 {share}。',
   'context.show': '查看占用',
   'context.drop_text': '丢掉旧文字再问',
+  'context.low': '降低细致程度再问',
 
   'table.view': '这个回答的形式',
   'table.table': '表格',

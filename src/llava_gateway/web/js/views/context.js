@@ -92,7 +92,14 @@ export function ContextWays({ failure, turn }) {
     choices.choose({ policy: 'pin_images' });
     again?.();
   };
+  const { detail } = choices.now.value;
+  const tiled = detail !== 'low' && turn?.images.value.some(({ sent }) => detail === 'high' || (sent?.pieces ?? 1) > 1);
+  const low = () => {
+    choices.choose({ detail: 'low' });
+    again?.();
+  };
   return html`${size && html`<${LargerButton} size=${size} lastLoad=${counted.value?.larger?.last_load_ms ?? null} then=${again} />`}
   ${strict && html`<button class="button small" type="button" onClick=${drop}>${t('context.drop_text')}</button>`}
+  ${tiled && html`<button class="button small" type="button" onClick=${low}>${t('context.low')}</button>`}
   <button class="button small" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
 }

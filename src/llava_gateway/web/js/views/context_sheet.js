@@ -8,7 +8,7 @@ import { number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { chat, overlay } from '../state.js';
 import { Bar, free, LargerButton, PARTS, pictureWords } from './context.js';
-import { PolicyChoice } from './options.js';
+import { PolicyChoice, Refused } from './options.js';
 import { Dialog, PictureImage } from './parts.js';
 
 export function ContextSheet() {
@@ -19,6 +19,7 @@ export function ContextSheet() {
     ${chat.value.choices.own.value === null && html`<p class="quiet">${t('options.for_new')}</p>`}
     ${found?.larger && html`<${LargerButton} size=${found.larger.num_ctx} lastLoad=${found.larger.last_load_ms} />`}
     <${PolicyChoice} />
+    <${Refused} />
     ${found && html`<p class="quiet">${order(found)}</p><${Turns} found=${found} />`}
   <//>`;
 }

@@ -52,10 +52,9 @@ export function Options() {
   <//>`;
 }
 
-/** What the choices hold for, and what the gateway did not take of them. */
+/** What the choices hold for. */
 function Scope() {
   const { choices } = chat.value;
-  const failure = choices.failure.value;
   const words = choices.own.value === null ? t('options.for_new') : t('options.for_this');
   return html`<div class="option-scope quiet">
     <p>${words}</p>
@@ -63,8 +62,14 @@ function Scope() {
     html`<button class="button small" type="button" disabled=${choices.areForNewChats} onClick=${() => choices.forNewChats()}>
       ${t(choices.areForNewChats ? 'options.are_for_new' : 'options.use_for_new')}
     </button>`}
-    ${failure && html`<p class="option-failure" role="alert">${explained(failure).cause} ${explained(failure).next}</p>`}
+    <${Refused} />
   </div>`;
+}
+
+/** Why the gateway did not take what was chosen last. */
+export function Refused() {
+  const failure = chat.value.choices.failure.value;
+  return failure && html`<p class="option-failure" role="alert">${explained(failure).cause} ${explained(failure).next}</p>`;
 }
 
 /** @param {Record<string, import('../types.js').OptionLimit>} known @returns {[string, string[]][]} */
