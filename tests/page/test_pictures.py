@@ -296,9 +296,7 @@ async def test_detail_is_wished_for_picture_by_picture(visit: Visit, demo_url: s
     await expect(visitor.chips.last).to_contain_text("64 tokens")
     # What was read ahead is read again with it, and the question says the same.
     await expect(visitor.chips.first).to_contain_text("read")
-    async with visitor.page.expect_request("**/turns") as asking:
-        await visitor.ask("Describe these images.")
-    images = (await asking.value).post_data_json["images"]
+    images = await visitor.ask_and_read("Describe these images.")
     assert [image.get("detail") for image in images] == ["high", None]
     session = visitor.page.url.rpartition("=")[2]
     turn = (await (await visitor.page.request.get(f"{demo_url}/sessions/{session}")).json())["turns"][0]

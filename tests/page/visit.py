@@ -129,6 +129,15 @@ class Visitor:
         await expect(self.turns).to_have_count(before + 1)
         await self.ended()
 
+    async def ask_and_read(self, words: str) -> list[dict[str, Any]]:
+        """Sends as `ask` does; what the page said of the pictures."""
+        async with self.page.expect_request("**/turns") as asking:
+            await self.ask(words)
+        body = (await asking.value).post_data_json
+        assert body
+        images: list[dict[str, Any]] = body["images"]
+        return images
+
     async def ended(self) -> None:
         await expect(self.page.locator(".send:not(.stop)")).to_be_visible()
 
