@@ -161,7 +161,7 @@ function Summary({ turn }) {
   const cut = summary?.finish_reason === 'length';
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
-    ${summary?.warnings.filter((warning) => warning !== 'first_frame_only' && !isAboutContext(warning)).map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
+    ${[...new Set(summary?.warnings)].filter((warning) => warning !== 'first_frame_only' && !isAboutContext(warning)).map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
