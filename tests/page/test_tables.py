@@ -75,28 +75,27 @@ async def test_a_ready_made_schema_makes_the_model_answer_in_a_table(visit: Visi
     await expect(page.locator(".composer-line")).to_contain_text("1 of your own")
 
 
-@pytest.mark.parametrize(
-    ("answer", "rows"),
-    [
-        ('[{"a": 1, "b": "x"}, {"b": null, "c": [1, 2]}]', ["a\tb\tc", "1\tx\t", "\t\t1, 2"]),
-        ('```json\n{"a": {"b": 1}, "c": true}\n```', ['a\t{"b":1}', "c\ttrue"]),
-    ],
-)
-async def test_objects_and_lists_of_them_are_tables(visit: Visit, scripted: Scripted, answer: str, rows: list[str]) -> None:
-    served = await scripted(ScriptedEngine(says(answer)))
+TABLES = {
+    '[{"a": 1, "b": "x"}, {"b": null, "c": [1, 2]}]': ["a\tb\tc", "1\tx\t", "\t\t1, 2"],
+    '```json\n{"a": {"b": 1}, "c": true}\n```': ['a\t{"b":1}', "c\ttrue"],
+}
+NO_TABLES = ['"words"', "12", "[1, 2]", "[]", "{}", '{"a": 1', 'Here: {"a": 1}']
+
+
+async def test_objects_and_lists_of_them_are_tables_and_nothing_else_is(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine()
+    served = await scripted(engine)
     visitor = await visit(served.url, locale="zh-CN")
-    await visitor.ask("Hi")
-    assert await visitor.answer.get_by_role("table").get_by_role("row").all_inner_texts() == rows
-    await expect(visitor.answer.get_by_role("button", name="复制为 CSV")).to_have_count(1)
-
-
-@pytest.mark.parametrize("answer", ['"words"', "12", "[1, 2]", "[]", "{}", '{"a": 1', 'Here: {"a": 1}'])
-async def test_what_is_no_table_stays_as_it_is(visit: Visit, scripted: Scripted, answer: str) -> None:
-    served = await scripted(ScriptedEngine(says(answer)))
-    visitor = await visit(served.url)
-    await visitor.ask("Hi")
-    await expect(visitor.answer).to_have_text(answer)
-    assert await visitor.answer.get_by_role("table").count() == 0
+    for answer, rows in TABLES.items():
+        engine.script = says(answer)
+        await visitor.ask("Hi")
+        assert await visitor.answer.get_by_role("table").get_by_role("row").all_inner_texts() == rows
+        await expect(visitor.answer.get_by_role("button", name="复制为 CSV")).to_have_count(1)
+    for answer in NO_TABLES:
+        engine.script = says(answer)
+        await visitor.ask("Hi")
+        await expect(visitor.answer).to_have_text(answer)
+        assert await visitor.answer.get_by_role("table").count() == 0
 
 
 async def test_what_is_copied_is_right_csv_and_no_formula(visit: Visit, scripted: Scripted) -> None:
