@@ -106,7 +106,8 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 
     row = chats.locator(".session", has_text="Second question")
     await row.hover()
-    await row.get_by_role("button", name="Rename Second question").click()
+    await row.get_by_role("button", name="More for Second question").click()
+    await page.get_by_role("menuitem", name="Rename").click()
     await chats.get_by_role("textbox", name="Rename").fill("Another name")
     await page.keyboard.press("Enter")
     await expect(chats.get_by_role("link", name="Another name")).to_be_visible()
@@ -114,8 +115,8 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 
     row = chats.locator(".session", has_text="Another name")
     await row.hover()
-    await row.get_by_role("button", name="Delete Another name").click()
-    await chats.get_by_role("button", name="Delete", exact=True).click()
+    await row.get_by_role("button", name="More for Another name").click()
+    await page.get_by_role("menuitem", name="Delete").click()
     await expect(chats.get_by_role("link")).to_have_count(1)
     await expect(visitor.turns).to_have_count(0)
     assert [s["title"] for s in (await served.client.get("/sessions")).json()["sessions"]] == ["First question"]

@@ -79,15 +79,19 @@ async def test_a_picture_is_asked_about_looked_at_and_the_chat_put_in_order(visi
         assert (await page.evaluate(FOCUSED)).startswith(opener)
     # Its chat gets another name, and goes.
     title = "What is in this image?"
-    await reach(visitor, f"Rename {title}")
+    await reach(visitor, f"More for {title}")
+    await press("Enter")
+    await expect(page.get_by_role("menuitem", name="Rename")).to_be_focused()
     await press("Enter")
     await press("Control+a")
     await page.keyboard.type("A circle")
     await press("Enter")
     await reach(visitor, "A circle")
-    await reach(visitor, "Delete A circle")
+    await reach(visitor, "More for A circle")
     await press("Enter")
-    await press("Enter")
+    await expect(page.get_by_role("menuitem", name="Rename")).to_be_focused()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        await press(key)
     await expect(visitor.turns).to_have_count(0)
     # The language and the colours.
     await reach(visitor, "中文", "Shift+Tab")

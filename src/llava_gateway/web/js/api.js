@@ -85,7 +85,7 @@ async function request(path, init = {}) {
       throw new Failure('network', { retryable: true });
     }
     if (response.status === 401) await anotherKey(used);
-    else if (response.ok) return response;
+    else if (response.ok || response.status === 304) return response;
     else throw await failureOf(response);
   }
 }
@@ -153,10 +153,47 @@ export const session = (id) => json(`sessions/${encodeURIComponent(id)}`);
 /** @param {string} id @param {object} changes @returns {Promise<import('./types.js').Session>} */
 export const changeSession = (id, changes) => json(`sessions/${encodeURIComponent(id)}`, 'PATCH', changes);
 
+/**
+ * The session if anything in it has changed since it had this tag, else null.
+ * @param {string} id
+ * @param {string|null} tag
+ * @returns {Promise<{session: import('./types.js').Session, tag: string|null}|null>}
+ */
+export async function sessionNews(id, tag) {
+  const response = await request(`sessions/${encodeURIComponent(id)}`, { headers: tag ? { 'If-None-Match': tag } : {} });
+  return response.status === 304 ? null : { session: await response.json(), tag: response.headers.get('ETag') };
+}
+
+/** Goes to the branch of a turn. @param {string} id @param {number} turnId @returns {Promise<import('./types.js').Session>} */
+export const switchBranch = (id, turnId) => changeSession(id, { branch: turnId });
+
+/** @param {string} words @returns {Promise<import('./types.js').Found[]>} */
+export const searchSessions = async (words) => (await json(`sessions?q=${encodeURIComponent(words)}`)).sessions;
+
+/** @param {string} id @returns {Promise<import('./types.js').Session>} */
+export const restoreSession = (id) => json(`sessions/${encodeURIComponent(id)}/restore`, 'POST', {});
+
+/**
+ * A session as a file, and its name.
+ * @param {string} id
+ * @param {'zip'|'json'|'html'|'markdown'} format
+ */
+export async function exportSession(id, format) {
+  const response = await request(`sessions/${encodeURIComponent(id)}/export?format=${format}`);
+  const name = /filename\*=UTF-8''(\S+)/.exec(response.headers.get('Content-Disposition') ?? '')?.[1];
+  return { file: await response.blob(), name: decodeURIComponent(name ?? 'session') };
+}
+
+/** @param {File} file  an exported session @returns {Promise<import('./types.js').Session>} */
+export async function importSession(file) {
+  const response = await request('sessions/import', { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: file });
+  return response.json();
+}
+
 /** @param {string} id @param {string} title */
 export const renameSession = (id, title) => changeSession(id, { title });
 
-/** The session's first `at` turns as a new session. @param {string} id @param {number} at @returns {Promise<import('./types.js').Session>} */
+/** The session's first `at` turns as a new session. @param {string} id @param {number} [at] @returns {Promise<import('./types.js').Session>} */
 export const forkSession = (id, at) => json(`sessions/${encodeURIComponent(id)}/fork`, 'POST', { at });
 
 /** @param {string} id */

@@ -6,6 +6,7 @@ import { Failure } from './api.js';
 import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
 import { asFields, Choices } from './options.js';
+import { lastKept, placed, upTo } from './path.js';
 import * as pictures from './pictures.js';
 import { chat as onScreen, chatFailure, drawer, lightbox, panel, pickedModel, sessions } from './state.js';
 
@@ -16,9 +17,8 @@ import { chat as onScreen, chatFailure, drawer, lightbox, panel, pickedModel, se
  */
 /** @typedef {'running'|'complete'|'cancelled'|'incomplete'|'failed'} Status */
 
-const RELEASE_TRIES = 50;
-const RELEASE_PAUSE_MS = 100;
-const FOLLOW_PAUSE_MS = 500;
+const SETTLE_TRIES = 50;
+const SETTLE_PAUSE_MS = 100;
 let keys = 0;
 
 /** One question and its answer. What changes while it is written is in signals, so that nothing else is drawn again. */
@@ -26,10 +26,19 @@ export class Turn {
   /** @param {string} prompt @param {Picture[]} images @param {string|null} model @param {Status} status */
   constructor(prompt, images, model, status) {
     this.key = ++keys;
+    /** Its id in the session; null where the session does not have it. */
+    this.id = /** @type {number|null} */ (null);
+    /** The id of the turn it follows, 0 for none; null while that is not known. */
+    this.after = /** @type {number|null} */ (null);
+    /** Whether it was asked in the place of another one, and the ids of all that the session has in its place. */
+    this.instead = false;
+    this.siblings = signal(/** @type {number[]} */ ([]));
     this.prompt = prompt;
     this.images = signal(images);
     /** Text that another program read in the pictures, as it was sent; known to this page only. */
     this.ocrText = '';
+    /** The preset that it alone was asked with. */
+    this.preset = /** @type {string|null} */ (null);
     this.model = signal(model);
     this.status = signal(status);
     this.text = signal('');
@@ -60,6 +69,13 @@ export class Turn {
     }
     return turn;
   }
+
+  /** Takes its place among the turns of the session. @param {import('./types.js').StoredTurn} stored */
+  stand({ id, after, siblings }) {
+    this.id = id;
+    this.after = after ?? 0;
+    if (String(siblings) !== String(this.siblings.value)) this.siblings.value = siblings;
+  }
 }
 
 export class Chat {
@@ -71,24 +87,30 @@ export class Chat {
     this.choices = new Choices(this.id);
     /** Text that another program read, for the next question. */
     this.ocrText = signal('');
+    /** The turn that the next question follows where that is not the last one: an earlier question is being changed. */
+    this.draftAfter = signal(/** @type {number|null} */ (null));
     this.turns = signal(/** @type {Turn[]} */ ([]));
     /** What the session keeps of its pictures. */
     this.pictures = signal(/** @type {import('./types.js').KeptPictures} */ ({}));
     this.running = signal(/** @type {{turn: Turn, stop: AbortController}|null} */ (null));
     /** Whether another page is being answered in this session. */
     this.elsewhere = signal(false);
-    /** Settles when the gateway is done with the answer that was stopped last. */
-    this.released = Promise.resolve();
+    /** Settles when the gateway is done with the last answer, and the chat is as the gateway has it. */
+    this.settled = Promise.resolve();
+    /** Whether the gateway has it no longer. */
+    this.gone = false;
+    /** Names what the gateway had of the session when it was looked at last. */
+    this.tag = /** @type {string|null} */ (null);
   }
 
-  /** Takes what the gateway has of the session. @param {import('./types.js').Session} stored */
+  /** Takes what the gateway has of the session; what is known to this page only stays. @param {import('./types.js').Session} stored */
   fill(stored) {
     this.title.value = stored.title;
     this.model.value = stored.model;
     this.choices.fill(stored);
-    this.turns.value = stored.turns.map((turn) => Turn.fromStored(turn, stored.model));
+    this.turns.value = placed(stored.turns, this.turns.value, (turn) => Turn.fromStored(turn, stored.model));
     this.pictures.value = stored.pictures;
-    this.elsewhere.value = stored.running;
+    this.elsewhere.value = stored.running && !this.running.value;
   }
 }
 
@@ -144,25 +166,11 @@ export async function openSession(id) {
     chat.fill(stored);
     opened.set(id, chat);
     show(chat);
-    if (stored.running) follow(chat, id);
     setAddress(id);
   } catch (error) {
     show(new Chat());
     chatFailure.value = asFailure(error);
     setAddress(null);
-  }
-}
-
-/** Looks at a session that another page asks in, until its answer has ended. @param {Chat} chat @param {string} id */
-async function follow(chat, id) {
-  try {
-    while (chat.elsewhere.value && onScreen.value === chat) {
-      await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE_MS));
-      const stored = await api.session(id);
-      if (!stored.running) chat.fill(stored);
-    }
-  } catch (error) {
-    chatFailure.value = asFailure(error);
   }
 }
 
@@ -192,34 +200,44 @@ export function stop() {
 }
 
 /**
+ * How a question is asked: in the place of another turn (after the one that this followed), by another model than the chat's.
+ * @typedef {{after?: number, instead?: boolean, siblings?: number[], model?: string|null, preset?: string|null}} How
+ */
+
+/**
  * Asks in the chat on screen.
  * @param {string} prompt
  * @param {Picture[]} images
  * @param {string} [ocrText]  text that another program read in them
+ * @param {How} [how]
  */
-export async function ask(prompt, images, ocrText = '') {
+export async function ask(prompt, images, ocrText = '', how = {}) {
   const chat = onScreen.value;
   if (chat.running.value || chat.elsewhere.value) return;
-  const model = pickedModel.value ?? chat.model.value;
-  const turn = new Turn(prompt, images, model, 'running');
+  const turn = new Turn(prompt, images, how.model ?? pickedModel.value ?? chat.model.value, 'running');
   turn.ocrText = ocrText;
+  turn.preset = how.preset ?? null;
   const controller = new AbortController();
-  chat.turns.value = [...chat.turns.value, turn];
+  const { after, instead = false, siblings = [] } = how;
+  Object.assign(turn, { after: after ?? null, instead });
+  turn.siblings.value = siblings;
+  chat.turns.value = [...(instead ? upTo(chat.turns.value, after ?? 0) : chat.turns.value), turn];
   chat.running.value = { turn, stop: controller };
   setPhase(turn, 'asking');
   try {
     const id = await sessionOf(chat);
-    await Promise.all([chat.released, chat.choices.saved]);
+    await Promise.all([chat.settled, chat.choices.saved]);
+    turn.after ??= lastKept(chat.turns.value);
     await read(chat, turn, id, controller.signal);
     turn.status.value = 'complete';
   } catch (error) {
     const stopped = controller.signal.aborted;
     turn.status.value = stopped ? 'cancelled' : 'failed';
     if (!stopped) turn.failure.value = asFailure(error);
-    else if (chat.id.value) chat.released = released(chat.id.value).catch(() => {});
   } finally {
     turn.phase.value = null;
     chat.running.value = null;
+    chat.settled = settle(chat);
     afterwards(chat);
   }
 }
@@ -285,6 +303,8 @@ function question(chat, turn) {
     ...(turn.model.value && { model: turn.model.value }),
     ...(turn.ocrText && { ocr_text: turn.ocrText }),
     ...(!chat.id.value && asFields(chat.choices.now.value)), // of a session the gateway knows them
+    ...(turn.preset && { preset: turn.preset }),
+    ...(chat.id.value && turn.after !== null && { after: turn.after }),
   };
 }
 
@@ -294,13 +314,28 @@ function question(chat, turn) {
  * @param {Picture[]} images
  * @param {string} [prompt]
  */
-export const draft = (chat, images, prompt = '') => question(chat, new Turn(prompt, images, pickedModel.value ?? chat.model.value, 'running'));
+export function draft(chat, images, prompt = '') {
+  const turn = new Turn(prompt, images, pickedModel.value ?? chat.model.value, 'running');
+  turn.after = chat.draftAfter.value ?? lastKept(chat.turns.value);
+  return question(chat, turn);
+}
 
-/** Waits until the gateway has noticed that an answer was stopped; until then its session takes no other question. @param {string} id */
-async function released(id) {
-  for (let left = RELEASE_TRIES; left; left--) {
-    if (!(await api.session(id)).running) return;
-    await new Promise((resolve) => setTimeout(resolve, RELEASE_PAUSE_MS));
+/** Waits until the gateway is done with the last answer (one that was stopped takes it a moment), and takes what it then has. @param {Chat} chat */
+async function settle(chat) {
+  const id = chat.id.value;
+  if (!id) return;
+  try {
+    for (let left = SETTLE_TRIES; left; left--) {
+      const news = await api.sessionNews(id, null);
+      if (news && !news.session.running) {
+        chat.tag = news.tag;
+        chat.fill(news.session);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_PAUSE_MS));
+    }
+  } catch {
+    // The next question, or the next look for news, says what is wrong.
   }
 }
 
@@ -335,6 +370,7 @@ class Words {
 function finish(chat, turn, answer) {
   // The answer is whole in `done`; the deltas were its parts.
   turn.text.value = answer.message.content;
+  turn.id = answer.turn_id;
   turn.model.value = answer.model;
   chat.model.value = answer.model;
   turn.summary.value = answer;
@@ -366,45 +402,22 @@ async function afterwards(chat) {
   }
 }
 
-/**
- * Asks the last question, which got no whole answer, once more: in its place, not after it. Where the session kept what came of it,
- * a fork that ends before it takes the session's place.
- * @param {Turn} turn
- */
-export async function askAgain(turn) {
-  const chat = onScreen.value;
-  const place = chat.turns.value.indexOf(turn);
-  if (chat.running.value || place < 0) return;
-  try {
-    await chat.released;
-    const id = chat.id.value;
-    const kept = id ? (await api.session(id)).turns.length : 0;
-    if (id && kept > place) {
-      const fork = await api.forkSession(id, place);
-      chat.id.value = fork.id;
-      opened.set(fork.id, chat);
-      if (onScreen.value === chat) history.replaceState(null, '', `#session=${fork.id}`);
-      opened.delete(id);
-      await api.deleteSession(id);
-    }
-  } catch (error) {
-    turn.failure.value = asFailure(error);
-    return;
-  }
-  chat.turns.value = chat.turns.value.filter((other) => other !== turn);
-  await ask(turn.prompt, turn.images.value, turn.ocrText);
-}
-
 /** @param {unknown} error */
 export const asFailure = (error) => (error instanceof Failure ? error : new Failure('page_error', { message: String(error) }));
 
-/** Sends what is in the composer. @param {string} prompt */
-export function send(prompt) {
+/** Takes what is to be asked out of the composer. @param {string} words */
+export function composed(words) {
   const images = pictures.take();
-  const words = prompt.trim() || t(images.length > 1 ? 'ask.describe_several' : 'ask.describe');
+  const prompt = words.trim() || t(images.length > 1 ? 'ask.describe_several' : 'ask.describe');
   const ocrText = onScreen.value.ocrText.value.trim();
   onScreen.value.ocrText.value = '';
-  return ask(words, images, ocrText);
+  return { prompt, images, ocrText };
+}
+
+/** Sends what is in the composer. @param {string} words */
+export function send(words) {
+  const { prompt, images, ocrText } = composed(words);
+  return ask(prompt, images, ocrText);
 }
 
 /**

@@ -3,10 +3,13 @@
 import { readAhead } from './ahead.js';
 import { speakAnswers } from './aloud.js';
 import { openAddressed } from './chat.js';
+import { keepDrafts } from './drafts.js';
 import { watchContext } from './context.js';
 import { watch } from './gateway.js';
 import { html, render } from './html.js';
 import { watchModels } from './models.js';
+import { watchChat } from './news.js';
+import { searchChats } from './sessions.js';
 import { App } from './views/app.js';
 
 render(html`<${App} />`, document.body);
@@ -14,6 +17,9 @@ addEventListener('popstate', openAddressed);
 openAddressed();
 watch();
 watchModels();
+watchChat();
+searchChats();
+keepDrafts();
 readAhead();
 speakAnswers();
 watchContext();

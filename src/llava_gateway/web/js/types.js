@@ -126,6 +126,7 @@
  * @property {string} model
  * @property {string} engine
  * @property {string|null} session_id
+ * @property {number|null} turn_id
  * @property {{role: string, content: string}} message
  * @property {'stop'|'length'} finish_reason
  * @property {Picture[]} images
@@ -178,7 +179,19 @@
  * @property {string|number} updated_at
  * @property {number} turn_count
  *
+ * @typedef {SessionSummary & {matches: Match[]}} Found  one of GET /sessions?q=
+ *
+ * @typedef {object} Match  a place where words were found; `turn` is null in a title
+ * @property {number|null} turn
+ * @property {'title'|'prompt'|'answer'} in
+ * @property {string} before
+ * @property {string} text
+ * @property {string} after
+ *
  * @typedef {object} StoredTurn  one of GET /sessions/{id}
+ * @property {number} id
+ * @property {number|null} after  the turn it follows
+ * @property {number[]} siblings  all turns that follow that one, itself among them
  * @property {number} index
  * @property {string} prompt
  * @property {Picture[]} images

@@ -1,6 +1,8 @@
 // The whole page, and what works anywhere on it: dropping, pasting, shortcuts.
 
+import { stepHere } from '../branches.js';
 import { stop } from '../chat.js';
+import { endEditing } from '../drafts.js';
 import { html, useEffect, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { takeTransfer } from '../intake.js';
@@ -10,8 +12,10 @@ import { Overlays } from './dialogs.js';
 import { Banners, DropVeil, TopBar } from './frame.js';
 import { Lightbox } from './lightbox.js';
 import { PicturePanel } from './panel.js';
-import { Sidebar } from './sidebar.js';
+import { goToSearch } from './search.js';
+import { openSidebar, Sidebar } from './sidebar.js';
 import { Thread } from './thread.js';
+import { Toasts } from './toasts.js';
 
 export function App() {
   const dragging = useDrop();
@@ -35,6 +39,7 @@ export function App() {
     <${Lightbox} />
     <${Overlays} />
     ${dragging && html`<${DropVeil} />`}
+    <${Toasts} />
     <p class="for-readers" role="status" aria-live="polite">${announcement.value}</p>
   </div>`;
 }
@@ -98,12 +103,18 @@ function useShortcuts() {
         keydown(/** @type {KeyboardEvent} */ event) {
           if (event.defaultPrevented || event.isComposing || overlay.value || lightbox.value) return;
           const typing = /** @type {HTMLElement} */ (event.target).matches('input, textarea, select');
-          if (event.key === 'Escape') escape();
+          if (event.key.toLowerCase() === 'k' && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
+            event.preventDefault();
+            openSidebar();
+            requestAnimationFrame(goToSearch);
+          } else if (event.key === 'Escape') escape();
           else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
           else if (event.key === '/') {
             event.preventDefault();
             words()?.focus();
-          } else if (event.key === '?') overlay.value = 'shortcuts';
+          } else if (event.key === '[') stepHere(-1);
+          else if (event.key === ']') stepHere(1);
+          else if (event.key === '?') overlay.value = 'shortcuts';
         },
       }),
     [],
@@ -114,7 +125,8 @@ function useShortcuts() {
 function escape() {
   if (drawer.value) drawer.value = false;
   else if (panel.value) panel.value = null;
-  else stop();
+  else if (chat.value.running.value) stop();
+  else endEditing();
 }
 
 /** @param {EventTarget} target @param {Record<string, (event: any) => void>} handlers */

@@ -2,6 +2,7 @@
 
 import { send, stop } from '../chat.js';
 import { typed } from '../context.js';
+import { editing, endEditing, sendEdited } from '../drafts.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
@@ -17,14 +18,13 @@ import { Menu } from './menu.js';
 export function Composer() {
   const text = useRef(/** @type {HTMLTextAreaElement|null} */ (null));
   const picker = useRef(/** @type {HTMLInputElement|null} */ (null));
-  const [words, setWords] = useState('');
+  const words = typed.value;
+  const changing = editing.value;
   const [sendsWhenReady, setSendsWhenReady] = useState(false);
   const running = chat.value.running.value;
   const empty = !words.trim() && !ready.value.length && !underway.value;
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
   const can = !running && !chat.value.elsewhere.value && !empty && !blind && Boolean(readiness.value);
-
-  useEffect(() => void (typed.value = words), [words]);
 
   useLayoutEffect(() => {
     const area = /** @type {HTMLTextAreaElement} */ (text.current);
@@ -39,10 +39,13 @@ export function Composer() {
       return;
     }
     setSendsWhenReady(false);
-    setWords('');
     // The button gives way to another one, and the focus would be lost with it.
     if (document.activeElement?.matches('.send')) text.current?.focus();
-    send(words);
+    if (changing) sendEdited(words);
+    else {
+      typed.value = '';
+      send(words);
+    }
   }
 
   // Enter was pressed while a picture was on its way: it goes when all are prepared, and not at all when one was refused.
@@ -84,13 +87,18 @@ export function Composer() {
 
   return html`<div class="composer-frame">
     <form class="composer" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
+      ${changing &&
+      html`<p class="changing">
+        <${Icon} name="pencil" /><span>${t('composer.changing')}</span>
+        <button class="icon-button" type="button" title=${t('composer.keep')} aria-label=${t('composer.keep')} onClick=${endEditing}><${Icon} name="close" /></button>
+      </p>`}
       <${Chips} />
       <div class="compose-row">
         <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick}
           accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
         <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${t('add.anywhere')} />
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
-          value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => setWords(event.currentTarget.value)} onKeyDown=${onKey}></textarea>
+          value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (typed.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
           ? html`<button key="stop" class="icon-button round send stop" type="button" title=${t('composer.stop')} aria-label=${t('composer.stop')} onClick=${stop}><${Icon} name="stop" /></button>`
           : html`<button key="send" class="icon-button round send" type="submit" title=${t('composer.send')} aria-label=${t('composer.send')} disabled=${!can}><${Icon} name="send" /></button>`}

@@ -1,6 +1,6 @@
 // How full the context is: a thin bar, and what the thread says when it is nearly full, when something was dropped, when a question does not fit.
 
-import { askAgain } from '../chat.js';
+import { askAgain } from '../branches.js';
 import { counted, larger, meter, NEARLY } from '../context.js';
 import { html } from '../html.js';
 import { duration, number, t } from '../i18n.js';

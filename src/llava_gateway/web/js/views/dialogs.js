@@ -27,6 +27,8 @@ const KEYS = /** @type {const} */ ([
   ['Alt+←', 'shortcut.order'],
   ['+  -  0', 'shortcut.zoom'],
   ['Shift+←', 'shortcut.pan'],
+  ['[  ]', 'shortcut.branches'],
+  ['Ctrl+K', 'shortcut.search'],
   ['?', 'shortcut.list'],
 ]);
 

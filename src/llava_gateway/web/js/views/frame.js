@@ -5,16 +5,13 @@ import { html } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
-import { chat, drawer, engineNews, models, overlay, pickedModel, readiness } from '../state.js';
+import { chat, engineNews, models, overlay, pickedModel, readiness } from '../state.js';
+import { openSidebar } from './sidebar.js';
 
 export function TopBar() {
   const title = chat.value.title.value;
-  const toggle = () => {
-    if (matchMedia('(min-width: 700px)').matches) prefs.sidebarOpen.value = true;
-    else drawer.value = true;
-  };
   return html`<header class="topbar" data-sidebar=${prefs.sidebarOpen.value}>
-    <button class="icon-button sidebar-toggle" type="button" title=${t('sidebar.open')} aria-label=${t('sidebar.open')} onClick=${toggle}><${Icon} name="sidebar" /></button>
+    <button class="icon-button sidebar-toggle" type="button" title=${t('sidebar.open')} aria-label=${t('sidebar.open')} onClick=${openSidebar}><${Icon} name="sidebar" /></button>
     ${title ? html`<h1 class="topbar-title"><bdi>${title}</bdi></h1>` : html`<p class="topbar-title"></p>`}
     <button class="icon-button topbar-new" type="button" title=${t('sessions.new')} aria-label=${t('sessions.new')} onClick=${newChat}><${Icon} name="compose" /></button>
   </header>`;

@@ -82,7 +82,7 @@ export function CopyButton({ text, label, class: name = 'icon-button' }) {
 }
 
 /** The clipboard API is for secure contexts only; a page served by name in a local network is none. @param {string} text */
-async function copy(text) {
+export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

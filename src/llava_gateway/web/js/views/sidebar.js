@@ -1,13 +1,16 @@
-// The sessions on the gateway: list, open, rename, delete; and the page's own settings at its foot.
+// The sessions on the gateway: list, search, open, rename, delete, fork, save and take in; and the page's own settings at its foot.
 
 import { explained } from '../failures.js';
-import { asFailure, forget, newChat, openedChat, openSession, rename } from '../chat.js';
+import { asFailure, newChat, openedChat, openSession, rename } from '../chat.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
+import { deleteChat, fork, pickFiles, save, sought } from '../sessions.js';
 import { chat, drawer, overlay, sessions } from '../state.js';
+import { Menu } from './menu.js';
 import { Choice } from './parts.js';
+import { Found, SearchField } from './search.js';
 
 export function Sidebar() {
   return html`<nav class="sidebar" data-open=${prefs.sidebarOpen.value} data-drawer=${drawer.value} aria-label=${t('sessions.title')}>
@@ -16,7 +19,8 @@ export function Sidebar() {
       <button class="icon-button" type="button" title=${t('sidebar.close')} aria-label=${t('sidebar.close')} onClick=${closeSidebar}><${Icon} name="sidebar" /></button>
     </div>
     <button class="button new-chat" type="button" onClick=${newChat}><${Icon} name="compose" />${t('sessions.new')}</button>
-    <${SessionList} />
+    <${SearchField} />
+    ${sought.value.trim() ? html`<${Found} />` : html`<${SessionList} />`}
     <div class="sidebar-foot">
       <${Choice} label=${t('language')} value=${language.value} onChoose=${(/** @type {any} */ v) => (language.value = v)}
         choices=${[
@@ -34,6 +38,11 @@ export function Sidebar() {
   </nav>`;
 }
 
+export function openSidebar() {
+  if (matchMedia('(min-width: 700px)').matches) prefs.sidebarOpen.value = true;
+  else drawer.value = true;
+}
+
 /** Closes the drawer, or folds the sidebar away. */
 export function closeSidebar() {
   if (drawer.value) drawer.value = false;
@@ -44,7 +53,7 @@ function SessionList() {
   // A session without a turn has nothing to show, unless its first question is being answered here.
   const list = sessions.value?.filter((s) => s.turn_count || openedChat(s.id)?.running.value);
   if (!list) return html`<div class="sessions"></div>`;
-  if (!list.length) return html`<p class="sessions quiet">${t('sessions.none')}</p>`;
+  if (!list.length) return html`<div class="sessions"><p class="quiet">${t('sessions.none')}</p><${TakeIn} /></div>`;
   const today = new Date().toDateString();
   const groups = [
     { title: t('sessions.today'), rows: list.filter((s) => new Date(s.updated_at).toDateString() === today) },
@@ -60,12 +69,19 @@ function SessionList() {
         </section>`,
     )}
     <p class="quiet">${t('sessions.kept')}</p>
+    <${TakeIn} />
   </div>`;
 }
 
+/** A way in for chats that were saved. */
+const TakeIn = () =>
+  html`<button class="button small take-in" type="button" onClick=${pickFiles}><${Icon} name="open" />${t('sessions.import')}</button>`;
+
+const FORMATS = /** @type {const} */ (['zip', 'html', 'markdown', 'json']);
+
 /** @param {{row: import('../types.js').SessionSummary}} props */
 function SessionRow({ row }) {
-  const [mode, setMode] = useState(/** @type {'shown'|'renaming'|'deleting'} */ ('shown'));
+  const [mode, setMode] = useState(/** @type {'shown'|'renaming'} */ ('shown'));
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   const title = row.title || openedChat(row.id)?.turns.value[0]?.prompt || t('sessions.untitled');
   const current = chat.value.id.value === row.id;
@@ -83,12 +99,6 @@ function SessionRow({ row }) {
 
   if (mode === 'renaming') return html`<li><${TitleField} title=${row.title ?? ''} onDone=${(/** @type {string} */ given) =>
     given && given !== row.title ? attempt(() => rename(row.id, given)) : setMode('shown')} /></li>`;
-  if (mode === 'deleting')
-    return html`<li class="session-question" role="group" aria-label=${t('sessions.delete_question')}>
-      <p>${t('sessions.delete_question')}</p>
-      <button class="button small grave" type="button" ref=${focused} onClick=${() => attempt(() => forget(row.id))}>${t('sessions.delete')}</button>
-      <button class="button small" type="button" onClick=${() => setMode('shown')}>${t('sessions.keep')}</button>
-    </li>`;
   return html`<li class="session" data-current=${current}>
     <a class="session-open" href=${`#session=${row.id}`} aria-current=${current ? 'page' : undefined} title=${title}
       onClick=${(/** @type {MouseEvent} */ event) => {
@@ -97,15 +107,17 @@ function SessionRow({ row }) {
         openSession(row.id);
       }}><bdi>${title}</bdi></a>
     <span class="session-actions">
-      <button class="icon-button" type="button" title=${t('sessions.rename')} aria-label=${t('sessions.rename_named', { title })} onClick=${() => setMode('renaming')}><${Icon} name="pencil" /></button>
-      <button class="icon-button" type="button" title=${t('sessions.delete')} aria-label=${t('sessions.delete_named', { title })} onClick=${() => setMode('deleting')}><${Icon} name="trash" /></button>
+      <${Menu} label=${t('sessions.actions_of', { title })} icon="more" items=${() => [
+        { label: t('sessions.rename'), icon: 'pencil', onChoose: () => setMode('renaming') },
+        { label: t('sessions.fork'), icon: 'fork', onChoose: () => void fork(row.id) },
+        { label: t('sessions.delete'), icon: 'trash', onChoose: () => void attempt(() => deleteChat(row.id, title)) },
+        { label: t('sessions.save') },
+        ...FORMATS.map((format) => ({ label: t(`save.${format}`), hint: t(`save.${format}.about`), icon: 'save', onChoose: () => void save(row.id, format) })),
+      ]} />
     </span>
     ${failure && html`<p class="session-failure" role="alert">${explained(failure).cause}</p>`}
   </li>`;
 }
-
-/** @param {HTMLElement|null} element */
-const focused = (element) => element?.focus();
 
 /** @param {{title: string, onDone: (title: string) => void}} props */
 function TitleField({ title, onDone }) {

@@ -2,7 +2,8 @@
 
 import { explained } from '../failures.js';
 import { described } from '../changes.js';
-import { askAgain, newChat, opening, phaseWords, speed } from '../chat.js';
+import { askAgain } from '../branches.js';
+import { newChat, opening, phaseWords, speed } from '../chat.js';
 import { untold } from '../context.js';
 import { lit } from '../gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
@@ -15,8 +16,9 @@ import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
 import { useNotYetDrawn } from './gradually.js';
 import { PartFrame } from './part.js';
-import { CopyButton, PictureImage, useClock } from './parts.js';
+import { PictureImage, useClock } from './parts.js';
 import { Tables, tablesOf } from './table.js';
+import { AnswerActions, QuestionActions } from './turn_actions.js';
 
 /** Distance from the end, in pixels, within which the view follows the answer. */
 const NEAR_END = 60;
@@ -82,7 +84,7 @@ function numbered(turns) {
 /** @param {{turn: import('../chat.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
-  return html`<article class="turn" aria-label=${t('turn.label')}>
+  return html`<article class="turn" aria-label=${t('turn.label')} data-key=${turn.key}>
     <div class="question">
       ${images.length > 0 &&
       html`<ul class="pictures">
@@ -98,6 +100,7 @@ function TurnView({ turn, first }) {
         )}
       </ul>`}
       <p class="asked" dir="auto">${turn.prompt}</p>
+      <${QuestionActions} turn=${turn} />
     </div>
     <${AnswerView} turn=${turn} pictures=${first - 1 + images.length} />
   </article>`;
@@ -156,8 +159,6 @@ function Summary({ turn }) {
       parts.push(html`<span>${words}</span>`);
     }
   }
-  const again = ['cancelled', 'incomplete'].includes(turn.status.value) && isLast(turn) && !chat.value.running.value;
-  if (!parts.length && !text && !again) return null;
   const cut = summary?.finish_reason === 'length';
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
@@ -165,10 +166,7 @@ function Summary({ turn }) {
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
-      <span class="actions">
-        ${text && html`<${CopyButton} text=${text} label=${t('turn.copy')} />`}
-        ${again && html`<button class="icon-button" type="button" title=${t('turn.again')} aria-label=${t('turn.again')} onClick=${() => askAgain(turn)}><${Icon} name="again" /></button>`}
-      </span>
+      <${AnswerActions} turn=${turn} />
     </div>
   </div>`;
 }

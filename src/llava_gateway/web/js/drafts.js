@@ -1,0 +1,108 @@
+// What is being typed and attached, kept for each chat until it is sent: it survives a reload, and going to another chat.
+
+import { effect, signal, untracked } from '../vendor/signals.js';
+import { pictureBytes } from './api.js';
+import { askAgain } from './branches.js';
+import { composed } from './chat.js';
+import { typed } from './context.js';
+import { addKnown, chips, ready, refuse, remove, take } from './pictures.js';
+import { chat } from './state.js';
+
+/** @typedef {import('./types.js').Picture} Picture */
+/** @typedef {{words: string, pictures: Picture[]}} Draft */
+
+/** The turn whose question is being changed in the composer; the draft waits until that is done. */
+export const editing = signal(/** @type {import('./chat.js').Turn|null} */ (null));
+
+/** Whose draft the composer shows: a chat's, or the new one's. */
+let shown = /** @type {{chat: import('./chat.js').Chat, name: string}|null} */ (null);
+
+/** @param {import('./chat.js').Chat} of */
+const nameOf = (of) => `llava.draft.${of.id.value ?? 'new'}`;
+
+/** @param {string} name @returns {Draft} */
+function kept(name) {
+  try {
+    const found = JSON.parse(sessionStorage.getItem(name) ?? 'null');
+    return { words: String(found?.words ?? ''), pictures: Array.isArray(found?.pictures) ? found.pictures : [] };
+  } catch {
+    return { words: '', pictures: [] };
+  }
+}
+
+/** @param {string} name @param {Draft} draft */
+function keep(name, draft) {
+  try {
+    if (draft.words.trim() || draft.pictures.length) sessionStorage.setItem(name, JSON.stringify(draft));
+    else sessionStorage.removeItem(name);
+  } catch {
+    // It then holds until the page is closed.
+  }
+}
+
+/** Puts words and pictures into the composer; pictures that are still on their way stay in it. @param {Draft} draft */
+function put({ words, pictures }) {
+  typed.value = words;
+  take();
+  for (const picture of pictures) {
+    addKnown(picture);
+    const key = chips.value.at(-1)?.key ?? 0;
+    pictureBytes(`images/${encodeURIComponent(picture.id)}`).catch(() => {
+      remove(key);
+      refuse(picture.name ?? picture.id.slice(0, 8), 'picture_gone');
+    });
+  }
+}
+
+const now = () => ({ words: typed.value, pictures: ready.value.map((chip) => /** @type {Picture} */ (chip.picture)) });
+
+/** Keeps drafts for as long as the page is open. */
+export function keepDrafts() {
+  effect(() => {
+    const here = chat.value;
+    if (!here) return;
+    const name = nameOf(here);
+    untracked(() => {
+      // A chat that has just got its session is still the same one.
+      if (shown?.chat !== here) {
+        editing.value = null;
+        if (shown) shown.chat.draftAfter.value = null;
+        put(kept(name));
+      } else if (shown.name !== name) keep(shown.name, { words: '', pictures: [] });
+      shown = { chat: here, name };
+    });
+  });
+  effect(() => {
+    const draft = now();
+    if (shown && !editing.value) keep(shown.name, draft);
+  });
+}
+
+/** Takes a question into the composer, to be changed. @param {import('./chat.js').Turn} turn */
+export function edit(turn) {
+  editing.value = turn;
+  chat.value.draftAfter.value = turn.after;
+  put({ words: turn.prompt, pictures: turn.images.value });
+  chat.value.ocrText.value = turn.ocrText;
+  const area = /** @type {HTMLTextAreaElement|null} */ (document.getElementById('words'));
+  area?.focus();
+}
+
+/** Ends that; what was typed before comes back. */
+export function endEditing() {
+  if (!editing.value) return;
+  const here = chat.value;
+  here.ocrText.value = '';
+  here.draftAfter.value = null;
+  put(kept(nameOf(here)));
+  editing.value = null;
+}
+
+/** Asks the changed question in the place of what it was. @param {string} words */
+export function sendEdited(words) {
+  const turn = editing.value;
+  if (!turn) return;
+  const asked = composed(words);
+  endEditing();
+  askAgain(turn, asked);
+}

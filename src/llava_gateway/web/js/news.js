@@ -1,0 +1,34 @@
+// Keeps the chat on screen as the gateway has it: another page may ask in it, go to another branch, or delete it.
+
+import * as api from './api.js';
+import { asFailure } from './chat.js';
+import { chat as onScreen, chatFailure } from './state.js';
+
+const PAUSE_MS = 2000;
+const PAUSE_WHILE_ELSEWHERE_MS = 500;
+
+/** Looks for as long as the page is open. */
+export async function watchChat() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, onScreen.value?.elsewhere.value ? PAUSE_WHILE_ELSEWHERE_MS : PAUSE_MS));
+    if (!document.hidden && onScreen.value) await look(onScreen.value);
+  }
+}
+
+/** @param {import('./chat.js').Chat} chat */
+async function look(chat) {
+  const id = chat.id.value;
+  if (!id || chat.running.value || chat.gone) return;
+  try {
+    await chat.settled;
+    const news = await api.sessionNews(id, chat.tag);
+    if (!news || chat.running.value || chat !== onScreen.value) return;
+    chat.tag = news.tag;
+    chat.fill(news.session);
+  } catch (error) {
+    const failure = asFailure(error);
+    if (failure.code !== 'session_not_found') return; // a gateway that does not answer is spoken of in the banner
+    chat.gone = true;
+    if (chat === onScreen.value) chatFailure.value = failure;
+  }
+}

@@ -1,0 +1,88 @@
+// What can be done with a turn: change or ask it again, go through its branches, copy it, begin a chat of its own with it.
+
+import { askAgain, placeOf, step } from '../branches.js';
+import { edit } from '../drafts.js';
+import { html } from '../html.js';
+import { t } from '../i18n.js';
+import { Icon } from '../icons.js';
+import { presetName } from '../options.js';
+import { fork } from '../sessions.js';
+import { catalogue, chat, models } from '../state.js';
+import { toast } from '../toasts.js';
+import { Menu } from './menu.js';
+import { copy, CopyButton } from './parts.js';
+
+/** @typedef {import('../chat.js').Turn} Turn */
+
+const busy = () => Boolean(chat.value.running.value) || chat.value.elsewhere.value;
+
+/** Beside a question. @param {{turn: Turn}} props */
+export function QuestionActions({ turn }) {
+  if (busy()) return null;
+  return html`<span class="turn-actions">
+    <button class="icon-button" type="button" title=${t('turn.edit')} aria-label=${t('turn.edit')} onClick=${() => edit(turn)}><${Icon} name="pencil" /></button>
+  </span>`;
+}
+
+/** Under an answer. @param {{turn: Turn}} props */
+export function AnswerActions({ turn }) {
+  const text = turn.text.value;
+  return html`<span class="actions">
+    <${Branches} turn=${turn} />
+    ${text && html`<${CopyButton} text=${text} label=${t('turn.copy')} />`}
+    ${!busy() &&
+    html`<button class="icon-button" type="button" title=${t('turn.again')} aria-label=${t('turn.again')} onClick=${() => askAgain(turn)}><${Icon} name="again" /></button>
+      <${Menu} label=${t('turn.more')} icon="more" items=${() => items(turn)} />`}
+  </span>`;
+}
+
+/** Which of the turns in its place this one is, with the way to the others. @param {{turn: Turn}} props */
+function Branches({ turn }) {
+  const { at, count } = placeOf(turn);
+  if (count < 2) return null;
+  const words = t('branch.place', { place: at + 1, count });
+  return html`<span class="branches" role="group" aria-label=${words}>
+    <button class="icon-button" type="button" title=${`${t('branch.previous')} ([)`} aria-label=${t('branch.previous')} disabled=${busy() || at === 0} onClick=${() => step(turn, -1)}><${Icon} name="left" /></button>
+    <span class="figures" aria-hidden="true">${at + 1}/${count}</span>
+    <button class="icon-button" type="button" title=${`${t('branch.next')} (])`} aria-label=${t('branch.next')} disabled=${busy() || at === count - 1} onClick=${() => step(turn, 1)}><${Icon} name="right" /></button>
+  </span>`;
+}
+
+/** @param {Turn} turn @returns {import('./menu.js').Item[]} */
+function items(turn) {
+  const text = turn.text.value;
+  const kept = turn.id !== null;
+  const hasPictures = chat.value.turns.value.some((one) => one.images.value.length);
+  const others = models.value.filter((one) => one.name !== turn.model.value && (one.vision || !hasPictures));
+  return [
+    ...(text
+      ? [
+          { label: t('turn.copy_text'), icon: 'copy', onChoose: () => copied(plain(turn)) },
+          { label: t('turn.copy_markdown'), icon: 'copy', onChoose: () => copied(markdown(turn)) },
+        ]
+      : []),
+    ...(kept ? [{ label: t('turn.fork'), icon: 'fork', onChoose: () => fork(String(chat.value.id.value), chat.value.turns.value.indexOf(turn) + 1) }] : []),
+    { label: t('turn.again_preset') },
+    ...Object.keys(catalogue.value?.presets ?? {}).map((preset) => ({ label: presetName(preset), icon: 'sliders', onChoose: () => void askAgain(turn, { preset }) })),
+    ...(others.length
+      ? [{ label: t('turn.again_model') }, ...others.map(({ name }) => ({ label: name, icon: 'again', onChoose: () => void askAgain(turn, { model: name }) }))]
+      : []),
+  ];
+}
+
+/** @param {string} text */
+async function copied(text) {
+  if (await copy(text)) toast(t('copied'));
+}
+
+/** An answer as it is read. @param {Turn} turn */
+function plain(turn) {
+  const words = /** @type {HTMLElement|null} */ (document.querySelector(`.turn[data-key="${turn.key}"] .words`));
+  return words?.innerText.trim() ?? turn.text.value;
+}
+
+/** Question and answer. @param {Turn} turn */
+function markdown(turn) {
+  const question = turn.prompt.split('\n').map((line) => `> ${line}`.trimEnd());
+  return `${question.join('\n')}\n\n${turn.text.value}\n`;
+}
