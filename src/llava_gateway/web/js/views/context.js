@@ -76,8 +76,8 @@ export function ContextNotes({ turn }) {
   const notes = (turn.summary.value?.warnings ?? []).flatMap((warning) => said(warning)?.(warning) ?? []);
   const now = meter.value;
   const nearly = chat.value.turns.value.at(-1) === turn && turn.summary.value && now && now.used / now.limit >= NEARLY;
-  return html`${notes.map((note) => html`<p class="ended context-note" key=${note}><${Icon} name="warning" />${note} <${OpenButton} /></p>`)}
-  ${nearly && html`<p class="ended context-note"><${Icon} name="warning" />${t('context.nearly', { share: percent(Math.min(1, now.used / now.limit)) })} <${OpenButton} /></p>`}`;
+  return html`${notes.map((note) => html`<p class="ended context-note" key=${note}><${Icon} name="warning" /><span>${note} <${OpenButton} /></span></p>`)}
+  ${nearly && html`<p class="ended context-note"><${Icon} name="warning" /><span>${t('context.nearly', { share: percent(Math.min(1, now.used / now.limit)) })} <${OpenButton} /></span></p>`}`;
 }
 
 const OpenButton = () => html`<button class="link-button" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
