@@ -74,6 +74,11 @@ async def test_axe_finds_nothing(visit: Visit, scripted: Scripted, locale: str, 
     await visitor.pick(RED_CIRCLE, RED_CIRCLE, file(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "logo.svg", "image/svg+xml"))
     await visitor.prepared(2)
     await look("pictures attached, one refused")
+    for opener in (page.locator(".compose-row [aria-haspopup=menu]"), page.locator(".chip [aria-haspopup=menu]").first):
+        await opener.click()
+        await expect(page.get_by_role("menu")).to_be_visible()
+        await look(f"menu, {await opener.get_attribute('aria-label')}")
+        await page.keyboard.press("Escape")
     await visitor.ask("What is in them?" if locale == "en-US" else "图中有什么？")
     engine.refusal = ModelOutOfMemory()
     await visitor.ask("?")
@@ -82,7 +87,14 @@ async def test_axe_finds_nothing(visit: Visit, scripted: Scripted, locale: str, 
     found["answer, AAA"] = await faults(visitor, enhanced, ".answer .words")
     await page.locator(".picture").first.click()
     await look("panel")
-    await page.keyboard.press("Escape")
+    await page.locator(".panel-picture").click()
+    await look("lightbox")
+    await page.locator(".lightbox-tools [aria-pressed]").click()
+    await expect(page.locator(".region-box")).to_be_focused()
+    await look("a part is picked")
+    for _ in range(3):
+        await page.keyboard.press("Escape")
+    await expect(page.locator(".panel, .lightbox")).to_have_count(0)
     for place in (0, 1):
         await page.locator(".composer-line [aria-haspopup=dialog]").nth(place).click()
         await look(f"dialog {place}")

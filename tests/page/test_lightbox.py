@@ -119,7 +119,7 @@ async def test_it_shows_what_the_model_sees(visit: Visit, demo_url: str) -> None
     await box.get_by_role("button", name="What the model sees").click()
     drawn = box.get_by_role("img", name="What the model sees of picture 1")
     await expect(drawn).to_have_js_property("naturalWidth", 672)
-    await expect(box.locator(".lightbox-foot")).to_contain_text("demo · 1 file · 64 tokens. Hatched parts are padding")
+    await expect(box.locator(".lightbox-foot")).to_contain_text("demo · 1 file · 64 tokens Hatched parts are padding")
     assert await drawn.evaluate("(image) => new URL(image.src).pathname") == await drawn.evaluate(
         "(image) => `/images/${image.src.split('/')[4]}/view`"
     )
@@ -150,7 +150,7 @@ async def test_a_part_is_drawn_and_asked_about(visit: Visit, demo_url: str) -> N
     await page.mouse.up()
     await box.get_by_role("button", name="Ask about this part").click()
     await expect(visitor.words).to_be_focused()
-    await expect(visitor.chips).to_contain_text("part, 80 × 120")
+    await expect(visitor.chips).to_contain_text("part, 80 × 120 · 128 tokens · read")
     await expect(visitor.chips.locator(".part")).to_be_visible()
     (image,) = await visitor.ask_and_read("What color is it?")
     assert image["region"] == pytest.approx([0.12, 0.12, 0.25, 0.5], abs=0.01)

@@ -100,3 +100,22 @@ async def test_pictures_that_an_answer_speaks_of_light_up_and_open(visit: Visit,
     await expect(lit.locator(".badge")).to_have_text("1")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("complementary", name="Picture").get_by_role("heading", level=2)).to_have_text("Picture 1 of 2")
+
+
+async def test_a_finger_puts_the_panel_of_a_phone_away(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url, viewport={"width": 390, "height": 740}, has_touch=True, is_mobile=True)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.page.get_by_role("button", name="Look at picture 1").click()
+    panel = visitor.page.get_by_role("complementary", name="Picture")
+    await expect(panel).to_be_visible()
+    session = await visitor.context.new_cdp_session(visitor.page)
+    for way, left in ((-20, 1), (120, 0)):
+        for kind, points in (
+            ("touchStart", [{"x": 100, "y": 600}]),
+            ("touchMove", [{"x": 100 + way // 2, "y": 602}]),
+            ("touchMove", [{"x": 100 + way, "y": 604}]),
+            ("touchEnd", []),
+        ):
+            await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        await expect(panel).to_have_count(left)

@@ -1,7 +1,7 @@
 // The frame around the conversation: top bar, banners, and the veil that shows where pictures can be dropped.
 
 import { newChat } from '../chat.js';
-import { html } from '../html.js';
+import { html, useLayoutEffect, useRef } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
@@ -54,8 +54,11 @@ function Banner({ kind, title, onClose, children }) {
   </div>`;
 }
 
+/** Lies over dialogs too. */
 export function DropVeil() {
-  return html`<div class="veil" aria-hidden="true">
+  const veil = useRef(/** @type {HTMLElement|null} */ (null));
+  useLayoutEffect(() => veil.current?.showPopover(), []);
+  return html`<div ref=${veil} class="veil" popover="manual" aria-hidden="true">
     <p><${Icon} name="picture" />${t('drop.here')}</p>
   </div>`;
 }

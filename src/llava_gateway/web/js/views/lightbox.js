@@ -106,7 +106,7 @@ function Opened({ hung, picking }) {
         ? html`<p role="status">${t('region.size', { pixels: pixels(partSize(picture, region)) })} <span id="region-keys" class="quiet">${t('region.keys')}</span></p>
             <button class="button" type="button" onClick=${() => pick(false)}>${t('region.cancel')}</button>
             <button class="button main" type="button" onClick=${ask}>${t('region.ask')}</button>`
-        : html`<p class="quiet">${caption(hung, told, asModel)}</p>`}
+        : html`<p class="lightbox-caption quiet">${caption(hung, told, asModel)}</p>`}
     </div>
   </dialog>`;
 }
@@ -125,5 +125,5 @@ function caption(hung, told, asModel) {
   if (!told) return t('panel.unseen', { model: hung.model ?? '' });
   const files = t('fact.files', { count: told.pieces.length });
   const facts = [told.model, files, told.tokens && t('picture.tokens', { count: told.tokens })].filter(Boolean).join(' · ');
-  return `${facts}. ${t('lightbox.legend')}`;
+  return html`<span>${facts}</span> <span>${t('lightbox.legend')}</span>`;
 }

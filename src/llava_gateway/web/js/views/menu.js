@@ -85,7 +85,7 @@ function Line({ item, close }) {
     close();
     onChoose();
   };
-  return html`<button type="button" role=${role} aria-checked=${checked} disabled=${disabled} tabindex="-1" title=${hint} onClick=${choose}>
+  return html`<button type="button" role=${role} aria-checked=${checked} disabled=${disabled} title=${hint} onClick=${choose}>
     ${icon ? html`<${Icon} name=${icon} />` : html`<span class="menu-gap"></span>`}<span>${label}</span>${checked && html`<${Icon} name="check" />`}
   </button>`;
 }

@@ -46,7 +46,7 @@ function Opened({ hung }) {
       close();
     }
   }
-  return html`<aside class="panel" ref=${box} tabindex="-1" aria-label=${t('panel.title')} onKeyDown=${onKey}>
+  return html`<aside class="panel" ref=${box} tabindex="-1" aria-label=${t('panel.title')} onKeyDown=${onKey} ...${swipedAway(close)}>
     <div class="panel-head">
       <h2>${t('panel.number', { number: shownNumber, of: gallery.value.at(-1)?.number ?? shownNumber })}</h2>
       ${(previous || next) &&
@@ -65,12 +65,37 @@ function Opened({ hung }) {
         { value: false, label: t('panel.kept') },
         { value: true, label: t('panel.sent') },
       ]} />
-    <p class="quiet">${asModel ? (told ? `${t('panel.sent_about', { model: told.model })} ${t('lightbox.legend')}` : t('panel.unseen', { model: hung.model ?? '' })) : t('panel.kept_about')}</p>
+    <${About} hung=${hung} told=${told} asModel=${asModel} />
     <${Wishes} hung=${hung} />
     <${Facts} picture=${picture} told=${told} />
     ${told && html`<${Steps} told=${told} />`}
   </aside>`;
 }
+
+/** What is shown. @param {{hung: Hung, told: import('../types.js').Seen|null, asModel: boolean}} props */
+function About({ hung, told, asModel }) {
+  if (!asModel) return html`<p class="quiet">${t('panel.kept_about')}</p>`;
+  if (!told) return html`<p class="quiet">${t('panel.unseen', { model: hung.model ?? '' })}</p>`;
+  return html`<p class="quiet">${t('panel.sent_about', { model: told.model })}</p>
+    <p class="quiet">${t('lightbox.legend')}</p>`;
+}
+
+/** Pixels that a finger slides to the right to put the panel away. */
+const SWIPE = 80;
+let from = /** @type {{x: number, y: number}|null} */ (null);
+
+/** @param {() => void} close */
+const swipedAway = (close) => ({
+  /** @param {PointerEvent} event */
+  onPointerDown(event) {
+    from = event.pointerType === 'touch' ? { x: event.clientX, y: event.clientY } : null;
+  },
+  /** @param {PointerEvent} event */
+  onPointerUp(event) {
+    if (from && event.clientX - from.x > SWIPE && event.clientX - from.x > 2 * Math.abs(event.clientY - from.y)) close();
+    from = null;
+  },
+});
 
 /** What is to become of the picture: how closely it is looked at, whether it stays, which part is asked about. @param {{hung: Hung}} props */
 function Wishes({ hung }) {
