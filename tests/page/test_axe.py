@@ -109,3 +109,48 @@ async def test_axe_finds_nothing(visit: Visit, scripted: Scripted, locale: str, 
     await expect(page.locator(".session")).to_be_visible()
     await look("chats")
     assert {state: faults for state, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    ("locale", "colours", "screen"), [("zh-CN", "light", DESKTOP), ("en-US", "dark", PHONE)], ids=["zh-light-desktop", "en-dark-phone"]
+)
+async def test_axe_finds_nothing_in_what_opens(visit: Visit, scripted: Scripted, locale: str, colours: str, screen: dict[str, Any]) -> None:
+    """Menus, the lightbox with its views, and what a search finds."""
+    served = await scripted(ScriptedEngine(says(ANSWER)))
+    visitor = await visit(served.url, locale=locale, color_scheme=colours, reduced_motion="reduce", **screen)
+    page = visitor.page
+    found: dict[str, list[str]] = {}
+
+    async def look(state: str) -> None:
+        found[state] = await faults(visitor, {"runOnly": WCAG})
+
+    async def open_menu(at: str, state: str) -> None:
+        await page.locator(at).last.hover()
+        await page.locator(f"{at} [aria-haspopup=menu]").last.click()
+        await expect(page.locator(":popover-open")).to_be_visible()
+        await look(state)
+        await page.keyboard.press("Escape")
+
+    await open_menu(".compose-row", "ways in")
+    await visitor.pick(RED_CIRCLE, RED_CIRCLE)
+    await visitor.prepared(2)
+    await open_menu(".chip", "a picture's menu")
+    await visitor.ask("One question")
+    await open_menu(".turn", "an answer's menu")
+    await page.locator(".picture").first.click()
+    await page.locator(".panel-picture").click()
+    await expect(page.locator("dialog.lightbox")).to_be_visible()
+    await look("lightbox")
+    await page.locator(".lightbox [aria-pressed=false]").first.click()
+    await look("lightbox, as the model sees it")
+    await page.locator(".lightbox-tools [aria-pressed]").click()
+    await look("lightbox, a part is picked")
+    for _ in range(3):
+        await page.keyboard.press("Escape")
+    if screen is PHONE:
+        await page.locator(".sidebar-toggle").tap()
+    await open_menu(".session", "a chat's menu")
+    await page.locator("#search-chats").fill("question")
+    await expect(page.locator(".found")).to_be_visible()
+    await look("what was found")
+    assert {state: faults for state, faults in found.items() if faults} == {}

@@ -46,7 +46,7 @@ export async function openAt(id, turnId) {
 }
 
 /** Scrolls to a turn once it is drawn: those of a long chat come one after the other. @param {number} key @param {number} [tries] */
-function lookAt(key, tries = 60) {
+function lookAt(key, tries = 240) {
   const drawn = document.querySelector(`.turn[data-key="${key}"]`);
   if (drawn) drawn.scrollIntoView({ block: 'start' });
   else if (tries) requestAnimationFrame(() => lookAt(key, tries - 1));
