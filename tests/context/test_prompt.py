@@ -59,6 +59,16 @@ def test_a_picture_that_is_gone_leaves_its_description_behind_those_that_stay() 
     ]
 
 
+def test_of_pictures_that_went_long_ago_one_line_tells() -> None:
+    lines = {
+        1: ["(An earlier picture is no longer shown.)", "(Picture 2 is no longer shown. It was described as: A blue square.)"],
+        0: ["(2 earlier pictures are no longer shown.)"],
+    }
+    for traces, expected in lines.items():
+        messages = TALK.messages(Window(start=4, traces=traces), Rules("sliding"))
+        assert [part.text for part in messages[1].parts if isinstance(part, TextPart)] == [*expected, "Which is round?"]
+
+
 def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
     both = (Exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
     messages = Conversation("", (), both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())

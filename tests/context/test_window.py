@@ -161,3 +161,13 @@ def test_nothing_goes_where_the_policy_or_a_pin_keeps_it() -> None:
     exchanges = talk(3, 0)
     assert later(exchanges, Window(), Rules("strict")) == ()
     assert all(not window.gone for window in later(exchanges, Window(), Rules(pins={"picture 1": True})))
+
+
+@pytest.mark.parametrize("policy", ["sliding", "pin_images", "summarise"])
+@pytest.mark.parametrize("context", [512, 2048])
+def test_however_many_pictures_there_were_the_next_question_fits(policy: Policy, context: int) -> None:
+    """Their traces do not fill the context."""
+    exchanges, window, rules = talk(100, *range(100)), Window(), Rules(policy)
+    for turns in range(1, len(exchanges)):
+        window = choose(exchanges[:turns], window, rules, budget=context - 60, context=context)
+    assert cost(exchanges[:-1], window, rules) <= context - 60

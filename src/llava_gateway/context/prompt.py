@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llava_gateway.chat import ImagePart, Message, Part, TextPart
 from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
-from llava_gateway.context.words import anchor, glossary_note, is_chinese, picture_label, picture_trace, summary_note
+from llava_gateway.context.words import anchor, glossary_note, is_chinese, older_pictures, picture_label, picture_trace, summary_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,16 @@ class Conversation:
         if not window.start:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
-        for index, exchange in enumerate(self.exchanges[: window.start]):
-            if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
-                lines += [picture_trace(number, exchange.answer) for number in exchange.pictures]
+        untold = [
+            (number, exchange.answer)
+            for index, exchange in enumerate(self.exchanges[: window.start])
+            if not is_told(exchange, index, window, rules)  # of the others, the traces stand in their own message
+            for number in exchange.pictures
+        ]
+        own = untold[max(0, len(untold) - window.traces) :]
+        if older := len(untold) - len(own):
+            lines.append(older_pictures(older, chinese=is_chinese(untold[-1][1])))
+        lines += [picture_trace(number, told) for number, told in own]
         return tuple(TextPart(line, note=True) for line in lines)
 
 

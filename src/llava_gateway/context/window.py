@@ -15,6 +15,8 @@ STEP = 0.4
 """Share of the context that one move of the window makes free."""
 TRACE_TOKENS = 48
 """About what a picture's trace costs."""
+MOST_TRACES = 8
+"""Pictures that leave a line of their own where their turn is dropped; of all older ones one line tells."""
 ASSUMED_CONTEXT = 4096
 """Tokens of context where the engine doesn't tell: what Ollama takes on a machine with little memory."""
 NUM_CTX_BUCKETS = (4096, 8192, 16384, 32768)
@@ -62,12 +64,14 @@ class Window:
         gone: numbers of pictures that are left out although the policy would keep them, because there is no room.
         anchored: the exchange at which pictures were last called back to mind; 0 for never.
         summary: what stands in place of the text that was dropped; "" for nothing.
+        traces: how many of the pictures that went with their turn, the newest, leave a line of their own.
     """
 
     start: int = 0
     gone: frozenset[int] = frozenset()
     anchored: int = 0
     summary: str = ""
+    traces: int = MOST_TRACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +115,16 @@ def is_told(exchange: Exchange, index: int, window: Window, rules: Rules) -> boo
 
 def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
     """Tokens of what is told of the exchanges, with the traces of the pictures that are not."""
-    tokens = 0
+    tokens = untold = 0
     for index, exchange in enumerate(exchanges):
         visible = shown(exchange, index, window, rules)
-        tokens += TRACE_TOKENS * (len(exchange.image_tokens) - len(visible))
+        hidden = len(exchange.image_tokens) - len(visible)
         if is_told(exchange, index, window, rules):
-            tokens += exchange.text_tokens
+            tokens += exchange.text_tokens + TRACE_TOKENS * hidden
             tokens += sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
-    return tokens
+        else:
+            untold += hidden
+    return tokens + TRACE_TOKENS * (min(untold, window.traces) + (untold > window.traces))
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:
@@ -137,6 +143,7 @@ def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budge
         return window
     if rules.policy == "strict":
         raise DoesNotFit(over)
+    window = replace(window, traces=MOST_TRACES)
     target = max(0, budget - int(STEP * context))
     for start in range(window.start + 1, len(exchanges)):
         moved = replace(window, start=start)
@@ -157,6 +164,9 @@ def _without_pictures(exchanges: Sequence[Exchange], window: Window, rules: Rule
                 window = replace(window, gone=window.gone | {number})
                 if cost(exchanges, window, rules) <= budget:
                     return window
+    window = replace(window, traces=0)
+    if cost(exchanges, window, rules) <= budget:
+        return window
     raise DoesNotFit(cost(exchanges, window, rules) - budget)
 
 

@@ -26,6 +26,13 @@ def picture_trace(number: int, description: str) -> str:
     return f"(Picture {number} is no longer shown. It was described as: {told})" if told else f"(Picture {number} is no longer shown.)"
 
 
+def older_pictures(count: int, *, chinese: bool = False) -> str:
+    """In place of pictures that went long ago."""
+    if chinese:
+        return f"（更早的{count}张图片也已不再显示。）"
+    return f"({count} earlier pictures are no longer shown.)" if count > 1 else "(An earlier picture is no longer shown.)"
+
+
 def anchor(number: int, description: str, *, chinese: bool = False) -> str:
     """Beside a question, about a picture that is far behind."""
     told = one_line(description)
