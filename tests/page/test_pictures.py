@@ -325,3 +325,37 @@ async def test_an_upload_that_broke_off_is_tried_again(visit: Visit, demo_url: s
     await visitor.page.unroute("**/images")
     await visitor.page.get_by_role("button", name="Try again").click()
     await visitor.prepared()
+
+
+async def test_a_changed_question_keeps_what_was_wished_for_its_pictures(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    page = visitor.page
+    await visitor.pick(BLUE_SQUARE)
+    await visitor.prepared()
+    await visitor.ask("What is in this image?")
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await expect(visitor.chips.locator(".badge")).to_have_text(["2", "3"])
+    await page.get_by_role("button", name="More about circle.png").click()
+    await page.get_by_role("menuitemradio", name="Low").click()
+    await page.get_by_role("button", name="More about square.png").click()
+    await page.get_by_role("menuitem", name="Ask about a part").click()
+    await page.get_by_role("button", name="Ask about this part").click()
+    before = await visitor.ask_and_read("Describe these images.")
+    assert [image.get("detail") for image in before] == ["low", None]
+    assert [image.get("region") for image in before] == [None, [0.25, 0.25, 0.5, 0.5]]
+    await page.reload()
+    await visitor.turns.last.hover()
+    await visitor.turns.last.get_by_role("button", name="Change the question").click()
+    await visitor.prepared(2)
+    await expect(visitor.chips.locator(".badge")).to_have_text(["2", "3"])
+    await expect(visitor.chips.last).to_contain_text("part, 160 × 120")
+    await page.locator(".chip .thumb").first.click()
+    await expect(page.locator(".panel h2")).to_have_text("Picture 2 of 3")
+    async with page.expect_request("**/turns") as asking:
+        await visitor.words.press("Enter")
+        await visitor.ended()
+    body = (await asking.value).post_data_json
+    assert body
+    assert [image.get("region") for image in body["images"]] == [None, [0.25, 0.25, 0.5, 0.5]]
+    assert body["images"][0]["detail"] == "low"

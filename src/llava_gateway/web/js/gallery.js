@@ -3,6 +3,7 @@
 import { computed, signal } from '../vendor/signals.js';
 import { asFailure } from './chat.js';
 import { changePicture } from './context.js';
+import { upTo } from './path.js';
 import { accepted, addKnown, wish } from './pictures.js';
 import { chat, chatFailure, lightbox, model, panel } from './state.js';
 
@@ -10,18 +11,31 @@ import { chat, chatFailure, lightbox, model, panel } from './state.js';
 /** @typedef {import('./types.js').Detail} Detail */
 /** @typedef {import('./types.js').Region} Region */
 /**
- * A picture that can be looked at. `chip` is its key in the composer, null once it was sent; `model` is who saw it, or will see it.
- * @typedef {{number: number, picture: Picture, chip: number|null, model: string|null}} Hung
+ * A picture that can be looked at. `at` names it here: its number, or in the composer less than 0, for while a question is being changed both
+ * may have the same number. `chip` is its key in the composer, null once it was sent; `model` is who saw it, or will see it.
+ * @typedef {{at: number, number: number, picture: Picture, chip: number|null, model: string|null}} Hung
  */
 
-export const sentCount = computed(() => chat.value?.turns.value.reduce((count, turn) => count + turn.images.value.length, 0) ?? 0);
+/** @param {number} key  of a chip */
+export const atOf = (key) => -key;
+
+/** @param {import('./chat.js').Turn[]} turns */
+const picturesOf = (turns) => turns.flatMap((turn) => turn.images.value);
+
+/** How many pictures come before those in the composer. */
+export const countBefore = computed(() => {
+  const at = chat.value;
+  if (!at) return 0;
+  const after = at.draftAfter.value;
+  return picturesOf(after === null ? at.turns.value : upTo(at.turns.value, after)).length;
+});
 
 export const gallery = computed(() => {
-  const sent = chat.value?.turns.value.flatMap((turn) => turn.images.value) ?? [];
+  const sent = picturesOf(chat.value?.turns.value ?? []);
   /** @type {Hung[]} */
-  const found = sent.map((picture, i) => ({ number: i + 1, picture: withKept(picture), chip: null, model: picture.sentModel ?? model.value }));
-  accepted.value.forEach((chip, i) => {
-    if (chip.state === 'ready' && chip.picture) found.push({ number: sent.length + i + 1, picture: chip.picture, chip: chip.key, model: model.value });
+  const found = sent.map((picture, i) => ({ at: i + 1, number: i + 1, picture: withKept(picture), chip: null, model: picture.sentModel ?? model.value }));
+  accepted.value.forEach(({ key, state, picture }, i) => {
+    if (state === 'ready' && picture) found.push({ at: atOf(key), number: countBefore.value + i + 1, picture, chip: key, model: model.value });
   });
   return found;
 });
@@ -32,21 +46,21 @@ function withKept(picture) {
   return kept ? { ...picture, pinned: kept.pinned === true, detail: kept.detail ?? picture.detail } : picture;
 }
 
-/** @param {number|null|undefined} number @returns {Hung|null} */
-export const hungAt = (number) => gallery.value.find((hung) => hung.number === number) ?? null;
+/** @param {number|null|undefined} at @returns {Hung|null} */
+export const hungAt = (at) => gallery.value.find((hung) => hung.at === at) ?? null;
 
-/** The picture after, or before, the one of this number. @param {number} number @param {1|-1} step */
-export function beside(number, step) {
-  const at = gallery.value.findIndex((hung) => hung.number === number);
-  return at < 0 ? null : (gallery.value[at + step] ?? null);
+/** The picture after, or before, another one. @param {number} at @param {1|-1} step */
+export function beside(at, step) {
+  const place = gallery.value.findIndex((hung) => hung.at === at);
+  return place < 0 ? null : (gallery.value[place + step] ?? null);
 }
 
 /** The number of the picture that an answer speaks of, while it is pointed at. */
 export const lit = signal(/** @type {number|null} */ (null));
 
-/** Opens the lightbox. @param {number} number @param {boolean} [picking]  to pick a part of it */
-export function lookCloser(number, picking = false) {
-  lightbox.value = { number, picking };
+/** Opens the lightbox. @param {number} at @param {boolean} [picking]  to pick a part of it */
+export function lookCloser(at, picking = false) {
+  lightbox.value = { at, picking };
 }
 
 /** @param {Hung} hung @param {Detail} detail */
@@ -77,7 +91,7 @@ async function change(id, wishes) {
  */
 export function askAbout(hung, region) {
   if (hung.chip !== null) wish(hung.chip, { region });
-  else addKnown({ ...hung.picture, region });
+  else addKnown({ ...hung.picture, region, detail: undefined, pinned: undefined });
   lightbox.value = panel.value = null;
   // What closes gives the focus back to what opened it; the question comes after that.
   requestAnimationFrame(() => document.getElementById('words')?.focus());

@@ -72,12 +72,11 @@ export function add(file) {
   if (!failure) upload(made.key);
 }
 
-/** Asks once more about a picture that the gateway has, for example about a part of it. @param {Picture} picture */
+/** Takes a picture that the gateway has, as it was asked about or is to be. @param {Picture} picture */
 export function addKnown(picture) {
   const failure = tooMany();
-  const { id, width, height, original, changes, warnings, name, region } = picture;
-  const known = { id, width, height, original, changes, warnings, name, region };
-  chips.value = [...chips.value, chip({ name: name ?? t('chip.known'), picture: known, unturned: known, failure, state: failure ? 'refused' : 'ready' })];
+  const name = picture.name ?? t('chip.known');
+  chips.value = [...chips.value, chip({ name, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
 }
 
 function tooMany() {

@@ -35,9 +35,9 @@ export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'cont
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);
 
-/** The number of the picture in the panel, and of the one in the lightbox; `picking`: a part of it is being picked. */
+/** The picture in the panel and the one in the lightbox, as gallery.js names them; `picking`: a part of it is being picked. */
 export const panel = signal(/** @type {number|null} */ (null));
-export const lightbox = signal(/** @type {{number: number, picking: boolean}|null} */ (null));
+export const lightbox = signal(/** @type {{at: number, picking: boolean}|null} */ (null));
 
 /** Spoken by screen readers when it changes. */
 export const announcement = signal('');

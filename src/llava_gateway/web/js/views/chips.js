@@ -3,7 +3,7 @@
 import { haveBeenRead } from '../ahead.js';
 import { changesOf } from '../changes.js';
 import { explained } from '../failures.js';
-import { hungAt, lookCloser, sentCount, setDetail, setPinned } from '../gallery.js';
+import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
 import { html, useRef } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
@@ -28,7 +28,7 @@ export function Chips() {
 function ChipView({ chip }) {
   const { key, state, name } = chip;
   const place = accepted.value.indexOf(chip);
-  const shownNumber = sentCount.value + place + 1;
+  const shownNumber = countBefore.value + place + 1;
   const drag = useDrag(key);
   /** @param {KeyboardEvent} event */
   function onKey(event) {
@@ -47,7 +47,7 @@ function ChipView({ chip }) {
       <button class="icon-button" type="button" title=${t('chip.remove')} aria-label=${t('chip.remove_named', { name })} onClick=${() => removeAndStay(key)}>
         <${Icon} name="close" />
       </button>
-      ${state === 'ready' && html`<${Menu} label=${t('chip.more', { name })} icon="more" items=${() => items(chip, place, shownNumber)} />`}
+      ${state === 'ready' && html`<${Menu} label=${t('chip.more', { name })} icon="more" items=${() => items(chip, place)} />`}
     </div>
   </li>`;
 }
@@ -56,10 +56,10 @@ function ChipView({ chip }) {
 function Thumb({ chip, shownNumber, drag }) {
   const { state, picture, preview } = chip;
   if (state === 'refused') return html`<span class="thumb"><${Icon} name="broken" /></span>`;
-  const several = accepted.value.length > 1 || sentCount.value > 0;
+  const several = accepted.value.length > 1 || countBefore.value > 0;
   const badge = several && html`<span class="badge figures">${shownNumber}</span>`;
   const inside = picture ? html`<${PartImage} picture=${picture} />` : preview ? html`<img src=${preview} alt="" draggable=${false} />` : html`<${Icon} name="picture" />`;
-  const look = () => drag.over() || (panel.value = shownNumber);
+  const look = () => drag.over() || (panel.value = atOf(chip.key));
   return html`<button class="thumb" type="button" disabled=${state !== 'ready'} aria-label=${t('picture.open', { number: shownNumber })}
     aria-keyshortcuts=${accepted.value.length > 1 ? 'Alt+ArrowLeft Alt+ArrowRight' : undefined} onPointerDown=${drag.start} onClick=${look}>
     ${inside}${badge}
@@ -105,15 +105,16 @@ function ChipFacts({ picture }) {
     ${changes && html`<p class="chip-changes">${changes}</p>`}`;
 }
 
-/** What can be done with a prepared picture. @param {Chip} chip @param {number} place @param {number} shownNumber @returns {(import('./menu.js').Item|false)[]} */
-function items(chip, place, shownNumber) {
+/** What can be done with a prepared picture. @param {Chip} chip @param {number} place @returns {(import('./menu.js').Item|false)[]} */
+function items(chip, place) {
   const { key } = chip;
+  const at = atOf(key);
   const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
   const last = accepted.value.length - 1;
-  const hung = /** @type {import('../gallery.js').Hung} */ (hungAt(shownNumber));
+  const hung = /** @type {import('../gallery.js').Hung} */ (hungAt(at));
   return [
-    { label: t('chip.closer'), icon: 'zoomin', onChoose: () => lookCloser(shownNumber) },
-    { label: t('chip.pick'), icon: 'crop', onChoose: () => lookCloser(shownNumber, true) },
+    { label: t('chip.closer'), icon: 'zoomin', onChoose: () => lookCloser(at) },
+    { label: t('chip.pick'), icon: 'crop', onChoose: () => lookCloser(at, true) },
     Boolean(picture.region) && { label: t('chip.whole'), icon: 'picture', onChoose: () => wish(key, { region: null }) },
     { label: t('chip.turn_right'), icon: 'turnright', onChoose: () => turn(key, 90) },
     { label: t('chip.turn_left'), icon: 'turnleft', onChoose: () => turn(key, 270) },

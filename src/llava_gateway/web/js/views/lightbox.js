@@ -17,13 +17,13 @@ const MOVE = 60;
 
 export function Lightbox() {
   const open = lightbox.value;
-  const hung = hungAt(open?.number);
+  const hung = hungAt(open?.at);
   return open && hung && html`<${Opened} hung=${hung} picking=${open.picking} />`;
 }
 
 /** @param {{hung: Hung, picking: boolean}} props */
 function Opened({ hung, picking }) {
-  const { picture, number: shownNumber } = hung;
+  const { at, picture, number: shownNumber } = hung;
   const dialog = useRef(/** @type {HTMLDialogElement|null} */ (null));
   const [asModel, setAsModel] = useState(false);
   const [region, setRegion] = useState(picture.region ?? MIDDLE);
@@ -31,7 +31,7 @@ function Opened({ hung, picking }) {
   const drawn = asModel && !picking ? told : null;
   const shown = drawn ? { ...drawn.drawing, address: drawing(picture, hung.model) } : null;
   const size = shown ?? picture;
-  const zoom = useZoom(size, `${shownNumber} ${Boolean(shown)}`, (step) => go(step));
+  const zoom = useZoom(size, `${at} ${Boolean(shown)}`, (step) => go(step));
 
   useLayoutEffect(() => {
     const before = /** @type {HTMLElement|null} */ (document.activeElement);
@@ -46,12 +46,12 @@ function Opened({ hung, picking }) {
 
   const close = () => (lightbox.value = null);
   /** @param {boolean} wanted */
-  const pick = (wanted) => (lightbox.value = { number: shownNumber, picking: wanted });
+  const pick = (wanted) => (lightbox.value = { at, picking: wanted });
   const ask = () => askAbout(hung, region);
   /** @param {1|-1} step */
   function go(step) {
-    const next = beside(shownNumber, step);
-    if (next) lightbox.value = { number: next.number, picking: false };
+    const next = beside(at, step);
+    if (next) lightbox.value = { at: next.at, picking: false };
   }
   /** @param {Event} event */
   function onCancel(event) {
@@ -74,7 +74,7 @@ function Opened({ hung, picking }) {
 
   const { place } = zoom;
   const lying = { width: `${size.width * place.scale}px`, height: `${size.height * place.scale}px`, transform: `translate(${place.x}px, ${place.y}px)` };
-  const title = t('panel.number', { number: shownNumber, of: gallery.value.at(-1)?.number ?? shownNumber });
+  const title = t('panel.number', { number: shownNumber, of: Math.max(...gallery.value.map((each) => each.number)) });
   return html`<dialog ref=${dialog} class="lightbox" tabindex="-1" aria-label=${title} onCancel=${onCancel} onKeyDown=${onKey}>
     <div class="lightbox-head">
       <h2>${title} ${picture.name && html`<bdi class="quiet">${picture.name}</bdi>`}</h2>
@@ -98,8 +98,8 @@ function Opened({ hung, picking }) {
         ${picking && html`<${RegionPicker} region=${region} onChange=${setRegion} onAsk=${ask} />`}
         ${!picking && !shown && picture.region && html`<${PartFrame} region=${picture.region} />`}
       </div>
-      ${beside(shownNumber, -1) && html`<${Tool} class="icon-button lightbox-side before" icon="left" label=${t('panel.previous')} onClick=${() => go(-1)} />`}
-      ${beside(shownNumber, 1) && html`<${Tool} class="icon-button lightbox-side after" icon="right" label=${t('panel.next')} onClick=${() => go(1)} />`}
+      ${beside(at, -1) && html`<${Tool} class="icon-button lightbox-side before" icon="left" label=${t('panel.previous')} onClick=${() => go(-1)} />`}
+      ${beside(at, 1) && html`<${Tool} class="icon-button lightbox-side after" icon="right" label=${t('panel.next')} onClick=${() => go(1)} />`}
     </div>
     <div class="lightbox-foot figures">
       ${picking

@@ -21,7 +21,7 @@ export function PicturePanel() {
 
 /** @param {{hung: Hung}} props */
 function Opened({ hung }) {
-  const { picture, number: shownNumber } = hung;
+  const { at, picture, number: shownNumber } = hung;
   const [asModel, setAsModel] = useState(false);
   const box = useRef(/** @type {HTMLElement|null} */ (null));
   const before = useRef(document.activeElement);
@@ -31,11 +31,11 @@ function Opened({ hung }) {
   }, []);
   const told = seen(picture, hung.model);
   const shown = asModel && told ? { ...told.drawing, address: drawing(picture, hung.model) } : null;
-  const [previous, next] = [beside(shownNumber, -1), beside(shownNumber, 1)];
+  const [previous, next] = [beside(at, -1), beside(at, 1)];
   const close = () => (panel.value = null);
   /** @param {Hung|null} to */
   const go = (to) => {
-    if (to) panel.value = to.number;
+    if (to) panel.value = to.at;
   };
   /** @param {KeyboardEvent} event */
   function onKey(event) {
@@ -48,13 +48,13 @@ function Opened({ hung }) {
   }
   return html`<aside class="panel" ref=${box} tabindex="-1" aria-label=${t('panel.title')} onKeyDown=${onKey} ...${swipedAway(close)}>
     <div class="panel-head">
-      <h2>${t('panel.number', { number: shownNumber, of: gallery.value.at(-1)?.number ?? shownNumber })}</h2>
+      <h2>${t('panel.number', { number: shownNumber, of: Math.max(...gallery.value.map((each) => each.number)) })}</h2>
       ${(previous || next) &&
       html`<button class="icon-button" type="button" disabled=${!previous} title=${t('panel.previous')} aria-label=${t('panel.previous')} onClick=${() => go(previous)}><${Icon} name="left" /></button>
         <button class="icon-button" type="button" disabled=${!next} title=${t('panel.next')} aria-label=${t('panel.next')} onClick=${() => go(next)}><${Icon} name="right" /></button>`}
       <button class="icon-button" type="button" title=${t('close')} aria-label=${t('close')} onClick=${close}><${Icon} name="close" /></button>
     </div>
-    <button class="panel-picture" type="button" aria-label=${t('chip.closer')} title=${t('chip.closer')} onClick=${() => lookCloser(shownNumber)}>
+    <button class="panel-picture" type="button" aria-label=${t('chip.closer')} title=${t('chip.closer')} onClick=${() => lookCloser(at)}>
       <span class="framed">
         <${PictureImage} key=${picture.id + Boolean(shown)} picture=${picture} drawing=${shown} alt=${t(shown ? 'lightbox.seen_alt' : 'panel.alt', { number: shownNumber })} />
         ${picture.region && !shown && html`<${PartFrame} region=${picture.region} />`}
@@ -99,9 +99,9 @@ const swipedAway = (close) => ({
 
 /** What is to become of the picture: how closely it is looked at, whether it stays, which part is asked about. @param {{hung: Hung}} props */
 function Wishes({ hung }) {
-  const { picture, number: shownNumber } = hung;
+  const { at, picture } = hung;
   return html`<div class="panel-wishes">
-    <button class="button small" type="button" onClick=${() => lookCloser(shownNumber, true)}><${Icon} name="crop" />${t('chip.pick')}</button>
+    <button class="button small" type="button" onClick=${() => lookCloser(at, true)}><${Icon} name="crop" />${t('chip.pick')}</button>
     <label class="panel-pin" title=${t('pin.about')}>
       <input type="checkbox" checked=${Boolean(picture.pinned)} onChange=${(/** @type {any} */ event) => setPinned(hung, event.currentTarget.checked)} />${t('chip.pin')}
     </label>
