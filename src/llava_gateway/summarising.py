@@ -92,7 +92,7 @@ class Summariser:
             with self._admissions[prepared.model.engine].background(give_way) as free:
                 text = await self._answer(request, prepared.model.engine) if free else ""
             if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
-                self._sessions.change(session.id, summary=text, summary_of=session.window.start, tokens=session.tokens)
+                self._sessions.change(session.id, summary=text, summary_of=session.window.start)
                 log.info("summarised a session in %d characters", len(text))
 
     async def _answer(self, request: EngineRequest, engine: EngineName) -> str:

@@ -387,6 +387,26 @@ def test_no_branch_is_left_while_its_answer_runs(rooms: Callable[..., Rooms]) ->
         room.sessions.switch(session.id, 2)
 
 
+def test_what_was_counted_holds_until_the_prompt_becomes_another(rooms: Callable[..., Rooms]) -> None:
+    sessions = rooms().sessions
+    session = sessions.create(Session(tokens=100))
+    assert sessions.change(session.id, title="Shapes", summary="Nothing yet.").tokens == 100
+    assert sessions.change(session.id, system="Be brief.").tokens is None
+
+
+@pytest.mark.parametrize("changes", [{"system": "Be brief."}, {"pins": {"9b2e": True}}, {"glossary": ("Bauhaus",)}, {"policy": "sliding"}])
+def test_what_was_counted_for_an_answer_does_not_hold_for_what_was_changed_meanwhile(
+    rooms: Callable[..., Rooms], changes: dict[str, Any]
+) -> None:
+    sessions = rooms().sessions
+    session = sessions.create(Session())
+    with sessions.turn(session.id, 2):
+        sessions.change(session.id, **changes)
+        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), tokens=22).tokens is None
+    with sessions.turn(session.id, 2):
+        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), tokens=44).tokens == 44
+
+
 def test_every_change_gives_another_revision(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())

@@ -26,6 +26,8 @@ class _Kept:
     pictures: dict[str, Picture]
     running: bool = False
     changes: int = 0
+    asked: Session | None = None
+    """What it was when the turn began that is running, or ran last."""
 
 
 class SessionStore:
@@ -86,7 +88,9 @@ class SessionStore:
     def change(self, session_id: str, **changes: Any) -> Session:
         """Replaces fields of the session (title, system, pins, ...). Raises StorageFull."""
         kept = self._find(session_id)
-        changed = replace(kept.session, **{"tokens": None, **changes})
+        changed = replace(kept.session, **changes)
+        if _beside(changed) != _beside(kept.session):
+            changed = replace(changed, tokens=None)
         self._make_room(kept, changed.text_bytes - kept.session.text_bytes)
         return self._put(kept, changed)
 
@@ -146,7 +150,7 @@ class SessionStore:
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
         self._make_room(kept, wanted)
-        kept.running = True
+        kept.running, kept.asked = True, kept.session
         try:
             yield kept.session
         finally:
@@ -166,6 +170,8 @@ class SessionStore:
                 self._pictures.hold(picture)
                 kept.pictures[part.image_id] = picture
         session = kept.session if after is None else kept.session.after(after)
+        if kept.asked and _beside(session) != _beside(kept.asked):  # changed while the turn was answered: nobody counted that
+            changes["tokens"] = None
         return self._put(kept, replace(session, **changes).with_turn(turn))
 
     def _find(self, session_id: str) -> _Kept:
@@ -236,3 +242,8 @@ class SessionStore:
                 self._drop(kept)
                 return True
         return False
+
+
+def _beside(session: Session) -> tuple[Any, ...]:
+    """What makes the same turns another prompt."""
+    return session.system, session.glossary, session.policy, session.pins, session.sights
