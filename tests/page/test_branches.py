@@ -47,6 +47,7 @@ async def test_a_question_is_changed_with_its_pictures_and_both_versions_stay(vi
     await button(first, PRESS_EDIT).click()
     await expect(visitor.words).to_have_value("Describe this image.")
     await expect(visitor.chips).to_have_count(1)
+    await expect(visitor.page.locator(".turn[inert]")).to_have_count(2)
     # Left as it was: the draft comes back.
     await visitor.page.keyboard.press("Escape")
     await expect(visitor.words).to_have_value("a draft")
@@ -63,8 +64,10 @@ async def test_a_question_is_changed_with_its_pictures_and_both_versions_stay(vi
     await expect(visitor.words).to_have_value("a draft")
     await expect(visitor.turns.first.locator(".branches")).to_have_text("2/2")
     # Back to the first version, with all that followed it.
-    await button(visitor.turns.first, "Previous version").click()
+    await button(visitor.turns.first, "Previous version").focus()
+    await visitor.page.keyboard.press("Enter")
     await expect(visitor.turns).to_have_count(2)
+    await expect(button(visitor.turns.first, "Next version")).to_be_focused()
     await expect(visitor.turns.first.locator(".words")).to_have_text("A red circle on a white background.")
     await expect(visitor.turns.first.locator(".branches")).to_have_text("1/2")
     await visitor.page.reload()

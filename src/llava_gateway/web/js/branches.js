@@ -38,7 +38,17 @@ export async function step(turn, by) {
   const { at, count } = placeOf(turn);
   const next = turn.siblings.value[at + by];
   if (next === undefined) return;
-  if (await show(next)) announcement.value = t('branch.now', { place: at + by + 1, count });
+  const focused = document.activeElement?.closest('.branches') !== null;
+  if (!(await show(next))) return;
+  announcement.value = t('branch.now', { place: at + by + 1, count });
+  if (focused) requestAnimationFrame(() => setTimeout(() => focusOn(next, by)));
+}
+
+/** The buttons of the turn that was shown are gone with it; those of the new one take the focus. @param {number} turnId @param {number} by */
+function focusOn(turnId, by) {
+  const turn = onScreen.value.turns.value.find((one) => one.id === turnId);
+  const buttons = [...document.querySelectorAll(`.turn[data-key="${turn?.key}"] .branches button:not(:disabled)`)];
+  /** @type {HTMLElement|undefined} */ (buttons.at(by < 0 ? 0 : -1))?.focus();
 }
 
 /** Shows the branch of a turn. @param {number} turnId */

@@ -108,7 +108,9 @@ export class Chat {
     this.title.value = stored.title;
     this.model.value = stored.model;
     this.choices.fill(stored);
-    this.turns.value = placed(stored.turns, this.turns.value, (turn) => Turn.fromStored(turn, stored.model));
+    const turns = placed(stored.turns, this.turns.value, (turn) => Turn.fromStored(turn, stored.model));
+    // Where nothing has moved, a long chat need not be drawn again.
+    if (turns.length !== this.turns.value.length || turns.some((turn, i) => turn !== this.turns.value[i])) this.turns.value = turns;
     this.pictures.value = stored.pictures;
     this.elsewhere.value = stored.running && !this.running.value;
   }

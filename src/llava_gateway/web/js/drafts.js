@@ -1,10 +1,11 @@
 // What is being typed and attached, kept for each chat until it is sent: it survives a reload, and going to another chat.
 
-import { effect, signal, untracked } from '../vendor/signals.js';
+import { computed, effect, signal, untracked } from '../vendor/signals.js';
 import { pictureBytes } from './api.js';
 import { askAgain } from './branches.js';
 import { composed } from './chat.js';
 import { typed } from './context.js';
+import { upTo } from './path.js';
 import { addKnown, chips, ready, refuse, remove, take } from './pictures.js';
 import { chat } from './state.js';
 
@@ -13,6 +14,14 @@ import { chat } from './state.js';
 
 /** The turn whose question is being changed in the composer; the draft waits until that is done. */
 export const editing = signal(/** @type {import('./chat.js').Turn|null} */ (null));
+
+const NONE = /** @type {ReadonlySet<import('./chat.js').Turn>} */ (new Set());
+/** The turns that another version takes the place of once the changed question is sent. */
+export const leaving = computed(() => {
+  const here = chat.value;
+  if (!editing.value || !here) return NONE;
+  return new Set(here.turns.value.slice(upTo(here.turns.value, editing.value.after ?? 0).length));
+});
 
 /** Whose draft the composer shows: a chat's, or the new one's. */
 let shown = /** @type {{chat: import('./chat.js').Chat, name: string}|null} */ (null);

@@ -1,10 +1,11 @@
 // The conversation: its turns, what is being done, and the first-run invitation.
 
-import { explained } from '../failures.js';
-import { described } from '../changes.js';
 import { askAgain } from '../branches.js';
+import { described } from '../changes.js';
 import { newChat, opening, phaseWords, speed } from '../chat.js';
 import { untold } from '../context.js';
+import { leaving } from '../drafts.js';
+import { explained } from '../failures.js';
 import { lit } from '../gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
@@ -84,7 +85,7 @@ function numbered(turns) {
 /** @param {{turn: import('../chat.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
-  return html`<article class="turn" aria-label=${t('turn.label')} data-key=${turn.key}>
+  return html`<article class="turn" aria-label=${t('turn.label')} data-key=${turn.key} inert=${leaving.value.has(turn)}>
     <div class="question">
       ${images.length > 0 &&
       html`<ul class="pictures">
