@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 
 import pytest
 from PIL import Image
 from playwright.async_api import Route, expect
 
+from llava_gateway.settings import VisionOverride
 from tests import pictures
-from tests.page.visit import Visit, Visitor, file
+from tests.odd_pictures import odd
+from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -102,14 +106,16 @@ async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
     turned = io.BytesIO()
     sideways.save(turned, "JPEG", exif=exif)
     visitor = await visit(demo_url)
-    await visitor.pick(file(data.getvalue(), "scan.tif", "image/tiff"), file(turned.getvalue(), "phone.jpg", "image/jpeg"))
-    await visitor.prepared(2)
-    await expect(visitor.chips.first).to_contain_text("TIFF to PNG")
+    await visitor.pick(
+        file(data.getvalue(), "scan.tif", "image/tiff"),
+        file(odd("heic").data, "phone.heic", "image/heic"),
+        file(turned.getvalue(), "phone.jpg", "image/jpeg"),
+    )
+    await visitor.prepared(3)
+    await expect(visitor.chips).to_contain_text(["TIFF to PNG", "HEIC to JPEG", "rotated 90 degrees"])
     await expect(visitor.chips.last).to_contain_text("240 × 320")
-    await expect(visitor.chips.last).to_contain_text("rotated 90 degrees")
     await visitor.page.get_by_role("button", name="中文").click()
-    await expect(visitor.chips.first).to_contain_text("TIFF 转为 PNG")
-    await expect(visitor.chips.last).to_contain_text("已旋转 90 度")
+    await expect(visitor.chips).to_contain_text(["TIFF 转为 PNG", "HEIC 转为 JPEG", "已旋转 90 度"])
 
 
 async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: str) -> None:
@@ -359,3 +365,47 @@ async def test_a_changed_question_keeps_what_was_wished_for_its_pictures(visit: 
     assert body
     assert [image.get("region") for image in body["images"]] == [None, [0.25, 0.25, 0.5, 0.5]]
     assert body["images"][0]["detail"] == "low"
+
+
+async def test_a_slow_upload_says_how_far_it_is(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    session = await visitor.context.new_cdp_session(visitor.page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 150_000}
+    await session.send("Network.emulateNetworkConditions", slow)
+    noise = Image.effect_noise((260, 260), 90)
+    await visitor.pick(file(pictures.encoded(noise.convert("RGB")), "noise.png"))
+    await expect(visitor.chips).to_have_text(re.compile(r"Uploading, [1-9]\d?\s?%"))
+    assert 0 < await visitor.chips.locator("progress").evaluate("(bar) => bar.value") <= 1
+    await visitor.prepared()
+
+
+async def test_pictures_can_be_pasted_while_a_dialog_is_open_and_words_be_dragged(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.page.get_by_role("button", name="Options").click()
+    await expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    await visitor.paste(RED_CIRCLE)
+    await visitor.drop(BLUE_SQUARE, at="dialog")
+    await visitor.page.keyboard.press("Escape")
+    await visitor.prepared(2)
+    words = await visitor.page.evaluate_handle(
+        "() => { const data = new DataTransfer(); data.setData('text/plain', 'words'); return data; }"
+    )
+    left = await visitor.page.evaluate(
+        """(dataTransfer) => document.getElementById('words').dispatchEvent(
+            new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))""",
+        words,
+    )
+    assert left is True, "the browser puts them in"
+    await expect(visitor.chips).to_have_count(2)
+
+
+async def test_pictures_that_went_on_one_sheet_are_one_picture_of_the_chat(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine(), vision={"scripted": VisionOverride(max_pictures=1)})
+    visitor = await visit(served.url)
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    await visitor.ask("Describe these images.")
+    await expect(visitor.turns.locator(".picture")).to_have_count(1)
+    await expect(visitor.turns).to_contain_text("contact sheet of 2 pictures")
+    await visitor.page.reload()
+    await expect(visitor.turns.locator(".picture")).to_have_count(1)

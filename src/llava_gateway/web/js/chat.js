@@ -376,7 +376,10 @@ function finish(chat, turn, answer) {
   turn.model.value = answer.model;
   chat.model.value = answer.model;
   turn.summary.value = answer;
-  turn.images.value = turn.images.value.map((picture, i) => ({ ...picture, ...answer.images[i], name: picture.name, sentModel: answer.model }));
+  const asked = turn.images.value;
+  // A model of one picture was sent a sheet of several: that is the picture of the chat then.
+  const same = asked.length === answer.images.length;
+  turn.images.value = answer.images.map((image, i) => ({ ...(same && asked[i]), ...image, sentModel: answer.model }));
   pin(chat, turn.images.value);
 }
 

@@ -46,6 +46,13 @@ export function App() {
 
 const words = () => /** @type {HTMLTextAreaElement|null} */ (document.getElementById('words'));
 
+/** Words that are dragged into a text field go there. @param {DragEvent} event */
+function isWords({ dataTransfer, target }) {
+  const types = dataTransfer?.types ?? [];
+  const field = target instanceof HTMLElement && target.matches('input, textarea');
+  return field && types.includes('text/plain') && !types.includes('Files') && !types.includes('text/uri-list');
+}
+
 /** Takes what is dropped anywhere; true while something is dragged over the page. */
 function useDrop() {
   const [dragging, setDragging] = useState(false);
@@ -54,6 +61,7 @@ function useDrop() {
     let inside = 0;
     /** @param {number} step */
     const count = (step) => (/** @type {DragEvent} */ event) => {
+      if (isWords(event)) return;
       event.preventDefault();
       inside = Math.max(0, inside + step);
       setDragging(inside > 0);
@@ -61,8 +69,9 @@ function useDrop() {
     const handlers = {
       dragenter: count(1),
       dragleave: count(-1),
-      dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
+      dragover: (/** @type {DragEvent} */ event) => isWords(event) || event.preventDefault(),
       drop(/** @type {DragEvent} */ event) {
+        if (isWords(event)) return;
         event.preventDefault();
         inside = 0;
         setDragging(false);
@@ -82,7 +91,7 @@ function usePaste() {
         paste(/** @type {ClipboardEvent} */ event) {
           const data = event.clipboardData;
           const target = /** @type {HTMLElement} */ (event.target);
-          if (!data || target.closest('dialog') || (target.matches('input, textarea') && target.id !== 'words')) return;
+          if (!data || (target.matches('input, textarea') && target.id !== 'words' && !data.files.length)) return;
           // Copied cells and paragraphs come as text and as a picture of it: the text is meant.
           if (data.getData('text/plain')) {
             if (target.id !== 'words') words()?.focus();
