@@ -121,7 +121,7 @@ def smart_resize(eye: Cells, size: Size) -> Size:
     return wide, high
 
 
-@pytest.mark.parametrize("profile", [QWEN, QWEN_IN_OLLAMA, QWEN3, GEMMA4, PIXTRAL, MISTRAL], ids=lambda profile: profile.key)
+@pytest.mark.parametrize("profile", [QWEN, QWEN_IN_OLLAMA, QWEN3, GEMMA4, PIXTRAL, MISTRAL], ids=lambda profile: profile.family)
 @pytest.mark.parametrize("sight", [Sight(), Sight(detail="low"), Sight(detail="high"), *MORE_SIGHTS[:3]], ids=lambda sight: sight.key)
 def test_whole_cells_are_sent_that_the_engine_leaves_as_they_are(profile: VisionProfile, sight: Sight) -> None:
     assert profile.cells
@@ -191,7 +191,7 @@ def test_detail_says_how_much_a_large_picture_costs(profile: VisionProfile, low:
 KNOWN = [GEMMA3, GEMMA4, QWEN, QWEN_IN_OLLAMA, QWEN3, PIXTRAL, MISTRAL, MINICPM, LLAMA4]
 
 
-@pytest.mark.parametrize("profile", KNOWN, ids=lambda profile: profile.key)
+@pytest.mark.parametrize("profile", KNOWN, ids=lambda profile: profile.family)
 @pytest.mark.parametrize("most", [1, 60, 150, 300, 700, 1500, 5000])
 def test_a_limit_is_kept_or_said_to_be_missed(profile: VisionProfile, most: int) -> None:
     for size in sizes(50, seed=4, longest=12):
@@ -201,7 +201,7 @@ def test_a_limit_is_kept_or_said_to_be_missed(profile: VisionProfile, most: int)
         assert all(note.startswith("max_image_tokens_adjusted: ") for note in plan.notes)
 
 
-@pytest.mark.parametrize("profile", KNOWN, ids=lambda profile: profile.key)
+@pytest.mark.parametrize("profile", KNOWN, ids=lambda profile: profile.family)
 @pytest.mark.parametrize("box", [(100, 100), (500, 300), (1000, 2000)])
 def test_a_size_is_kept_or_said_to_be_missed(profile: VisionProfile, box: Size) -> None:
     for size in sizes(50, seed=5, longest=12):
@@ -220,7 +220,7 @@ def test_a_number_of_tokens_is_a_wish_to_be_met_exactly() -> None:
     assert note == "num_visual_tokens_adjusted: 64 tokens, the least this takes, instead of 10."
 
 
-@pytest.mark.parametrize("profile", [*KNOWN, UNKNOWN], ids=lambda profile: profile.key)
+@pytest.mark.parametrize("profile", [*KNOWN, UNKNOWN], ids=lambda profile: profile.family)
 def test_a_region_is_sent_after_an_overview(profile: VisionProfile) -> None:
     region = (0.5, 0.25, 0.25, 0.5)
     plan = profile.plan((4000, 3000), Sight(region=region))

@@ -19,11 +19,13 @@ MISTRAL = VisionProfile(cells=Cells(28, 8, 1024, around=1, row_break=True), fami
 
 
 def test_the_key_names_all_that_shapes_a_rendition() -> None:
-    assert VisionProfile(square=336, tokens=576).key == VisionProfile(square=336).key
-    assert VisionProfile(max_side=672).key == "fit672"
+    assert VisionProfile(max_side=672).key == VisionProfile(max_side=672).key
     plain = VisionProfile(square=336)
     different = (
         plain,
+        VisionProfile(max_side=672),
+        replace(plain, tokens=576),
+        replace(plain, tokens=576, label="estimated"),
         VisionProfile(square=112),
         replace(plain, grids=((672, 672),)),
         replace(plain, trained=True),
@@ -43,6 +45,18 @@ def test_the_key_names_all_that_shapes_a_rendition() -> None:
         VisionProfile(grid=Grid(336, 144)),
     )
     assert len({profile.key for profile in different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (VisionFacts("mlp", 384, 14), VisionFacts("mlp", 384, 16)),
+        (VisionFacts("gemma3", 896, 14, merge=4), VisionFacts("gemma3", 896, 14, merge=2)),
+    ],
+)
+def test_models_whose_pictures_look_alike_and_cost_different_tokens_share_no_key(one: VisionFacts, other: VisionFacts) -> None:
+    assert profile_for(one).tokens != profile_for(other).tokens
+    assert profile_for(one).key != profile_for(other).key
 
 
 @pytest.mark.parametrize(

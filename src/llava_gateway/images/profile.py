@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -58,20 +59,8 @@ class VisionProfile:
 
     @property
     def key(self) -> str:
-        """Names everything that shapes the rendition: same key and sight, same bytes."""
-        if self.cells:
-            eye = self.cells
-            return f"cells{eye.side} {eye.least}-{eye.most}+{eye.around}{' breaks' * eye.row_break}"
-        if self.slices:
-            return f"slices{self.slices.side}/{self.slices.align} {self.slices.queries}+{self.slices.around_all}"
-        if self.grid:
-            return f"grid{self.grid.side} {self.grid.tokens}+{self.grid.around}"
-        if not self.square:
-            return f"fit{self.max_side}"
-        if self.alone:
-            return f"square{self.square} alone #{bytes(self.fill).hex()}{' single' * (self.max_pictures == 1)}"
-        grids = "".join(f" {width}x{height}" for width, height in self.grids)
-        return f"square{self.square}{grids}{' trained' * self.trained}{' stretched' * self.stretched} overview-{self.overview}"
+        """Names everything that shapes the rendition, its tokens among it: same key and sight, same bytes and the same cost."""
+        return json.dumps(self.to_json(), separators=(",", ":"))
 
     @property
     def most_tokens(self) -> int | None:
