@@ -93,6 +93,8 @@ def test_pictures_of_a_session_can_be_pinned_let_go_and_shown_otherwise(demo: ht
     assert (changed["pictures"], changed["tokens"]) == ({image_id: {"pinned": False, "detail": "low"}}, None)
     back = demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": None}}}).json()
     assert back["pictures"] == {image_id: {"pinned": None, "detail": "low"}}
+    as_asked = demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"detail": None}}}).json()
+    assert as_asked["pictures"] == {image_id: {"pinned": None, "detail": None}}
     missing = demo.patch(f"/sessions/{session}", json={"pictures": {"0" * 64: {"pinned": True}}})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "image_file_not_found")
 

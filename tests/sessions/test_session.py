@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, TextPart
+from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sight, TextPart
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
@@ -50,6 +52,16 @@ def test_the_parts_of_unanswered_turns_go_into_the_next_question() -> None:
 def test_a_partial_answer_is_told_as_far_as_it_came() -> None:
     session = Session().with_turn(Turn(text("Count."), "One, two", "cancelled"))
     assert told(session, text("Go on"))[1] == Message("assistant", text("One, two"))
+
+
+def test_a_changed_detail_leaves_each_turn_what_it_looked_at() -> None:
+    half = ImagePart(RED.image_id, Sight(region=(0.5, 0, 0.5, 0.5), max_image_tokens=576))
+    session = Session().with_turn(Turn((RED, TextPart("What is it?")), "A circle.")).with_turn(Turn((half, TextPart("And here?")), "Red."))
+    changed = replace(session, sights={RED.image_id: Sight("high")})
+    assert [part for message in told(changed, text("Well?")) for part in message.images] == [
+        ImagePart(RED.image_id, Sight("high")),
+        ImagePart(RED.image_id, Sight("high", region=(0.5, 0, 0.5, 0.5))),
+    ]
 
 
 def test_a_turn_makes_a_new_value() -> None:

@@ -134,7 +134,9 @@ class PicturePatch(Body):
     pinned: bool | None = Field(
         None, description="true: stays in the context whatever happens; false: goes with the text around it; null: as the policy says."
     )
-    detail: Detail | None = Field(None, description="How much of it the model is shown from the next turn on.")
+    detail: Detail | None = Field(
+        None, description="How much of it, or of its region, the model is shown from the next turn on; null: as each turn asked."
+    )
 
 
 class SessionPatch(DefaultsBody):

@@ -155,8 +155,10 @@ def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str
             pins.pop(image_id, None)
             if patch.pinned is not None:
                 pins[image_id] = patch.pinned
-        if patch.detail is not None:
-            sights[image_id] = Sight(detail=patch.detail)
+        if "detail" in patch.model_fields_set:
+            sights.pop(image_id, None)
+            if patch.detail is not None:
+                sights[image_id] = Sight(detail=patch.detail)
     return {"pins": pins, "sights": sights}
 
 

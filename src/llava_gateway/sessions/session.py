@@ -107,7 +107,7 @@ class Session:
         glossary: lines about names and terms that the model is told after the system prompt.
         preset, options, detail, format: what its turns are asked with where they say nothing themselves, as in a question.
         pins: by image id, whether a person pinned a picture (True) or let it go (False).
-        sights: by image id, how much of a picture is to be seen from now on, where that was changed.
+        sights: by image id, how much of a picture is to be seen from now on, where that was changed; each turn keeps its region.
         window: which of the turns the model was told last.
         tokens: of the conversation up to here, as the engine counted it; None where it did not, or something was changed since.
         summary, summary_of: what the model made of it, when the window began at exchange `summary_of`; -1 for never.
@@ -165,9 +165,10 @@ class Session:
         return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture)
 
     def _seen(self, part: Part) -> Part:
-        """The part with the sight that was chosen for its picture since."""
-        changed = isinstance(part, ImagePart) and part.image_id in self.sights
-        return ImagePart(part.image_id, self.sights[part.image_id]) if isinstance(part, ImagePart) and changed else part
+        """The part with the sight that was chosen for its picture since: how much is shown may change, what is looked at stays."""
+        if not isinstance(part, ImagePart) or part.image_id not in self.sights:
+            return part
+        return replace(part, sight=replace(self.sights[part.image_id], region=part.sight.region))
 
     def under(self, request: ChatRequest) -> Session:
         """The session as the request is asked in it: at the turn it follows, with the system prompt, glossary and policy that it brings.
