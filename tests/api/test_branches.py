@@ -133,6 +133,33 @@ async def test_the_demo_model_is_asked_again_about_another_picture(demo: httpx2.
     assert counted["parts"]["images"] == []
 
 
+async def test_news_of_the_list_cost_nothing_while_there_are_none(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), session_undo=60)
+    seen: set[str] = set()
+
+    async def is_news() -> bool:
+        response = await served.client.get("/sessions")
+        tag = response.headers["etag"]
+        same = await served.client.get("/sessions", headers={"If-None-Match": tag})
+        assert (same.status_code, same.content) == (304, b"")
+        is_new = tag not in seen
+        seen.add(tag)
+        return is_new
+
+    assert await is_news()
+    session_id = await served.session()
+    assert await is_news()
+    await served.client.patch(f"/sessions/{session_id}", json={"title": "Shapes"})
+    assert await is_news()
+    await served.ask(session_id=session_id)
+    assert await is_news()
+    assert not await is_news()
+    await served.client.delete(f"/sessions/{session_id}")
+    assert await is_news()
+    await served.client.post(f"/sessions/{session_id}/restore")
+    assert await is_news()
+
+
 async def test_news_of_a_session_cost_nothing_while_there_are_none(serve: Serve) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)

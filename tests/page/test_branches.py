@@ -148,6 +148,8 @@ async def test_two_pages_show_the_same(visit: Visit, scripted: Scripted) -> None
     await expect(second.turns).to_have_count(1)
     await first.ask("And?")
     await expect(second.turns).to_have_count(2)
+    await served.client.post("/sessions/" + first.page.url.partition("#session=")[2] + "/fork")
+    await expect(second.page.locator(".session")).to_have_count(2)
     await second.turns.first.hover()
     await button(second.turns.first, "Ask again").click()
     await expect(second.turns.first.locator(".branches")).to_have_text("2/2")

@@ -102,11 +102,14 @@ async def create_session(request: Request) -> Response:
 @router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
 async def list_sessions(request: Request) -> Response:
     """With `q`, those with these words in title, prompts or answers, each with its first `matches`; upper and lower case are the same."""
-    sessions = gateway_of(request).sessions.list()
+    store = gateway_of(request).sessions
     query: SessionsQuery = read_query(request, SessionsQuery)
     if query.q is None or not query.q.strip():
-        return JSONResponse({"sessions": [session_row(session) for session in sessions]})
-    found = await asyncio.to_thread(search, sessions, query.q)
+        tag = f'"{store.revision_of_all()}"'
+        if known := _unless_known(request, tag):
+            return known
+        return JSONResponse({"sessions": [session_row(session) for session in store.list()]}, headers={"ETag": tag})
+    found = await asyncio.to_thread(search, store.list(), query.q)
     return JSONResponse({"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]})
 
 
@@ -115,8 +118,8 @@ async def get_session(request: Request, session_id: str) -> Response:
     """Its ETag changes with anything in it: asked with `If-None-Match`, it costs nothing to look whether there is news."""
     sessions = gateway_of(request).sessions
     tag = f'"{sessions.revision(session_id)}"'
-    if tag == request.headers.get("if-none-match"):
-        return Response(status_code=304, headers={"ETag": tag})
+    if known := _unless_known(request, tag):
+        return known
     response = _session(request, sessions.get(session_id))
     response.headers["ETag"] = tag
     return response
@@ -189,6 +192,11 @@ async def fork_session(request: Request, session_id: str) -> Response:
     body: ForkBody = parse_body(ForkBody, raw)
     forked = gateway.sessions.fork(session_id, body.at)
     return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
+
+
+def _unless_known(request: Request, tag: str) -> Response | None:
+    """304 where the client has what this tag names."""
+    return Response(status_code=304, headers={"ETag": tag}) if tag == request.headers.get("if-none-match") else None
 
 
 def _session(request: Request, session: Session) -> Response:

@@ -6,6 +6,7 @@ aside for a while, out of everybody's sight, in case it is wanted back; it is th
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ class SessionStore:
         self._pictures = pictures
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._run = secrets.token_hex(4)
+        self._changes = 0
         self._deleted: OrderedDict[str, tuple[_Kept, float]] = OrderedDict()  # each with the time of its end, in that order
         pictures.let_go = self._let_go
 
@@ -64,6 +67,7 @@ class SessionStore:
                 self._pictures.release(picture)
             raise
         self._kept[session.id] = _Kept(session, self._clock(), pictures)
+        self._changes += 1
         self._pictures.reserved += session.text_bytes
         return session
 
@@ -99,6 +103,11 @@ class SessionStore:
         kept = self._find(session_id)
         return f"{kept.changes}{'r' if kept.running else ''}"
 
+    def revision_of_all(self) -> str:
+        """Another text whenever the list has changed, and with each start of the service."""
+        self.expire()
+        return f"{self._run}-{self._changes}"
+
     def switch(self, session_id: str, turn_id: int) -> Session:
         """Makes the branch of a turn the one that is told. Raises TurnNotFound, SessionBusy."""
         kept = self._find(session_id)
@@ -111,6 +120,7 @@ class SessionStore:
         kept = self._find(session_id)
         if self._settings.session_undo:
             del self._kept[session_id]
+            self._changes += 1
             self._deleted[session_id] = kept, self._clock() + self._settings.session_undo
         else:
             self._drop(kept)
@@ -122,6 +132,7 @@ class SessionStore:
         if found is None:
             raise SessionNotFound("There is no such session, or it was deleted too long ago.")
         kept = self._kept[session_id] = found[0]
+        self._changes += 1
         self._touch(kept)
         return kept.session
 
@@ -185,6 +196,7 @@ class SessionStore:
         self._pictures.reserved += session.text_bytes - kept.session.text_bytes
         kept.session = session
         kept.changes += 1
+        self._changes += 1
         self._touch(kept)
         return session
 
@@ -204,6 +216,7 @@ class SessionStore:
 
     def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.session.id]
+        self._changes += 1
         self._forget(kept)
 
     def _forget(self, kept: _Kept) -> None:

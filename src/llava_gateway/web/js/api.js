@@ -141,8 +141,22 @@ export const models = () => json('models');
 /** @returns {Promise<import('./types.js').Catalogue>} */
 export const catalogue = () => json('options');
 
-/** @returns {Promise<import('./types.js').SessionSummary[]>} */
-export const sessions = async () => (await json('sessions')).sessions;
+let listTag = /** @type {string|null} */ (null);
+
+/** All sessions. @returns {Promise<import('./types.js').SessionSummary[]>} */
+export const sessions = async () => /** @type {import('./types.js').SessionSummary[]} */ (await sessionsNews(null));
+
+/**
+ * All sessions if the list has changed since it was asked for last (since `tag`), else null.
+ * @param {string|null} [tag]
+ * @returns {Promise<import('./types.js').SessionSummary[]|null>}
+ */
+export async function sessionsNews(tag = listTag) {
+  const response = await request('sessions', { headers: tag ? { 'If-None-Match': tag } : {} });
+  if (response.status === 304) return null;
+  listTag = response.headers.get('ETag');
+  return (await response.json()).sessions;
+}
 
 /** @param {object} fields  as PATCH takes them @returns {Promise<import('./types.js').Session>} */
 export const createSession = (fields) => json('sessions', 'POST', fields);

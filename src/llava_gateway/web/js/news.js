@@ -1,8 +1,8 @@
-// Keeps the chat on screen as the gateway has it: another page may ask in it, go to another branch, or delete it.
+// Keeps the list of chats, and the chat on screen, as the gateway has them: another page may ask, go to another branch, or delete.
 
 import * as api from './api.js';
 import { asFailure } from './chat.js';
-import { chat as onScreen, chatFailure } from './state.js';
+import { chat as onScreen, chatFailure, sessions } from './state.js';
 
 const PAUSE_MS = 2000;
 const PAUSE_WHILE_ELSEWHERE_MS = 500;
@@ -11,7 +11,18 @@ const PAUSE_WHILE_ELSEWHERE_MS = 500;
 export async function watchChat() {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, onScreen.value?.elsewhere.value ? PAUSE_WHILE_ELSEWHERE_MS : PAUSE_MS));
-    if (!document.hidden && onScreen.value) await look(onScreen.value);
+    if (document.hidden || !onScreen.value) continue;
+    await look(onScreen.value);
+    await lookAtAll();
+  }
+}
+
+async function lookAtAll() {
+  try {
+    const list = await api.sessionsNews();
+    if (list) sessions.value = list;
+  } catch {
+    // A gateway that does not answer is spoken of in the banner.
   }
 }
 
@@ -27,7 +38,7 @@ async function look(chat) {
     chat.fill(news.session);
   } catch (error) {
     const failure = asFailure(error);
-    if (failure.code !== 'session_not_found') return; // a gateway that does not answer is spoken of in the banner
+    if (failure.code !== 'session_not_found') return;
     chat.gone = true;
     if (chat === onScreen.value) chatFailure.value = failure;
   }

@@ -61,7 +61,7 @@ export function Thread() {
   }, []);
 
   return html`<div class="thread-frame">
-    <div class="thread" ref=${scroller} onScroll=${onScroll} tabindex="-1">
+    <div class="thread" data-busy=${Boolean(current.running.value) || current.elsewhere.value} ref=${scroller} onScroll=${onScroll} tabindex="-1">
       <div class="column">
         ${chatFailure.value && html`<${Failed} failure=${chatFailure.value} />`}
         ${turns.length ? numbered(turns).slice(notYet).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && !current.elsewhere.value && html`<${Empty} />`}

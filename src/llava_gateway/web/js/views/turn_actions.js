@@ -14,12 +14,11 @@ import { copy, CopyButton } from './parts.js';
 
 /** @typedef {import('../chat.js').Turn} Turn */
 
-const busy = () => Boolean(chat.value.running.value) || chat.value.elsewhere.value;
+// While an answer is written, the style sheet hides what has the class `at-rest`: a long chat need not be drawn again for that.
 
 /** Beside a question. @param {{turn: Turn}} props */
 export function QuestionActions({ turn }) {
-  if (busy()) return null;
-  return html`<span class="turn-actions">
+  return html`<span class="turn-actions at-rest">
     <button class="icon-button" type="button" title=${t('turn.edit')} aria-label=${t('turn.edit')} onClick=${() => edit(turn)}><${Icon} name="pencil" /></button>
   </span>`;
 }
@@ -30,9 +29,8 @@ export function AnswerActions({ turn }) {
   return html`<span class="actions">
     <${Branches} turn=${turn} />
     ${text && html`<${CopyButton} text=${text} label=${t('turn.copy')} />`}
-    ${!busy() &&
-    html`<button class="icon-button" type="button" title=${t('turn.again')} aria-label=${t('turn.again')} onClick=${() => askAgain(turn)}><${Icon} name="again" /></button>
-      <${Menu} label=${t('turn.more')} icon="more" items=${() => items(turn)} />`}
+    <button class="icon-button at-rest" type="button" title=${t('turn.again')} aria-label=${t('turn.again')} onClick=${() => askAgain(turn)}><${Icon} name="again" /></button>
+    <${Menu} class="icon-button at-rest" label=${t('turn.more')} icon="more" items=${() => items(turn)} />
   </span>`;
 }
 
@@ -41,10 +39,10 @@ function Branches({ turn }) {
   const { at, count } = placeOf(turn);
   if (count < 2) return null;
   const words = t('branch.place', { place: at + 1, count });
-  return html`<span class="branches" role="group" aria-label=${words}>
-    <button class="icon-button" type="button" title=${`${t('branch.previous')} ([)`} aria-label=${t('branch.previous')} disabled=${busy() || at === 0} onClick=${() => step(turn, -1)}><${Icon} name="left" /></button>
+  return html`<span class="branches at-rest" role="group" aria-label=${words}>
+    <button class="icon-button" type="button" title=${`${t('branch.previous')} ([)`} aria-label=${t('branch.previous')} disabled=${at === 0} onClick=${() => step(turn, -1)}><${Icon} name="left" /></button>
     <span class="figures" aria-hidden="true">${at + 1}/${count}</span>
-    <button class="icon-button" type="button" title=${`${t('branch.next')} (])`} aria-label=${t('branch.next')} disabled=${busy() || at === count - 1} onClick=${() => step(turn, 1)}><${Icon} name="right" /></button>
+    <button class="icon-button" type="button" title=${`${t('branch.next')} (])`} aria-label=${t('branch.next')} disabled=${at === count - 1} onClick=${() => step(turn, 1)}><${Icon} name="right" /></button>
   </span>`;
 }
 
