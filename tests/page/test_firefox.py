@@ -36,6 +36,23 @@ async def test_a_picture_is_asked_about(installed_firefox: Path, demo_url: str, 
         # The panel opens and closes.
         await tab.click(".turn .picture")
         await tab.until("document.querySelector('.panel')")
+        await tab.click(".panel-picture")
+        await tab.until("document.querySelector('.lightbox[open] output')")
+        whole = await tab.evaluate("document.querySelector('.lightbox output').innerText")
+        await tab.type("+")
+        await tab.until(f"document.querySelector('.lightbox output').innerText !== '{whole}'")
+        await press(tab, "Ask about a part")
+        await tab.until("document.activeElement.matches('.region-box')")
+        await tab.type("\ue007")
+        await tab.until("document.querySelector('.chip[data-state=ready]')?.innerText.includes('part, ')")
+        # Its menu opens, and the way back is the panel's.
+        await press(tab, "More about circle.png")
+        await tab.until("document.activeElement.matches('.menu button')")
+        await tab.type("\ue00c")
+        await tab.until("document.activeElement.ariaLabel === 'More about circle.png'")
+        await press(tab, "Remove circle.png")
+        await tab.click(".turn .picture")
+        await tab.until("document.querySelector('.panel')")
         await tab.type("\ue00c")
         await tab.until("!document.querySelector('.panel')")
         # Chinese, and dark.
