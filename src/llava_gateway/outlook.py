@@ -6,9 +6,20 @@ from dataclasses import dataclass
 
 from llava_gateway.chat import Detail, Dropped, Message, Options
 from llava_gateway.context.tokens import Scale
-from llava_gateway.context.window import ASSUMED_CONTEXT, STEP, Exchange, bucket, cost, is_told, later, num_ctx_needed, shown
+from llava_gateway.context.window import (
+    ASSUMED_CONTEXT,
+    STEP,
+    Exchange,
+    Rules,
+    Window,
+    bucket,
+    cost,
+    is_told,
+    later,
+    num_ctx_needed,
+    shown,
+)
 from llava_gateway.engines.base import Engine
-from llava_gateway.fitting import dropped
 from llava_gateway.preparing import Prepared
 from llava_gateway.sessions.session import title_of
 
@@ -68,16 +79,27 @@ def outlook(prepared: Prepared, engine: Engine, scale: Scale) -> Outlook:
 
 def _next(prepared: Prepared) -> tuple[tuple[Dropped, ...], int]:
     exchanges, window, rules = prepared.conversation.exchanges, prepared.fitted.window, prepared.rules
-    now = dropped(prepared.conversation, window, rules)
     room = (prepared.fitted.limit or ASSUMED_CONTEXT) - prepared.fitted.room
     full = cost(exchanges, window, rules)
     order: list[Dropped] = []
     together, made = 0, 0
-    for following in later(exchanges, window, rules):
-        order += [item for item in dropped(prepared.conversation, following, rules) if item not in now and item not in order]
-        if following.gone == window.gone and made < STEP * room:
-            together, made = len(order), full - cost(exchanges, following, rules)
+    before = window
+    for move in later(exchanges, window, rules):
+        order += _going(exchanges[move.index], move.index, before, move.window, rules)
+        if made < STEP * room and move.window.gone == window.gone:
+            together, made = len(order), full - move.cost
+        before = move.window
     return tuple(order), together
+
+
+def _going(exchange: Exchange, index: int, before: Window, after: Window, rules: Rules) -> list[Dropped]:
+    """What one window tells of an exchange and the next one does not."""
+    text = is_told(exchange, index, before, rules) and not is_told(exchange, index, after, rules)
+    numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
+    pictures = exchange.pictures
+    return [Dropped(exchange.turn, None, exchange.text_tokens)] * text + [
+        Dropped(exchange.turn, pictures[number].image_id, exchange.image_tokens[number - exchange.first_picture]) for number in numbers
+    ]
 
 
 def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_contexts_grow_in_few_sizes() -> None:
 def test_what_goes_next_goes_in_the_order_in_which_it_is_chosen(policy: Policy) -> None:
     exchanges = talk(8, 0, 5)
     rules = Rules(policy, {"picture 2": False})
-    windows = later(exchanges, Window(start=2), rules)
+    windows = [move.window for move in later(exchanges, Window(start=2), rules)]
     assert [window.start for window in windows if not window.gone] == [3, 4, 5, 6, 7, 8]
     assert [window.gone for window in windows if window.gone] == ([] if policy == "sliding" else [frozenset({1})])
     for budget in range(5 * TEXT):
@@ -161,8 +162,40 @@ def test_what_goes_next_goes_in_the_order_in_which_it_is_chosen(policy: Policy) 
 
 def test_nothing_goes_where_the_policy_or_a_pin_keeps_it() -> None:
     exchanges = talk(3, 0)
-    assert later(exchanges, Window(), Rules("strict")) == ()
-    assert all(not window.gone for window in later(exchanges, Window(), Rules(pins={"picture 1": True})))
+    assert not list(later(exchanges, Window(), Rules("strict")))
+    assert all(not move.window.gone for move in later(exchanges, Window(), Rules(pins={"picture 1": True})))
+
+
+@pytest.mark.parametrize("policy", ["sliding", "pin_images"])
+@pytest.mark.parametrize("traces", [0, MOST_TRACES])
+def test_each_move_changes_one_exchange_and_costs_what_its_window_costs(policy: Policy, traces: int) -> None:
+    exchanges = talk(30, *range(0, 30, 2))
+    rules = Rules(policy, {"picture 3": True, "picture 4": False})
+    before = Window(start=3, gone=frozenset({2}), traces=traces)
+    for move in later(exchanges, before, rules):
+        assert move.cost == cost(exchanges, move.window, rules)
+        for index, exchange in enumerate(exchanges):
+            if index != move.index:
+                assert shown(exchange, index, move.window, rules) == shown(exchange, index, before, rules)
+                assert is_told(exchange, index, move.window, rules) == is_told(exchange, index, before, rules)
+        before = move.window
+
+
+class CountedPins(dict[str, bool]):
+    """How often anybody wondered whether a picture stays."""
+
+    asked = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+
+def test_a_window_is_chosen_by_going_over_a_long_talk_a_few_times_only() -> None:
+    exchanges, pins = talk(500, *range(500)), CountedPins()
+    chosen = choose(exchanges, Window(), Rules("pin_images", pins), budget=10_000, context=12_000)
+    assert len(chosen.gone) > 400
+    assert pins.asked < 10 * len(exchanges)
 
 
 @pytest.mark.parametrize("policy", ["sliding", "pin_images", "summarise"])

@@ -6,10 +6,10 @@ that only add to its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from llava_gateway.chat import ImagePart, Message, Part, Policy
+from llava_gateway.chat import ImagePart, Part, Policy
 
 STEP = 0.4
 """Share of the context that one move of the window makes free."""
@@ -32,6 +32,7 @@ class Exchange:
         parts: the question, with our notes and with what earlier turns left unanswered.
         text_tokens, image_tokens: what it costs; the second has a number for each picture in `parts`, in order.
         first_picture: the number of its first picture in the conversation, counted from 1.
+        images: those in `parts`; kept, because windows are chosen by going over them again and again.
     """
 
     turn: int
@@ -40,10 +41,10 @@ class Exchange:
     text_tokens: int
     image_tokens: tuple[int, ...] = ()
     first_picture: int = 1
+    images: tuple[ImagePart, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def images(self) -> tuple[ImagePart, ...]:
-        return Message("user", self.parts).images
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", tuple(part for part in self.parts if isinstance(part, ImagePart)))
 
     @property
     def pictures(self) -> dict[int, ImagePart]:
@@ -103,7 +104,7 @@ def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> froze
     """The numbers of its pictures that are told."""
     return frozenset(
         number
-        for number, part in exchange.pictures.items()
+        for number, part in enumerate(exchange.images, exchange.first_picture)
         if number not in window.gone and (index >= window.start or rules.stays(part.image_id))
     )
 
@@ -115,16 +116,37 @@ def is_told(exchange: Exchange, index: int, window: Window, rules: Rules) -> boo
 
 def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
     """Tokens of what is told of the exchanges, with the traces of the pictures that are not."""
-    tokens = untold = 0
-    for index, exchange in enumerate(exchanges):
-        visible = shown(exchange, index, window, rules)
-        hidden = len(exchange.image_tokens) - len(visible)
-        if is_told(exchange, index, window, rules):
-            tokens += exchange.text_tokens + TRACE_TOKENS * hidden
-            tokens += sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
-        else:
-            untold += hidden
-    return tokens + TRACE_TOKENS * (min(untold, window.traces) + (untold > window.traces))
+    return _cost(exchanges, window, rules).total(window)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """`tokens` of all that is told, and how many pictures are `untold` because their turn is."""
+
+    tokens: int = 0
+    untold: int = 0
+
+    def total(self, window: Window) -> int:
+        return self.tokens + TRACE_TOKENS * (min(self.untold, window.traces) + (self.untold > window.traces))
+
+    def __add__(self, other: _Cost) -> _Cost:
+        return _Cost(self.tokens + other.tokens, self.untold + other.untold)
+
+    def __sub__(self, other: _Cost) -> _Cost:
+        return _Cost(self.tokens - other.tokens, self.untold - other.untold)
+
+
+def _cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> _Cost:
+    return sum((_cost_of(exchange, index, window, rules) for index, exchange in enumerate(exchanges)), _Cost())
+
+
+def _cost_of(exchange: Exchange, index: int, window: Window, rules: Rules) -> _Cost:
+    visible = shown(exchange, index, window, rules)
+    hidden = len(exchange.image_tokens) - len(visible)
+    if not visible and index < window.start:
+        return _Cost(0, hidden)
+    pictures = sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
+    return _Cost(exchange.text_tokens + pictures + TRACE_TOKENS * hidden)
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:
@@ -145,43 +167,42 @@ def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budge
         raise DoesNotFit(over)
     window = replace(window, traces=MOST_TRACES)
     target = max(0, budget - int(STEP * context))
-    for start in range(window.start + 1, len(exchanges)):
-        moved = replace(window, start=start)
-        if cost(exchanges, moved, rules) <= target:
-            return moved
-    # So many pictures stay that a whole step can't be made. Keep the last exchange, if it fits, and drop all other text.
-    for start in (len(exchanges) - 1, len(exchanges)):
-        moved = replace(window, start=max(window.start, start))
-        if cost(exchanges, moved, rules) <= budget:
-            return moved
-    return _without_pictures(exchanges, replace(window, start=len(exchanges)), rules, budget)
-
-
-def _without_pictures(exchanges: Sequence[Exchange], window: Window, rules: Rules, budget: int) -> Window:
-    for index, exchange in enumerate(exchanges):
-        for number in sorted(shown(exchange, index, window, rules)):
-            if rules.may_go(exchange.pictures[number].image_id):
-                window = replace(window, gone=window.gone | {number})
-                if cost(exchanges, window, rules) <= budget:
-                    return window
+    for move in later(exchanges, window, rules):
+        window = move.window
+        # So many pictures may stay that a whole step can't be made: the last exchange is kept where it fits at all.
+        if move.cost <= (target if window.start < len(exchanges) - 1 else budget):
+            return window
     window = replace(window, traces=0)
-    if cost(exchanges, window, rules) <= budget:
+    over = cost(exchanges, window, rules) - budget
+    if over <= 0:
         return window
-    raise DoesNotFit(cost(exchanges, window, rules) - budget)
+    raise DoesNotFit(over)
 
 
-def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> tuple[Window, ...]:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """To a `window` that differs from the one before it by the exchange at `index` only; `cost` is that of all exchanges after it."""
+
+    window: Window
+    index: int
+    cost: int
+
+
+def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterator[Move]:
     """The windows that come after this one while ever more must go, each with as little less as can be; none under the policy strict."""
     if rules.policy == "strict":
-        return ()
-    found = [replace(window, start=start) for start in range(window.start + 1, len(exchanges) + 1)]
-    last = found[-1] if found else window
+        return
+    spent = _cost(exchanges, window, rules)
+    for index, exchange in enumerate(exchanges[window.start :], window.start):
+        before, window = window, replace(window, start=index + 1)
+        spent += _cost_of(exchange, index, window, rules) - _cost_of(exchange, index, before, rules)
+        yield Move(window, index, spent.total(window))
     for index, exchange in enumerate(exchanges):
-        for number in sorted(shown(exchange, index, last, rules)):
-            if rules.may_go(exchange.pictures[number].image_id):
-                last = replace(last, gone=last.gone | {number})
-                found.append(last)
-    return tuple(found)
+        for number in sorted(shown(exchange, index, window, rules)):
+            if rules.may_go(exchange.images[number - exchange.first_picture].image_id):
+                before, window = window, replace(window, gone=window.gone | {number})
+                spent += _cost_of(exchange, index, window, rules) - _cost_of(exchange, index, before, rules)
+                yield Move(window, index, spent.total(window))
 
 
 def answer_room(num_predict: int | None, default: int, limit: int) -> int:
