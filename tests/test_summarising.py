@@ -11,7 +11,7 @@ from llava_gateway.api.app import build_gateway
 from llava_gateway.chat import Answer, ChatEvent, ChatRequest, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage
 from llava_gateway.context.words import summary_question
 from llava_gateway.gateway import Gateway
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 from tests.pictures import encoded, shape
 from tests.scripted_engine import ScriptedEngine
@@ -137,3 +137,24 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
     await ask_until(gateway, session, begun)
     gateway.delete_session(session.id)
     await asyncio.wait_for(engine.idle.wait(), 2)
+
+
+async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        if request.messages[-1].text.endswith(ASKED):
+            begun.set()
+            await go_on.wait()
+        async for event in script(request):
+            yield event
+
+    engine.script = slow
+    await ask_until(gateway, session, begun)
+    gateway.sessions.record(session.id, Turn((TextPart("Another one"),), "Yes."), (), after=0)
+    go_on.set()
+    await gateway.summariser.wait(session.id)
+    assert (gateway.sessions.get(session.id).summary, summaries(engine)) == ("", 1)
+    gateway.sessions.switch(session.id, 1)
+    assert gateway.sessions.get(session.id).summary == ""
