@@ -46,6 +46,8 @@ class Told:
 class _Uncounted:
     """An engine that knows its context and leaves counting to us."""
 
+    name = "ollama"
+
     async def context_length(self, _: EngineRequest) -> int:
         return CONTEXT
 
@@ -80,13 +82,13 @@ async def _play(policy: Policy) -> list[Told]:
 
 async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter: Fitter) -> Fitted:
     rules = Rules(policy)
-    conversation = session.conversation(parts, fitter.scale("model"))
+    model = ModelInfo("model", "ollama", vision=True)
+    conversation = session.conversation(parts, fitter.scale(model.key))
 
     async def build(window: Window, options: Options) -> EngineRequest:
         messages = conversation.messages(window, rules)
         return EngineRequest("model", messages, options, renditions=_renditions(messages))
 
-    model = ModelInfo("model", "ollama", vision=True)
     summary = SUMMARY if policy == "summarise" else ""
     engine = cast("Engine", _Uncounted())
     return await fitter.fit(conversation, rules, session.window, build, engine, model, summary=summary, exactly=True)

@@ -1,21 +1,22 @@
-"""A gateway with real engines, without its doors, and questions to it."""
+"""A gateway without its doors, with real engines unless others are given, and questions to it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import Answer, ChatRequest, Failed, ImagePart, TextPart, Upload
+from llava_gateway.engines.base import Engine
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    gateway = build_gateway(settings, build_engines(settings))
+async def open_gateway(settings: Settings, engines: Sequence[Engine] | None = None) -> AsyncIterator[Gateway]:
+    gateway = build_gateway(settings, build_engines(settings) if engines is None else engines)
     await gateway.pictures.start()
     await gateway.pool.start()
     try:

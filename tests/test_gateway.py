@@ -153,7 +153,7 @@ async def test_what_the_engine_never_accepted_is_not_kept_and_the_session_stays_
     gateway = await opened(engine)
     session = gateway.sessions.create(Session())
     engine.refusal = ContextLengthExceeded(extra={"n_prompt_tokens": 9000, "n_ctx": 4096})
-    assert (await failure_of(gateway, question(session=session))).extra == {"n_prompt_tokens": 9000, "n_ctx": 4096}
+    assert (await failure_of(gateway, question(session=session))).extra == {"n_prompt_tokens": 9000, "n_ctx": 4096, "num_ctx_needed": 9472}
     assert turns(gateway, session) == ()
     engine.refusal = None
     await events_of(gateway, question(session=session))
@@ -577,3 +577,22 @@ async def test_every_way_an_answer_ends_is_counted(opened: Callable[..., Any]) -
     figures = gateway.telemetry.exposition().decode()
     for outcome in ("complete", "cancelled", "upstream_timeout"):
         assert f'llava_gateway_answers_total{{engine="ollama",outcome="{outcome}"}} 1.0' in figures
+
+
+async def test_a_session_stays_with_its_engine_when_its_model_is_named(opened: Callable[..., Any]) -> None:
+    ollama, openai = (ScriptedEngine(name=name, model_names=("m",)) for name in ("ollama", "openai"))
+    gateway = await opened(ollama, openai)
+    session = gateway.sessions.create(Session(model="m", engine="openai"))
+    await events_of(gateway, question(session=session, model="m"))
+    assert (len(ollama.requests), len(openai.requests)) == (0, 1)
+    assert gateway.sessions.get(session.id).engine == "openai"
+
+
+async def test_models_of_one_name_in_two_engines_are_not_taken_for_each_other(opened: Callable[..., Any]) -> None:
+    ollama, openai = (ScriptedEngine(name=name, model_names=("m",)) for name in ("ollama", "openai"))
+    openai.context = 65536
+    gateway = await opened(ollama, openai)
+    session = gateway.sessions.create(Session(model="m", engine="openai"))
+    await events_of(gateway, question(session=session))
+    assert (await gateway.count_tokens(question(session=session))).fitted.limit == 65536
+    assert (await gateway.count_tokens(question())).fitted.limit is None

@@ -26,7 +26,7 @@ from llava_gateway.context.window import (
     num_ctx_needed,
     shown,
 )
-from llava_gateway.engines.base import Engine, ModelInfo
+from llava_gateway.engines.base import Engine, ModelInfo, ModelKey
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.settings import Settings
 
@@ -82,17 +82,17 @@ class Fitter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known: dict[str, _Known] = {}
+        self._known: dict[ModelKey, _Known] = {}
 
-    def scale(self, model: str) -> Scale:
+    def scale(self, model: ModelKey) -> Scale:
         """How a model's vocabulary differs from the usual one."""
         return self._of(model).scale
 
-    def ms_per_token(self, model: str) -> float | None:
+    def ms_per_token(self, model: ModelKey) -> float | None:
         """Milliseconds a model takes to read a token of a prompt with new pictures; None before it was measured."""
         return self._of(model).ms_per_token
 
-    def measured(self, model: str, read: int, prompt_ms: float | None) -> None:
+    def measured(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
         """Takes note that `read` tokens of a prompt, new pictures among them, took `prompt_ms`."""
         known = self._of(model)
         if prompt_ms and read > 0:
@@ -100,24 +100,25 @@ class Fitter:
             before = now if known.ms_per_token is None else known.ms_per_token
             self._known[model] = replace(known, ms_per_token=before * SPEED_STEADINESS + now * (1 - SPEED_STEADINESS))
 
-    def grown(self, model: str) -> Options:
+    def grown(self, model: ModelKey) -> Options:
         """The num_ctx that a model's context has grown to, if it has."""
         return Options(num_ctx=self._of(model).num_ctx)
 
     async def limit(self, engine: Engine, request: EngineRequest) -> int | None:
         """Tokens of context that a request will have; None where that was never told. Ollama tells it of loaded models only, so what it
         told last is remembered; where it has become another, `refused` learns of that."""
-        limit, known = await engine.context_length(request), self._of(request.model)
+        model = engine.name, request.model
+        limit = await engine.context_length(request)
         if request.options.num_ctx is not None:
             return limit
-        if limit is not None and limit != known.limit:
-            self._known[request.model] = replace(known, limit=limit)
-        return limit or known.limit
+        if limit is not None:
+            self._known[model] = replace(self._of(model), limit=limit)
+        return limit or self._of(model).limit
 
-    def refused(self, request: EngineRequest, n_ctx: int | None) -> None:
+    def refused(self, model: ModelKey, request: EngineRequest, n_ctx: int | None) -> None:
         """Takes note that the engine found a prompt too long for its context of `n_ctx` tokens (None: it did not say)."""
         if request.options.num_ctx is None:
-            self._known[request.model] = replace(self._of(request.model), limit=n_ctx)
+            self._known[model] = replace(self._of(model), limit=n_ctx)
 
     async def fit(
         self,
@@ -132,6 +133,7 @@ class Fitter:
         before: int | None = None,
         summary: str = "",
         exactly: bool = False,
+        uncounted: int = 0,
     ) -> Fitted:
         """The request with which the conversation fits, as much of it as can be told.
 
@@ -141,87 +143,88 @@ class Fitter:
             before: tokens of the turn before this one, answer included, where this prompt only goes on from that.
             summary: what takes the place of the text that must be dropped now; "" for nothing.
             exactly: count in any case, and where it does not fit say by how much (`over`) instead of raising.
+            uncounted: tokens that the engine found in the prompt beyond those that are counted here.
 
         Raises ContextLengthExceeded.
         """
-        runner = self.grown(model.name)
-        request = await build(window, runner)
+        first = self.grown(model.key)
+        request = await build(window, first)
         limit = await self.limit(engine, request)
-        assumed = limit or ASSUMED_CONTEXT
-        room = answer_room(request.options.num_predict, self._settings.answer_room, assumed)
-        if not exactly and (limit is None or surely_fits(request, conversation, before, assumed - room)):
-            return Fitted(request, window, None, limit, room, dropped(conversation, window, rules))
-        count = await self.count(request, engine, model.name)
-        notes: list[str] = []
-        while count.total > assumed - room:
-            if num_ctx := self._larger(model, wanted, count.total + room, assumed):
-                notes.append(f"num_ctx_grown: From {assumed} to {num_ctx} tokens; the model is loaded again.")
-                runner = Options(num_ctx=num_ctx)
-                request = await build(window, runner)
-                assumed = limit = num_ctx
-                continue
-            if limit is None:
-                break  # only assumed: the engine itself will say if it is too much
-            over = count.total - (assumed - room)
-            try:
-                moved = choose(
-                    conversation.exchanges,
-                    window,
-                    rules,
-                    budget=cost(conversation.exchanges, window, rules) - over,
-                    context=assumed - room,
-                )
-            except DoesNotFit as error:
-                if not exactly:
-                    raise self._too_long(count, limit, room, rules) from None
-                return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), error.over)
-            window = replace(moved, summary=summary or moved.summary)
-            request = await build(window, runner)
-            count = await self.count(request, engine, model.name)
-            notes = [note for note in notes if not note.startswith("context_trimmed")] + [_trimmed(conversation, window, rules)]
-        if not exactly:  # who only counts changes nothing
-            self._known[model.name] = replace(self._of(model.name), num_ctx=runner.num_ctx)
-        over = max(0, count.total + room - assumed)
-        return Fitted(request, window, count, limit, room, dropped(conversation, window, rules), tuple(notes), over)
+        room = answer_room(request.options.num_predict, self._settings.answer_room, limit or ASSUMED_CONTEXT)
+        plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules))
+        if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, before, limit - room)):
+            return plain
 
-    async def count(self, request: EngineRequest, engine: Engine, model: str) -> TokenCount:
+        async def counted(fitted: Fitted) -> Fitted:
+            count = await self.count(fitted.engine_request, engine, model.key)
+            over = count.total + uncounted + room - (fitted.limit or ASSUMED_CONTEXT)
+            return replace(fitted, count=count, dropped=dropped(conversation, fitted.window, rules), over=max(0, over))
+
+        runner, fitted = first, await counted(plain)
+        notes: dict[str, str] = {}
+        while fitted.over:
+            if num_ctx := self._larger(model, wanted, fitted):
+                runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(fitted, num_ctx)
+                fitted = await counted(replace(fitted, engine_request=await build(fitted.window, runner), limit=num_ctx))
+            elif fitted.limit is None:
+                break  # only assumed: the engine itself will say if it is too much
+            else:
+                try:
+                    moved = _moved(conversation, rules, fitted)
+                except DoesNotFit as error:
+                    if not exactly:
+                        raise self._too_long(fitted, rules) from None
+                    fitted = replace(fitted, over=error.over)
+                    break
+                moved = replace(moved, summary=summary or moved.summary)
+                fitted = await counted(replace(fitted, engine_request=await build(moved, runner), window=moved))
+                notes["trimmed"] = _trimmed(conversation, moved, rules)
+        if runner != first and not exactly:  # who only counts changes nothing
+            self._known[model.key] = replace(self._of(model.key), num_ctx=runner.num_ctx)
+        return replace(fitted, warnings=tuple(notes.values()))
+
+    async def count(self, request: EngineRequest, engine: Engine, model: ModelKey) -> TokenCount:
         """The prompt's tokens, counted by the engine where it can, else reckoned."""
         return await engine.count(request) or self._reckon(request, model)
 
-    def learn(self, request: EngineRequest, model: str, usage: Usage) -> None:
+    def learn(self, request: EngineRequest, model: ModelKey, usage: Usage) -> None:
         """Takes note of what the engine counted for a prompt whose pictures' cost is known."""
         reckoned = self._reckon(request, model)
         if usage.prompt_tokens and all(request.renditions[part].tokens for message in request.messages for part in message.images):
             text = usage.prompt_tokens - sum(reckoned.images)
             self._known[model] = replace(self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, text))
 
-    def _of(self, model: str) -> _Known:
+    def _of(self, model: ModelKey) -> _Known:
         return self._known.get(model) or _Known()
 
-    def _reckon(self, request: EngineRequest, model: str) -> TokenCount:
+    def _reckon(self, request: EngineRequest, model: ModelKey) -> TokenCount:
         scale = self.scale(model)
         system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
         text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
         pictures = tuple(request.renditions[part].tokens or 0 for message in request.messages for part in message.images)
         return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
 
-    def _larger(self, model: ModelInfo, wanted: Options, needed: int, now: int) -> int | None:
+    def _larger(self, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
         """The num_ctx to grow to; None where the settings or the person don't let it grow, or it would not help."""
+        now = fitted.limit or ASSUMED_CONTEXT
+        needed = now + fitted.over
         most = self._settings.num_ctx_max or 0
         size = min(bucket(needed), most, model.context_length or most)
         return size if wanted.num_ctx is None and now < needed <= size else None
 
-    def _too_long(self, count: TokenCount, limit: int, room: int, rules: Rules) -> ContextLengthExceeded:
-        needed = num_ctx_needed(count.total + room)
+    def _too_long(self, fitted: Fitted, rules: Rules) -> ContextLengthExceeded:
+        limit, room = fitted.limit or ASSUMED_CONTEXT, fitted.room
+        total = limit - room + fitted.over
+        needed = num_ctx_needed(total + room)
         ways = [f"num_ctx {bucket(needed)} (loads the model again)"]
         if rules.policy == "strict":
             ways.append("the policy pin_images, which drops old text and keeps pictures")
-        if count.images:
+        if any(message.images for message in fitted.engine_request.messages):
             ways.append("detail low for large pictures")
         return ContextLengthExceeded(
-            f"The prompt takes {count.total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
+            f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
             hint=f"Try {', or '.join(ways)}; or start a new session.",
-            extra={"n_prompt_tokens": count.total, "n_ctx": limit, "num_ctx_needed": needed},
+            extra={"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed},
         )
 
 
@@ -253,6 +256,17 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
             if number not in visible:
                 found.append(Dropped(exchange.turn, part.image_id, exchange.image_tokens[place]))
     return tuple(found)
+
+
+def _moved(conversation: Conversation, rules: Rules, fitted: Fitted) -> Window:
+    """The window with which it fits. Raises DoesNotFit."""
+    told = cost(conversation.exchanges, fitted.window, rules)
+    context = (fitted.limit or ASSUMED_CONTEXT) - fitted.room
+    return choose(conversation.exchanges, fitted.window, rules, budget=told - fitted.over, context=context)
+
+
+def _grown(fitted: Fitted, num_ctx: int) -> str:
+    return f"num_ctx_grown: From {fitted.limit or ASSUMED_CONTEXT} to {num_ctx} tokens; the model is loaded again."
 
 
 def _trimmed(conversation: Conversation, window: Window, rules: Rules) -> str:

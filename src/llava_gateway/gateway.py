@@ -195,7 +195,7 @@ class Gateway:
 
     def outlook(self, prepared: Prepared) -> Outlook:
         """What a counted question's conversation is made of, and what would go next."""
-        return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.name))
+        return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.key))
 
     async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
         """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.

@@ -12,7 +12,7 @@ from functools import partial
 from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart
 from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.window import Rules, Window
-from llava_gateway.engines.base import EngineName, ModelInfo, same_name
+from llava_gateway.engines.base import ModelInfo, ModelKey, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
 from llava_gateway.fitting import Fitted, Fitter
@@ -21,6 +21,9 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.showing import Hold, Showing, Shown
 from llava_gateway.telemetry import Telemetry
+
+SURE = 4
+"""How many times the words of a prompt its pictures must take, so that their cost is learned where the words are only reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Prepared:
         fitted: the engine's request, and how the conversation was made to fit.
         conversation: all there was to tell. rules: the policy that did it.
         warnings: what the person should know, each a code or "code: sentence".
-        fit: makes the conversation fit anew, with what was learned of the engine meanwhile.
+        fit: `Fitter.fit` for this conversation, to make it fit anew with what was learned of the engine meanwhile.
         beyond: numbers of pictures that are left out because this model takes no more.
     """
 
@@ -44,7 +47,7 @@ class Prepared:
     conversation: Conversation
     rules: Rules
     warnings: tuple[str, ...]
-    fit: Callable[[], Awaitable[Fitted]]
+    fit: Callable[..., Awaitable[Fitted]]
     beyond: frozenset[int] = frozenset()
 
     @property
@@ -68,7 +71,7 @@ class Preparer:
         self.pictures = pictures
         self.fitter = Fitter(settings)
         self.showing = Showing(settings, pool, pictures, telemetry, self.fitter)
-        self._sighted: set[tuple[EngineName, str]] = set()  # models that were seen to see
+        self._sighted: set[ModelKey] = set()  # models that were seen to see
 
     async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
         """Everything up to the engine.
@@ -80,7 +83,7 @@ class Preparer:
         Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
         """
         self._check_vision(request, session, model)
-        options = request.options.over(self.fitter.grown(model.name).over(self.pins(model.name)))
+        options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
         question = await self.showing.question(request, model, options, hold)
         rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
         beyond = self._beyond(session, question.parts, model)
@@ -98,7 +101,7 @@ class Preparer:
             self.pool.engine(model.engine),
             model,
             wanted=request.options,
-            before=session.tokens if model.name == session.model and parts == question.parts else None,
+            before=session.tokens if model.key == (session.engine, session.model) and parts == question.parts else None,
             summary=session.summary if rules.policy == "summarise" else "",
             exactly=exactly,
         )
@@ -110,9 +113,16 @@ class Preparer:
 
         Raises ContextLengthExceeded, `refusal` itself where nothing more can be left out.
         """
-        n_ctx = refusal.extra.get("n_ctx")
-        self.fitter.refused(prepared.engine_request, n_ctx if isinstance(n_ctx, int) else None)
-        fitted = await prepared.fit()
+        request, model = prepared.engine_request, prepared.model
+        n_ctx, found = (value if isinstance(value := refusal.extra.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
+        self.fitter.refused(model.key, request, n_ctx)
+        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
+        uncounted = max(0, (found or 0) - count.total)
+        renditions = [request.renditions[part] for message in request.messages for part in message.images]
+        if uncounted and any(rendition.tokens is None for rendition in renditions):
+            self.showing.learn_cost(renditions, model, uncounted + sum(count.images), "estimated")
+            uncounted = 0
+        fitted = await prepared.fit(uncounted=uncounted)
         if fitted.window == prepared.fitted.window and fitted.engine_request.options == prepared.engine_request.options:
             raise refusal
         return replace(prepared, fitted=fitted, warnings=(*prepared.warnings, *fitted.warnings))
@@ -131,7 +141,7 @@ class Preparer:
     ) -> tuple[tuple[Part, ...], Window, Conversation]:
         """The question's parts with the lines that call pictures back to mind, the window before anything is dropped, and all there is
         to tell."""
-        scale, window = self.fitter.scale(model.name), replace(session.window, gone=session.window.gone | beyond)
+        scale, window = self.fitter.scale(model.key), replace(session.window, gone=session.window.gone | beyond)
         conversation = session.conversation(parts, scale)
         if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
             parts = (*parts[:-1], *lines, *parts[-1:])
@@ -145,23 +155,24 @@ class Preparer:
         if usage.prompt_tokens is None:
             return ()
         renditions = [request.renditions[part] for message in request.messages for part in message.images]
-        self.fitter.learn(request, model.name, usage)
+        self.fitter.learn(request, model.key, usage)
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
         if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):
-            self.fitter.measured(model.name, read, finish.timings.prompt_ms)
+            self.fitter.measured(model.key, read, finish.timings.prompt_ms)
         learnable = any(rendition.label != "exact" for rendition in renditions)
-        if not renditions or ((model.engine, model.name) in self._sighted and not learnable):
+        if not renditions or (model.key in self._sighted and not learnable):
             return ()
-        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.name)
-        surplus = usage.prompt_tokens - count.system - count.text
+        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
+        words = count.system + count.text
+        surplus = usage.prompt_tokens - words
         expected = sum(map(self._least, renditions))
-        if not count.text_is_exact and count.text > expected:
+        if not count.text_is_exact and words > expected:
             return ()  # what is only reckoned may be wrong by that much
         if 2 * surplus < expected:
             return (f"image_ignored: The prompt has {max(0, surplus)} tokens more than its text; a picture takes about {expected}.",)
-        self._sighted.add((model.engine, model.name))
-        if learnable and count.text_is_exact:
-            self.showing.learn_cost(renditions, model, surplus)
+        self._sighted.add(model.key)
+        if learnable and (count.text_is_exact or SURE * words <= surplus):
+            self.showing.learn_cost(renditions, model, surplus, "measured" if count.text_is_exact else "estimated")
         return ()
 
     @staticmethod
@@ -171,7 +182,7 @@ class Preparer:
 
     async def model(self, request: ChatRequest, session: Session) -> ModelInfo:
         """Who answers: the request's model, else the session's, else the default."""
-        if request.model is not None or not session.model:
+        if not session.model or not (request.model is None or same_name(request.model, session.model)):
             return await self.pool.resolve(request.model)
         try:
             return await self.pool.resolve(session.model, engine=session.engine)

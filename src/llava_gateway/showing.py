@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Options, Part, Rendition, Sight, TextPart, Upload
+from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Label, Options, Part, Rendition, Sight, TextPart, Upload
 from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
@@ -92,12 +92,12 @@ class Showing:
         rendition = await self._pictures.rendition(picture, profile, sight)
         if rendition.tokens is not None:
             return rendition
-        known = self._costs.predict(model.name, profile.key, _sizes(rendition))
+        known = self._costs.predict(model.key, profile.key, _sizes(rendition))
         return replace(rendition, tokens=known[0], label=known[1]) if known else rendition
 
-    def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int) -> None:
-        """Takes note of what the pictures of a prompt, all of them of one kind, took of it together."""
-        self._costs.learn(model.name, self.profile(model).key, map(_sizes, renditions), tokens)
+    def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int, label: Label) -> None:
+        """Takes note of what the pictures of a prompt, all of them of one kind, took of it together; `label` says how far that is sure."""
+        self._costs.learn(model.key, self.profile(model).key, map(_sizes, renditions), tokens, label)
 
     async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
         """What `model` gets of a picture, and by which plan. Where nothing is wished for, this is what a question chose, if there was one.
@@ -166,9 +166,9 @@ class Showing:
             return None
         limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
         text = " ".join(part.text for part in request.parts if isinstance(part, TextPart))
-        free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.name).message(text)
+        free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.key).message(text)
         share = max(0, free) // pictures // (2 if request.session_id else 1)
-        return auto_bound(profile, share, self._fitter.ms_per_token(model.name), on_gpu=all_on_gpu(model), limit=limit)
+        return auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
 
     async def _on_one_sheet(self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, hold: Hold) -> Question:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""

@@ -48,7 +48,6 @@ def test_pictures_of_one_size_share_what_they_cost(costs: LearnedCosts) -> None:
 @pytest.mark.parametrize(
     ("pictures", "tokens"),
     [
-        pytest.param([((100, 100),), ((200, 100),)], 600, id="of two sizes"),
         pytest.param([((100, 100),)], 0, id="ignored by the engine"),
         pytest.param([((100, 100),)], -3, id="fewer than the text"),
         pytest.param([], 600, id="no pictures"),
@@ -98,3 +97,15 @@ def test_what_was_not_seen_for_long_is_forgotten(costs: LearnedCosts) -> None:
     found = costs.predict(MODEL, KEY, ((1, 10),))
     assert found == (300, "estimated")
     assert costs.predict(MODEL, KEY, ((2, 10),)) == (300, "measured")
+
+
+def test_pictures_of_two_sizes_tell_about_what_one_costs_until_something_better_is_known(costs: LearnedCosts) -> None:
+    small, large = ((100, 100),), ((200, 100),)
+    costs.learn(MODEL, KEY, [small, large], 600)
+    assert (costs.predict(MODEL, KEY, small), costs.predict(MODEL, KEY, large)) == ((300, "estimated"), (300, "estimated"))
+    costs.learn(MODEL, KEY, [small], 200)
+    costs.learn(MODEL, KEY, [small, large], 900)
+    assert costs.predict(MODEL, KEY, small) == (200, "measured")
+    costs.learn(MODEL, KEY, [small], 250, "estimated")
+    assert costs.predict(MODEL, KEY, small) == (200, "measured")
+    assert costs.predict(MODEL, KEY, large) == (300, "estimated")

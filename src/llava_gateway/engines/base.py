@@ -14,6 +14,8 @@ from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, Token
 from llava_gateway.images.facts import VisionFacts
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
+ModelKey: TypeAlias = tuple[EngineName, str]
+"""An engine, and the name of a model in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class ModelInfo:
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
     cache_bytes_per_token: int | None = None
+
+    @property
+    def key(self) -> ModelKey:
+        """Two engines may have a model of the same name."""
+        return self.engine, self.name
 
 
 def same_name(one: str, other: str) -> bool:

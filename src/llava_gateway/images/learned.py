@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -19,12 +19,12 @@ MOST_SAMPLES = 256
 
 @dataclass(slots=True)
 class _Samples:
-    tokens: OrderedDict[Pieces, int] = field(default_factory=OrderedDict)
+    tokens: OrderedDict[Pieces, tuple[int, Label]] = field(default_factory=OrderedDict)
 
     def line(self) -> tuple[float, float] | None:
         """(tokens of a piece, tokens of a pixel) that fit the samples best: least squares of tokens = pieces * a + pixels * b. None without
         samples. Where they are too alike to tell the two apart, all is put on the pieces: most models cost the same for every picture."""
-        rows = [(len(pieces), _pixels(pieces), tokens) for pieces, tokens in self.tokens.items()]
+        rows = [(len(pieces), _pixels(pieces), tokens) for pieces, (tokens, _) in self.tokens.items()]
         if not rows:
             return None
         nn, np, pp = (sum(row[i] * row[j] for row in rows) for i, j in ((0, 0), (0, 1), (1, 1)))
@@ -40,35 +40,45 @@ class _Samples:
 
 
 class LearnedCosts:
-    """Samples by model and profile key (`VisionProfile.key`)."""
+    """Samples by model, however that is named, and profile key (`VisionProfile.key`)."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, str], _Samples] = {}
+        self._of: dict[tuple[Hashable, str], _Samples] = {}
 
-    def learn(self, model: str, key: str, pictures: Iterable[Pieces], tokens: int) -> None:
+    def learn(self, model: Hashable, key: str, pictures: Iterable[Pieces], tokens: int, label: Label = "measured") -> None:
         """Takes note of what new pictures of one prompt cost together.
 
         Args:
-            pictures: the pieces of each. Only those of one size, or a single one, tell what one costs; of others nothing is learned.
+            pictures: the pieces of each. Those of different sizes tell only about what one costs: all files as much, and only until
+                something better is known.
             tokens: prompt_tokens less those of the text and of other pictures. Below one a piece nothing is learned: the engine has
                 ignored the pictures.
+            label: "estimated" where the text was only reckoned; that takes no measured one's place.
         """
         every = list(pictures)
-        if not every or len(set(every)) > 1 or tokens < sum(map(len, every)):
+        pieces = sum(map(len, every))
+        if not every or tokens < pieces:
             return
         samples = self._of.setdefault((model, key), _Samples()).tokens
-        samples[every[0]] = round(tokens / len(every))
-        samples.move_to_end(every[0])
+        alike = len(set(every)) == 1
+        if not alike and samples:
+            return
+        for picture in dict.fromkeys(every):
+            cost = round(tokens * len(picture) / pieces), label if alike else "estimated"
+            if cost[1] == "measured" or samples.get(picture, cost)[1] == "estimated":
+                samples[picture] = cost
+                samples.move_to_end(picture)
         while len(samples) > MOST_SAMPLES:
             samples.popitem(last=False)
 
-    def predict(self, model: str, key: str, picture: Pieces) -> tuple[int, Label] | None:
-        """What a picture costs: "measured" where one of this size was seen, "estimated" by its area where others were, else None."""
+    def predict(self, model: Hashable, key: str, picture: Pieces) -> tuple[int, Label] | None:
+        """What a picture costs: "measured" where one of this size was seen and its text counted, "estimated" by its area where others were,
+        else None."""
         samples = self._of.get((model, key))
         if samples is None:
             return None
         if (seen := samples.tokens.get(picture)) is not None:
-            return seen, "measured"
+            return seen
         if (line := samples.line()) is None:
             return None
         return max(len(picture), round(line[0] * len(picture) + line[1] * _pixels(picture))), "estimated"

@@ -40,6 +40,8 @@ TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 TITLE_MAX_CHARS = 60
 FIRST = 0
 """What the first turn of a conversation follows."""
+TYPICAL_PICTURE = 576
+"""Tokens of a picture whose cost nobody knew when it was shown: LLaVA's."""
 PART_OVERHEAD_BYTES = 256
 """What a turn costs in memory beside its text, roughly; budgets need no more."""
 
@@ -161,7 +163,7 @@ class Session:
         answer = turns[-1].answer
         tokens = scale.message(asked.text) + scale.message(answer)
         costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
-        images = tuple(costs.get(part) or 0 for part in asked.images)
+        images = tuple(costs.get(part) or TYPICAL_PICTURE for part in asked.images)
         return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture)
 
     def _seen(self, part: Part) -> Part:
