@@ -13,13 +13,15 @@ from llava_gateway.api.sight import wishes
 from llava_gateway.api.wire import check_length, glossary_of, parse_options
 from llava_gateway.chat import FinishReason, ImagePart, Label, Options, Part, Policy, Sent, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
-from llava_gateway.errors import InvalidArchive, InvalidRequest
+from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidRequest
 from llava_gateway.sessions.archive import FORMAT, VERSION
 from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
 from llava_gateway.settings import Settings
 
 MOST_TEXTS = 64
 """Parts of a turn that are text: the question, and our notes beside it."""
+MOST_PICTURES = 64
+"""Of a turn: as many as `images_per_turn` can be."""
 
 
 def _moment(value: Any) -> datetime:
@@ -80,13 +82,13 @@ class TimingsBody(Body):
 class TurnBody(Body):
     id: int = Field(ge=1, le=2**31)
     after: int | None = Field(None, description="The id of an earlier turn; null for a first one.")
-    parts: list[TextBody | ShownBody] = Field(min_length=1)
+    parts: list[TextBody | ShownBody] = Field(min_length=1, max_length=MOST_TEXTS + MOST_PICTURES)
     answer: str = ""
     status: TurnStatus = "complete"
     model: Name = ""
     finish_reason: FinishReason | None = None
     error_code: Name | None = None
-    sent: list[SentBody] = Field(default_factory=list)
+    sent: list[SentBody] = Field(default_factory=list, max_length=MOST_PICTURES)
     options: dict[str, Any] = Field(default_factory=dict)
     usage: UsageBody = UsageBody()
     timings: TimingsBody = TimingsBody()
@@ -125,8 +127,8 @@ class ArchiveBody(Body):
     pictures: dict[ImageId, FileBody] = Field(default_factory=dict)
 
 
-def parse_archive(value: Any) -> ArchiveBody:
-    """Raises InvalidArchive."""
+def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
+    """Raises InvalidArchive, ArchiveTooLarge."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise InvalidArchive
     if value.get("version") != VERSION:
@@ -135,6 +137,10 @@ def parse_archive(value: Any) -> ArchiveBody:
             param="version",
             hint="Use the gateway that it comes from, or a newer one.",
         )
+    session = value.get("session")
+    turns = session.get("turns") if isinstance(session, dict) else None
+    if isinstance(turns, list) and len(turns) > settings.session_max_turns:  # before any of them is looked at
+        raise ArchiveTooLarge(f"The session has {len(turns):,} turns; {settings.session_max_turns:,} are the most.", param="session.turns")
     try:
         body: ArchiveBody = parse_body(ArchiveBody, value)
     except InvalidRequest as error:
@@ -166,8 +172,9 @@ def session_of(body: ArchiveBody, settings: Settings) -> Session:
     except InvalidArchive:
         raise
     except InvalidRequest as error:
-        param = error.param if (error.param or "").startswith(("session.", "pictures")) else f"session.{error.param}"
-        raise InvalidArchive(error.message, param=param, hint=error.hint) from None
+        param = error.param or ""
+        where = param if param.startswith(("session.", "pictures.")) else ".".join(filter(None, ("session", param)))
+        raise InvalidArchive(error.message, param=where, hint=error.hint) from None
     return session.after(turns[-1].id) if turns else session
 
 

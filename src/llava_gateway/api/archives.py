@@ -94,13 +94,7 @@ async def import_session(request: Request) -> Response:
     """The JSON or the zip of an export, as the body or as the form's `file`. All of it is checked before any is kept; the session gets
     a new id, and its pictures are taken in like any other."""
     gateway: Gateway = request.app.state.gateway
-    data = await _read_file(request)
-    zipped = await asyncio.to_thread(Package, data) if data.startswith(ZIP_BEGINS) else None
-    if zipped:
-        data = await asyncio.to_thread(zipped.read, DOCUMENT, gateway.settings.body_max_bytes)
-    body = parse_archive(await asyncio.to_thread(parse_json, data))
-    session = session_of(body, gateway.settings)
-    pictures = await asyncio.to_thread(_pictures, body, zipped, gateway.settings)
+    session, pictures = await asyncio.to_thread(_read, await _read_file(request), gateway.settings)
     taken_in = await gateway.take_in(session, pictures)
     return JSONResponse(session_json(taken_in, gateway.pictures, running=False), 201)
 
@@ -120,6 +114,17 @@ async def _read_file(request: Request) -> bytes:
     if not data.strip():
         raise InvalidArchive("There is nothing in the file.")
     return data
+
+
+def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
+    """The session in a file and the files of its pictures, checked as far as that goes without taking them in.
+
+    Raises InvalidJSON, InvalidArchive, ArchiveTooLarge, ImageError.
+    """
+    zipped = Package(data) if data.startswith(ZIP_BEGINS) else None
+    document = zipped.read(DOCUMENT, settings.body_max_bytes) if zipped else data
+    body = parse_archive(parse_json(document), settings)
+    return session_of(body, settings), _pictures(body, zipped, settings)
 
 
 def _pictures(body: ArchiveBody, zipped: Package | None, settings: Settings) -> dict[str, bytes]:
