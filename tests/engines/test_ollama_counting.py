@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, Message, Options, TextPart, TokenCount
+from llava_gateway.chat import JSON, EngineRequest, Finish, Message, Options, TextPart, TokenCount
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
-from llava_gateway.engines.ollama_counting import Vocabulary, segments
+from llava_gateway.engines.ollama_counting import VOCABULARIES_KEPT, OllamaCounter, Vocabulary, segments
 from llava_gateway.engines.ollama_library import OllamaLibrary
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, fake_upstream
@@ -205,6 +205,34 @@ async def test_a_vocabulary_is_built_once_for_all_who_wait() -> None:
     assert first.cancelled()
     assert library.shown == 1
     assert {count.label for count in counts if count} == {"exact"}
+
+
+async def test_a_vocabulary_that_others_took_the_place_of_still_comes_to_those_who_wait_for_it() -> None:
+    counter, shown = OllamaCounter(), asyncio.Event()
+
+    async def show() -> JSON:
+        await shown.wait()
+        return {"model_info": by_merges("gpt-2")}
+
+    waiting = [asyncio.create_task(counter.vocabulary(f"digest {number}", show)) for number in range(VOCABULARIES_KEPT + 2)]
+    await asyncio.sleep(0)  # all have begun
+    shown.set()
+    assert None not in await asyncio.gather(*waiting)
+    await counter.aclose()
+
+
+async def test_nothing_is_built_any_more_after_the_end() -> None:
+    counter = OllamaCounter()
+
+    async def show() -> JSON:
+        await asyncio.Event().wait()
+        return {}
+
+    waiting = [asyncio.create_task(counter.vocabulary(f"digest {number}", show)) for number in range(VOCABULARIES_KEPT + 2)]
+    await asyncio.sleep(0)
+    await counter.aclose()
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
 
 
 @pytest.mark.parametrize(

@@ -86,22 +86,26 @@ class OllamaCounter:
 
     def __init__(self) -> None:
         self._vocabularies: dict[str, asyncio.Task[Vocabulary | None]] = {}  # by digest, the last used last, as is the next
+        self._building: set[asyncio.Task[Vocabulary | None]] = set()  # one that is no longer held may still be waited for
         self._around: dict[str, float] = {}
 
     async def aclose(self) -> None:
-        for task in self._vocabularies.values():
+        building = list(self._building)
+        for task in building:
             task.cancel()
-        await asyncio.gather(*self._vocabularies.values(), return_exceptions=True)
+        await asyncio.gather(*building, return_exceptions=True)
 
     async def vocabulary(self, digest: str, show: Show) -> Vocabulary | None:
         """Built once, whoever waits for it gives up or not; again after an error. Raises what `show` raises."""
         task = self._vocabularies.pop(digest, None)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(_build(show))
+            self._building.add(task)
+            task.add_done_callback(self._building.discard)
             task.add_done_callback(lambda task: task.cancelled() or task.exception())  # told to whoever waits
         self._vocabularies[digest] = task
         while len(self._vocabularies) > VOCABULARIES_KEPT:
-            self._vocabularies.pop(next(iter(self._vocabularies))).cancel()
+            del self._vocabularies[next(iter(self._vocabularies))]
         return await asyncio.shield(task)
 
     async def exactly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest, rendered: str) -> TokenCount | None:
