@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.ollama_counting import VOCABULARIES_KEPT, OllamaCounter, Vocabulary, segments
 from llava_gateway.engines.ollama_library import OllamaLibrary
+from llava_gateway.engines.tokenizer import Tokenizer
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, fake_upstream
 from tests.ollama_server import RealOllama
@@ -258,6 +260,25 @@ async def test_an_ollama_that_answers_instead_of_showing_a_prompt_is_not_asked_a
     counts = await counted(library, times=3)
     assert {count.label for count in counts if count} == {"estimated"}
     assert library.chats == 1
+
+
+@pytest.mark.parametrize("debug", [SHOWN, None])
+async def test_nobody_waits_while_a_long_text_is_counted(debug: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the system prompt nor anything else is counted by the thread that all requests share."""
+    threads: list[threading.Thread] = []
+    count = Tokenizer.count
+
+    def watched(tokenizer: Tokenizer, text: str) -> int:
+        threads.append(threading.current_thread())
+        return count(tokenizer, text)
+
+    monkeypatch.setattr(Tokenizer, "count", watched)
+    request = replace(HELLO, messages=(Message("system", (TextPart("Be brief."),)), *HELLO.messages))
+    (found,) = await counted(Library(by_merges("gpt-2"), debug), request)
+    assert found is not None
+    assert found.system > 0
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def counted(library: Library, request: EngineRequest = HELLO, times: int = 1) -> list[TokenCount | None]:

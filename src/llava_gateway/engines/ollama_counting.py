@@ -116,14 +116,14 @@ class OllamaCounter:
         if digest not in self._around:
             words = await asyncio.to_thread(_words, vocabulary, request)
             self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages)))
-        system = vocabulary.tokenizer.count(system_text(request))
+        system = await asyncio.to_thread(vocabulary.tokenizer.count, system_text(request))
         return token_count(request, prompt, system, label="exact" if vocabulary.tokenizer.exact else "estimated")
 
     async def roughly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest) -> TokenCount:
         """The words are counted, what the template writes around them is estimated."""
         words = await asyncio.to_thread(_words, vocabulary, request)
         around = self._around.get(digest, MESSAGE_TOKENS)
-        system = vocabulary.tokenizer.count(system_text(request))
+        system = await asyncio.to_thread(vocabulary.tokenizer.count, system_text(request))
         return token_count(request, words + round(around * len(request.messages)), system, label="estimated")
 
 
