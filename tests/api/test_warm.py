@@ -82,3 +82,12 @@ async def test_switched_off_it_says_so(serve: Serve, red_circle: bytes) -> None:
     served = await serve(ScriptedEngine(), read_ahead=False)
     answer = (await served.client.post("/warm", files={"image": red_circle})).json()
     assert (answer["status"], answer["reason"], answer["model"]) == ("skipped", "off", None)
+
+
+async def test_pictures_are_numbered_in_the_language_of_who_asks(serve: Serve, red_circle: bytes, blue_square: bytes) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    files = [("image", ("1.png", red_circle)), ("image", ("2.png", blue_square))]
+    for language in ("zh-CN,zh;q=0.9", "en"):
+        await served.client.post("/warm", files=files, headers={"Accept-Language": language})
+    assert ["图片1：" in request.messages[-1].text for request in engine.requests] == [True, False]

@@ -120,3 +120,24 @@ def test_pictures_are_called_back_to_mind_once_they_are_far_behind() -> None:
 def test_nothing_is_called_back_where_a_picture_has_just_been_given() -> None:
     talk = Conversation("", (), EXCHANGES, (GREEN, said("And this?")))
     assert anchors(talk, Window(), Rules(), after=800) == ()
+
+
+def test_what_called_a_picture_to_mind_goes_with_it() -> None:
+    """Else the model is told both that it is shown and that it is not."""
+    recalled = (note("(Picture 1 is further up; it shows: A red circle.)"), note("(Picture 2 is further up; it shows: A blue square.)"))
+    talk = Conversation("", (), (*EXCHANGES, Exchange(4, (*recalled, said("Which?")), "Both.", 20, (), 3)), (said("So?"),))
+    gone = Rules("pin_images", {"red": False})
+    assert talk.messages(Window(start=3), gone)[-3].parts == (recalled[1], said("Which?"))
+    assert talk.messages(Window(start=3), Rules())[-3].parts == (*recalled, said("Which?"))
+
+
+def test_the_numbers_before_pictures_are_the_same_before_the_question_is_typed() -> None:
+    """What was read ahead is what is asked about then."""
+    chinese = (Exchange(0, (RED, said("这是什么？")), "圆形。", 10, (64,), 1),)
+    for unasked in (".", "。"):
+        for before, question, label in ((chinese, "还有呢？", "图片2："), (EXCHANGES[:1], "And this?", "Picture 2:")):
+            for words in (unasked, question):
+                messages = Conversation("", (), before, (BLUE, said(words))).messages(Window(), Rules())
+                assert messages[-1].parts[0] == note(label)
+    first = [Conversation("", (), (), (RED, BLUE, said(words))).messages(Window(), Rules())[0].parts[0] for words in (".", "。")]
+    assert first == [note("Picture 1:"), note("图片1：")]

@@ -26,3 +26,11 @@ def test_long_descriptions_are_cut_at_a_word_on_one_line() -> None:
 def test_traces_speak_the_language_of_the_description() -> None:
     assert words.picture_trace(2, "白色背景上有一个红色圆形。") == "（图片2已不再显示。它的内容是：白色背景上有一个红色圆形。）"
     assert words.picture_trace(2, "") == "(Picture 2 is no longer shown.)"
+
+
+@pytest.mark.parametrize("description", ["A red circle.", "白色背景上有一个红色圆形。"])
+def test_a_line_that_calls_a_picture_to_mind_tells_which(description: str) -> None:
+    line = words.anchor(12, description)
+    assert words.is_chinese(line) is words.is_chinese(description)
+    assert words.anchored(line) == 12
+    assert words.anchored(words.picture_trace(12, description)) is None

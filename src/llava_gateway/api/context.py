@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from llava_gateway.api import openapi
 from llava_gateway.api.forms import read_question
-from llava_gateway.api.warm import UNASKED
+from llava_gateway.api.warm import unasked
 from llava_gateway.api.wire import dropped_json
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway import Gateway
@@ -26,7 +26,7 @@ async def count_tokens(request: Request) -> JSONResponse:
     the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
     tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
     gateway: Gateway = request.app.state.gateway
-    prepared = await gateway.count_tokens(await read_question(request, gateway, unasked=UNASKED))
+    prepared = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
     return JSONResponse(count_json(prepared) | outlook_json(gateway.outlook(prepared)))
 
 

@@ -17,8 +17,12 @@ from llava_gateway.warming import Warmed
 
 router = APIRouter(responses=openapi.ERRORS)
 
-UNASKED = "."
-"""What stands for the question. Templates put text after a picture anyway, and a prompt that ends with one would end llama.cpp's server."""
+
+def unasked(request: Request) -> str:
+    """What stands for a question that is still to be typed. Templates put text after a picture anyway, and a prompt that ends with one
+    would end llama.cpp's server. It has no letters: pictures get the numbers before them in the language of the conversation so far, and
+    where nothing was said yet in that of the one who asks."""
+    return "。" if request.headers.get("accept-language", "").lower().startswith("zh") else "."
 
 
 @router.post("/warm", tags=["questions"], summary="Read ahead of a question", openapi_extra=openapi.WARM)
@@ -26,7 +30,7 @@ async def warm(request: Request, wait: bool = True) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
     conversation, pictures. The question itself then waits for its own words only. Real questions go first."""
     gateway: Gateway = request.app.state.gateway
-    return await _warm(gateway, await read_question(request, gateway, unasked=UNASKED), wait=wait)
+    return await _warm(gateway, await read_question(request, gateway, unasked=unasked(request)), wait=wait)
 
 
 @router.post("/sessions/{session_id}/warm", tags=["sessions"], summary="Read ahead in a session", openapi_extra=openapi.WARM)
@@ -34,14 +38,14 @@ async def warm_session(request: Request, session_id: str, wait: bool = True) -> 
     """The same as /warm with this session_id; without a body, the conversation so far."""
     gateway: Gateway = request.app.state.gateway
     gateway.sessions.get(session_id)
-    return await _warm(gateway, await read_question(request, gateway, session_id, unasked=UNASKED), wait=wait)
+    return await _warm(gateway, await read_question(request, gateway, session_id, unasked=unasked(request)), wait=wait)
 
 
 @router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARMED)
 async def warm_image(request: Request, image_id: str, model: str | None = None, wait: bool = True) -> JSONResponse:
     """The same as /warm with this picture alone: for a question without a session."""
     gateway: Gateway = request.app.state.gateway
-    asked = chat_request(AskBody(model=model), gateway.settings, (ImagePart(image_id),), unasked=UNASKED)
+    asked = chat_request(AskBody(model=model), gateway.settings, (ImagePart(image_id),), unasked=unasked(request))
     return await _warm(gateway, asked, wait=wait)
 
 

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 from llava_gateway.chat import ImagePart, Message, Part, TextPart
 from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
-from llava_gateway.context.words import anchor, glossary_note, is_chinese, older_pictures, picture_label, picture_trace, summary_note
+from llava_gateway.context.words import (
+    anchor,
+    anchored,
+    glossary_note,
+    is_chinese,
+    language_of,
+    older_pictures,
+    picture_label,
+    picture_trace,
+    summary_note,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +48,24 @@ class Conversation:
         if system := "\n\n".join(filter(None, (self.system, glossary_note(self.glossary) if self.glossary else ""))):
             told.append(Message("system", (TextPart(system),)))
         notes = self._notes(window, rules)
+        visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
+        told_pictures = frozenset().union(*visible)
+        chinese = language_of(self.system)
         for index, exchange in enumerate(self.exchanges):
+            chinese = _language(exchange.parts, chinese)
             if not is_told(exchange, index, window, rules):
                 continue
             before: tuple[Part, ...] = ()
             if index >= window.start:
                 before, notes = notes, ()
-            parts = labelled(exchange.parts, exchange.first_picture, shown(exchange, index, window, rules), exchange.answer)
+            parts = labelled(exchange.parts, exchange.first_picture, visible[index], exchange.answer, chinese=bool(chinese))
+            parts = tuple(part for part in parts if not _recalls_what_is_gone(part, told_pictures))
             told += [Message("user", before + parts), Message("assistant", (TextPart(exchange.answer),))]
         everything = frozenset(range(self.first_picture, self.first_picture + len(self.question)))
-        return (*told, Message("user", notes + labelled(self.question, self.first_picture, everything)))
+        chinese = _language(self.question, chinese)
+        if chinese is None:  # a question that is still to be typed may at least be ended in its language
+            chinese = "。" in Message("user", self.question).asked
+        return (*told, Message("user", notes + labelled(self.question, self.first_picture, everything, chinese=chinese)))
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
         """What stands where the text that was dropped stood: behind the pictures that stay, so that those need not be read again."""
@@ -88,10 +106,25 @@ def anchors(conversation: Conversation, window: Window, rules: Rules, after: int
     return tuple(TextPart(anchor(number, told, chinese=chinese), note=True) for number, told in pictures[-MOST_ANCHORS:])
 
 
-def labelled(parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "") -> tuple[Part, ...]:
+def _language(parts: tuple[Part, ...], before: bool | None) -> bool | None:
+    """Whether a question is Chinese; one without letters is as what was said before it, so that it can be read ahead of its words."""
+    own = language_of(Message("user", parts).asked)
+    return before if own is None else own
+
+
+def _recalls_what_is_gone(part: Part, visible: frozenset[int]) -> bool:
+    """A line of an earlier turn about a picture that was told then, and is not any more."""
+    if not (isinstance(part, TextPart) and part.note):
+        return False
+    number = anchored(part.text)
+    return number is not None and number not in visible
+
+
+def labelled(
+    parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False
+) -> tuple[Part, ...]:
     """The parts with a number before each picture, and a trace in place of those that are not visible."""
     several = sum(isinstance(part, ImagePart) for part in parts) > 1
-    chinese = is_chinese(Message("user", tuple(parts)).asked)
     told: list[Part] = []
     number = first
     for part in parts:

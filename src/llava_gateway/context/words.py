@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 TRACE_MAX_CHARS = 200
@@ -11,6 +12,11 @@ def is_chinese(text: str) -> bool:
     """Whether a text is mostly Chinese: at least a third of its letters are Han characters."""
     letters = [character for character in text if character.isalpha()]
     return bool(letters) and 3 * sum("\u3400" <= letter <= "\u9fff" for letter in letters) >= len(letters)
+
+
+def language_of(text: str) -> bool | None:
+    """Whether it is Chinese; None for a text without letters."""
+    return is_chinese(text) if any(map(str.isalpha, text)) else None
 
 
 def picture_label(number: int, *, chinese: bool = False) -> str:
@@ -34,11 +40,20 @@ def older_pictures(count: int, *, chinese: bool = False) -> str:
 
 
 def anchor(number: int, description: str, *, chinese: bool = False) -> str:
-    """Beside a question, about a picture that is far behind."""
+    """Beside a question, about a picture that is far behind; in the language of the description."""
     told = one_line(description)
-    if chinese:
+    if is_chinese(told) or (chinese and not told):
         return f"（图片{number}在前面，内容是：{told}）"
     return f"(Picture {number} is further up; it shows: {told})"
+
+
+_ANCHOR = re.compile(r"\(Picture (\d+) is further up; |（图片(\d+)在前面，")
+
+
+def anchored(line: str) -> int | None:
+    """The number of the picture that an `anchor` is about; None for any other text."""
+    found = _ANCHOR.match(line)
+    return int(found[1] or found[2]) if found else None
 
 
 def summary_note(text: str) -> str:

@@ -1,5 +1,6 @@
 // The gateway's REST routes, one function each; every failure is a `Failure`.
 
+import { language } from './i18n.js';
 import { signal } from '../vendor/signals.js';
 import { serverSentEvents } from './sse.js';
 
@@ -79,7 +80,7 @@ async function request(path, init = {}) {
     const used = key;
     let response;
     try {
-      response = await fetch(path, { ...init, headers: { ...init.headers, ...authorization(used) } });
+      response = await fetch(path, { ...init, headers: { 'Accept-Language': language.value, ...init.headers, ...authorization(used) } });
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new Failure('network', { retryable: true });
