@@ -50,6 +50,7 @@ class ScriptedEngine:
         running: answers that are open now; `idle` is set while there are none.
         refusal: raised instead of accepting, where it is set. load: what `loading` gives.
         loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `pictures_first` says.
+        unloads: what `unloads_after` says.
         context: tokens of its context. counted: what `count` says.
         up: whether it answers at all. ignores: names of options that mean nothing to it.
     """
@@ -76,6 +77,7 @@ class ScriptedEngine:
         self.loads: list[EngineRequest] = []
         self.loaded: asyncio.Event | None = None
         self.sees_first = True
+        self.unloads = False
         self.up = True
         self.ignores: frozenset[str] = frozenset()
         self.context: int | None = None
@@ -107,6 +109,9 @@ class ScriptedEngine:
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
         return self.counted(request) if self.counted else None
+
+    def unloads_after(self, request: EngineRequest) -> bool:
+        return self.unloads
 
     async def load_model(self, request: EngineRequest) -> None:
         self.loads.append(request)

@@ -27,7 +27,8 @@ BRIEF = Options(temperature=0, num_predict=16)
 
 async def unload(gateway: Gateway) -> None:
     engine = gateway.pool.engine("ollama")
-    await engine.load_model(EngineRequest("demo", (), keep_alive=0))
+    async with engine.chat(EngineRequest("demo", (), keep_alive=0)) as events:
+        assert [type(event) async for event in events] == [Finish]
     async with asyncio.timeout(10):
         while any(model.loaded for model in await engine.models()):
             pass

@@ -319,6 +319,23 @@ async def test_it_is_skipped_where_the_template_puts_the_question_before_the_pic
     assert len(engine.requests[-1].messages) == 3
 
 
+async def test_it_is_skipped_where_the_model_is_unloaded_after_each_answer(opened: Opened) -> None:
+    engine = ScriptedEngine()
+    engine.unloads, engine.load = True, Loading("scripted", "It is not loaded yet.")
+    gateway = await opened(engine)
+    assert status(await gateway.warm(warm())) == ("skipped", "unloaded")
+    assert (engine.loads, engine.requests) == ([], [])
+    assert outcomes(gateway) == {"unloaded": 1}
+
+
+async def test_ollama_unloads_at_once_what_is_to_stay_no_time(own_ollama: RealOllama, opened: Opened) -> None:
+    engine = OllamaEngine(Settings(ollama_host=own_ollama.url))
+    gateway = await opened(engine, model="demo", keep_alive="5m")
+    assert status(await gateway.warm(warm(keep_alive=0))) == ("skipped", "unloaded")
+    assert not any(model.loaded for model in await engine.models())
+    assert status(await gateway.warm(warm())) == ("read", "")
+
+
 async def test_without_picture_and_history_there_is_nothing_to_read(opened: Opened) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)

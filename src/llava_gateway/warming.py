@@ -49,6 +49,7 @@ class Warmed:
 OFF = Warmed("skipped", "off", "Reading ahead is switched off (the setting read_ahead).")
 NOTHING = Warmed("skipped", "nothing_to_read", "There is neither a picture nor an earlier turn.")
 TEXT_FIRST = Warmed("skipped", "text_first", "This model's template puts the question before the picture.")
+UNLOADED = Warmed("skipped", "unloaded", "The model is unloaded after each answer (keep_alive 0); nothing that is read would stay.")
 SESSION_BUSY = Warmed("busy", "session_busy", "The session is being answered; what comes next is not known yet.")
 ANSWERING = Warmed("busy", "answering", "The engine has questions to answer.")
 QUESTION = Warmed("preempted", "question", "A question came and went first.")
@@ -112,6 +113,8 @@ class Warming:
         if len(request.messages) == 1 and not request.renditions:
             return self.told(NOTHING, prepared)
         name, key = prepared.model.engine, prompt_key(request)
+        if self._preparer.pool.engine(name).unloads_after(request):
+            return self.told(UNLOADED, prepared)
         reading = self._newest.get(name)
         if reading is None and self._admissions[name].active:
             return self.told(ANSWERING, prepared)

@@ -344,6 +344,16 @@ async def test_a_model_is_loaded_without_a_question(own_engine: OllamaEngine) ->
         await own_engine.load_model(describe(model="no-such-model"))
 
 
+@pytest.mark.parametrize("keep_alive", [0, "0s"])
+async def test_a_model_that_is_to_go_after_the_answer_is_loaded_for_it(own_engine: OllamaEngine, keep_alive: str | int) -> None:
+    """The same question without messages would unload it."""
+    request = replace(describe(), keep_alive=keep_alive)
+    assert own_engine.unloads_after(request)
+    await own_engine.load_model(request)
+    await asyncio.sleep(0.1)  # it would be unloaded a moment after
+    assert [model.name for model in await own_engine.models() if model.loaded] == ["demo:latest"]
+
+
 async def test_where_pictures_stand_in_a_prompt_that_ollama_does_not_write_is_learned_from_it(engine: OllamaEngine) -> None:
     """Ollama gives llama.cpp's template the words first, and the demo model's own keeps that order."""
     request = describe(model="jinja")

@@ -100,7 +100,8 @@ async def test_what_a_template_writes_around_a_message_is_learned(own_engine: Ol
     request = ask("Describe this image.", RED_CIRCLE)
     counted = await prompt_tokens(own_engine, request)
     await own_engine.count(request)
-    await own_engine.load_model(replace(request, keep_alive=0))
+    async with own_engine.chat(EngineRequest(request.model, (), keep_alive=0)) as events:
+        assert [type(event) async for event in events] == [Finish]
     async with asyncio.timeout(10):
         while await loaded(own_engine):
             pass

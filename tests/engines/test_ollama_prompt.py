@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
-from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, unloads_at_once, wants_placement
 from tests.pictures import ask, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
@@ -30,6 +30,25 @@ def test_only_what_is_given_is_sent() -> None:
 @pytest.mark.parametrize(("given", "sent"), [("5m", "5m"), (-1, -1), ("-1", -1), ("300", 300), (0, 0)])
 def test_keep_alive_is_a_number_where_ollama_wants_one(given: str | int, sent: str | int) -> None:
     assert json.loads(chat_body(replace(describe(), keep_alive=given), placed=False))["keep_alive"] == sent
+
+
+@pytest.mark.parametrize(
+    ("given", "unloads"),
+    [
+        (0, True),
+        ("0", True),
+        ("0s", True),
+        ("0h0m", True),
+        ("0.0s", True),
+        (None, False),
+        (-1, False),
+        (10, False),
+        ("10m", False),
+        ("0.5s", False),
+    ],
+)
+def test_no_time_at_all_is_recognised_however_it_is_spelt(given: str | int | None, unloads: bool) -> None:
+    assert unloads_at_once(given) == unloads
 
 
 def test_text_of_any_kind_is_valid_json() -> None:

@@ -252,7 +252,7 @@ WARMED = {
     "responses": {
         "200": {
             "description": "What came of it. `status` is read, skipped, busy or preempted; `reason` says why it was not read: off, "
-            "nothing_to_read, text_first, session_busy, answering, question, newer.",
+            "nothing_to_read, text_first, unloaded, session_busy, answering, question, newer.",
             "content": {
                 "application/json": {
                     "example": {

@@ -98,8 +98,12 @@ class Engine(Protocol):
     def last_load_ms(self, model: str) -> float | None:
         """How long the model took to load when it was loaded last; None where that is not known."""
 
+    def unloads_after(self, request: EngineRequest) -> bool:
+        """Whether it unloads the model as soon as this request is answered, so that nothing read now is of use later."""
+
     async def load_model(self, request: EngineRequest) -> None:
-        """Load the model as this request needs it; nothing where it is loaded, or where the engine can't be told to."""
+        """Load the model as this request needs it, to stay for a while; nothing where it is loaded, or where the engine can't be told
+        to."""
 
     async def pictures_first(self, request: EngineRequest) -> bool:
         """Whether this model's prompts keep a picture before the words that follow it in its message. Learned once for each model, from

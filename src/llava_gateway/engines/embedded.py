@@ -218,6 +218,9 @@ class EmbeddedEngine:
     def last_load_ms(self, model: str) -> float | None:
         return self._last_load_ms
 
+    def unloads_after(self, request: EngineRequest) -> bool:
+        return False
+
     async def load_model(self, request: EngineRequest) -> None:
         """The load goes on when this is cancelled."""
         async with self._loaded(request):

@@ -40,7 +40,7 @@ from llava_gateway.engines.memory import cache_bytes_per_token
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_names import is_cloud
-from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, unloads_at_once, wants_placement
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
@@ -177,9 +177,14 @@ class OllamaEngine:
             return f"num_gpu {layers} makes Ollama load {request.model} again: the last request had another."
         return ""
 
+    def unloads_after(self, request: EngineRequest) -> bool:
+        return unloads_at_once(request.keep_alive)
+
     async def load_model(self, request: EngineRequest) -> None:
-        """A question without messages only loads the model. Ollama gives a load up when this is cancelled."""
-        async with self.chat(replace(request, messages=(), renditions={})) as events:
+        """A question without messages only loads the model, but for one that says to unload it at once: that means nothing else
+        (server/routes.go, `ChatHandler`). Ollama gives a load up when this is cancelled."""
+        keep_alive = None if self.unloads_after(request) else request.keep_alive
+        async with self.chat(replace(request, messages=(), renditions={}, keep_alive=keep_alive)) as events:
             async for event in events:
                 if isinstance(event, Failed):
                     raise event.error

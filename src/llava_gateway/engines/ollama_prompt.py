@@ -75,6 +75,11 @@ def _wants_placement(message: Message) -> bool:
     return any(isinstance(part, ImagePart) for part in message.parts[1:])
 
 
+def unloads_at_once(keep_alive: str | int | None) -> bool:
+    """Whether it is no time at all, in any spelling of a number of seconds or a Go duration: 0, "0", "0s", "0h0m"."""
+    return keep_alive is not None and not re.search("[1-9]", str(keep_alive))
+
+
 def _keep_alive(value: str | int) -> str | int:
     """Ollama takes a number of seconds only as a number: "-1" and "300" come from an environment variable as text."""
     try:

@@ -144,6 +144,9 @@ class OpenAIEngine:
     def last_load_ms(self, model: str) -> float | None:
         return None  # no such server tells
 
+    def unloads_after(self, request: EngineRequest) -> bool:
+        return False
+
     async def load_model(self, request: EngineRequest) -> None:
         """Nothing: what such a server serves it has loaded, or loads with the first question."""
 
