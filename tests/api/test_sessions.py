@@ -194,7 +194,11 @@ async def test_a_deletion_is_taken_back(serve: Serve) -> None:
     assert (await served.client.delete(f"/sessions/{session_id}")).status_code == 204
     assert (await served.client.get("/sessions")).json() == {"sessions": []}
     assert (await served.client.get("/sessions?q=shapes")).json() == {"sessions": []}
+    for query in ("deleted=true", "deleted=true&q=shapes"):
+        deleted = (await served.client.get(f"/sessions?{query}")).json()["sessions"]
+        assert [row["id"] for row in deleted] == [session_id]
     assert (await served.client.post(f"/sessions/{session_id}/restore")).json() == before
+    assert (await served.client.get("/sessions?deleted=true")).json() == {"sessions": []}
     assert (await served.client.get(f"/sessions/{session_id}")).json() == before
     again = await served.client.post(f"/sessions/{session_id}/restore")
     assert (again.status_code, again.json()["error"]["code"]) == (404, "session_not_found")

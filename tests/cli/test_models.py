@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from llava_gateway.settings import Settings
 from tests.cli.program import run
 from tests.ollama_server import REPOSITORY, RealOllama
+from tests.serving import served_in_thread
 
 
 def test_the_table_says_what_a_model_can_do_and_who_answers_by_default(demo_url: str) -> None:
@@ -35,7 +37,7 @@ def test_a_model_is_made_in_a_real_ollama_from_a_modelfile_and_deleted(own_ollam
     modelfile = tmp_path / "Modelfile"
     modelfile.write_text("FROM demo\nSYSTEM Answer in Chinese.\n")
     done = run("models", "create", "chinese", "-f", str(modelfile), OLLAMA_HOST=own_ollama.url)
-    assert (done.code, done.out.startswith("chinese is there: ")) == (0, True), done.err
+    assert (done.code, done.out) == (0, 'chinese is there: llava-gateway ask photo.jpg "What is this?" --model chinese:latest\n'), done.err
     assert done.err.splitlines()[-1] == "success"
     names = [model["name"] for model in json.loads(run("models", "--json", OLLAMA_HOST=own_ollama.url).out)["models"]]
     assert "chinese:latest" in names
@@ -73,3 +75,38 @@ def test_a_wrong_modelfile_is_said_with_its_line(text: str, said: str, tmp_path:
     assert done.code == 2
     assert said in done.err
     assert run("models", "create", "x", "-f", "nowhere").code == 2
+
+
+def test_with_an_address_the_ollama_of_that_gateway_is_meant(own_ollama: RealOllama, tmp_path: Path) -> None:
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text("FROM demo\nSYSTEM Answer in Chinese.\n")
+    with served_in_thread(Settings(port=0, engine="ollama", ollama_host=own_ollama.url)) as url:
+        done = run("models", "--url", url, "create", "there", "-f", str(modelfile))
+        assert (done.code, done.out.endswith(f" --model there:latest --url {url}\n")) == (0, True), done.err
+        assert done.err.splitlines()[-1] == "success"
+        refused = run("models", "create", "there", "--url", url, "-f", str(REPOSITORY / "Modelfiles" / "demo"))
+        assert (refused.code, "FROM takes the name of a model here." in refused.err) == (1, True)
+        assert "Names are like llava:7b." in run("models", "pull", "--url", url, "no such name").err
+        assert "there:latest" in run("models", "--url", url).out
+        gone = run("models", "delete", "there", "--url", url)
+        assert (gone.code, gone.out) == (0, "there is gone.\n"), gone.err
+        assert "there:latest" not in run("models", "--url", url).out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("models", "delete", "demo"), ("models", "pull", "demo"), ("models", "create", "x", "-f", str(REPOSITORY / "Modelfiles" / "demo"))],
+)
+@pytest.mark.parametrize("place", [1, 2])
+def test_an_address_counts_wherever_it_stands_and_before_that_of_the_environment(
+    command: tuple[str, ...], place: int, real_ollama: RealOllama, demo_url: str
+) -> None:
+    """Nothing is done to the Ollama of the settings when another gateway is named."""
+    arguments = [*command[:place], "--url", "http://127.0.0.1:9", *command[place:]]
+    done = run(*arguments, OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_URL=demo_url)
+    assert (done.code, "Error: No gateway answers at http://127.0.0.1:9." in done.err) == (1, True), done.err
+
+
+def test_a_flag_of_the_group_that_the_command_does_not_take_is_refused() -> None:
+    done = run("models", "--json", "delete", "demo")
+    assert (done.code, "No such option: --json" in done.err) == (2, True)

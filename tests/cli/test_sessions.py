@@ -79,8 +79,21 @@ def test_one_is_renamed_deleted_and_brought_back(demo_url: str, session_id: str)
     assert sessions(demo_url, "rename", session_id[:12], "Shapes").out == f"{session_id[:8]}  Shapes\n"
     assert sessions(demo_url, "delete", session_id).out == f"{session_id} is deleted.\n"
     assert sessions(demo_url, "show", session_id).code == 1
-    assert sessions(demo_url, "restore", session_id).out == f"{session_id[:8]}  Shapes\n"
+    assert sessions(demo_url, "list", "--deleted").out.splitlines()[1].split()[:2] == [session_id[:8], "Shapes"]
+    assert sessions(demo_url, "restore", session_id[:8]).out == f"{session_id[:8]}  Shapes\n"
     assert sessions(demo_url, "show", session_id).code == 0
+    again = sessions(demo_url, "restore", session_id[:8])
+    assert (again.code, "`llava-gateway sessions list --deleted` lists them." in again.err) == (1, True)
+    assert sessions(demo_url, "restore", session_id).code == 1
+
+
+@pytest.mark.parametrize("command", ["list", "search"])
+def test_flags_may_stand_before_the_command(command: str, demo_url: str, session_id: str) -> None:
+    words = ("circle",) if command == "search" else ()
+    done = run("sessions", "--json", "--url", demo_url, command, *words, LLAVA_GATEWAY_URL="http://127.0.0.1:9")
+    assert session_id in [row["id"] for row in json.loads(done.out)["sessions"]], done.err
+    behind = run("sessions", "--url", "http://127.0.0.1:9", command, *words, "--url", demo_url)
+    assert (behind.code, session_id[:8] in behind.out) == (0, True), behind.err
 
 
 def test_without_a_gateway_there_are_no_sessions_to_speak_of() -> None:

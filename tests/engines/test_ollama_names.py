@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.engines.ollama_names import is_cloud, is_loopback, parse_name
+from llava_gateway.engines.ollama_names import is_cloud, is_loopback, parse_name, tagged
 from llava_gateway.errors import CloudModelRefused, InvalidModelName
 
 
@@ -57,3 +57,16 @@ def test_registries_of_this_machine(name: str, here: bool) -> None:
 )
 def test_loopback_addresses(address: str, is_it: bool) -> None:
     assert is_loopback(address) is is_it
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("demo", "demo:latest"),
+        ("llava:7b", "llava:7b"),
+        ("hf.co:5000/me/demo", "hf.co:5000/me/demo:latest"),
+        ("me/x:Q4", "me/x:Q4"),
+    ],
+)
+def test_a_name_without_a_tag_is_listed_with_latest(name: str, listed: str) -> None:
+    assert tagged(name) == listed

@@ -313,8 +313,13 @@ def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[...,
     room.sessions.delete(session.id)
     with pytest.raises(SessionNotFound):
         room.sessions.get(session.id)
+    second = room.sessions.create(Session())
+    room.sessions.delete(second.id)
+    assert [one.id for one in room.sessions.deleted()] == [second.id, session.id]
     room.clock.now += 59
     assert room.sessions.restore(session.id) == kept == room.sessions.get(session.id)
+    room.clock.now += 1
+    assert room.sessions.deleted() == []
     with pytest.raises(SessionNotFound):  # it is not deleted any more
         room.sessions.restore(session.id)
     room.asked(session.id)

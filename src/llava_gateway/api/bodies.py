@@ -156,6 +156,9 @@ class SessionsQuery(Body):
     q: str | None = Field(
         None, min_length=1, max_length=200, description="Only sessions with these words in their title, a prompt or an answer, and where."
     )
+    deleted: Literal["true", "false"] = Field(
+        "false", description="true: those that were deleted and can still be restored, the one that was deleted last first."
+    )
 
 
 class ExportQuery(Body):

@@ -104,12 +104,15 @@ async def list_sessions(request: Request) -> Response:
     """With `q`, those with these words in title, prompts or answers, each with its first `matches`; upper and lower case are the same."""
     store = gateway_of(request).sessions
     query: SessionsQuery = read_query(request, SessionsQuery)
+    wanted = store.deleted() if query.deleted == "true" else store.list()
     if query.q is None or not query.q.strip():
+        if query.deleted == "true":
+            return JSONResponse({"sessions": [*map(session_row, wanted)]})
         tag = f'"{store.revision_of_all()}"'
         if known := _unless_known(request, tag):
             return known
-        return JSONResponse({"sessions": [session_row(session) for session in store.list()]}, headers={"ETag": tag})
-    found = await asyncio.to_thread(search, store.list(), query.q)
+        return JSONResponse({"sessions": [*map(session_row, wanted)]}, headers={"ETag": tag})
+    found = await asyncio.to_thread(search, wanted, query.q)
     return JSONResponse({"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]})
 
 

@@ -84,7 +84,14 @@ class GatewayClient:
 
     def ask(self, path: str, fields: Fields) -> Generator[tuple[str, JSONObject]]:
         """The events of an answer as (name, data); the last one is "done". Closing the generator stops the answer."""
-        with self._errors(), self._http.stream("POST", path, files=_form(fields), headers={"Accept": "text/event-stream"}) as response:
+        return self._events("the answer", path, files=_form(fields))
+
+    def install(self, path: str, body: JSONObject) -> Generator[tuple[str, JSONObject]]:
+        """The events of a model on its way in, likewise."""
+        return self._events("it", path, json=body)
+
+    def _events(self, what: str, path: str, **content: Any) -> Generator[tuple[str, JSONObject]]:
+        with self._errors(), self._http.stream("POST", path, headers={"Accept": "text/event-stream"}, **content) as response:
             if response.is_error:
                 response.read()
                 raise self._failure(response)
@@ -95,7 +102,7 @@ class GatewayClient:
                 yield event.event, data
                 if event.event == "done":
                     return
-        raise Failure("The gateway went away in the middle of the answer.", "Ask again when it is back.")
+        raise Failure(f"The gateway went away in the middle of {what}.", "Ask again when it is back.")
 
     def _call(self, method: str, path: str, **content: Any) -> JSONObject:
         with self._errors():

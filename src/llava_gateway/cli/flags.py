@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
+from typer.core import TyperGroup
 
 from llava_gateway.chat import OPTION_LIMITS, Detail, OptionLimit, Policy
 from llava_gateway.cli.console import wrong_use
@@ -44,6 +45,15 @@ UrlFlag: TypeAlias = Annotated[
         metavar="URL",
     ),
 ]
+ItsUrlFlag: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="LLAVA_GATEWAY_URL",
+        help="A running gateway, whose Ollama is meant. Without it the Ollama of the settings.",
+        metavar="URL",
+    ),
+]
 ApiKeyFlag: TypeAlias = Annotated[
     str | None, typer.Option("--api-key", envvar="LLAVA_GATEWAY_API_KEY", help="Key of that gateway.", metavar="KEY")
 ]
@@ -51,6 +61,26 @@ JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, f
 VerboseFlag: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 STDIN = "-"
+
+
+class FlagsAnywhere(TyperGroup):
+    """A group of commands whose own flags may stand before the command's name: they count for the command, and one that it does not take
+    is refused by it. What stands behind the name wins."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, [*_given(ctx), *rest]
+
+
+def _given(ctx: Any) -> Iterator[str]:
+    """The options of this group as they stood on the command line; those from the environment the command reads itself."""
+    for option in ctx.command.params:
+        value = ctx.params.get(option.name)
+        source = ctx.get_parameter_source(option.name)
+        if source is not None and source.name == "COMMANDLINE":
+            yield from (option.opts[0],) if option.is_flag else (option.opts[0], str(value))
+
+
 _SAMPLING = "How the model answers"
 _SIGHT = "How pictures are looked at"
 

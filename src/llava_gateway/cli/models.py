@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
-from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, JsonFlag, UrlFlag, load_settings
+from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, FlagsAnywhere, ItsUrlFlag, JsonFlag, UrlFlag, load_settings
+from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.errors import UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 _WIDE = 200
 FITS = {"loaded": "", "fits": ", fits", "tight": ", close other programs", "over": ", more than the main memory"}
 
-models = typer.Typer(invoke_without_command=True)
+models = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 
 
 @models.callback()
@@ -100,42 +103,78 @@ def _memory(fit: JSONObject | None) -> str:
 
 
 @models.command()
-def pull(name: Annotated[str, typer.Argument(help="Model to download, like llava:7b.")], config: ConfigFlag = None) -> None:
+def pull(
+    name: Annotated[str, typer.Argument(help="Model to download, like llava:7b.")],
+    url: ItsUrlFlag = None,
+    api_key: ApiKeyFlag = None,
+    config: ConfigFlag = None,
+) -> None:
     """Download a model into Ollama. Stopped with Ctrl+C, it goes on where it was when it is run again."""
-    _get(name, config, lambda library: library.pull(name))
+    if url is None:
+        _with_library(config, lambda library: _follow(library.pull(name)))
+    else:
+        _have(url, api_key, "/models/pull", {"model": name})
+    _say_it_is_there(name, url)
 
 
 @models.command()
 def create(
     name: Annotated[str, typer.Argument(help="Name of the new model.")],
     file: Annotated[Path, typer.Option("--file", "-f", help="Its Modelfile.", metavar="MODELFILE")],
+    url: ItsUrlFlag = None,
+    api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Make a model in Ollama from a Modelfile; paths in it start from its folder."""
+    """Make a model in Ollama from a Modelfile; paths in it start from its folder. With --url it can't name files."""
     from llava_gateway.engines.modelfile import ModelfileError
 
-    modelfile = _parse(file)
+    text, modelfile = _read(file)
     try:
-        _get(name, config, lambda library: library.create(name, modelfile, file.parent))
+        if url is None:
+            _with_library(config, lambda library: _follow(library.create(name, modelfile, file.parent)))
+        else:
+            _have(url, api_key, "/models", {"model": name, "modelfile": text, "replace": True})
     except ModelfileError as error:
         raise Failure(f"{file}: {error}.") from error
+    _say_it_is_there(name, url)
 
 
 @models.command()
-def delete(name: Annotated[str, typer.Argument(help="Model to delete from Ollama.")], config: ConfigFlag = None) -> None:
+def delete(
+    name: Annotated[str, typer.Argument(help="Model to delete from Ollama.")],
+    url: ItsUrlFlag = None,
+    api_key: ApiKeyFlag = None,
+    config: ConfigFlag = None,
+) -> None:
     """Delete a model from Ollama. Files that other models use are kept."""
 
     async def work(library: OllamaLibrary) -> None:
         await library.delete(name)
 
-    _with_library(config, work)
-    console().print(f"{name} is gone.")
+    if url is None:
+        _with_library(config, work)
+    else:
+        from llava_gateway.cli.client import connect
+
+        with connect(url, api_key, config) as client:
+            client.delete(f"/models/{quote(name, safe='/:')}")
+    console().print(f"{printable(name)} is gone.")
 
 
-def _get(name: str, config: Path | None, steps: Callable[[OllamaLibrary], AsyncIterator[Progress]]) -> None:
-    """Runs the steps that bring a model into the Ollama of the settings."""
-    _with_library(config, lambda library: _follow(steps(library)))
-    console().print(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {name}')
+def _say_it_is_there(name: str, url: str | None) -> None:
+    """With its tag: the embedded engine may have a model of the same name without one."""
+    where = f" --url {url}" if url else ""
+    console().print(printable(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {tagged(name)}{where}'))
+
+
+def _have(url: str, api_key: str | None, path: str, body: JSONObject) -> None:
+    """Has the gateway at `url` bring a model in."""
+    from llava_gateway.cli.client import connect
+
+    with connect(url, api_key, None) as client, closing(client.install(path, body)) as events, _steps_shown() as show:
+        for event, data in events:
+            if event == "progress":
+                show(data["status"], data["completed"], data["total"])
 
 
 def _with_library(config: Path | None, work: Callable[[OllamaLibrary], Awaitable[None]]) -> None:
@@ -157,11 +196,13 @@ def _with_library(config: Path | None, work: Callable[[OllamaLibrary], Awaitable
         raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.") from error
 
 
-def _parse(file: Path) -> Modelfile:
+def _read(file: Path) -> tuple[str, Modelfile]:
+    """A Modelfile's text, and what it says."""
     from llava_gateway.engines.modelfile import ModelfileError, parse_modelfile
 
     try:
-        return parse_modelfile(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        return text, parse_modelfile(text)
     except OSError as error:
         wrong_use(f"{file} can't be read: {error.strerror}.")
     except UnicodeDecodeError:
@@ -171,7 +212,15 @@ def _parse(file: Path) -> Modelfile:
 
 
 async def _follow(steps: AsyncIterator[Progress]) -> None:
-    """Shows the steps on stderr: with bars on a terminal, else each new status on a line."""
+    """Shows the steps as they come."""
+    with _steps_shown() as show:
+        async for step in steps:
+            show(step.status, step.completed, step.total)
+
+
+@contextmanager
+def _steps_shown() -> Iterator[Callable[[str, int | None, int | None], None]]:
+    """Shows steps (what is done, bytes done, bytes in all) on stderr: with bars on a terminal, else each new one on a line."""
     from rich import progress
 
     shown = console(sys.stderr)
@@ -179,9 +228,13 @@ async def _follow(steps: AsyncIterator[Progress]) -> None:
     last = ""
     with progress.Progress(*columns, console=shown, disable=not shown.is_terminal) as bars:
         task = bars.add_task("", total=None)
-        async for step in steps:
-            if step.status != last:
-                last = step.status
+
+        def show(status: str, completed: int | None, total: int | None) -> None:
+            nonlocal last
+            if status != last:
+                last = status
                 if not shown.is_terminal:
                     shown.print(printable(last))
-            bars.update(task, description=printable(last), completed=step.completed or 0, total=step.total)
+            bars.update(task, description=printable(last), completed=completed or 0, total=total)
+
+        yield show

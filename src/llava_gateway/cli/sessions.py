@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
-from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, JsonFlag, UrlFlag
+from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, FlagsAnywhere, JsonFlag, UrlFlag
 
 if TYPE_CHECKING:
     from llava_gateway.cli.client import GatewayClient, JSONObject
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _WIDE = 200
 _ID_CHARS = 32
 _SHOWN_ID_CHARS = 8
+_DELETED = "/sessions?deleted=true"
 
 SessionArgument: TypeAlias = Annotated[str, typer.Argument(help="Id of a session, or how it begins.", metavar="ID")]
 Form: TypeAlias = Literal["zip", "json", "html", "markdown"]
 
-sessions = typer.Typer(invoke_without_command=True)
+sessions = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 
 
 @sessions.callback()
@@ -43,16 +44,22 @@ def begin(
     """
     set_up_logging()
     if context.invoked_subcommand is None:
-        list_sessions(as_json, url, api_key, config)
+        list_sessions(False, as_json, url, api_key, config)
 
 
 @sessions.command("list")
-def list_sessions(as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None) -> None:
+def list_sessions(
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can still be restored.")] = False,
+    as_json: JsonFlag = False,
+    url: UrlFlag = None,
+    api_key: ApiKeyFlag = None,
+    config: ConfigFlag = None,
+) -> None:
     """List all sessions, most recently changed first."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
-        found = client.get("/sessions")
+        found = client.get(_DELETED if deleted else "/sessions")
     if as_json:
         _print_json(found)
     elif found["sessions"]:
@@ -189,7 +196,7 @@ def delete(
 
 @sessions.command()
 def restore(
-    session: Annotated[str, typer.Argument(help="Id of a session that was just deleted.", metavar="ID")],
+    session: Annotated[str, typer.Argument(help="Id of a session that was just deleted, or how it begins.", metavar="ID")],
     url: UrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
@@ -198,17 +205,20 @@ def restore(
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
-        restored = client.post(f"/sessions/{quote(session, safe='')}/restore", {})
+        restored = client.post(f"{_path(client, session, deleted=True)}/restore", {})
     console().print(f"{restored['id'][:_SHOWN_ID_CHARS]}  {_title(restored)}")
 
 
-def _path(client: GatewayClient, session: str) -> str:
-    """The address of a session that is named by its id or by how that begins."""
+def _path(client: GatewayClient, session: str, *, deleted: bool = False) -> str:
+    """The address of a session (of a `deleted` one) that is named by its id or by how that begins."""
     if len(session) < _ID_CHARS:
-        found = [row["id"] for row in client.get("/sessions")["sessions"] if row["id"].startswith(session)]
+        rows = client.get(_DELETED if deleted else "/sessions")["sessions"]
+        found = [row["id"] for row in rows if row["id"].startswith(session)]
         if len(found) != 1:
-            what = "No session has" if not found else f"{len(found)} sessions have"
-            raise Failure(f"{what} an id that begins with {session!r}.", "`llava-gateway sessions` lists them.")
+            kind = "deleted session" if deleted else "session"
+            what = f"No {kind} has" if not found else f"{len(found)} {kind}s have"
+            lists = "sessions list --deleted" if deleted else "sessions"
+            raise Failure(f"{what} an id that begins with {session!r}.", f"`llava-gateway {lists}` lists them.")
         session = found[0]
     return f"/sessions/{quote(session, safe='')}"
 

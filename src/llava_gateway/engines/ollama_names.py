@@ -54,6 +54,11 @@ def parse_name(text: str) -> ModelName:
     return ModelName(host, namespace, model, tag)
 
 
+def tagged(name: str) -> str:
+    """The name as Ollama lists it: one without a tag means `:latest`."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
 def is_cloud(name: str) -> bool:
     """Ollama passes such a name on to its cloud even when no such model is installed."""
     tag = name.strip().lower().rpartition(":")[2].strip()

@@ -78,6 +78,11 @@ class SessionStore:
         if session.text_bytes + picture_bytes > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
 
+    def deleted(self) -> list[Session]:
+        """Those that `restore` can bring back, the one that was deleted last first."""
+        self.expire()
+        return [kept.session for kept, _ in reversed(self._deleted.values())]
+
     def list(self) -> list[Session]:
         """Most recently changed first."""
         self.expire()
