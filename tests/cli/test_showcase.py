@@ -27,7 +27,8 @@ def verdicts(row: Row) -> tuple[str, str]:
 
 
 def test_what_goes_wrong_directly_goes_right_through_the_gateway(real_ollama: RealOllama) -> None:
-    done = run("showcase", "--json", limit=3 * LIMIT, OLLAMA_HOST=real_ollama.url)  # some fifty questions
+    """Even where the settings would refuse the talk that does not fit."""
+    done = run("showcase", "--json", limit=3 * LIMIT, OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_POLICY="strict")  # some fifty questions
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["setting"]["model"] == "demo:latest"

@@ -100,6 +100,7 @@ class SideBySide:
         self._stack.push_async_callback(self._client.aclose)
         self._stack.push_async_callback(self._gateway.pictures.aclose)
         self._stack.push_async_callback(self._gateway.pool.aclose)
+        self._stack.push_async_callback(self._gateway.summariser.aclose)
         try:
             await self._gateway.pictures.start()
             await self._gateway.pool.start()
@@ -141,7 +142,7 @@ class SideBySide:
         picture = png(circle())
         odd = Odd("A picture, then talk until the context is full", "circle.png", picture, picture)
         plain = await self._directly([_user(odd.question, picture)], options)
-        session = self._gateway.sessions.create(Session()).id
+        session = self._gateway.sessions.create(Session(policy="pin_images")).id
         messages: list[dict[str, Any]] = []
         try:
             for turn in range(_MOST_TURNS):
