@@ -73,6 +73,16 @@ def test_a_region_step_by_step() -> None:
     assert found[4].values == {"from_width": 1512, "from_height": 756, "width": 336, "height": 168}
 
 
+def test_a_region_that_ends_within_pixels_takes_all_of_them() -> None:
+    """As it is cut."""
+    small = PictureInfo(100, 100, 100, 100, "PNG", 500)
+    plan = Plan((Canvas("region", (51, 50), (51, 50), region=(0.005, 0, 0.5, 0.5)),))
+    _, region, encoded, _ = steps(small, plan, sent(plan))
+    assert encoded.code == "encoded", "nothing was resized"
+    assert region.text == "The part of 51x50 pixels at 0% from the left and 0% from the top."
+    assert (region.values["width"], region.values["height"]) == (51, 50)
+
+
 def test_a_picture_that_fits_is_neither_resized_nor_padded() -> None:
     info = PictureInfo(640, 480, 640, 480, "PNG", 5000)
     plan = VisionProfile().plan((640, 480))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from llava_gateway.chat import Box, Piece, Rendition
 from llava_gateway.images.layout import inner_box
 from llava_gateway.images.picture import PictureInfo
-from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size
+from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 
 Value: TypeAlias = int | float | str
 
@@ -121,8 +121,9 @@ def _canvas_steps(picture: Size, canvas: Canvas) -> Iterator[Step]:
     if canvas.role == "overview":
         yield Step("overview", "An overview of the whole picture.")
     elif canvas.region != WHOLE:
-        x, y, width, height = canvas.region
-        part = max(1, round(width * picture[0])), max(1, round(height * picture[1]))
+        x, y, *_ = canvas.region
+        left, top, right, bottom = pixels(canvas.region, picture)
+        part = right - left, bottom - top
         values: dict[str, Value] = {"x": x, "y": y, "width": part[0], "height": part[1]}
         yield Step("region", f"The part of {_x(part)} pixels at {x:.0%} from the left and {y:.0%} from the top.", values)
     if part != canvas.inner:
