@@ -15,6 +15,7 @@ from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 from tests.pictures import encoded, shape
 from tests.scripted_engine import ScriptedEngine
+from tests.serving import until
 
 SUMMARY = "They spoke of a red circle."
 ASKED = summary_question(chinese=False)
@@ -137,6 +138,28 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
     await ask_until(gateway, session, begun)
     gateway.delete_session(session.id)
     await asyncio.wait_for(engine.idle.wait(), 2)
+
+
+async def test_none_begins_once_it_has_ended(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """An answer that ends while the gateway waits for it begins nothing new."""
+    answering, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        answering.set()
+        await go_on.wait()
+        yield TextDelta("Yes.")
+        yield Finish("stop", Usage(LIMIT - EACH, EACH, 0))
+
+    engine.script = slow
+    session = gateway.sessions.create(Session(policy="summarise"))
+    asking = asyncio.create_task(ask(gateway, session, TextPart("Hi")))
+    await answering.wait()
+    draining = asyncio.create_task(gateway.drain())
+    await until(lambda: gateway.closing)
+    go_on.set()
+    assert (await asking).text == "Yes."
+    await draining
+    assert (gateway.sessions.get(session.id).tokens, len(engine.requests)) == (LIMIT, 1)
 
 
 async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway: Gateway, engine: ScriptedEngine) -> None:

@@ -48,10 +48,11 @@ class Summariser:
         self._sessions = sessions
         self._holding = holding
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
 
     def after(self, session_id: str | None, prepared: Prepared) -> None:
         """Begins a summary where the session's context is filling up and there is none yet of what was said since the last."""
-        if session_id is None or prepared.rules.policy != "summarise" or session_id in self._tasks:
+        if self._closed or session_id is None or prepared.rules.policy != "summarise" or session_id in self._tasks:
             return
         with suppress(GatewayError):
             session = self._sessions.get(session_id)
@@ -71,6 +72,8 @@ class Summariser:
             await asyncio.wait([task])
 
     async def aclose(self) -> None:
+        """Stops everything; nothing begins any more, though answers may still end."""
+        self._closed = True
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
