@@ -115,6 +115,36 @@ async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway
     assert gateway.sessions.get(session.id).summary == SUMMARY
 
 
+async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    begun, ending, let_end, ended = (asyncio.Event() for _ in range(4))
+
+    async def slow_to_end(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        if not request.messages[-1].text.endswith(ASKED):
+            async for event in script(request):
+                yield event
+            return
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await let_end.wait()
+            ended.set()
+
+    engine.script = slow_to_end
+    await ask_until(gateway, session, begun)
+    questions = [asyncio.create_task(ask(gateway, session, TextPart("A question that comes first")))]
+    await ending.wait()
+    for _ in range(2):
+        other = gateway.sessions.create(Session())
+        questions.append(asyncio.create_task(ask(gateway, other, TextPart("Another"))))
+    await until(lambda: gateway.admissions["ollama"].waiting == len(questions))
+    let_end.set()
+    await asyncio.wait_for(ended.wait(), 2)
+    assert {answer.text for answer in await asyncio.gather(*questions)} == {"Yes."}
+
+
 async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) -> None:
     while not begun.is_set():
         async with gateway.ask(ChatRequest((TextPart("And now?"),), session_id=session.id)) as answering:

@@ -64,7 +64,7 @@ class Summariser:
     def end_session(self, session_id: str) -> None:
         """Stops what is being made for a session that is deleted."""
         if task := self._tasks.get(session_id):
-            task.cancel()
+            _end(task)
 
     async def wait(self, session_id: str) -> None:
         """Returns when no summary is being made for the session."""
@@ -75,7 +75,7 @@ class Summariser:
         """Stops everything; nothing begins any more, though answers may still end."""
         self._closed = True
         for task in list(self._tasks.values()):
-            task.cancel()
+            _end(task)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _summarise(self, session: Session, prepared: Prepared) -> None:
@@ -86,7 +86,7 @@ class Summariser:
 
         def give_way() -> None:
             if task is not None:
-                task.cancel()
+                _end(task)
 
         with suppress(GatewayError), self._holding() as hold:
             ready = await self._preparer.prepare(question, session, prepared.model, hold)
@@ -107,3 +107,9 @@ class Summariser:
                 if isinstance(event, TextDelta):
                     words.append(event.text)
         return "".join(words).strip()
+
+
+def _end(task: asyncio.Task[None]) -> None:
+    """Once only: to be cancelled again would end the engine's own closing of its answer."""
+    if not task.cancelling():
+        task.cancel()
