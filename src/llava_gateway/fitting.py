@@ -151,7 +151,7 @@ class Fitter:
         request = await build(window, first)
         limit = await self.limit(engine, request)
         room = answer_room(request.options.num_predict, self._settings.answer_room, limit or ASSUMED_CONTEXT)
-        plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules))
+        plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules), _adjusted(engine, wanted, limit))
         if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, before, limit - room)):
             return plain
 
@@ -173,7 +173,7 @@ class Fitter:
                     moved = _moved(conversation, rules, fitted)
                 except DoesNotFit as error:
                     if not exactly:
-                        raise self._too_long(fitted, rules) from None
+                        raise _too_long(fitted, conversation, rules, model) from None
                     fitted = replace(fitted, over=error.over)
                     break
                 moved = replace(moved, summary=summary or moved.summary)
@@ -181,7 +181,7 @@ class Fitter:
                 notes["trimmed"] = _trimmed(conversation, moved, rules)
         if runner != first and not exactly:  # who only counts changes nothing
             self._known[model.key] = replace(self._of(model.key), num_ctx=runner.num_ctx)
-        return replace(fitted, warnings=tuple(notes.values()))
+        return replace(fitted, warnings=(*plain.warnings, *notes.values()))
 
     async def count(self, request: EngineRequest, engine: Engine, model: ModelKey) -> TokenCount:
         """The prompt's tokens, counted by the engine where it can, else reckoned."""
@@ -211,21 +211,6 @@ class Fitter:
         most = self._settings.num_ctx_max or 0
         size = min(bucket(needed), most, model.context_length or most)
         return size if wanted.num_ctx is None and now < needed <= size else None
-
-    def _too_long(self, fitted: Fitted, rules: Rules) -> ContextLengthExceeded:
-        limit, room = fitted.limit or ASSUMED_CONTEXT, fitted.room
-        total = limit - room + fitted.over
-        needed = num_ctx_needed(total + room)
-        ways = [f"num_ctx {bucket(needed)} (loads the model again)"]
-        if rules.policy == "strict":
-            ways.append("the policy pin_images, which drops old text and keeps pictures")
-        if any(message.images for message in fitted.engine_request.messages):
-            ways.append("detail low for large pictures")
-        return ContextLengthExceeded(
-            f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
-            hint=f"Try {', or '.join(ways)}; or start a new session.",
-            extra={"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed},
-        )
 
 
 def surely_fits(request: EngineRequest, conversation: Conversation, before: int | None, allowed: int) -> bool:
@@ -265,6 +250,35 @@ def _moved(conversation: Conversation, rules: Rules, fitted: Fitted) -> Window:
     return choose(conversation.exchanges, fitted.window, rules, budget=told - fitted.over, context=context)
 
 
+def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: ModelInfo) -> ContextLengthExceeded:
+    """Says only what would help."""
+    limit, room = fitted.limit or ASSUMED_CONTEXT, fitted.room
+    total = limit - room + fitted.over
+    needed = num_ctx_needed(total + room)
+    images = sum(fitted.count.images) if fitted.count else 0
+    ways = []
+    if needed <= (model.context_length or needed):
+        ways.append(f"num_ctx {min(bucket(needed), model.context_length or bucket(needed))} (loads the model again)")
+    if rules.policy == "strict" and conversation.exchanges:
+        ways.append("the policy pin_images, which drops old text and keeps pictures")
+    if images > fitted.over:
+        ways.append("detail low for large pictures")
+    if conversation.exchanges:
+        ways.append("a new session")
+    return ContextLengthExceeded(
+        f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
+        hint=f"Try {', or '.join(ways)}." if ways else "Ask in fewer words, or choose a model with a larger context.",
+        extra={"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed},
+    )
+
+
+def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[str, ...]:
+    """What is said where a num_ctx that was asked for became another: models have a largest, and Ollama's that see a smallest one."""
+    if wanted.num_ctx is None or limit in (None, wanted.num_ctx) or engine.ignored_options(Options(num_ctx=wanted.num_ctx)):
+        return ()
+    return (f"num_ctx_adjusted: {limit} tokens instead of {wanted.num_ctx}.",)
+
+
 def _grown(fitted: Fitted, num_ctx: int) -> str:
     return f"num_ctx_grown: From {fitted.limit or ASSUMED_CONTEXT} to {num_ctx} tokens; the model is loaded again."
 
@@ -273,7 +287,9 @@ def _trimmed(conversation: Conversation, window: Window, rules: Rules) -> str:
     """What has just been dropped, in words."""
     gone = dropped(conversation, window, rules)
     turns = sum(item.image_id is None for item in gone)
-    pictures = sum(item.image_id is not None for item in gone)
-    what = " and ".join(filter(None, (f"the text of {turns} old turns" if turns else "", f"{pictures} pictures" if pictures else "")))
+    pictures = len(gone) - turns
+    what = " and ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in ((turns, "old turn"), (pictures, "picture")) if count)
     instead = " A summary that the model made stands in its place." if window.summary else ""
-    return f"context_trimmed: {what[:1].upper()}{what[1:]} no longer fit and are not told any more.{instead}"
+    return (
+        f"context_trimmed: {what} no longer fit{'s' * (len(gone) == 1)} and {'is' if len(gone) == 1 else 'are'} not told any more.{instead}"
+    )

@@ -137,4 +137,4 @@ def _larger(prepared: Prepared, engine: Engine) -> int | None:
     needed = num_ctx_needed(fitted.count.total + fitted.room) if fitted.count else 0
     size = bucket(max(now + 1, needed))
     size = min(size, prepared.model.context_length or size)
-    return size if size > now and not engine.ignored_options(Options(num_ctx=size)) else None
+    return size if now < size >= needed and not engine.ignored_options(Options(num_ctx=size)) else None

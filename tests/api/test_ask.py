@@ -41,7 +41,7 @@ def test_a_json_answer_has_exactly_these_members(demo: httpx2.Client, red_circle
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
     assert list(answer) == [
-        "id", "model", "engine", "session_id", "message", "finish_reason", "images", "usage", "timings", "context", "warnings",
+        "id", "model", "engine", "session_id", "turn_id", "message", "finish_reason", "images", "usage", "timings", "context", "warnings",
     ]  # fmt: skip
     assert (answer["model"], answer["engine"], answer["session_id"]) == ("demo", "embedded", None)
     assert answer["message"] == {"role": "assistant", "content": RED}

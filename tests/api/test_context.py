@@ -63,7 +63,7 @@ def test_a_question_that_does_not_fit_is_counted_and_refused(demo: httpx2.Client
         error = response.json()["error"]
         assert error["code"] == "context_length_exceeded"
         assert (error["n_prompt_tokens"], error["n_ctx"], error["num_ctx_needed"]) == (counted["total"], 2048, counted["num_ctx_needed"])
-        assert "num_ctx" in error["hint"]
+        assert error["hint"].startswith("Ask in fewer words")  # the demo model can have no larger context
 
 
 def test_a_form_is_counted_like_json(demo: httpx2.Client) -> None:
@@ -206,3 +206,15 @@ async def test_where_the_engine_tells_nothing_it_is_left_to_the_engine(limit: in
         counted = (await served.client.post("/count_tokens", json={"prompt": WORDS * 1000})).json()
         assert (counted["limit"], counted["fits"]) == (4096, False)
         assert any(warning.startswith("limit_assumed") for warning in counted["warnings"]) is (limit is None)
+
+
+def test_a_context_that_is_not_as_large_as_was_asked_for_is_said(demo: httpx2.Client) -> None:
+    """The demo model was trained for 4096 tokens; more would not help a question of 5000."""
+    warnings = demo.post("/ask", json={"prompt": "Hi", "options": {"num_ctx": 16384}}).json()["warnings"]
+    assert "num_ctx_adjusted: 4096 tokens instead of 16384." in warnings
+    assert count(demo, prompt="What is it? " * 1500, options={"num_ctx": 16384})["larger"] is None
+
+
+def test_what_would_help_is_said_where_a_question_does_not_fit(demo: httpx2.Client) -> None:
+    body = {"prompt": "What is it? " * 500, "options": {"num_ctx": 2048}}
+    assert demo.post("/ask", json=body).json()["error"]["hint"] == "Try num_ctx 4096 (loads the model again)."

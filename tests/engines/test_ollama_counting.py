@@ -95,6 +95,16 @@ async def test_to_count_nothing_is_loaded(own_engine: OllamaEngine) -> None:
     assert abs(count.total - counted) <= 5
 
 
+async def test_what_a_modelfile_says_before_is_counted_too(own_engine: OllamaEngine) -> None:
+    request = ask("Describe this image.", RED_CIRCLE, model="roomy")
+    counted = await own_engine.count(request)
+    assert counted
+    assert counted.label == "estimated"
+    prompt = await prompt_tokens(own_engine, request)
+    assert prompt is not None
+    assert prompt <= counted.total <= prompt + 5 * 4
+
+
 async def test_what_a_template_writes_around_a_message_is_learned(own_engine: OllamaEngine) -> None:
     """An estimate for a model that is not loaded any more is as good as the template is regular."""
     request = ask("Describe this image.", RED_CIRCLE)

@@ -73,7 +73,15 @@ class _Details:
     places_pictures: bool
     num_ctx: int | None = None
     """What the Modelfile sets."""
+    system: str = ""
+    messages: tuple[str, ...] = ()
+    """The words of the system prompt and of the turns that the Modelfile puts before every conversation."""
     cache_bytes_per_token: int | None = None
+
+    def before(self, request: EngineRequest) -> tuple[str, ...]:
+        """The words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
+        own_system = bool(self.messages) or (bool(request.messages) and request.messages[0].role != "system")
+        return (self.system, *self.messages) if self.system and own_system else self.messages
 
     def clamped(self, num_ctx: int) -> int:
         """What Ollama makes of a num_ctx."""
@@ -247,14 +255,14 @@ class OllamaEngine:
             return None
         row = _running(_rows(await self._get("/api/ps")), request.model)
         if row is None or str(row.get("digest")) != digest or not self._shows_prompts:
-            return await self._counter.roughly(digest, vocabulary, request)
+            return await self._counter.roughly(digest, vocabulary, request, known.before(request))
         # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
         options = Options(num_ctx=_int(row, "context_length"), num_gpu=-1)
         asked = replace(without_pixels(request), options=options, keep_alive=None)
         rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_pictures)
         if not rendered:
-            return await self._counter.roughly(digest, vocabulary, request)
-        return await self._counter.exactly(digest, vocabulary, request, rendered)
+            return await self._counter.roughly(digest, vocabulary, request, known.before(request))
+        return await self._counter.exactly(digest, vocabulary, request, rendered, known.before(request))
 
     async def _digest(self, model: str) -> str:
         """Raises ModelNotFound."""
@@ -422,6 +430,8 @@ def _details(answer: Any) -> _Details:
         context_length=_int(info, f"{architecture}.context_length"),
         places_pictures=places_pictures(str(answer.get("template") or "")),
         num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
+        system=str(answer.get("system") or ""),
+        messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),
         cache_bytes_per_token=cache_bytes_per_token(info, architecture),
     )
 

@@ -108,27 +108,33 @@ class OllamaCounter:
             del self._vocabularies[next(iter(self._vocabularies))]
         return await asyncio.shield(task)
 
-    async def exactly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest, rendered: str) -> TokenCount | None:
-        """What the engine will count for a request with this prompt; None where the prompt makes no sense."""
+    async def exactly(
+        self, digest: str, vocabulary: Vocabulary, request: EngineRequest, rendered: str, before: tuple[str, ...] = ()
+    ) -> TokenCount | None:
+        """What the engine will count for a request with this prompt; None where the prompt makes no sense.
+
+        Args:
+            before: texts of the messages that Ollama puts before those of the request.
+        """
         prompt = await asyncio.to_thread(vocabulary.count, rendered, count_pieces(request))
         if prompt is None:
             return None
         if digest not in self._around:
-            words = await asyncio.to_thread(_words, vocabulary, request)
-            self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages)))
+            words = await asyncio.to_thread(_words, vocabulary, request, before)
+            self._around[digest] = max(0.0, (prompt - words) / max(1, len(request.messages) + len(before)))
         system = await asyncio.to_thread(vocabulary.tokenizer.count, system_text(request))
         return token_count(request, prompt, system, label="exact" if vocabulary.tokenizer.exact else "estimated")
 
-    async def roughly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest) -> TokenCount:
-        """The words are counted, what the template writes around them is estimated."""
-        words = await asyncio.to_thread(_words, vocabulary, request)
-        around = self._around.get(digest, MESSAGE_TOKENS)
+    async def roughly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest, before: tuple[str, ...] = ()) -> TokenCount:
+        """The words are counted, what the template writes around them is estimated. `before` is as in `exactly`."""
+        words = await asyncio.to_thread(_words, vocabulary, request, before)
+        around = self._around.get(digest, MESSAGE_TOKENS) * (len(request.messages) + len(before))
         system = await asyncio.to_thread(vocabulary.tokenizer.count, system_text(request))
-        return token_count(request, words + round(around * len(request.messages)), system, label="estimated")
+        return token_count(request, words + round(around), system, label="estimated")
 
 
-def _words(vocabulary: Vocabulary, request: EngineRequest) -> int:
-    return sum(vocabulary.tokenizer.count(message.text) for message in request.messages)
+def _words(vocabulary: Vocabulary, request: EngineRequest, before: tuple[str, ...]) -> int:
+    return sum(vocabulary.tokenizer.count(text) for text in (*before, *(message.text for message in request.messages)))
 
 
 async def _build(show: Show) -> Vocabulary | None:

@@ -1,7 +1,7 @@
 // The gateway's REST routes, one function each; every failure is a `Failure`.
 
-import { language } from './i18n.js';
 import { signal } from '../vendor/signals.js';
+import { language } from './i18n.js';
 import { serverSentEvents } from './sse.js';
 
 /** A failure with what a person can do about it. `code` is the server's, or `network`, `cut_off`, `bad_answer`. */

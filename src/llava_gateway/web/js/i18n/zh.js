@@ -591,6 +591,7 @@ export const SENTENCES = [
   [/^detail_auto: One tile; more would take too much of the (\d+) tokens of context\.$/, '只用一块：更多会占去 $1 个词元上下文中的太多'],
   [/^detail_auto: One tile; all (\d+) tokens would take about (\d+) s to read\..*$/, '只用一块：全部 $1 个词元约需 $2 秒，细致程度选“高”即可'],
   [/^detail_auto: One tile; how fast .*$/, '只用一块：看过第一张图片才知道这个模型读得多快，细致程度选“高”可用多块'],
+  [/^num_ctx_adjusted: (\d+) tokens instead of (\d+)\.$/, '上下文为 $1 个词元，不是 $2 个'],
   [/^image_size_adjusted: (\d+)x(\d+).* instead of (\d+)x(\d+)\.$/, '尺寸为 $1 × $2，不是 $3 × $4'],
   [/^num_visual_tokens_adjusted: (\d+) tokens.* instead of (\d+)\.$/, '用了 $1 个词元，不是 $2 个'],
   [/^num_visual_tokens_adjusted: one square.*$/, '只用一块：不知道它占多少词元'],

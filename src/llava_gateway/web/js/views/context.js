@@ -54,8 +54,8 @@ export const pictureWords = (count) => (count ? t('context.and_pictures', { coun
 /** What warnings about the context say, by their codes. @type {Record<string, (sentence: string) => string>} */
 const SAID = {
   context_trimmed(sentence) {
-    const texts = Number(/text of (\d+) old turns/.exec(sentence)?.[1] ?? 0);
-    const pictures = Number(/(\d+) pictures/.exec(sentence)?.[1] ?? 0);
+    const texts = Number(/(\d+) old turn/.exec(sentence)?.[1] ?? 0);
+    const pictures = Number(/(\d+) picture/.exec(sentence)?.[1] ?? 0);
     const what = texts ? t('context.texts', { count: texts }) + pictureWords(pictures) : t('context.pictures', { count: pictures });
     return t('context.trimmed', { what }) + (sentence.includes('summary') ? t('context.summary') : '');
   },
