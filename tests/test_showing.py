@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from llava_gateway.chat import Answer, ImagePart, Options, Sight, TextPart, Upload
+import pytest
+
+from llava_gateway.api.app import build_gateway
+from llava_gateway.chat import (
+    Answer,
+    ChatEvent,
+    ChatRequest,
+    EngineRequest,
+    Finish,
+    ImagePart,
+    Options,
+    Sight,
+    TextDelta,
+    TextPart,
+    Timings,
+    Upload,
+    Usage,
+)
+from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway import Gateway
+from llava_gateway.images.facts import VisionFacts
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateways import ask, open_gateway
 from tests.pictures import encoded, shape
+from tests.scripted_engine import ScriptedEngine
 
 LARGE = Upload(encoded(shape("circle", "red", size=(400, 400))))
 SQUARE = Upload(encoded(shape("square", "blue", size=(400, 400))))
@@ -29,6 +50,8 @@ async def test_auto_shows_tiles_once_the_models_speed_is_known() -> None:
     async with demo({"demo": VisionOverride(tiles=True)}) as gateway:
         first = await ask(gateway, LARGE, DESCRIBE)
         assert (first.images[0].sent.detail, codes(first)) == ("low", ["detail_auto"])
+        again = await ask(gateway, LARGE, DESCRIBE)
+        assert (again.images[0].sent.detail, again.warnings) == ("low", first.warnings), "told each time"
         second = await ask(gateway, SQUARE, DESCRIBE)
         assert (second.images[0].sent.detail, second.images[0].sent.pieces, codes(second)) == ("high", 5, [])
         assert second.usage.prompt_tokens
@@ -53,6 +76,79 @@ async def test_auto_shows_one_tile_where_the_context_has_no_room_for_more() -> N
         narrow = await ask(gateway, LARGE, DESCRIBE, session=session, options=Options(num_ctx=512))
         assert (narrow.images[0].sent.detail, codes(narrow)[0]) == ("low", "detail_auto")
         assert "512 tokens of context" in narrow.warnings[0]
+
+
+@asynccontextmanager
+async def seeing(facts: VisionFacts, **settings: Any) -> AsyncIterator[Gateway]:
+    """With a model that has such an eye, reads fast, and has the context that is asked for, else 2048 tokens."""
+
+    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        tokens = sum(request.renditions[part].tokens or 0 for message in request.messages for part in message.images)
+        yield TextDelta("Yes.")
+        yield Finish("stop", Usage(tokens + 20, 2, 0), Timings(prompt_ms=10.0))
+
+    engine = OneContext(answer, model_names=())
+    engine.installed = (ModelInfo("eye", "ollama", True, facts),)
+    gateway = build_gateway(Settings(image_workers=1, **settings), [engine])
+    await gateway.pool.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.pool.aclose()
+        await gateway.pictures.aclose()
+
+
+class OneContext(ScriptedEngine):
+    async def context_length(self, request: EngineRequest) -> int:
+        return request.options.num_ctx or 2048
+
+
+def upload(colour: str, side: int = 1300, sight: Sight = Sight()) -> Upload:
+    return Upload(encoded(shape("circle", colour, size=(side, side))), sight)
+
+
+async def test_what_was_chosen_for_one_context_is_not_taken_for_another() -> None:
+    tiles, wide = {"eye": VisionOverride(tiles=True)}, Options(num_ctx=32768)
+    async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
+        await ask(gateway, upload("blue"), DESCRIBE, options=wide)  # from now on its speed is known
+        for colour, contexts in (("red", (wide, Options())), ("green", (Options(), wide))):
+            for options in contexts:
+                answer = await ask(gateway, upload(colour), DESCRIBE, options=options)
+                tokens, warned = (2880, []) if options == wide else (576, ["detail_auto"])
+                assert (answer.images[0].sent.tokens, codes(answer)) == (tokens, warned)
+
+
+async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_begins_then() -> None:
+    tiles, four = {"eye": VisionOverride(tiles=True)}, Options(num_ctx=4096)
+    async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
+        await ask(gateway, upload("blue"), DESCRIBE, options=four)
+        red = upload("red")
+        await gateway.warm(ChatRequest((red,), options=four))
+        answer = await ask(gateway, red, DESCRIBE, options=four, session=gateway.sessions.create(Session()))
+        assert (answer.images[0].sent.tokens, codes(answer)) == (2880, [])
+        green = await ask(gateway, upload("green"), DESCRIBE, options=four, session=gateway.sessions.create(Session()))
+        assert (green.images[0].sent.tokens, codes(green)) == (576, ["detail_auto"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "pictures", "tokens"),
+    [
+        (VisionFacts("pixtral", 1540, 14, merge=2), 4, 240),
+        (VisionFacts("qwen25vl", 560, 14, merge=2, least_tokens=1024), 1, 1026),
+    ],
+)
+async def test_pictures_without_tiles_do_not_shrink_in_silence(facts: VisionFacts, pictures: int, tokens: int) -> None:
+    async with seeing(facts) as gateway:
+        session = gateway.sessions.create(Session())
+        images = [upload(colour) for colour in ("red", "green", "blue", "yellow")[:pictures]]
+        answer = await ask(gateway, *images, DESCRIBE, session=session, options=Options(num_ctx=4096 if pictures > 1 else 2048))
+        assert codes(answer) == ["detail_auto"] * pictures
+        sent = answer.images[0].sent.tokens
+        assert answer.warnings[0].startswith(f"detail_auto: {sent} tokens instead of ")
+        assert sent == tokens
+        info = gateway.pictures.get(answer.images[0].id)
+        seen = await gateway.seen(info, None, Sight())
+        assert seen.plan.notes == seen.rendition.notes == answer.warnings[:1]
 
 
 async def test_a_model_that_takes_one_picture_gets_several_on_one_sheet() -> None:

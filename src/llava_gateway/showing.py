@@ -14,10 +14,10 @@ from llava_gateway.engines.memory import all_on_gpu
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.fitting import Fitter
-from llava_gateway.images.auto import AutoBound, auto_bound
+from llava_gateway.images.auto import Auto, auto_bound, choose
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.learned import LearnedCosts, Pieces
-from llava_gateway.images.plan import Plan
+from llava_gateway.images.plan import Plan, Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.settings import Settings
@@ -105,10 +105,12 @@ class Showing:
         Raises ImageError, StorageFull, Overloaded.
         """
         profile = self.profile(model)
-        if sight == Sight():
-            sight = picture.chosen.get(profile.key, sight)
-        plan = profile.plan((picture.info.width, picture.info.height), sight)
-        return Seen(picture, model, profile, sight, plan, await self.rendition(picture, model, sight))
+        choice = picture.chosen.get(model.key) if sight == Sight() else None
+        sight = choice.sight if choice else sight
+        plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight)
+        if choice:
+            plan, rendition = replace(plan, notes=choice.told(plan.notes)), replace(rendition, notes=choice.told(rendition.notes))
+        return Seen(picture, model, profile, sight, plan, rendition)
 
     async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold) -> Question:
         """The question with its pictures as `model` gets them, all made ready at the same time. The first that fails is the one told of.
@@ -124,8 +126,8 @@ class Showing:
                 hint="Ask about some of them, then about the others: a session remembers all.",
                 param="images",
             )
-        bound = await self._auto_bound(request, model, options, len(images)) if images else None
-        results = await asyncio.gather(*(self._ready(image, model, bound, hold) for image in images), return_exceptions=True)
+        auto = await self._auto(request, model, options, len(images)) if images else None
+        results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in images), return_exceptions=True)
         for index, result in enumerate(results):
             self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
             if isinstance(result, BaseException):
@@ -135,7 +137,7 @@ class Showing:
         shown = tuple(result for result in results if isinstance(result, Shown))
         most = self.profile(model).max_pictures
         if most is not None and len(shown) > most:
-            return await self._on_one_sheet(request, shown, model, hold)
+            return await self._on_one_sheet(request, shown, model, await self._auto(request, model, options, 1), hold)
         sights = iter(shown)
         parts = tuple(
             part if isinstance(part, TextPart) else ImagePart(f"new:{index}", next(sights).sight)
@@ -143,41 +145,50 @@ class Showing:
         )
         return Question(parts, shown, tuple(note for each in shown for note in _notes(each)))
 
-    async def _ready(self, image: ImagePart | Upload, model: ModelInfo, bound: AutoBound | None, hold: Hold) -> Shown:
-        profile = self.profile(model)
-        sight = bound.put_on(image.sight) if bound else image.sight
+    async def _ready(self, image: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
         if isinstance(image, Upload):
-            picture = hold(await self._pictures.add(image.data, profile, sight))
+            sight = auto.bound.put_on(image.sight) if auto and auto.bound else image.sight
+            picture = hold(await self._pictures.add(image.data, self.profile(model), sight))
         else:
             picture = hold(self._pictures.get(image.image_id))
-        if image.sight == Sight():
-            # Once chosen it stays: what was read ahead is what is asked about then, and the engine has it in its cache.
-            sight = picture.chosen.setdefault(profile.key, sight)
-        rendition = await self.rendition(picture, model, sight)
-        if bound and sight.max_image_tokens == bound.tokens and bound.kept_from_tiles(profile, picture.info, image.sight, rendition):
-            rendition = replace(rendition, notes=(*rendition.notes, bound.note))
-        return Shown(picture, sight, rendition)
+        return await self._shown(picture, image.sight, model, auto)
 
-    async def _auto_bound(self, request: ChatRequest, model: ModelInfo, options: Options, pictures: int) -> AutoBound | None:
-        """What bounds `auto` detail now; None where nothing does. In a session a picture may take half of what is free: more is to
-        come."""
+    async def _shown(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
+        if auto is None or wish != Sight():
+            return Shown(picture, wish, await self.rendition(picture, model, wish))
+        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.get(model.key))
+        picture.chosen[model.key] = choice
+        rendition = await self.rendition(picture, model, choice.sight)
+        return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)))
+
+    async def _auto(self, request: ChatRequest, model: ModelInfo, options: Options, pictures: int) -> Auto | None:
+        """What decides about `auto` detail now; None where there is nothing to decide. In a session a picture is to take half of what is
+        free: more is to come."""
         profile = self.profile(model)
         if profile.most_tokens is None:
             return None
         limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
         text = " ".join(part.text for part in request.parts if isinstance(part, TextPart))
         free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.key).message(text)
-        share = max(0, free) // pictures // (2 if request.session_id else 1)
-        return auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
+        room = max(0, free) // pictures
+        share = room // 2 if request.session_id else room
+        bound = auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
+        return Auto(bound, room, limit, pictures)
 
-    async def _on_one_sheet(self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, hold: Hold) -> Question:
+    async def _on_one_sheet(
+        self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
+    ) -> Question:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
-        sheet = Shown(picture, Sight(), await self.rendition(picture, model))
+        sheet = await self._shown(picture, Sight(), model, auto)
         texts = [part for part in request.parts if isinstance(part, TextPart)]
-        warning = f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."
+        warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
         before = [note for each in shown for note in each.picture.info.warnings]
-        return Question((ImagePart("new:0"), *texts), (sheet,), (warning, *before, *_notes(sheet)))
+        return Question((ImagePart("new:0", sheet.sight), *texts), (sheet,), (*warnings, *before, *_notes(sheet)))
+
+
+def _size(picture: Picture) -> Size:
+    return picture.info.width, picture.info.height
 
 
 def _notes(shown: Shown) -> tuple[str, ...]:

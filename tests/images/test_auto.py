@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import Piece, Rendition, Sight
-from llava_gateway.images.auto import AutoBound, auto_bound
-from llava_gateway.images.picture import PictureInfo
-from llava_gateway.images.profile import VisionProfile
+from llava_gateway.chat import Sight
+from llava_gateway.images.auto import Auto, AutoBound, auto_bound, choose
+from llava_gateway.images.facts import VisionFacts, profile_for
+from llava_gateway.images.profile import Size, VisionProfile
 
 TRAINED = VisionProfile(square=336, tokens=576, trained=True, family="llava")
 ALL = 5 * 576
+PIXTRAL = profile_for(VisionFacts("pixtral", 1540, 14, merge=2))
+QWEN_IN_OLLAMA = profile_for(VisionFacts("qwen25vl", 560, 14, merge=2, least_tokens=1024))
 
 
 def bound(free: int, ms_per_token: float | None, *, on_gpu: bool = False) -> AutoBound | None:
@@ -26,8 +28,8 @@ def test_the_room_in_the_context_bounds() -> None:
     found = bound(ALL - 1, 1.0)
     assert found
     assert ALL - 256 <= found.tokens < ALL
-    assert "4096 tokens of context" in found.note
-    assert bound(0, 1.0) == AutoBound(576, found.note), "one tile is the least"
+    assert "4096 tokens of context" in found.why
+    assert bound(0, 1.0) == AutoBound(576, found.why), "one tile is the least"
 
 
 @pytest.mark.parametrize(("ms_per_token", "bounded"), [(120_000 / ALL, False), (121_000 / ALL, True), (1000.0, True)])
@@ -35,7 +37,7 @@ def test_more_than_two_minutes_is_too_slow(ms_per_token: float, bounded: bool) -
     found = bound(10**6, ms_per_token)
     assert (found is not None) is bounded
     if found:
-        assert f"{round(ALL * ms_per_token / 1000)} s" in found.note
+        assert f"{round(ALL * ms_per_token / 1000)} s" in found.why
         assert found.tokens * ms_per_token <= 120_000 or found.tokens == 576
 
 
@@ -43,7 +45,7 @@ def test_before_the_first_picture_one_tile_is_shown_unless_a_gpu_has_it_all() ->
     found = bound(10**6, None)
     assert found
     assert found.tokens == 576
-    assert "not known" in found.note
+    assert "not known" in found.why
 
 
 def test_a_model_that_sees_one_square_needs_no_bound() -> None:
@@ -58,11 +60,48 @@ def test_only_what_nobody_wished_for_is_bounded() -> None:
         assert found.put_on(wished) == wished
 
 
-def test_it_is_explained_only_where_tiles_would_have_shown_more() -> None:
-    found = AutoBound(576, "why")
-    one = Rendition((Piece(b"", "PNG", 336, 336),), 576, "exact", "low")
-    large, small = (PictureInfo(side, side, side, side, "PNG", 1) for side in (800, 300))
-    assert found.kept_from_tiles(TRAINED, large, Sight(), one)
-    assert not found.kept_from_tiles(TRAINED, small, Sight(), one)
-    assert not found.kept_from_tiles(TRAINED, large, Sight("low"), one)
-    assert not found.kept_from_tiles(VisionProfile(square=336, tokens=576), large, Sight(), one)
+def auto(bound_: AutoBound | None, room: int = 4000, *, limit: int = 4096, pictures: int = 1) -> Auto:
+    return Auto(bound_, room, limit, pictures)
+
+
+LESS = AutoBound(768, "why.")
+
+
+@pytest.mark.parametrize(
+    ("profile", "size", "bound_", "note"),
+    [
+        (TRAINED, (800, 800), LESS, "detail_auto: 576 tokens instead of 2880; why."),
+        (TRAINED, (300, 300), LESS, ""),
+        (TRAINED, (800, 800), None, ""),
+        (VisionProfile(square=336, tokens=576), (800, 800), LESS, ""),
+        (PIXTRAL, (1600, 1200), AutoBound(256, "why."), "detail_auto: 247 tokens instead of 999; why."),
+        (PIXTRAL, (100, 100), AutoBound(256, "why."), ""),
+        (QWEN_IN_OLLAMA, (1600, 1200), LESS, "detail_auto: 1038 tokens instead of 2257; why."),
+        (QWEN_IN_OLLAMA, (400, 300), LESS, ""),
+    ],
+)
+def test_it_is_explained_wherever_less_is_shown(profile: VisionProfile, size: Size, bound_: AutoBound | None, note: str) -> None:
+    choice = choose(profile, size, auto(bound_), None)
+    assert choice.note == note
+    assert choice.told(profile.plan(size, choice.sight).notes) == ((note,) if note else ()), "nobody is told of a limit that nobody set"
+
+
+def test_other_notes_stay() -> None:
+    choice = choose(TRAINED, (800, 800), auto(LESS), None)
+    assert choice.told(("sampled: 1", "max_image_tokens_adjusted: 2")) == ("sampled: 1", choice.note)
+
+
+def test_what_was_chosen_stays_while_it_fits() -> None:
+    first = choose(TRAINED, (800, 800), auto(None), None)
+    assert first.sight == Sight()
+    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, "why.")), first) is first, "there is room, though less was to be taken of it"
+    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, "why."), room=2600), first).sight == Sight(max_image_tokens=2560)
+    low = choose(TRAINED, (800, 800), auto(LESS), None)
+    assert choose(TRAINED, (800, 800), auto(None), low) is low, "and the note with it"
+    assert choose(QWEN_IN_OLLAMA, (1600, 1200), auto(LESS, room=700), low) is low, "less than the least can't be shown"
+
+
+def test_another_context_or_number_of_pictures_is_chosen_for_anew() -> None:
+    low = choose(TRAINED, (800, 800), auto(LESS), None)
+    for other in (auto(None, limit=32768), auto(None, pictures=2)):
+        assert choose(TRAINED, (800, 800), other, low).sight == Sight()

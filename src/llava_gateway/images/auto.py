@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import Rendition, Sight
-from llava_gateway.images.picture import PictureInfo
+from llava_gateway.chat import Sight
+from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 
 PATIENCE_MS = 120_000
@@ -16,19 +16,66 @@ STEP = 256
 
 @dataclass(frozen=True, slots=True)
 class AutoBound:
-    """Most tokens a picture may cost, and the warning that says why."""
+    """Most tokens a picture may cost, and why it is no more, as it ends a sentence."""
 
     tokens: int
-    note: str
+    why: str
 
     def put_on(self, sight: Sight) -> Sight:
-        """The sight with the bound, where it is left to us how much is shown."""
-        return replace(sight, max_image_tokens=self.tokens) if _ours_to_choose(sight) else sight
+        """The sight with the bound, where nothing is wished for: then it is left to us how much is shown."""
+        return replace(sight, max_image_tokens=self.tokens) if sight == Sight() else sight
 
-    def kept_from_tiles(self, profile: VisionProfile, info: PictureInfo, asked: Sight, rendition: Rendition) -> bool:
-        """Whether tiles would have shown more of the picture."""
-        large = profile.square is not None and max(info.width, info.height) > profile.square
-        return profile.trained and large and rendition.detail == "low" and _ours_to_choose(asked)
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """What decides about the pictures of a question.
+
+    Attributes:
+        bound: of each; None where the largest is within it.
+        room: tokens of the context that each may take at all.
+        limit: tokens of the context. pictures: how many the question has.
+    """
+
+    bound: AutoBound | None
+    room: int
+    limit: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How much is shown of a picture for which nothing was wished, and the warning that says why it is not all; "" where it is.
+
+    Attributes:
+        limit, pictures: the tokens of context, and the number of pictures in the question, for which it was chosen.
+    """
+
+    sight: Sight
+    note: str
+    limit: int
+    pictures: int
+
+    def told(self, notes: tuple[str, ...]) -> tuple[str, ...]:
+        """The notes of a plan by this sight, with the warning in place of those on the bound, which nobody wished for."""
+        wished = tuple(note for note in notes if not note.startswith("max_image_tokens_"))
+        return (*wished, self.note) if self.note else wished
+
+
+def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None) -> Choice:
+    """What is shown of a picture of `size` pixels.
+
+    What was chosen `before` stays while it is the same context, as many pictures are asked about and there is room for it: so what was read
+    ahead is what is asked about then, and the engine finds it in its cache.
+    """
+    sight = auto.bound.put_on(Sight()) if auto.bound else Sight()
+    tokens = profile.plan(size, sight).tokens or 0
+    if before and (before.limit, before.pictures) == (auto.limit, auto.pictures):
+        cost = profile.plan(size, before.sight).tokens or 0
+        if cost <= max(auto.room, tokens):
+            return before
+    every = profile.plan(size).tokens or 0
+    note = f"detail_auto: {tokens} tokens instead of {every}; {auto.bound.why}" if auto.bound and tokens < every else ""
+    return Choice(sight, note, auto.limit, auto.pictures)
 
 
 def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
@@ -44,24 +91,17 @@ def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *,
     if most is None:
         return None
     if free < most:
-        return AutoBound(_rounded(free, profile), f"detail_auto: One tile; more would take too much of the {limit} tokens of context.")
+        return AutoBound(_rounded(free, profile), f"more would take too much of the {limit} tokens of context.")
     if ms_per_token is not None:
         if most * ms_per_token > PATIENCE_MS:
             seconds = round(most * ms_per_token / 1000)
-            note = f"detail_auto: One tile; all {most} tokens would take about {seconds} s to read. detail high asks for them."
-            return AutoBound(_rounded(int(PATIENCE_MS / ms_per_token), profile), note)
+            why = f"a picture of {most} takes about {seconds} s to read. detail high asks for more."
+            return AutoBound(_rounded(int(PATIENCE_MS / ms_per_token), profile), why)
     elif profile.trained and not on_gpu:
-        note = "detail_auto: One tile; how fast this model reads is not known before its first picture. detail high asks for tiles."
-        return AutoBound(_rounded(0, profile), note)
+        return AutoBound(_rounded(0, profile), "how fast this model reads was not known yet. detail high asks for more.")
     return None
 
 
 def _rounded(tokens: int, profile: VisionProfile) -> int:
     """At least what one tile costs: less can't be sent."""
     return max(tokens // STEP * STEP, profile.tokens or STEP)
-
-
-def _ours_to_choose(sight: Sight) -> bool:
-    """A region is a wish too: who points at something wants it seen closely."""
-    wishes = (sight.image_size, sight.num_visual_tokens, sight.max_image_tokens, sight.region)
-    return sight.detail == "auto" and all(wish is None for wish in wishes)

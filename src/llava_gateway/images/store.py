@@ -20,6 +20,7 @@ from llava_gateway.errors import (
     StorageFull,
     UnsupportedImageType,
 )
+from llava_gateway.images.auto import Choice
 from llava_gateway.images.picture import Degrees, Limits, PictureInfo
 from llava_gateway.images.pool import Answers, WorkerDied, WorkerPool
 from llava_gateway.images.profile import VisionProfile
@@ -39,7 +40,7 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
-        chosen: by `VisionProfile.key`, how much of it is shown where nobody wished for anything.
+        chosen: by engine and model, how much of it is shown where nobody wished for anything.
         renditions: by profile and sight (`_key`); what is in it never changes.
         canonical, media_type: None until `stored()`.
     """
@@ -47,7 +48,7 @@ class Picture:
     def __init__(self, info: PictureInfo) -> None:
         self.info = info
         self.renditions: dict[str, Rendition] = {}
-        self.chosen: dict[str, Sight] = {}
+        self.chosen: dict[tuple[str, str], Choice] = {}
         self.canonical: bytes | None = None
         self.media_type: Literal["image/png", "image/jpeg"] | None = None
         self._id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
