@@ -159,6 +159,20 @@ async def test_a_model_that_takes_one_picture_gets_several_on_one_sheet() -> Non
         assert answer.context.images == 64
 
 
+async def test_wishes_for_all_pictures_hold_for_their_sheet_and_others_are_said() -> None:
+    async with seeing(VisionFacts("qwen25vl", 560, 14, merge=2), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+        red, blue = (upload(colour, 600, Sight("low", region=(0.5, 0, 0.5, 0.5))) for colour in ("red", "blue"))
+        alike = await ask(gateway, red, blue, DESCRIBE)
+        assert codes(alike) == ["contact_sheet", "sight_ignored"]
+        assert alike.warnings[1] == "sight_ignored: No picture on a sheet has its own region."
+        assert alike.images[0].sent.tokens
+        assert alike.images[0].sent.tokens <= 578
+        red, blue = upload("red", 600), upload("blue", 600, Sight("high", (280, 280)))
+        free = await ask(gateway, red, blue, DESCRIBE, options=Options(num_ctx=1024))
+        assert codes(free) == ["contact_sheet", "sight_ignored", "detail_auto"]
+        assert free.warnings[1] == "sight_ignored: No picture on a sheet has its own detail or image_size."
+
+
 async def test_of_earlier_pictures_it_is_told_in_words() -> None:
     async with demo({"demo": VisionOverride(max_pictures=1)}) as gateway:
         session = gateway.sessions.create(Session())

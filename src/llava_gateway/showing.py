@@ -180,11 +180,22 @@ class Showing:
     ) -> Question:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
-        sheet = await self._shown(picture, Sight(), model, auto)
+        wish, left = _in_common([part.sight for part in request.parts if not isinstance(part, TextPart)])
+        sheet = await self._shown(picture, wish, model, auto)
         texts = [part for part in request.parts if isinstance(part, TextPart)]
         warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
+        if left:
+            warnings.append(f"sight_ignored: No picture on a sheet has its own {' or '.join(left)}.")
         before = [note for each in shown for note in each.picture.info.warnings]
         return Question((ImagePart("new:0", sheet.sight), *texts), (sheet,), (*warnings, *before, *_notes(sheet)))
+
+
+def _in_common(sights: Sequence[Sight]) -> tuple[Sight, tuple[str, ...]]:
+    """What is wished for alike of all pictures, for the sheet with all of them, and the names of the wishes that are left over."""
+    shared = {name: value for name, value in sights[0].to_json().items() if name != "region"}
+    shared = {name: value for name, value in shared.items() if all(getattr(sight, name) == value for sight in sights)}
+    every = dict.fromkeys(name for sight in sights for name in sight.to_json() if getattr(sight, name) != getattr(Sight(), name))
+    return Sight(**shared), tuple(name for name in every if name not in shared)
 
 
 def _size(picture: Picture) -> Size:
