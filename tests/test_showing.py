@@ -31,7 +31,7 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateways import ask, open_gateway
 from tests.pictures import encoded, shape
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import ScriptedEngine, says
 
 LARGE = Upload(encoded(shape("circle", "red", size=(400, 400))))
 SQUARE = Upload(encoded(shape("square", "blue", size=(400, 400))))
@@ -183,3 +183,38 @@ async def test_of_earlier_pictures_it_is_told_in_words() -> None:
         assert (second.context.images, second.text) == (64, "A blue square on a white background.")
         assert [item.image_id is not None for item in second.context.dropped] == [True]
         assert gateway.sessions.get(session.id).window.gone == frozenset(), "another model may be told of it again"
+
+
+async def test_a_picture_whose_question_got_no_answer_does_not_come_beside_the_next_one() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+        engine = gateway.pool.engine("ollama")
+        assert isinstance(engine, ScriptedEngine)
+        session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
+        for colour in ("red", "green"):
+            await ask(gateway, upload(colour), TextPart("What is it?"), session=session)
+        counted = await gateway.count_tokens(ChatRequest((upload("blue"), DESCRIBE), session_id=session.id))
+        assert [(image.number, image.told, image.tokens) for image in gateway.outlook(counted).turns[-1].images] == [
+            (1, False, None),
+            (2, False, None),
+            (3, True, 576),
+        ]
+        engine.script = answers
+        told = await ask(gateway, upload("blue"), DESCRIBE, session=session)
+        assert codes(told) == ["picture_left_out"]
+        (message,) = engine.requests[-1].messages
+        assert message.text.split("\n")[:2] == ["(Picture 1 is no longer shown.)", "What is it?"]
+        assert [part.image_id for part in message.images] == ["new:0"]
+        later = await ask(gateway, TextPart("And now?"), session=session)
+        assert codes(later) == []
+        assert [part.image_id for part in engine.requests[-1].messages[0].images] == [told.images[0].id]
+
+
+async def test_the_picture_of_a_question_that_got_no_answer_is_told_with_the_next_one() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+        engine = gateway.pool.engine("ollama")
+        assert isinstance(engine, ScriptedEngine)
+        session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
+        await ask(gateway, upload("red"), TextPart("What is it?"), session=session)
+        engine.script = answers
+        assert codes(await ask(gateway, TextPart("Well?"), session=session)) == []
+        assert len(engine.requests[-1].messages[0].images) == 1

@@ -125,9 +125,11 @@ def _question(prepared: Prepared, scale: Scale) -> TurnCost:
     message = Message("user", prepared.conversation.question)
     images = []
     for number, part in enumerate(message.images, prepared.conversation.first_picture):
-        sent = prepared.engine_request.renditions[part]
         image_id = None if part.image_id.startswith("new:") else part.image_id
-        images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
+        if sent := prepared.engine_request.renditions.get(part):
+            images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
+        else:  # of a question without an answer, for a model that can't have it beside this one's
+            images.append(ImageCost(number, image_id, None, told=False))
     return TurnCost(None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
 
 

@@ -106,7 +106,10 @@ class Preparer:
             exactly=exactly,
         )
         fitted = await fit()
-        return Prepared(model, parts, question.shown, fitted, conversation, rules, (*question.warnings, *fitted.warnings), fit, beyond)
+        left_out = sum(number >= conversation.first_picture for number in beyond)
+        note = f"picture_left_out: {model.name} takes no more pictures at once, so {left_out} of questions without an answer can't be seen."
+        warnings = (*question.warnings, *((note,) if left_out else ()), *fitted.warnings)
+        return Prepared(model, parts, question.shown, fitted, conversation, rules, warnings, fit, beyond)
 
     async def fitted_anew(self, prepared: Prepared, refusal: ContextLengthExceeded) -> Prepared:
         """The question for an engine that found it too long: only then is the context of a model known that was not loaded before.
@@ -128,13 +131,14 @@ class Preparer:
         return replace(prepared, fitted=fitted, warnings=(*prepared.warnings, *fitted.warnings))
 
     def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
-        """The numbers of earlier pictures that a model which takes only so many can't have beside the question's own."""
+        """The numbers of earlier pictures, those of unanswered questions among them, that a model which takes only so many can't have
+        beside the question's own."""
         most = self.showing.profile(model).max_pictures
         if most is None:
             return frozenset()
-        conversation = session.conversation(parts)
-        room = max(0, most - len(Message("user", conversation.question).images))
-        return frozenset(range(1, conversation.first_picture - room)) - session.window.gone
+        conversation, own = session.conversation(parts), len(Message("user", parts).images)
+        first_own = conversation.first_picture + len(Message("user", conversation.question).images) - own
+        return frozenset(range(1, first_own - max(0, most - own))) - session.window.gone
 
     def _told(
         self, session: Session, parts: tuple[Part, ...], beyond: frozenset[int], rules: Rules, model: ModelInfo

@@ -61,11 +61,11 @@ class Conversation:
             parts = labelled(exchange.parts, exchange.first_picture, visible[index], exchange.answer, chinese=bool(chinese))
             parts = tuple(part for part in parts if not _recalls_what_is_gone(part, told_pictures))
             told += [Message("user", before + parts), Message("assistant", (TextPart(exchange.answer),))]
-        everything = frozenset(range(self.first_picture, self.first_picture + len(self.question)))
+        asked = frozenset(range(self.first_picture, self.first_picture + len(self.question))) - window.gone
         chinese = _language(self.question, chinese)
         if chinese is None:  # a question that is still to be typed may at least be ended in its language
             chinese = "。" in Message("user", self.question).asked
-        return (*told, Message("user", notes + labelled(self.question, self.first_picture, everything, chinese=chinese)))
+        return (*told, Message("user", notes + labelled(self.question, self.first_picture, asked, chinese=chinese)))
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
         """What stands where the text that was dropped stood: behind the pictures that stay, so that those need not be read again."""

@@ -597,6 +597,7 @@ export const SENTENCES = [
   [/^num_visual_tokens_adjusted: one square.*$/, '只用一块：不知道它占多少词元'],
   [/^max_image_tokens_adjusted: (\d+) tokens.* instead of (\d+) at most\.$/, '至少要 $1 个词元，超过了 $2 个的上限'],
   [/^contact_sheet: (.+) takes one picture, so these (\d+) are .*$/, '$1 一次只看一张图片，这 $2 张已拼成一张，从 1 起编号'],
+  [/^picture_left_out: (.+) takes no more pictures at once, so (\d+) of .*$/, '$1 一次看不了更多图片，之前未得到回答的问题中有 $2 张不再显示'],
   [/^sight_ignored: No picture on a sheet has its own (.+)\.$/, '图片已拼成一张，各图单独的设置（$1）不起作用'],
   [/^image_ignored: .*$/, '模型似乎没有看到图片：读到的词元几乎只有文字'],
   [/^option_ignored: (\w+) means nothing to this engine\.$/, '这个引擎没有 $1 这个选项'],
