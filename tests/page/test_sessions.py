@@ -138,3 +138,45 @@ async def test_a_file_that_is_no_chat_is_refused_in_words(visit: Visit, demo_url
         await visitor.page.get_by_role("button", name="Open a saved chat").click()
     await (await chooser.value).set_files(file(b"{}", "notes.json", "application/json"))
     await expect(visitor.page.locator(".toast")).to_contain_text("notes.json: This is not a session as it was exported")
+
+
+EVIL = """</p></style><script>alert(1)</script> <img src=https://evil.example/p.png onerror=alert(2)> <b>bold</b>"""
+
+
+async def test_what_was_said_is_only_words_in_results_in_news_and_in_a_saved_page(visit: Visit, scripted: Scripted, tmp_path: Path) -> None:
+    served = await scripted(ScriptedEngine(says(EVIL)))
+    visitor = await visit(served.url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask(f"{EVIL} what")
+    session_id = page.url.partition("#session=")[2]
+    await served.client.patch(f"/sessions/{session_id}", json={"title": EVIL})
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("bold")
+    await expect(page.locator(".found-match mark").first).to_have_text("bold")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".session .session-open")).to_have_text(EVIL)
+    await page.locator(".session").hover()
+    async with page.expect_download() as waiting:
+        await page.locator(".session [aria-haspopup=menu]").click()
+        await page.get_by_role("menuitem", name="Page", exact=True).click()
+    saved = tmp_path / "saved.html"
+    await (await waiting.value).save_as(saved)
+    await page.locator(".session").hover()
+    await page.locator(".session [aria-haspopup=menu]").click()
+    await page.get_by_role("menuitem", name="Delete").click()
+    await expect(page.locator(".toast p")).to_have_text(f"Deleted: {EVIL}")
+    assert await page.locator(".sidebar b, .toast b, .sidebar img[onerror]").count() == 0
+
+    other = await visitor.context.new_page()
+    requests: list[str] = []
+    complaints: list[str] = []
+    other.on("request", lambda request: requests.append(request.url))
+    other.on("console", lambda said: complaints.append(said.text))
+    await other.goto(saved.as_uri())
+    await expect(other.locator("h1")).to_have_text(EVIL)
+    await expect(other.locator("h1")).to_have_css("font-size", "24px")  # its own style is let through
+    assert await other.locator("img").evaluate("(image) => image.complete && image.naturalWidth") == 112
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []

@@ -115,7 +115,7 @@ function useShortcuts() {
           if (event.key.toLowerCase() === 'k' && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
             event.preventDefault();
             openSidebar();
-            requestAnimationFrame(goToSearch);
+            goToSearch();
           } else if (event.key === 'Escape') escape();
           else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
           else if (event.key === '/') {

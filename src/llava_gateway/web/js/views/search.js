@@ -8,9 +8,13 @@ import { announcement } from '../state.js';
 
 const FIELD = 'search-chats';
 
-/** Shows the list of chats and goes to its field. */
+/** Goes to the field. */
 export function goToSearch() {
-  document.getElementById(FIELD)?.focus();
+  const field = /** @type {HTMLInputElement} */ (document.getElementById(FIELD));
+  field.focus();
+  // Where the list was folded away, its field can take the focus only once it is drawn.
+  if (document.activeElement !== field) requestAnimationFrame(() => setTimeout(() => field.focus()));
+  field.select();
 }
 
 export function SearchField() {
