@@ -12,7 +12,7 @@
     |  +- InvalidModelName       422
     |  +- CloudModelRefused      422
     |  +- InvalidArchive         422
-    |  |  +- ArchiveTooLarge      413
+    |  |  +- ArchiveTooLarge     413
     |  +- InvalidModelfile       422
     |     +- ModelfileNamesFiles 422
     +- BodyTooLarge              413

@@ -165,7 +165,7 @@ def test_base64_comes_in_every_spelling(demo: httpx2.Client, blue_square: bytes,
         (b64(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415, "unsupported_image_media_type"),
         (b64(b"\x89PNG\r\n\x1a\nbut not more"), 422, "image_parse_error"),
         ("http://169.254.169.254/latest", 400, "invalid_base64_image"),
-        ("/etc/passwd", 415, "unsupported_image_media_type"),
+        ("/etc/passwd", 400, "invalid_base64_image"),
     ],
 )
 def test_what_is_no_picture_is_named_by_its_place(demo: httpx2.Client, red_circle: bytes, image: str, status: int, code: str) -> None:

@@ -166,7 +166,7 @@ def test_odd_form_fields_are_named(demo: httpx2.Client, fields: dict[str, str], 
 
 def test_a_format_that_is_no_json_is_refused(demo: httpx2.Client) -> None:
     response = demo.post("/ask", files={"prompt": (None, "Hi"), "format": (None, "{broken")})
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_format")
 
 
 async def test_a_body_over_the_limit_is_refused_by_its_length_and_by_counting(serve: Serve) -> None:

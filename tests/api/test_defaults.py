@@ -87,7 +87,7 @@ async def test_the_detail_of_a_session_is_that_of_its_pictures(serve: Serve) -> 
         ({"options": {"temperature": 3}}, "options.temperature"),
         ({"options": {"warmth": 1}}, "options.warmth"),
         ({"options": {"keep_alive": "soon"}}, "keep_alive"),
-        ({"options": {"image_size": [1]}}, "options.image_size.0"),
+        ({"options": {"image_size": [1]}}, "options.image_size"),
         ({"preset": "mine"}, "preset"),
         ({"format": {"type": 5}}, "format"),
         ({"detail": "most"}, "detail"),

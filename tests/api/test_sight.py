@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from llava_gateway.api.bodies import AskBody, parse_body
-from llava_gateway.api.wire import chat_request
+from llava_gateway.api.forms import FIELDS
+from llava_gateway.api.wire import ADDRESS_MAX_CHARS, chat_request
 from llava_gateway.chat import ImagePart, Sight, TextPart, Upload
-from llava_gateway.errors import ConflictingFields, InvalidRegion, InvalidRequest
+from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRegion, InvalidRequest
 from llava_gateway.settings import Settings
 from tests import pictures
 from tests.api.conftest import Serve
@@ -40,6 +41,8 @@ def sights(**body: Any) -> list[Sight]:
         ({"options": {"image_size": [672, 672], "num_visual_tokens": 576, "seed": 1}}, Sight(image_size=(672, 672), num_visual_tokens=576)),
         ({"options": {"image_size": [672, 672]}, "image_size": [672, 672]}, Sight(image_size=(672, 672))),
         ({"options": {"num_visual_tokens": None}, "detail": "low"}, Sight(detail="low")),
+        ({"image_size": "672x1008"}, Sight(image_size=(672, 1008))),
+        ({"options": {"image_size": "672x672"}, "image_size": [672, 672]}, Sight(image_size=(672, 672))),
     ],
 )
 def test_wishes_become_a_sight(fields: dict[str, Any], sight: Sight) -> None:
@@ -95,22 +98,23 @@ def test_a_region_of_no_picture_or_of_several_is_refused_with_the_way_to_say_it(
     [
         ({"detail": "ultra"}, "detail"),
         ({"image_size": [672]}, "image_size"),
-        ({"image_size": "672x672"}, "image_size"),
-        ({"image_size": [672, 31]}, "image_size.1"),
-        ({"image_size": [672.5, 672]}, "image_size.0"),
+        ({"image_size": "large"}, "image_size"),
+        ({"image_size": [672, 31]}, "image_size"),
+        ({"image_size": [672.5, 672]}, "image_size"),
         ({"num_visual_tokens": 0}, "num_visual_tokens"),
         ({"num_visual_tokens": True}, "num_visual_tokens"),
         ({"max_image_tokens": "576"}, "max_image_tokens"),
-        ({"region": [0, 0, 1]}, "region"),
-        ({"region": [-0.1, 0, 1, 1]}, "region.0"),
-        ({"region": [0, 0, 1, float("nan")]}, "region.3"),
         ({"options": {"image_size": 672}}, "options.image_size"),
         ({"options": {"num_visual_tokens": "576"}}, "options.num_visual_tokens"),
         ({"images": [IMAGE, {"data": IMAGE, "detail": "ultra"}]}, "images[1].detail"),
         ({"images": [{"image_id": "../x"}]}, "images[0].image_id"),
-        ({"images": [{**REF, "data": IMAGE}]}, "images[0].image_id"),
+        ({"images": [{**REF, "data": IMAGE}]}, "images[0]"),
         ({"images": [{"data": "ab*d"}]}, "images[0]"),
-        ({"images": [{}]}, "images[0].image_id"),
+        ({"images": [{}]}, "images[0]"),
+        ({"images": [5]}, "images[0]"),
+        ({"keep_alive": 1.5}, "keep_alive"),
+        ({"format": "xml"}, "format"),
+        ({"format": 5}, "format"),
         ({"policy": "drop"}, "policy"),
     ],
 )
@@ -154,18 +158,97 @@ async def test_a_form_says_the_same(serve: Serve, size: str) -> None:
     ("data", "param"),
     [
         ({"image_size": "672"}, "image_size"),
-        ({"image_size": "wide,672"}, "image_size.0"),
-        ({"region": "0,0,nan,1"}, "region.2"),
-        ({"region": "0,0,1e999,1"}, "region.2"),
+        ({"image_size": "wide,672"}, "image_size"),
+        ({"image_size": "[672,"}, "image_size"),
         ({"num_visual_tokens": "many"}, "num_visual_tokens"),
         ({"detail": "ultra"}, "detail"),
-        ({"options": json.dumps({"image_size": [1, 1]})}, "options.image_size.0"),
+        ({"options": json.dumps({"image_size": [1, 1]})}, "options.image_size"),
+        ({"images": "photo.jpg"}, "images"),
+        ({"image_id": "abc"}, "image_id"),
+        ({"session_id": "nope"}, "session_id"),
     ],
 )
 async def test_what_is_wrong_in_a_form_is_named(serve: Serve, data: dict[str, str], param: str) -> None:
     served = await serve(ScriptedEngine())
     response = await served.client.post("/ask", files={"image": base64.b64decode(IMAGE)}, data={"prompt": "Hi", **data})
-    assert (response.status_code, response.json()["error"]["param"]) == (422, param)
+    assert (response.status_code, response.json()["error"]["param"]) == (404 if param == "session_id" else 422, param)
+
+
+@pytest.mark.parametrize("region", ["500,0,500,500", "50%,0,50%,50%", "0,0,1", "-0.1,0,1,1", "0,0,nan,1", "0,0,1e999,1", "[0,0", "left"])
+async def test_a_region_in_pixels_or_percent_is_told_that_it_goes_by_fractions(serve: Serve, region: str) -> None:
+    served = await serve(ScriptedEngine())
+    picture = base64.b64decode(IMAGE)
+    response = await served.client.post("/ask", files={"image": picture}, data={"prompt": "Hi", "region": region})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_region", "region")
+    assert "fractions of the picture and not pixels or percent" in error["message"]
+    assert "[0.5, 0, 0.5, 0.5]" in error["hint"]
+    stored = (await served.client.post("/images", files={"image": picture})).json()["id"]
+    assert (await served.client.get(f"/images/{stored}/view", params={"region": region})).json()["error"]["code"] == "invalid_region"
+
+
+@pytest.mark.parametrize("region", [[0, 0, 1], [-0.1, 0, 1, 1], [0, 0, 1, float("nan")], [500, 0, 500, 500], "left", 5])
+def test_so_it_is_in_json(region: Any) -> None:
+    with pytest.raises(InvalidRegion, match=r"images\[0\].region must be four numbers from 0 to 1"):
+        sights(images=[{"data": IMAGE, "region": region}])
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "hint"),
+    [
+        ({"image_size": "large"}, "invalid_request", "672x672"),
+        ({"images": [{"image_id": "abc"}]}, "invalid_request", "POST /images"),
+        ({"images": [{}]}, "invalid_request", "base64"),
+        ({"images": [{"url": "http://127.0.0.1/x.png"}]}, "invalid_request", "base64"),
+        ({"images": ["https://example.org/photo.jpg"]}, "invalid_base64_image", "-F image=@photo.jpg"),
+        ({"images": ["/home/me/photo"]}, "invalid_base64_image", "-F image=@photo.jpg"),
+        ({"images": ["photos/1.jpeg"]}, "invalid_base64_image", "base64"),
+        ({"images": ["C:\\\\photo.jpg"]}, "invalid_base64_image", "-F image=@photo.jpg"),
+        ({"options": {"detail": "high"}}, "invalid_option", '{"detail": …, "options": {…}}'),
+        ({"options": {"region": [0, 0, 1, 1]}}, "invalid_option", "beside options"),
+        ({"options": {"max_image_tokens": 5}}, "invalid_option", "beside options"),
+        ({"keep_alive": 1.5}, "invalid_option", "5m"),
+        ({"format": "xml"}, "invalid_format", "Send 'json'"),
+    ],
+)
+def test_the_hint_tells_what_is_right(fields: dict[str, Any], code: str, hint: str) -> None:
+    with pytest.raises(GatewayError) as refused:
+        sights(**fields)
+    assert (refused.value.code, hint in refused.value.hint) == (code, True), refused.value.hint
+
+
+def test_the_base64_of_a_jpeg_is_no_path() -> None:
+    text = base64.b64encode(pictures.encoded(pictures.shape("circle", "red"), "JPEG")).decode()[:ADDRESS_MAX_CHARS]
+    assert text.startswith("/9j/")
+    assert sights(images=[text]) == [Sight()]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "param", "said"),
+    [
+        ({"format": "xml"}, "invalid_format", "format", "format is not valid JSON"),
+        ({"format": '{"type": "object"'}, "invalid_format", "format", "format is not valid JSON"),
+        ({"format": "[]"}, "invalid_format", "format", "format must be a JSON object"),
+        ({"options": "notjson"}, "invalid_option", "options", "options is not valid JSON"),
+        ({"options": "5"}, "invalid_option", "options", "options must be a JSON object"),
+    ],
+)
+async def test_json_in_a_form_field_is_named_by_its_field(serve: Serve, data: dict[str, str], code: str, param: str, said: str) -> None:
+    served = await serve(ScriptedEngine())
+    error = (await served.client.post("/ask", files={"prompt": (None, "Hi")}, data=data)).json()["error"]
+    assert (error["code"], error["param"], error["message"].startswith(said)) == (code, param, True), error
+
+
+async def test_an_empty_field_of_a_form_says_nothing(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    data = dict.fromkeys(FIELDS - {"prompt"}, "") | {"image_id": "", "prompt": "Hi"}
+    response = await served.client.post("/ask", files={"image": base64.b64decode(IMAGE)}, data=data)
+    assert response.status_code == 200, response.text
+    (part,) = engine.requests[-1].renditions
+    assert (part.sight, engine.requests[-1].options.given(), engine.requests[-1].format) == (Sight(detail="auto"), {}, None)
+    error = (await served.client.post("/ask", files={"no_such": (None, "")})).json()["error"]
+    assert error["code"] == "unknown_field"
 
 
 async def test_text_that_another_program_read_stands_before_the_question_and_is_not_shown_as_asked(serve: Serve) -> None:

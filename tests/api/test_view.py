@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said(demo: httpx2.Client, photo: str, path: str) -> No
     assert error(detail="huge") == (422, "invalid_request", "detail")
     assert error(detial="high") == (422, "unknown_field", "detial")
     assert error(region="0.9,0,0.5,1")[0] in (400, 422)
-    assert error(region="0,0,1") == (422, "invalid_request", "region")
+    assert error(region="0,0,1") == (400, "invalid_region", "region")
 
 
 def test_a_piece_belongs_to_a_model(demo: httpx2.Client, photo: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from llava_gateway.api.errors import from_validation
 from llava_gateway.chat import Detail, Policy
-from llava_gateway.errors import InvalidJSON
+from llava_gateway.errors import InvalidFormat, InvalidJSON, InvalidOption, InvalidRegion, InvalidRequest
 from llava_gateway.votes import MAX_ANSWER_CHARS
 
 MAX_DEPTH = 64
@@ -30,6 +32,41 @@ OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
 GLOSSARY = "Lines about names and terms that may occur"
 
 
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What is said of a field whose value can't be taken: behind its name `words`, with the error's own hint or this one."""
+
+    words: str
+    hint: str | None = None
+    error: type[InvalidRequest] = InvalidRequest
+
+
+def _size(value: Any) -> Any:
+    """A text such as 672x672 as two numbers."""
+    found = re.fullmatch(r"\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*", value) if isinstance(value, str) else None
+    return [int(found[1]), int(found[2])] if found else value
+
+
+Size: TypeAlias = Annotated[
+    list[Side] | None,
+    BeforeValidator(_size),
+    Says("must be two whole numbers of pixels from 32 to 16384: width and height.", "Send [672, 672], or the text 672x672."),
+]
+Region: TypeAlias = Annotated[
+    list[Fraction] | None,
+    Says("must be four numbers from 0 to 1, which are fractions of the picture and not pixels or percent.", error=InvalidRegion),
+]
+Format: TypeAlias = Annotated[
+    Literal["json"] | dict[str, Any] | None, Says("must be 'json' or a JSON schema, which is an object.", error=InvalidFormat)
+]
+NO_IMAGE_ID = Says(
+    "is not the id of a picture.", "Send the id that POST /images or an earlier answer gave: 64 characters from 0 to 9 and a to f."
+)
+KEEP_ALIVE_SAYS = Says(
+    "must be a number of seconds or a duration.", "Examples: 300, '5m', '1h30m', 0 (unload), -1 (for ever).", InvalidOption
+)
+
+
 class Body(BaseModel):
     """JSON as it comes in: unknown fields are refused, types are not guessed."""
 
@@ -42,7 +79,7 @@ class SightBody(Body):
     detail: Detail | None = Field(
         None, description="low: one tile; high: the best grid of tiles; auto (default): high where that is not too slow or too long."
     )
-    image_size: list[Side] | None = Field(
+    image_size: Size = Field(
         None,
         min_length=2,
         max_length=2,
@@ -51,7 +88,7 @@ class SightBody(Body):
     )
     num_visual_tokens: Tokens | None = Field(None, description="Tokens that a picture is to cost: the largest grid within them.")
     max_image_tokens: Tokens | None = Field(None, description="Tokens that a picture may cost at most.")
-    region: list[Fraction] | None = Field(
+    region: Region = Field(
         None,
         min_length=4,
         max_length=4,
@@ -61,7 +98,7 @@ class SightBody(Body):
 
 
 class ImageRef(SightBody):
-    image_id: str = Field(pattern=IMAGE_ID, description="The id POST /images or an earlier answer gave.")
+    image_id: Annotated[str, NO_IMAGE_ID] = Field(pattern=IMAGE_ID, description="The id POST /images or an earlier answer gave.")
 
 
 class ImageData(SightBody):
@@ -74,7 +111,7 @@ class AskBody(SightBody):
     prompt: str = Field(
         "", description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}.", examples=["What is in this picture?"]
     )
-    images: list[str | dict[str, Any]] = Field(
+    images: list[Any] = Field(
         default_factory=list,
         description="Each is base64 (with or without a data: prefix), {image_id} or {data}; they come before the prompt.",
     )
@@ -86,8 +123,8 @@ class AskBody(SightBody):
         None, max_length=64, description="Options by a name: factual, balanced, creative or your own. Options given beside it win."
     )
     system: str | None = Field(None, description="System prompt; in a session it stays until another is given.")
-    format: Literal["json"] | dict[str, Any] | None = Field(None, description="'json', or a JSON schema that the answer must follow.")
-    keep_alive: KeepAlive | None = Field(
+    format: Format = Field(None, description="'json', or a JSON schema that the answer must follow.")
+    keep_alive: Annotated[KeepAlive | None, KEEP_ALIVE_SAYS] = Field(
         None, description="How long Ollama keeps the model loaded: seconds, '5m', 0 for not at all, -1 for ever."
     )
     session_id: str | None = Field(None, max_length=64, description="The session this turn belongs to. Unset: nothing is kept.")
@@ -115,7 +152,7 @@ class DefaultsBody(Body):
         description="Options of its turns, as in a question, over the preset's. Given anew, they take the place of the old ones.",
     )
     detail: Detail | None = Field(None, description="How much of their pictures the turns show.")
-    format: Literal["json"] | dict[str, Any] | None = Field(None, description="'json', or a JSON schema that every answer must follow.")
+    format: Format = Field(None, description="'json', or a JSON schema that every answer must follow.")
 
 
 class SessionBody(DefaultsBody):
@@ -250,7 +287,7 @@ class VoteBody(Body):
     best: int | None = Field(ge=0, description="The place of the best one among the candidates, from 0; null for a tie.")
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, what: str = "The body") -> Any:
     """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
 
     def constant(name: str) -> NoReturn:
@@ -270,11 +307,11 @@ def parse_json(raw: bytes) -> Any:
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
     except UnicodeDecodeError:
-        raise InvalidJSON("The body is not UTF-8.") from None
+        raise InvalidJSON(f"{what} is not UTF-8.") from None
     except RecursionError:
-        raise InvalidJSON("The body is nested too deep.") from None
+        raise InvalidJSON(f"{what} is nested too deep.") from None
     except ValueError as error:
-        raise InvalidJSON(f"The body is not valid JSON{_place(error)}.") from None
+        raise InvalidJSON(f"{what} is not valid JSON{_place(error)}.") from None
     _check_text(value, 0)
     return value
 
@@ -310,8 +347,20 @@ def check_string(text: str) -> None:
 
 
 def parse_body(kind: type[Body], value: Any, within: str = "") -> Any:
-    """`value` as `kind`. Raises InvalidRequest naming the first field at fault, `within` before its name."""
+    """`value` as `kind`. Raises InvalidRequest (or what the field `Says`) naming the first field at fault, `within` before its name."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise from_validation(error.errors(include_url=False, include_input=False), within) from None
+        errors = error.errors(include_url=False, include_input=False)
+        raise _said(kind, errors[0], within) or from_validation(errors, within) from None
+
+
+def _said(kind: type[Body], error: Any, within: str) -> InvalidRequest | None:
+    """What the field at fault has to say of it itself; pydantic would name the types inside."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    field = kind.model_fields.get(name)
+    says = next((one for one in field.metadata if isinstance(one, Says)), None) if field else None
+    if says is None or error["type"] == "missing":
+        return None
+    where = ".".join(filter(None, (within, name)))
+    return says.error(f"{where} {says.words}", hint=says.hint, param=where)

@@ -13,8 +13,17 @@ from llava_gateway.api.bodies import AskBody, Body, ImageRef, check_string, pars
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
-from llava_gateway.errors import ImageFileTooLarge, InvalidRequest, UnsupportedBody
+from llava_gateway.errors import (
+    ImageFileTooLarge,
+    InvalidFormat,
+    InvalidJSON,
+    InvalidOption,
+    InvalidRequest,
+    SessionNotFound,
+    UnsupportedBody,
+)
 from llava_gateway.gateway import Gateway
+from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
 MAX_FIELDS = 64
@@ -22,6 +31,9 @@ MAX_FIELD_BYTES = 8 * 1024 * 1024
 TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
 NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by", "after"})
 LIST_FIELDS = frozenset({"image_size", "region"})
+FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format"})
+_AS_FILES = "Pictures are files in fields named image; those that are stored already are ids in fields named image_id."
+_OF_OPTIONS = 'Send a JSON object such as {"temperature": 0.2}, or each option as a field of its own.'
 
 
 def media_type(request: Request) -> str:
@@ -50,7 +62,7 @@ async def read_question(request: Request, gateway: Gateway, session_id: str | No
 
     def asked(body: AskBody, uploads: tuple[Upload | ImagePart, ...] = ()) -> ChatRequest:
         named = session_id or body.session_id
-        full = in_session(body, gateway.sessions.get(named), settings) if named else body
+        full = in_session(body, _session(gateway, named), settings) if named else body
         request = chat_request(full, settings, uploads, session_id, unasked=unasked)
         # The session has the glossary of its preset, unless that was changed since.
         return replace(request, glossary=None) if named and body.glossary is None and body.preset is None else request
@@ -68,13 +80,21 @@ async def read_question(request: Request, gateway: Gateway, session_id: str | No
     return asked(parse_body(AskBody, await read_json(request)))
 
 
+def _session(gateway: Gateway, session_id: str) -> Session:
+    try:
+        return gateway.sessions.get(session_id)
+    except SessionNotFound as error:
+        error.param = "session_id"
+        raise
+
+
 async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:
     """Files named `image` and ids named `image_id`, in the order they came."""
     found: list[Upload | ImagePart] = []
     for name, value in form.multi_items():
         if name == "image":
             found.append(await _file(value, settings))
-        elif name == "image_id":
+        elif name == "image_id" and value:
             found.append(_image_id(value))
     return tuple(found)
 
@@ -104,21 +124,25 @@ def _image_id(value: UploadFile | str) -> ImagePart:
 
 
 def _ask_body(form: FormData) -> AskBody:
-    """The form's text fields. Options may be fields of their own (`temperature=0.2`) or one JSON field `options`."""
+    """The form's text fields; an empty one says nothing. Options may be fields of their own or one JSON field `options`."""
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name in ("image", "image_id"):
             continue
+        if name == "images":
+            raise InvalidRequest("There is no field 'images' in a form.", code="unknown_field", param=name, hint=_AS_FILES)
         if isinstance(value, UploadFile):
-            raise InvalidRequest(f"{name} must be a text, not a file.", param=name, hint="Pictures go into fields named image.")
+            raise InvalidRequest(f"{name} must be a text, not a file.", param=name, hint=_AS_FILES)
         check_string(value)
+        if not value and name in FIELDS:
+            continue
         if name == "stop":
             options.setdefault("stop", []).append(value)
         elif name in OPTION_LIMITS:
             options[name] = _number(value)
         elif name == "options":
-            options |= _object(name, value)
+            options |= _object(name, value, InvalidOption(param=name, hint=_OF_OPTIONS))
         elif name in NUMBER_FIELDS:
             fields[name] = _number(value)
         elif name in LIST_FIELDS:
@@ -126,7 +150,7 @@ def _ask_body(form: FormData) -> AskBody:
         elif name == "glossary":
             fields.setdefault(name, []).extend(value.splitlines())
         elif name == "format":
-            fields[name] = value if value == "json" else _object(name, value)
+            fields[name] = value if value == "json" else _object(name, value, InvalidFormat(param=name))
         elif name in TEXT_FIELDS:
             fields[name] = value
         else:
@@ -146,12 +170,21 @@ def _number(text: str) -> int | float | str:
 
 
 def _numbers(text: str) -> Any:
-    """'672,672', '672x672' or '[672, 672]'."""
-    return parse_json(text.encode()) if text.lstrip().startswith("[") else [_number(word) for word in re.split("[,x×]", text)]
+    """'672,672', '672x672' or '[672, 672]'; what is none of these is refused later, by the name of its field."""
+    try:
+        return parse_json(text.encode()) if text.lstrip().startswith("[") else [_number(word) for word in re.split("[,x×]", text)]
+    except InvalidJSON:
+        return text
 
 
-def _object(name: str, text: str) -> dict[str, Any]:
-    value = parse_json(text.encode())
+def _object(name: str, text: str, error: InvalidRequest) -> dict[str, Any]:
+    """The JSON object in a form field; raises `error`, saying what is wrong, where there is none."""
+    try:
+        value = parse_json(text.encode(), name)
+    except InvalidJSON as wrong:
+        error.message = wrong.message
+        raise error from None
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{name} must be a JSON object.", param=name)
+        error.message = f"{name} must be a JSON object."
+        raise error
     return value

@@ -18,7 +18,7 @@ from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
 from llava_gateway.api.wire import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
-from llava_gateway.errors import ImageNotFound, InvalidRequest
+from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.search import search
 from llava_gateway.sessions.session import Session
@@ -147,7 +147,11 @@ async def change_session(request: Request, session_id: str) -> Response:
     if body.glossary is not None:
         changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
     if body.branch is not None:
-        gateway.sessions.switch(session_id, body.branch)
+        try:
+            gateway.sessions.switch(session_id, body.branch)
+        except TurnNotFound as error:
+            error.param = "branch"
+            raise
     return _session(request, gateway.sessions.change(session_id, **changes) if changes else gateway.sessions.get(session_id))
 
 

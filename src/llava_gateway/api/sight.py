@@ -42,11 +42,12 @@ def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
 
 
 def _wishes_in_options(body: AskBody) -> dict[str, Any]:
-    inside = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
-    for name, value in inside.items():
-        if getattr(body, name) not in (None, value):
+    given = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
+    inside: SightBody = parse_body(SightBody, given, "options")
+    for name in given:
+        if getattr(body, name) not in (None, getattr(inside, name)):
             raise ConflictingFields(f"{name} and options.{name} say different things.", param=f"options.{name}")
-    return wishes(parse_body(SightBody, inside, "options"))
+    return wishes(inside)
 
 
 def _box(region: list[float], param: str) -> Box:

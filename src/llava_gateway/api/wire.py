@@ -11,7 +11,7 @@ from typing import Any, Literal
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
 
-from llava_gateway.api.bodies import DEFAULT_PROMPT, AskBody, ImageData, ImageRef, KeepAlive, SightBody, parse_body
+from llava_gateway.api.bodies import DEFAULT_PROMPT, KEEP_ALIVE_SAYS, AskBody, ImageData, ImageRef, KeepAlive, SightBody, parse_body
 from llava_gateway.api.sight import IN_OPTIONS, with_sight
 from llava_gateway.chat import (
     JSON,
@@ -33,7 +33,7 @@ from llava_gateway.chat import (
     Usage,
 )
 from llava_gateway.context.words import ocr_note
-from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidFormat, InvalidOption, InvalidRequest
+from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.search import Match
@@ -47,6 +47,13 @@ FORMAT_MAX_CHARS = 32 * 1024
 """Checking a schema of this length takes about 0.15 s, in which nobody else is served."""
 GLOSSARY_MAX_LINES = 200
 GLOSSARY_LINE_MAX_CHARS = 300
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
+"""Links and paths of files; the base64 of a JPEG begins with /9j/."""
+ADDRESS_MAX_CHARS = 500
+A_PICTURE_IS = (
+    'Send the picture itself as base64 or as {"data": base64}, or {"image_id": …} of one that POST /images took; files go into a form'
+    " (curl -F image=@photo.jpg)."
+)
 BESIDE_OPTIONS = frozenset({"about", "glossary"})
 """What a preset has beside options."""
 
@@ -89,11 +96,15 @@ def check_length(name: str, text: str | None, settings: Settings) -> None:
         raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
 
 
-def parse_image(image: str | JSON, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
+def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
     """One item of `images`, and what it says of itself how it is to be looked at. Raises ImageError, InvalidRequest."""
     param = f"images[{index}]"
     if isinstance(image, str):
         return _decoded(image, param, settings), None
+    named = [name for name in ("data", "image_id") if isinstance(image, dict) and name in image]
+    if len(named) != 1:
+        said = "has both data and image_id" if named else "has neither data nor image_id"
+        raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no picture'}.", param=param, hint=A_PICTURE_IS)
     if "data" in image:
         data: ImageData = parse_body(ImageData, image, param)
         return _decoded(data.data, param, settings), data
@@ -102,6 +113,8 @@ def parse_image(image: str | JSON, index: int, settings: Settings) -> tuple[Uplo
 
 
 def _decoded(data: str, param: str, settings: Settings) -> Upload:
+    if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
+        raise InvalidBase64Image(f"{param} is a link or a path, and those are not fetched.", param=param, hint=A_PICTURE_IS)
     if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
         raise ImageFileTooLarge(f"The picture file has more than {settings.image_max_bytes:,} bytes.", param=param)
     try:
@@ -183,6 +196,10 @@ def _option(name: str, value: Any) -> Any:
     if name == "stop":
         return _stop(value)
     limit = OPTION_LIMITS.get(name)
+    if limit is None and name in AskBody.model_fields:
+        raise InvalidOption(
+            f"{name} is no option.", param=f"options.{name}", hint=f'It stands beside options: {{"{name}": …, "options": {{…}}}}.'
+        )
     if limit is None:
         raise InvalidOption(
             f"There is no option {name[:64]!r}.",
@@ -231,11 +248,7 @@ def parse_keep_alive(value: Any) -> KeepAlive | None:
         value = int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= KEEP_ALIVE_MAX_SECONDS):
         return value
-    raise InvalidOption(
-        "keep_alive must be a number of seconds or a duration.",
-        param="keep_alive",
-        hint="Examples: 300, '5m', '1h30m', 0 (unload), -1 (for ever).",
-    )
+    raise InvalidOption(f"keep_alive {KEEP_ALIVE_SAYS.words}", param="keep_alive", hint=KEEP_ALIVE_SAYS.hint)
 
 
 def usage_json(usage: Usage) -> dict[str, int | None]:

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from llava_gateway.cli.console import Failure, wrong_use
 from llava_gateway.cli.flags import load_settings
 from llava_gateway.cli.serve import address
+from llava_gateway.errors import InvalidRequest
 from llava_gateway.settings import Settings
 
 Fields: TypeAlias = list[tuple[str, str | bytes]]
@@ -130,7 +131,11 @@ class GatewayClient:
 
 def _told(body: JSONObject) -> Failure:
     error = body["error"]
-    hint = "Give the key with --api-key or LLAVA_GATEWAY_API_KEY." if error["code"] == "invalid_api_key" else error["hint"]
+    hint = error["hint"]
+    if error["code"] == "invalid_api_key":
+        hint = "Give the key with --api-key or LLAVA_GATEWAY_API_KEY."
+    elif hint == InvalidRequest.hint:  # of routes and their fields, which the program has no words for
+        hint = "With --help, each command tells what its flags take."
     return Failure(error["message"], hint, param=error["param"] or "")
 
 

@@ -177,7 +177,11 @@ class Session:
 
         Raises TurnNotFound.
         """
-        session = self if request.after is None else self.after(request.after)
+        try:
+            session = self if request.after is None else self.after(request.after)
+        except TurnNotFound as error:
+            error.param = "after"
+            raise
         given = {name: getattr(request, name) for name in ("system", "glossary", "policy")}
         changes = {name: value for name, value in given.items() if value is not None and value != getattr(session, name)}
         return replace(session, tokens=None, **changes) if changes else session
