@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
+
+from llava_gateway.api.openapi import RED_CIRCLE
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -92,13 +95,14 @@ def test_errors_are_described_as_they_come(demo: httpx2.Client, description: dic
 def test_the_examples_work_when_they_are_sent(demo: httpx2.Client, description: dict[str, Any]) -> None:
     session_id = demo.post("/sessions", json={}).json()["id"]
     demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"})
+    image_id = demo.post("/images", files={"image": base64.b64decode(RED_CIRCLE)}).json()["id"]
     sent = 0
     for path, method, operation in operations(description):
         if path.startswith("/models"):  # these need an Ollama and the internet
             continue
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
         for name, example in content.get("examples", {}).items():
-            response = demo.request(method, path.replace("{session_id}", session_id), json=example["value"])
+            response = demo.request(method, path.format(session_id=session_id, image_id=image_id), json=example["value"])
             assert response.status_code in (200, 201), (path, name, response.text)
             if path == "/ask" and "images" in example["value"]:
                 assert response.json()["message"]["content"] == "A red circle on a white background."

@@ -35,6 +35,31 @@ def test_a_picture_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Cl
     assert cached(demo.post("/ask", json={"prompt": "What is it?", **body})) > 64
 
 
+async def test_a_stored_picture_is_read_as_the_question_will_show_it(serve: Serve, red_circle: bytes) -> None:
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    image_id = (await served.client.post("/images", files={"image": red_circle})).json()["id"]
+    body = {"region": [0, 0, 0.5, 0.5], "options": {"num_ctx": 2048}, "system": "Answer in Chinese."}
+    assert (await served.client.post(f"/images/{image_id}/warm", json=body)).json()["status"] == "read"
+    (part,) = engine.requests[-1].renditions
+    assert (part.sight.region, engine.requests[-1].options.num_ctx) == ((0, 0, 0.5, 0.5), 2048)
+    form = {"region": (None, "0,0,1,0.5"), "system": (None, "")}
+    assert (await served.client.post(f"/images/{image_id}/warm", files=form)).json()["status"] == "read"
+    (part,) = engine.requests[-1].renditions
+    assert part.sight.region == (0, 0, 1, 0.5)
+
+
+@pytest.mark.parametrize("query", ["detail=high", "region=0,0,2,2", "foo=1"])
+async def test_what_would_have_no_effect_where_it_stands_is_refused(serve: Serve, query: str) -> None:
+    served = await serve(ScriptedEngine())
+    session_id = await served.session()
+    paths = ("/ask", "/count_tokens", "/warm", f"/sessions/{session_id}/turns", f"/sessions/{session_id}/warm", f"/images/{'0' * 64}/warm")
+    for path in paths:
+        response = await served.client.post(f"{path}?{query}", json={"prompt": "Hi"})
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (422, "unknown_field", query.partition("=")[0]), path
+
+
 @pytest.mark.parametrize("form", [True, False])
 def test_a_session_is_read_ahead_with_a_body_like_that_of_a_turn(demo: httpx2.Client, red_circle: bytes, form: bool) -> None:
     session = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"

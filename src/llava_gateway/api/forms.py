@@ -56,14 +56,27 @@ def read_query(request: Request, kind: type[Body]) -> Any:
     return parse_body(kind, fields)
 
 
-async def read_question(request: Request, gateway: Gateway, session_id: str | None = None, *, unasked: str = "") -> ChatRequest:
-    """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body."""
+async def read_question(
+    request: Request,
+    gateway: Gateway,
+    session_id: str | None = None,
+    *,
+    unasked: str = "",
+    image_id: str = "",
+    query: tuple[str, ...] = (),
+) -> ChatRequest:
+    """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body.
+
+    A picture that the address names (`image_id`) comes before those of the body. Its query may have no fields but `query`.
+    """
     settings = gateway.settings
+    _check_query(request, query)
+    named_here = (ImagePart(image_id),) if image_id else ()
 
     def asked(body: AskBody, uploads: tuple[Upload | ImagePart, ...] = ()) -> ChatRequest:
         named = session_id or body.session_id
         full = in_session(body, _session(gateway, named), settings) if named else body
-        request = chat_request(full, settings, uploads, session_id, unasked=unasked)
+        request = chat_request(full, settings, (*named_here, *uploads), session_id, unasked=unasked)
         # The session has the glossary of its preset, unless that was changed since.
         return replace(request, glossary=None) if named and body.glossary is None and body.preset is None else request
 
@@ -78,6 +91,14 @@ async def read_question(request: Request, gateway: Gateway, session_id: str | No
             "The body must be application/json or multipart/form-data.", hint="With curl: -F image=@photo.jpg -F prompt='...'."
         )
     return asked(parse_body(AskBody, await read_json(request)))
+
+
+def _check_query(request: Request, known: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for what would have no effect where it stands."""
+    for name in request.query_params:
+        if name not in known:
+            hint = "The fields of a question stand in its body." if name in FIELDS else None
+            raise InvalidRequest(f"There is no field {name[:64]!r} in the query.", code="unknown_field", param=name[:64], hint=hint)
 
 
 def _session(gateway: Gateway, session_id: str) -> Session:

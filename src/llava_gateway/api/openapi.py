@@ -280,6 +280,15 @@ WARM = {
     },
     **WARMED,
 }
+WARM_IMAGE = {
+    "requestBody": {
+        "content": {
+            "application/json": _json_body(_ASK_SCHEMA, closely={"detail": "high", "region": [0.5, 0, 0.5, 0.5]}),
+            "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
+        }
+    },
+    **WARMED,
+}
 ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
 UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))
 SESSION = _body(

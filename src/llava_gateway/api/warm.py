@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import AskBody
 from llava_gateway.api.forms import read_question
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.wire import chat_request
-from llava_gateway.chat import ChatRequest, ImagePart
+from llava_gateway.chat import ChatRequest
 from llava_gateway.gateway import Gateway
 from llava_gateway.warming import Warmed
 
@@ -30,7 +29,7 @@ async def warm(request: Request, wait: bool = True) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
     conversation, pictures. The question itself then waits for its own words only. Real questions go first."""
     gateway: Gateway = request.app.state.gateway
-    return await _warm(gateway, await read_question(request, gateway, unasked=unasked(request)), wait=wait)
+    return await _warm(gateway, await read_question(request, gateway, unasked=unasked(request), query=("wait",)), wait=wait)
 
 
 @router.post("/sessions/{session_id}/warm", tags=["sessions"], summary="Read ahead in a session", openapi_extra=openapi.WARM)
@@ -38,15 +37,17 @@ async def warm_session(request: Request, session_id: str, wait: bool = True) -> 
     """The same as /warm with this session_id; without a body, the conversation so far."""
     gateway: Gateway = request.app.state.gateway
     gateway.sessions.get(session_id)
-    return await _warm(gateway, await read_question(request, gateway, session_id, unasked=unasked(request)), wait=wait)
+    question = await read_question(request, gateway, session_id, unasked=unasked(request), query=("wait",))
+    return await _warm(gateway, question, wait=wait)
 
 
-@router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARMED)
+@router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARM_IMAGE)
 async def warm_image(request: Request, image_id: str, model: str | None = None, wait: bool = True) -> JSONResponse:
-    """The same as /warm with this picture alone: for a question without a session."""
+    """The same as /warm with this picture, before those of the body if it has any. Without a body it is read as a question about this
+    picture alone would have it."""
     gateway: Gateway = request.app.state.gateway
-    asked = chat_request(AskBody(model=model), gateway.settings, (ImagePart(image_id),), unasked=unasked(request))
-    return await _warm(gateway, asked, wait=wait)
+    question = await read_question(request, gateway, unasked=unasked(request), image_id=image_id, query=("model", "wait"))
+    return await _warm(gateway, replace(question, model=question.model or model), wait=wait)
 
 
 async def _warm(gateway: Gateway, asked: ChatRequest, *, wait: bool) -> JSONResponse:
