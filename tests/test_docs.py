@@ -30,6 +30,15 @@ def test_every_picture_is_on_a_page() -> None:
     assert 0 < sum(picture.stat().st_size for picture in pictures) < 600_000
 
 
+def test_every_screenshot_is_on_the_page_about_the_page() -> None:
+    screenshots = sorted((ROOT / "docs/screenshots").iterdir())
+    page = (ROOT / "docs/page.md").read_text("utf-8")
+    assert [screenshot.name for screenshot in screenshots if f"](screenshots/{screenshot.name})" not in page] == []
+    for look in ("en-light-1440", "zh-dark-1440", "zh-light-360", "en-dark-360"):
+        assert len([screenshot for screenshot in screenshots if look in screenshot.name]) >= 13
+    assert sum(screenshot.stat().st_size for screenshot in screenshots) < 2_000_000
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):

@@ -573,6 +573,7 @@ export const SENTENCES = [
   [/^shrunk from (\d+)x(\d+) to (\d+)x(\d+)$/, '从 $1 × $2 缩小到 $3 × $4'],
   [/^enlarged from (\d+)x(\d+) to (\d+)x(\d+)$/, '从 $1 × $2 放大到 $3 × $4'],
   [/^This file is cut off at (\d+) %.*$/, '文件在 $1% 处被截断。'],
+  [/^This file is cut off$/, '文件不完整，后面缺了一截。'],
   [/^The picture has (\d+)x(\d+) pixels; (\d+) on the short side is the least\.?$/, '图片只有 $1 × $2 像素，短边至少要 $3 像素。'],
   [/^The picture has (\d+)x(\d+) pixels; (\d+) on the long side is the most\.?$/, '图片有 $1 × $2 像素，长边最多 $3 像素。'],
   [/^The picture has (\d+)x(\d+) pixels; ([\d.]+) megapixels is the most for (\w+)\.?$/, '图片有 $1 × $2 像素，$4 最多 $3 百万像素。'],
