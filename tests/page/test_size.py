@@ -22,7 +22,7 @@ DRAWN = """
 window.drawn = [];
 new MutationObserver(() => {
   const asked = [...document.querySelectorAll('.asked')];
-  if (asked.length) window.drawn.push([asked.length, asked.at(-1).innerText]);
+  if (asked.length) window.drawn.push([asked.length, asked.at(-1).textContent]);
 }).observe(document.body, { childList: true, subtree: true });
 """
 
@@ -61,7 +61,7 @@ async def test_a_long_chat_is_drawn_from_its_end_and_then_whole(visit: Visit, sc
     drawn = await visitor.page.evaluate("window.drawn")
     assert drawn[0][0] < 10
     assert drawn[0][1] == "Question 60"
-    assert await visitor.turns.locator(".asked").all_inner_texts() == [f"Question {n}" for n in range(1, 61)]
+    assert await visitor.turns.locator(".asked").all_text_contents() == [f"Question {n}" for n in range(1, 61)]
     await expect(visitor.turns.last).to_be_in_viewport()
     # What is asked now stands below at once.
     await visitor.ask("Question 61")
