@@ -26,8 +26,8 @@ from llava_gateway.sessions.session import title_of
 
 @dataclass(frozen=True, slots=True)
 class ImageCost:
-    """A picture of a turn. `image_id` is None for one that comes with the question; `tokens` where it is told, what it takes, else what it
-    took; `detail` is what is shown of it, None where it is not told; `pinned` is None where no person said."""
+    """A picture of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
+    else what it took; `detail` is what is shown of it, None where it is not told; `pinned` is None where no person said."""
 
     number: int
     image_id: str | None
@@ -124,8 +124,9 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
 def _question(prepared: Prepared, scale: Scale) -> TurnCost:
     message = Message("user", prepared.conversation.question)
     images = []
+    own = iter(prepared.shown)
     for number, part in enumerate(message.images, prepared.conversation.first_picture):
-        image_id = None if part.image_id.startswith("new:") else part.image_id
+        image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
         if sent := prepared.engine_request.renditions.get(part):
             images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
         else:  # of a question without an answer, for a model that can't have it beside this one's

@@ -29,11 +29,12 @@ Hold: TypeAlias = Callable[[Picture], Picture]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the question, how much of it is shown, and what is sent of it."""
+    """A picture of the question, how much of it is shown, what is sent of it, and the id by which the question named it, if it did."""
 
     picture: Picture
     sight: Sight
     rendition: Rendition
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,9 @@ class Showing:
         if isinstance(image, Upload):
             sight = auto.bound.put_on(image.sight) if auto and auto.bound else image.sight
             picture = hold(await self._pictures.add(image.data, self.profile(model), sight))
-        else:
-            picture = hold(self._pictures.get(image.image_id))
-        return await self._shown(picture, image.sight, model, auto)
+            return await self._shown(picture, image.sight, model, auto)
+        picture = hold(self._pictures.get(image.image_id))
+        return replace(await self._shown(picture, image.sight, model, auto), named=image.image_id)
 
     async def _shown(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
         if auto is None or wish != Sight():

@@ -56,6 +56,25 @@ def test_a_phone_picture_is_read_upright(demo_url: str, rotated_letters: Path) -
     assert "64 tokens" in done.err
 
 
+def test_a_warning_goes_to_stderr_unasked(demo_url: str, red_circle: Path) -> None:
+    asked = ("ask", str(red_circle), "--max-image-tokens", "10", "--url", demo_url)
+    done = run(*asked)
+    assert (done.out, done.err.count("warning: ")) == ("A red circle on a white background.\n", 1), done.err
+    assert run(*asked, "--json").err == ""
+    assert (
+        run("chat", "--url", demo_url, "--max-image-tokens", "10", stdin=f"/image {red_circle}\nWhat is it?\n".encode()).err.count(
+            "warning: "
+        )
+        == 1
+    )
+
+
+def test_pictures_without_a_question_are_all_described(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+    assert run("ask", str(red_circle), str(blue_square), "--url", demo_url).out == (
+        "Picture 1: A red circle on a white background. Picture 2: A blue square on a white background.\n"
+    )
+
+
 def test_json_is_the_answer_of_the_rest_interface(demo_url: str, red_circle: Path) -> None:
     done = run("ask", str(red_circle), QUESTION, "--json", "--url", demo_url)
     answer = json.loads(done.out)

@@ -116,7 +116,7 @@ def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_
 def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red_circle: Path) -> None:
     typed = lines("/region 0,0,2,1", "What is in this picture?", "/region", "What is in this picture?")
     done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
-    assert "region.2" in done.err
+    assert "Error: region must be four numbers from 0 to 1" in done.err
     assert done.out == "A red circle on a white background.\n"
 
 

@@ -17,7 +17,8 @@ from llava_gateway.votes import MAX_ANSWER_CHARS
 
 MAX_DEPTH = 64
 DEFAULT_PROMPT = "Describe this image."
-"""What is asked of a picture that comes without a question."""
+DEFAULT_PROMPT_OF_SEVERAL = "Describe these images."
+"""What is asked of pictures that come without a question."""
 
 IMAGE_ID = r"^[0-9a-f]{64}$"
 KeepAlive: TypeAlias = str | int
@@ -109,7 +110,9 @@ class AskBody(SightBody):
     """A question about pictures. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
 
     prompt: str = Field(
-        "", description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}.", examples=["What is in this picture?"]
+        "",
+        description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}, several {DEFAULT_PROMPT_OF_SEVERAL!r}.",
+        examples=["What is in this picture?"],
     )
     images: list[Any] = Field(
         default_factory=list,

@@ -11,7 +11,17 @@ from typing import Any, Literal
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
 
-from llava_gateway.api.bodies import DEFAULT_PROMPT, KEEP_ALIVE_SAYS, AskBody, ImageData, ImageRef, KeepAlive, SightBody, parse_body
+from llava_gateway.api.bodies import (
+    DEFAULT_PROMPT,
+    DEFAULT_PROMPT_OF_SEVERAL,
+    KEEP_ALIVE_SAYS,
+    AskBody,
+    ImageData,
+    ImageRef,
+    KeepAlive,
+    SightBody,
+    parse_body,
+)
 from llava_gateway.api.sight import IN_OPTIONS, with_sight
 from llava_gateway.chat import (
     JSON,
@@ -67,7 +77,8 @@ def chat_request(
     pictures = with_sight(body, [*((upload, None) for upload in uploads), *given])
     for name in ("prompt", "system", "ocr_text"):
         check_length(name, getattr(body, name), settings)
-    prompt = body.prompt if body.prompt.strip() else unasked or (DEFAULT_PROMPT if pictures else "")
+    describe = DEFAULT_PROMPT if len(pictures) == 1 else DEFAULT_PROMPT_OF_SEVERAL
+    prompt = body.prompt if body.prompt.strip() else unasked or (describe if pictures else "")
     if not prompt:
         raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
     if session_id is not None and body.session_id not in (None, session_id):

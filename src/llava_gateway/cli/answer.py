@@ -83,7 +83,7 @@ class _Status:
 
 
 def details(answer: JSONObject) -> Iterator[str]:
-    """Who answered, what was done to the pictures, what it cost, what to be warned of: a line each."""
+    """Who answered, what was done to the pictures, what it cost: a line each."""
     yield f"{answer['model']} ({answer['engine']}), finish reason {answer['finish_reason']}"
     for number, image in enumerate(answer["images"], 1):
         sent = image["sent"]
@@ -96,5 +96,9 @@ def details(answer: JSONObject) -> Iterator[str]:
     yield f"tokens: {usage['prompt_tokens']} in ({usage['cached_tokens'] or 0} of them cached), {usage['completion_tokens']} out"
     if timings["first_token_ms"] is not None:
         yield f"first word after {timings['first_token_ms'] / 1000:.2f} s, all after {timings['total_ms'] / 1000:.2f} s"
-    for warning in answer["warnings"]:
+
+
+def warnings(answer: JSONObject) -> Iterator[str]:
+    """What the person should know, of the answer and of the conversation: a line each."""
+    for warning in dict.fromkeys((*answer["warnings"], *answer["context"]["warnings"])):
         yield f"warning: {warning}"

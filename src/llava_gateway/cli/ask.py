@@ -59,7 +59,7 @@ def ask(
         wrong_use("Only one thing can come from stdin.", "Give the others as files.")
     pictures = [read_picture(name) for name in names]
     fields = request_fields(request)
-    from llava_gateway.cli.answer import details, show_answer
+    from llava_gateway.cli.answer import details, show_answer, warnings
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config) as client, _picture_named(names):
@@ -67,9 +67,8 @@ def ask(
         answer = show_answer(client, "/ask", [*asked, ("prompt", question), *fields], words=not as_json)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-    if verbose:
-        for line in details(answer):
-            console(sys.stderr).print(printable(line), style="dim")
+    for line in (*(details(answer) if verbose else ()), *(() if as_json else warnings(answer))):
+        console(sys.stderr).print(printable(line), style="dim")
 
 
 def split(arguments: list[str]) -> tuple[list[str], str]:

@@ -171,7 +171,7 @@ class Conversation:
 
     def _ask(self, question: str) -> None:
         """One turn. Ctrl+C stops it; what was said until then is kept."""
-        from llava_gateway.cli.answer import details, show_answer
+        from llava_gateway.cli.answer import details, show_answer, warnings
 
         if self._session is None:
             self._session = self._client.post("/sessions", {})["id"]
@@ -189,8 +189,8 @@ class Conversation:
                     self._is_asked()
             raise
         else:
-            if self._verbose:
-                self._note("\n".join(details(answer)))
+            for line in (*(details(answer) if self._verbose else ()), *warnings(answer)):
+                self._note(line)
         self._is_asked()
 
     def _is_asked(self) -> None:
