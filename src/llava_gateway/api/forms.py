@@ -40,6 +40,12 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def has_body(request: Request) -> bool:
+    """Some clients name a type for the body that they don't send."""
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
 async def read_json(request: Request) -> Any:
     """The JSON body. Raises UnsupportedBody, InvalidJSON, BodyTooLarge."""
     if media_type(request) != "application/json":
@@ -84,7 +90,7 @@ async def read_question(
         async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
             return asked(_ask_body(form), uploads)
-    if unasked and not media_type(request):
+    if unasked and not has_body(request):
         return asked(AskBody())
     if media_type(request) != "application/json":
         raise UnsupportedBody(

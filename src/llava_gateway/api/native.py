@@ -13,7 +13,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import media_type, read_image, read_json, read_query, read_question
+from llava_gateway.api.forms import has_body, read_image, read_json, read_query, read_question
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.stream import AnswerResponse, wanted_form
 from llava_gateway.api.wire import check_length, glossary_of, match_json, picture_json, session_json, session_row
@@ -195,7 +195,7 @@ async def restore_session(request: Request, session_id: str) -> Response:
 )
 async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
-    raw: Any = await read_json(request) if media_type(request) else {}
+    raw: Any = await read_json(request) if has_body(request) else {}
     body: ForkBody = parse_body(ForkBody, raw)
     forked = gateway.sessions.fork(session_id, body.at)
     return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
