@@ -2,8 +2,8 @@
 
 import { useEffect, useRef, useState } from '../html.js';
 
-const AT_ONCE = 6;
-const STEP = 6;
+const AT_ONCE = 4;
+const STEP = 4;
 const PAUSE_MS = 16;
 
 /**
