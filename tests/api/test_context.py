@@ -99,6 +99,13 @@ def test_pictures_of_a_session_can_be_pinned_let_go_and_shown_otherwise(demo: ht
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "image_file_not_found")
 
 
+def test_it_counts_what_the_documentation_says(demo: httpx2.Client) -> None:
+    for words, figures in [("What is this?", (90, 0, 512)), (" ".join(["circle"] * 2100), (2188, 396, 2560))]:
+        body = {"prompt": words, "images": [RED_CIRCLE], "system": "Answer in English.", "options": {"num_ctx": 2048}}
+        counted = demo.post("/count_tokens", json=body).json()
+        assert (counted["total"], counted["over"], counted["num_ctx_needed"]) == figures
+
+
 def test_a_picture_that_was_let_go_leaves_a_trace(demo: httpx2.Client) -> None:
     session = demo.post("/sessions", json={}).json()["id"]
     image_id = demo.post(f"/sessions/{session}/turns", json={"images": [RED_CIRCLE]}).json()["images"][0]["id"]

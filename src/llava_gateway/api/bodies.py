@@ -78,7 +78,9 @@ class SightBody(Body):
     """How much of a picture the model is to see: in a question for all its pictures, in an item of `images` for that one."""
 
     detail: Detail | None = Field(
-        None, description="low: one tile; high: the best grid of tiles; auto (default): high where that is not too slow or too long."
+        None,
+        description="low: one tile; high: the best grid of tiles; auto (default): high where the model was trained with tiles, and room and"
+        " speed allow it.",
     )
     image_size: Size = Field(
         None,
@@ -88,7 +90,7 @@ class SightBody(Body):
         examples=[[672, 672]],
     )
     num_visual_tokens: Tokens | None = Field(None, description="Tokens that a picture is to cost: the largest grid within them.")
-    max_image_tokens: Tokens | None = Field(None, description="Tokens that a picture may cost at most.")
+    max_image_tokens: Tokens | None = Field(None, description="Tokens that a picture may cost at most; one tile is sent in any case.")
     region: Region = Field(
         None,
         min_length=4,

@@ -123,10 +123,19 @@ def _sight_flags() -> dict[str, tuple[Any, Any]]:
         return typer.Option(name, help=text, rich_help_panel=_SIGHT, metavar=metavar)
 
     return {
-        "detail": (Detail, flag("--detail", "low is one tile, high the best grid of tiles; auto takes high where that is not too slow.")),
+        "detail": (
+            Detail,
+            flag(
+                "--detail",
+                "low is one tile, high the best grid of tiles; auto takes high where model, room and speed allow it.",
+            ),
+        ),
         "region": (str, flag("--region", "Look closely at this part, in fractions: 0.5,0,0.5,0.5 is the top right quarter.", "X,Y,W,H")),
         "image_size": (str, flag("--image-size", "Pixels that a grid of tiles may have at most, such as 672x672.", "WxH")),
-        "max_image_tokens": (int, flag("--max-image-tokens", "Tokens that a picture may cost at most.", "COUNT")),
+        "max_image_tokens": (
+            int,
+            flag("--max-image-tokens", "Tokens that a picture may cost at most; one tile is sent in any case.", "COUNT"),
+        ),
         "ocr_text": (
             str,
             flag("--ocr-text", "Text that another program read in the picture: a file, - for stdin, or the text itself.", "FILE|-|TEXT"),
