@@ -32,7 +32,7 @@ sessions = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 def begin(
     context: typer.Context, as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
 ) -> None:
-    """List the sessions of a running gateway; show, search, export, import, rename or delete them.
+    """List the sessions of a running gateway; show, search, export, import, rename, delete or restore them.
 
     \b
     Examples:
@@ -41,6 +41,7 @@ def begin(
       llava-gateway sessions export 4be1a0c2 -o may.zip
       llava-gateway sessions import may.zip
       llava-gateway sessions delete 4be1a0c2
+      llava-gateway sessions restore 4be1a0c2
     """
     set_up_logging()
     if context.invoked_subcommand is None:
