@@ -72,6 +72,8 @@ VALUES: list[Any] = [None, True, 0, -1, 1.5, "", "x", "𝄞" * 100, [], [[]], [N
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_no_json_is_refused_at_every_door(demo: httpx2.Client, name: str) -> None:
     for method, path in DOORS:
+        if not BROKEN[name] and path.endswith("/fork"):  # which needs no body
+            continue
         response = demo.request(method, path, content=BROKEN[name], headers=JSON)
         error = response.json()["error"]
         assert (response.status_code, error["code"]) == (400, "invalid_json"), path
