@@ -288,9 +288,10 @@ class AnsweredImage:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something the model is not told any more: the text of a turn, or a picture of it (`image_id`)."""
+    """Something the model is not told any more: the text of a turn, or a picture of it (`image_id`). `turn` is its place in the branch."""
 
     turn: int
+    turn_id: int
     image_id: str | None
     tokens: int
 

@@ -235,11 +235,11 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
     found: list[Dropped] = []
     for index, exchange in enumerate(conversation.exchanges):
         if not is_told(exchange, index, window, rules):
-            found.append(Dropped(exchange.turn, None, exchange.text_tokens))
+            found.append(Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens))
         visible = shown(exchange, index, window, rules)
         for place, (number, part) in enumerate(exchange.pictures.items()):
             if number not in visible:
-                found.append(Dropped(exchange.turn, part.image_id, exchange.image_tokens[place]))
+                found.append(Dropped(exchange.turn, exchange.turn_id, part.image_id, exchange.image_tokens[place]))
     return tuple(found)
 
 

@@ -39,10 +39,11 @@ class ImageCost:
 
 @dataclass(frozen=True, slots=True)
 class TurnCost:
-    """`turn` is its place in the session, None for the question; `asked` are the first words of it; `text_tokens` are reckoned, `told` says
-    whether the text is told."""
+    """`turn` is its place in the branch and `turn_id` its id, both None for the question; `asked` are the first words of it; `text_tokens`
+    are reckoned, `told` says whether the text is told."""
 
     turn: int | None
+    turn_id: int | None
     asked: str
     told: bool
     text_tokens: int
@@ -97,8 +98,9 @@ def _going(exchange: Exchange, index: int, before: Window, after: Window, rules:
     text = is_told(exchange, index, before, rules) and not is_told(exchange, index, after, rules)
     numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
     pictures = exchange.pictures
-    return [Dropped(exchange.turn, None, exchange.text_tokens)] * text + [
-        Dropped(exchange.turn, pictures[number].image_id, exchange.image_tokens[number - exchange.first_picture]) for number in numbers
+    return [Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens)] * text + [
+        Dropped(exchange.turn, exchange.turn_id, pictures[number].image_id, exchange.image_tokens[number - exchange.first_picture])
+        for number in numbers
     ]
 
 
@@ -118,7 +120,14 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
                 sent.detail if sent else None,
             )
         )
-    return TurnCost(exchange.turn, title_of(exchange.parts), is_told(exchange, index, window, rules), exchange.text_tokens, tuple(images))
+    return TurnCost(
+        exchange.turn,
+        exchange.turn_id,
+        title_of(exchange.parts),
+        is_told(exchange, index, window, rules),
+        exchange.text_tokens,
+        tuple(images),
+    )
 
 
 def _question(prepared: Prepared, scale: Scale) -> TurnCost:
@@ -131,7 +140,7 @@ def _question(prepared: Prepared, scale: Scale) -> TurnCost:
             images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
         else:  # of a question without an answer, for a model that can't have it beside this one's
             images.append(ImageCost(number, image_id, None, told=False))
-    return TurnCost(None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
+    return TurnCost(None, None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
 
 
 def _larger(prepared: Prepared, engine: Engine) -> int | None:

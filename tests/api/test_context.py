@@ -79,7 +79,9 @@ def test_strict_in_a_session_refuses_what_no_longer_fits(demo: httpx2.Client) ->
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert len(demo.get(f"/sessions/{session}").json()["turns"]) == 1
     trimmed = demo.post("/ask", json={**asked, "policy": "pin_images"}).json()
-    assert trimmed["context"]["dropped"] == [{"turn": 0, "image_id": None, "tokens": trimmed["context"]["dropped"][0]["tokens"]}]
+    assert trimmed["context"]["dropped"] == [
+        {"turn": 0, "turn_id": 1, "image_id": None, "tokens": trimmed["context"]["dropped"][0]["tokens"]}
+    ]
     assert trimmed["context"]["warnings"][0].startswith("context_trimmed: ")
     assert trimmed["context"]["warnings"][0] in trimmed["warnings"]
 
@@ -126,6 +128,12 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     counted = count(demo, session_id=session, images=[BLUE_SQUARE])
     turns = counted["turns"]
     assert [turn["turn"] for turn in turns] == [0, 1, 2, 3, None]
+    assert [turn["turn_id"] for turn in turns] == [1, 2, 3, 4, None]
+    assert all(item["turn_id"] == item["turn"] + 1 for item in counted["next"])
+    # Another branch has other ids in the same places.
+    demo.post(f"/sessions/{session}/turns", json={"prompt": "Hello again", "after": 3})
+    assert [turn["turn_id"] for turn in count(demo, session_id=session)["turns"]] == [1, 2, 3, 5, None]
+    demo.patch(f"/sessions/{session}", json={"branch": 4})
     assert [turn["asked"] for turn in turns[:2]] == ["Describe this image.", "Hello"]
     assert turns[0]["images"] == [{"number": 1, "image_id": image_id, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
     assert turns[-1]["images"] == [{"number": 2, "image_id": None, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]

@@ -318,7 +318,7 @@ def context_json(context: ContextReport) -> dict[str, Any]:
 
 def dropped_json(item: Dropped) -> dict[str, Any]:
     """Without `image_id` it is the text of the turn that was dropped."""
-    return {"turn": item.turn, "image_id": item.image_id, "tokens": item.tokens}
+    return {"turn": item.turn, "turn_id": item.turn_id, "image_id": item.image_id, "tokens": item.tokens}
 
 
 def picture_json(image_id: str, picture: Picture, sent: Sent | None) -> dict[str, Any]:

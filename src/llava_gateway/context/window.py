@@ -28,7 +28,7 @@ class Exchange:
     """A question that was answered, and the answer.
 
     Attributes:
-        turn: its place in the session.
+        turn, turn_id: its place in the branch, and its id, which stays when other branches are gone to.
         parts: the question, with our notes and with what earlier turns left unanswered.
         text_tokens, image_tokens: what it costs; the second has a number for each picture in `parts`, in order.
         first_picture: the number of its first picture in the conversation, counted from 1.
@@ -41,6 +41,7 @@ class Exchange:
     text_tokens: int
     image_tokens: tuple[int, ...] = ()
     first_picture: int = 1
+    turn_id: int = 0
     images: tuple[ImagePart, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

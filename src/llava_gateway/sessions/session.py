@@ -164,7 +164,7 @@ class Session:
         tokens = scale.message(asked.text) + scale.message(answer)
         costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
         images = tuple(costs.get(part) or TYPICAL_PICTURE for part in asked.images)
-        return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture)
+        return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture, turns[-1].id)
 
     def _seen(self, part: Part) -> Part:
         """The part with the sight that was chosen for its picture since: how much is shown may change, what is looked at stays."""

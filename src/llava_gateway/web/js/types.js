@@ -135,7 +135,7 @@
  * @property {ContextReport} context
  * @property {string[]} warnings
  *
- * @typedef {{turn: number, image_id: string|null, tokens: number}} Dropped  without image_id: the text of the turn
+ * @typedef {{turn: number, turn_id: number, image_id: string|null, tokens: number}} Dropped  without image_id: the text of the turn
  *
  * @typedef {object} ContextReport  how full the context is after an answer
  * @property {number|null} used
@@ -144,7 +144,7 @@
  * @property {Dropped[]} dropped
  * @property {string[]} warnings
  *
- * @typedef {object} ImageCost  a picture of a turn; image_id is null for one of the question
+ * @typedef {object} ImageCost  a picture of a turn; image_id is null for one that comes with the question as a file
  * @property {number} number
  * @property {string|null} image_id
  * @property {number|null} tokens
@@ -152,7 +152,7 @@
  * @property {boolean|null} pinned
  * @property {'low'|'high'|null} detail
  *
- * @typedef {{turn: number|null, asked: string, told: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
+ * @typedef {{turn: number|null, turn_id: number|null, asked: string, told: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
  *
  * @typedef {object} Counted  POST /count_tokens
  * @property {number} total
