@@ -179,3 +179,21 @@ async def test_nothing_moves_under_reduced_motion(visit: Visit, scripted: Script
         await visitor.page.keyboard.press("Escape")
         await visitor.page.keyboard.press("Escape")
     assert moving["reduce"] == 0 < moving["no-preference"]
+
+
+async def test_who_goes_on_before_a_change_is_drawn_keeps_the_focus(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    focused = await visitor.page.evaluate(
+        """async () => {
+            const remove = document.querySelector('[aria-label="Remove square.png"]');
+            remove.focus();
+            remove.click();
+            document.getElementById('words').focus();
+            for (let frames = 3; frames; frames--) await new Promise(requestAnimationFrame);
+            return document.activeElement.id;
+        }"""
+    )
+    assert focused == "words"
+    await expect(visitor.chips).to_have_count(1)

@@ -135,10 +135,18 @@ function items(chip, place) {
 /** @param {number} key */
 const elementOf = (key) => document.querySelector(`.chip[data-key="${key}"]`);
 
+/** Focuses what is there once the change is drawn, unless the person has gone elsewhere meanwhile. @param {() => Element|null|undefined} find */
+function focusAfterwards(find) {
+  requestAnimationFrame(() => {
+    const at = document.activeElement;
+    if (!at || at === document.body || at.closest('.chips')) /** @type {HTMLElement|null|undefined} */ (find())?.focus();
+  });
+}
+
 /** Moves a picture; who did so with the keyboard stays with it. @param {number} key @param {number} place */
 function shift(key, place) {
   move(key, place);
-  requestAnimationFrame(() => /** @type {HTMLElement|null} */ (elementOf(key)?.querySelector('.thumb'))?.focus());
+  focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
 }
 
 /** @param {number} key */
@@ -146,10 +154,7 @@ function removeAndStay(key) {
   const at = chips.value.findIndex((chip) => chip.key === key);
   remove(key);
   const next = chips.value[Math.min(at, chips.value.length - 1)];
-  requestAnimationFrame(() => {
-    const stay = next ? elementOf(next.key)?.querySelector('.chip-tools button') : document.getElementById('words');
-    /** @type {HTMLElement|null|undefined} */ (stay)?.focus();
-  });
+  focusAfterwards(() => (next ? elementOf(next.key)?.querySelector('.chip-tools button') : document.getElementById('words')));
 }
 
 /**
