@@ -28,7 +28,7 @@ async def test_the_examples_are_answered_by_the_demo_model(
 ) -> None:
     visitor = await visit(demo_url, locale=locale)
     for question, answer in examples:
-        await visitor.page.get_by_role("button", name=question).click()
+        await visitor.page.get_by_role("button", name=question, exact=True).click()
         await expect(visitor.answer).to_contain_text(answer)
         await visitor.page.get_by_role("button", name=new_chat).first.click()
         await expect(visitor.turns).to_have_count(0)

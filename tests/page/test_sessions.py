@@ -107,24 +107,24 @@ async def test_a_chat_is_saved_and_opened_again(visit: Visit, demo_url: str, tmp
     page = visitor.page
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
-    await visitor.ask("图中有什么？")
+    await visitor.ask("图里有什么图形？")
     saved: dict[str, Path] = {}
     for action, name in [("Zip with everything", "zip"), ("Page", "html"), ("Markdown", "md"), ("JSON", "json")]:
         async with page.expect_download() as waiting:
-            await choose(visitor, "图中有什么？", action)
+            await choose(visitor, "图里有什么图形？", action)
         download = await waiting.value
-        assert download.suggested_filename == f"图中有什么？.{name}"
+        assert download.suggested_filename == f"图里有什么图形？.{name}"
         saved[name] = tmp_path / name
         await download.save_as(saved[name])
     assert "pictures/1.png" in zipfile.ZipFile(saved["zip"]).namelist()
     assert saved["html"].read_text("utf-8").startswith("<!doctype html>")
-    assert saved["md"].read_text("utf-8").startswith("# 图中有什么？")
+    assert saved["md"].read_text("utf-8").startswith("# 图里有什么图形？")
     assert json.loads(saved["json"].read_text("utf-8"))["format"] == "llava-gateway-session"
     before = page.url
     async with page.expect_file_chooser() as chooser:
         await page.get_by_role("button", name="Open a saved chat").click()
     await (await chooser.value).set_files(saved["zip"])
-    await expect(page.locator(".toast", has_text="Opened: 图中有什么？")).to_be_visible()
+    await expect(page.locator(".toast", has_text="Opened: 图里有什么图形？")).to_be_visible()
     assert page.url != before
     await expect(visitor.turns.locator("img")).to_be_visible()
     await visitor.ask("What color is the circle?")
