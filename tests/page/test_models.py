@@ -169,8 +169,11 @@ async def test_a_model_is_made_from_a_modelfile_and_deleted(visit: Visit, own_ol
         await dialog.get_by_role("button", name="Keep").click()
         await row.get_by_role("button", name="Delete brief:latest").click()
         await dialog.get_by_role("button", name="Delete", exact=True).click()
-        await expect(dialog.locator(".model-row")).to_have_count(1)
-        assert [model["name"] for model in (await served.client.get("/models")).json()["models"]] == ["demo:latest"]
+        await expect(row).to_have_count(0)
+        await expect(dialog.locator(".model-row", has_text="demo:latest")).to_have_count(1)
+        names = [model["name"] for model in (await served.client.get("/models")).json()["models"]]
+        assert "demo:latest" in names
+        assert "brief:latest" not in names
 
 
 async def test_a_download_that_fails_says_why_and_can_be_asked_for_again(visit: Visit, bare: Served, registry: Registry) -> None:
