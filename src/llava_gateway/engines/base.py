@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, TokenCount
+from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.images.facts import VisionFacts
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
@@ -50,11 +51,7 @@ class ModelInfo:
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names mean one model: a name without a tag means `:latest`."""
-    return _tagged(one) == _tagged(other)
-
-
-def _tagged(name: str) -> str:
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    return tagged(one) == tagged(other)
 
 
 @dataclass(frozen=True, slots=True)
