@@ -66,9 +66,9 @@ class Large:
         async with session.post(f"{self.gateway}/images", data=form) as response:
             return str((await response.json())["id"])
 
-    async def warm(self, session: aiohttp.ClientSession, image_id: str, *, wait: bool = True) -> dict[str, Any]:
+    async def warm(self, session: aiohttp.ClientSession, image_id: str, *, wait: bool = True, **more: Any) -> dict[str, Any]:
         params = {"wait": "true" if wait else "false"}
-        async with session.post(f"{self.gateway}/images/{image_id}/warm", params=params) as response:
+        async with session.post(f"{self.gateway}/images/{image_id}/warm", params=params, json=more) as response:
             warmed: dict[str, Any] = await response.json()
             return warmed
 

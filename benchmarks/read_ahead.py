@@ -19,6 +19,8 @@ from benchmarks.report import Figure, Report, ratio
 
 AS_FAST = 1.2
 """Goal: time to the first word after reading ahead, over that of the same question without a picture."""
+ONE_SQUARE = "low"
+"""Each picture is one encode of the eye: with tiles a round takes minutes."""
 EARLY_S = 2.0
 """How long after the picture an early question comes: while the eye is at work."""
 
@@ -47,7 +49,7 @@ async def _in_turns(large: Large, rounds: int, early: float) -> dict[str, list[f
     names = ("no picture", "picture, read ahead", "picture", f"picture, asked {EARLY_S:g} s after it", "no picture, beside one being read")
     times: dict[str, list[float]] = {name: [] for name in names}
     async with client() as session:
-        await large.ask(session, large.next_question(), await _picture(large, session))  # loads the model
+        await large.ask(session, large.next_question(), await _picture(large, session), detail=ONE_SQUARE)  # loads the model
         for _ in range(rounds):
             for name, milliseconds in zip(names, await _one_of_each(large, session, early), strict=True):
                 times[name].append(milliseconds)
@@ -58,15 +60,15 @@ async def _one_of_each(large: Large, session: aiohttp.ClientSession, early: floa
     question = large.next_question()
     alone = await large.ask(session, question)
     ahead = await _picture(large, session)
-    if (await large.warm(session, ahead))["status"] != "read":
+    if (await large.warm(session, ahead, detail=ONE_SQUARE))["status"] != "read":
         raise RuntimeError("the picture was not read ahead")
-    after = await large.ask(session, question, ahead)
-    cold = await large.ask(session, question, await _picture(large, session))
+    after = await large.ask(session, question, ahead, detail=ONE_SQUARE)
+    cold = await large.ask(session, question, await _picture(large, session), detail=ONE_SQUARE)
     half_read = await _picture(large, session)
-    await large.warm(session, half_read, wait=False)
+    await large.warm(session, half_read, wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
-    meanwhile = await large.ask(session, question, half_read)
-    await large.warm(session, await _picture(large, session), wait=False)
+    meanwhile = await large.ask(session, question, half_read, detail=ONE_SQUARE)
+    await large.warm(session, await _picture(large, session), wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
     beside = await large.ask(session, large.next_question())
     return tuple(timed.first for timed in (alone, after, cold, meanwhile, beside))
