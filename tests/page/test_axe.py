@@ -39,14 +39,19 @@ a block of it
 ```
 """
 AXE = Axe()
+#: Waits for what moves and ends: dialogs and notes that appear. A pulse goes on for ever; what moved an element that went away is done.
+SETTLED = """Promise.allSettled(document.getAnimations()
+    .filter((moving) => moving.effect.getComputedTiming().endTime !== Infinity)
+    .map((moving) => moving.finished))"""
 WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 
 
 async def faults(visitor: Visitor, options: Mapping[str, Any], part: str | None = None) -> list[str]:
-    """What axe finds, each as rule, element and explanation."""
+    """What axe finds once nothing is half faded in (colours are read as they are painted); each as rule, element and explanation."""
     page = visitor.page
+    await page.evaluate(SETTLED)
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.axe_script)
     found = await page.evaluate(
