@@ -83,7 +83,7 @@ async def seeing(facts: VisionFacts, **settings: Any) -> AsyncIterator[Gateway]:
     """With a model that has such an eye, reads fast, and has the context that is asked for, else 2048 tokens."""
 
     async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
-        tokens = sum(request.renditions[part].tokens or 0 for message in request.messages for part in message.images)
+        tokens = sum(rendition.tokens or 0 for rendition in request.shown)
         yield TextDelta("Yes.")
         yield Finish("stop", Usage(tokens + 20, 2, 0), Timings(prompt_ms=10.0))
 

@@ -181,7 +181,7 @@ class Answering:
 
     def _context(self, usage: Usage) -> ContextReport:
         fitted, request = self.prepared.fitted, self.engine_request
-        images = [request.renditions[part].tokens for message in request.messages for part in message.images]
+        images = [rendition.tokens for rendition in request.shown]
         return ContextReport(
             used=None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0),
             limit=fitted.limit,

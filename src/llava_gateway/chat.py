@@ -349,6 +349,16 @@ class EngineRequest:
     keep_alive: str | int | None = None
     renditions: Mapping[ImagePart, Rendition] = field(default_factory=dict)
 
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """Its pictures in order of appearance; one that appears twice is there twice."""
+        return tuple(part for message in self.messages for part in message.images)
+
+    @property
+    def shown(self) -> tuple[Rendition, ...]:
+        """What is sent of each of `images`."""
+        return tuple(self.renditions[part] for part in self.images)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:

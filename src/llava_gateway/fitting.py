@@ -190,7 +190,7 @@ class Fitter:
     def learn(self, request: EngineRequest, model: ModelKey, usage: Usage) -> None:
         """Takes note of what the engine counted for a prompt whose pictures' cost is known."""
         reckoned = self._reckon(request, model)
-        if usage.prompt_tokens and all(request.renditions[part].tokens for message in request.messages for part in message.images):
+        if usage.prompt_tokens and all(rendition.tokens for rendition in request.shown):
             text = usage.prompt_tokens - sum(reckoned.images)
             self._known[model] = replace(self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, text))
 
@@ -201,7 +201,7 @@ class Fitter:
         scale = self.scale(model)
         system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
         text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
-        pictures = tuple(request.renditions[part].tokens or 0 for message in request.messages for part in message.images)
+        pictures = tuple(rendition.tokens or 0 for rendition in request.shown)
         return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
 
     def _larger(self, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
@@ -218,7 +218,7 @@ def surely_fits(request: EngineRequest, conversation: Conversation, before: int 
 
     Where the engine counted the turn before, only the question is new; else every byte may be a token.
     """
-    images = [request.renditions[part].tokens for message in request.messages for part in message.images]
+    images = [rendition.tokens for rendition in request.shown]
     if any(image is None for image in images):
         return False
     slack = 4 * tokens.MESSAGE_TOKENS

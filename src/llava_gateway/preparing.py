@@ -121,14 +121,13 @@ class Preparer:
         self.fitter.refused(model.key, request, n_ctx)
         count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
         uncounted = max(0, (found or 0) - count.total)
-        renditions = [request.renditions[part] for message in request.messages for part in message.images]
-        if uncounted and any(rendition.tokens is None for rendition in renditions):
-            self.showing.learn_cost(renditions, model, uncounted + sum(count.images), "estimated")
+        if uncounted and any(rendition.tokens is None for rendition in request.shown):
+            self.showing.learn_cost(request.shown, model, uncounted + sum(count.images), "estimated")
             uncounted = 0
         fitted = await prepared.fit(uncounted=uncounted)
         if fitted.window == prepared.fitted.window and fitted.engine_request.options == prepared.engine_request.options:
             raise refusal
-        return replace(prepared, fitted=fitted, warnings=(*prepared.warnings, *fitted.warnings))
+        return replace(prepared, fitted=fitted, warnings=tuple(dict.fromkeys((*prepared.warnings, *fitted.warnings))))
 
     def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier pictures, those of unanswered questions among them, that a model which takes only so many can't have
@@ -158,7 +157,7 @@ class Preparer:
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
-        renditions = [request.renditions[part] for message in request.messages for part in message.images]
+        renditions = request.shown
         self.fitter.learn(request, model.key, usage)
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
         if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):

@@ -83,8 +83,7 @@ async def test_the_count_is_what_the_answer_says(demo: Engine, name: str) -> Non
     count = await count_of(demo, request)
     request = replace(request, options=Options(temperature=0, num_predict=1))
     assert (count.total, count.label) == ((await finish_of(demo, request)).usage.prompt_tokens, "exact")
-    pictures = [part for message in request.messages for part in message.images]
-    assert count.images == tuple(request.renditions[part].tokens for part in pictures)
+    assert count.images == tuple(request.renditions[part].tokens for part in request.images)
     assert bool(count.system) == any(message.role == "system" for message in request.messages)
 
 

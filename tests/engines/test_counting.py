@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llava_gateway.chat import EngineRequest, Message, Rendition, TextPart, TokenCount
-from llava_gateway.engines.counting import count_pieces, pictures, system_text, token_count, without_pictures, without_pixels
+from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
 from tests.pictures import ask, shape
 
 FIRST = ask("What is it?", shape("circle", "red"), history=(Message("system", (TextPart("Be brief."),)),))
@@ -18,7 +18,7 @@ def with_blue(rendition: Rendition) -> EngineRequest:
 
 
 def test_parts_add_up_and_pictures_keep_their_order() -> None:
-    assert pictures(REQUEST) == (RED, BLUE)
+    assert REQUEST.images == (RED, BLUE)
     assert token_count(REQUEST, 30, 4) == TokenCount(4, 26, (64, 64), "exact", text_is_exact=True)
     assert token_count(REQUEST, 30, 4, costs={BLUE: 100}).images == (64, 100)
 
@@ -46,6 +46,6 @@ def test_pieces_keep_their_number_without_their_pixels() -> None:
 
 def test_words_are_found_alone() -> None:
     bare = without_pictures(REQUEST)
-    assert not pictures(bare)
+    assert not bare.images
     assert [message.text for message in bare.messages] == [message.text for message in REQUEST.messages]
     assert system_text(REQUEST) == "Be brief."

@@ -18,14 +18,9 @@ STAND_IN = Piece(
 _TRUST: tuple[Label, ...] = ("exact", "measured", "estimated")
 
 
-def pictures(request: EngineRequest) -> tuple[ImagePart, ...]:
-    """The pictures of a request in order of appearance."""
-    return tuple(part for message in request.messages for part in message.images)
-
-
 def count_pieces(request: EngineRequest) -> int:
     """How many files the engine gets."""
-    return sum(len(request.renditions[part].pieces) for part in pictures(request))
+    return sum(len(rendition.pieces) for rendition in request.shown)
 
 
 def without_pixels(request: EngineRequest) -> EngineRequest:
@@ -58,7 +53,7 @@ def token_count(
         costs: of pictures that the engine was asked about; of the others their rendition tells.
     """
     images, labels = [], [label]
-    for part in pictures(request):
+    for part in request.images:
         rendition = request.renditions[part]
         asked = (costs or {}).get(part)
         images.append((rendition.tokens or 0) if asked is None else asked)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Rendition, TokenCount
-from llava_gateway.engines.counting import count_pieces, pictures, system_text, token_count, without_pictures, without_pixels
+from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, VLLM, chat_body
 from llava_gateway.errors import UpstreamError, UpstreamProtocolError
 
@@ -37,7 +37,7 @@ class LlamaCounter:
         """Raises UpstreamError and its kin, and UpstreamProtocolError where the answers make no sense."""
         prompt = await self._prompt(request)
         system = await self._alone(system_text(request))
-        costs = {part: await self._picture(request, part) for part in set(pictures(request)) if not _sure(request.renditions[part])}
+        costs = {part: await self._picture(request, part) for part in set(request.images) if not _sure(request.renditions[part])}
         return token_count(request, prompt, system, costs=costs)
 
     async def _prompt(self, request: EngineRequest) -> int:
@@ -102,7 +102,7 @@ async def count_on_vllm(request: EngineRequest, ask: Ask) -> TokenCount:
     if text:
         alone = {"model": request.model, "prompt": text, "add_special_tokens": False}
         system = _field(await ask("/tokenize", json.dumps(alone).encode()), "count", int)
-    return token_count(request, prompt, system, label="estimated" if pictures(request) else "exact")
+    return token_count(request, prompt, system, label="estimated" if request.images else "exact")
 
 
 def _sure(rendition: Rendition) -> bool:
