@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from llava_gateway.admission import Admission
-from llava_gateway.chat import ChatRequest, EngineRequest, Failed, Options, TextDelta, TextPart
+from llava_gateway.chat import ChatRequest, Options, TextPart
 from llava_gateway.context.words import is_chinese, summary_question
-from llava_gateway.engines.base import EngineName
+from llava_gateway.engines.base import EngineName, answer_text
 from llava_gateway.errors import GatewayError
 from llava_gateway.preparing import Prepared, Preparer
 from llava_gateway.sessions.memory import SessionStore
@@ -93,20 +93,10 @@ class Summariser:
             runner = Options(num_ctx=prepared.engine_request.options.num_ctx, num_gpu=prepared.engine_request.options.num_gpu)
             request = replace(ready.engine_request, options=replace(runner, num_predict=SUMMARY_TOKENS, temperature=0))
             with self._admissions[prepared.model.engine].background(give_way) as free:
-                text = await self._answer(request, prepared.model.engine) if free else ""
+                text = await answer_text(self._preparer.pool.engine(prepared.model.engine), request) if free else ""
             if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
                 self._sessions.change(session.id, summary=text, summary_of=session.window.start)
                 log.info("summarised a session in %d characters", len(text))
-
-    async def _answer(self, request: EngineRequest, engine: EngineName) -> str:
-        words: list[str] = []
-        async with self._preparer.pool.engine(engine).chat(request) as events:
-            async for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, TextDelta):
-                    words.append(event.text)
-        return "".join(words).strip()
 
 
 def _end(task: asyncio.Task[None]) -> None:

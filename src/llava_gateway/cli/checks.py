@@ -20,14 +20,13 @@ from llava_gateway.chat import (
     Options,
     Piece,
     Rendition,
-    TextDelta,
     TextPart,
     Upload,
 )
 from llava_gateway.cli.client import gateway_version
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.serve import address, check_port
-from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.base import ModelInfo, answer_text
 from llava_gateway.engines.pool import TITLES, EngineState, PoolState
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway import Gateway
@@ -287,11 +286,4 @@ async def _ask_raw(gateway: Gateway, model: ModelInfo, picture: Rendition, quest
         keep_alive=gateway.settings.keep_alive,
         renditions={part: picture},
     )
-    words = []
-    async with gateway.pool.engine(model.engine).chat(request) as events:
-        async for event in events:
-            if isinstance(event, Failed):
-                raise event.error
-            if isinstance(event, TextDelta):
-                words.append(event.text)
-    return "".join(words).strip()
+    return await answer_text(gateway.pool.engine(model.engine), request)
