@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.children import child
 from benchmarks.questions import Question, Turn, to_llama_server, to_ollama
 from tests.ollama_server import RealOllama, find_binary
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +48,43 @@ def embedded() -> Iterator[Pair]:
 
 @contextmanager
 def ollama() -> Iterator[Pair]:
+    with real_ollama() as server:
+        server.create_demo()
+        with gateway_to(server) as url:
+            yield Pair("Ollama", url, lambda turns, num_predict: to_ollama(server.url, turns, num_predict), server.url)
+
+
+@contextmanager
+def real_ollama() -> Iterator[RealOllama]:
+    """One with no models. Only where `present` found one."""
     binary = find_binary()
     if binary is None:
         raise FileNotFoundError
     with tempfile.TemporaryDirectory() as folder:
         server = RealOllama.start(binary, Path(folder))
         try:
-            server.create_demo()
-            with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
-                yield Pair("Ollama", gateway.hello["url"], lambda turns, num_predict: to_ollama(server.url, turns, num_predict), server.url)
+            yield server
         finally:
             server.stop()
 
 
+@contextmanager
+def gateway_to(server: RealOllama) -> Iterator[str]:
+    """The address of a gateway in front of it, in a process of its own."""
+    with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
+        yield gateway.hello["url"]
+
+
 def pairs(notes: list[str]) -> list[Callable[[], AbstractContextManager[Pair]]]:
     """What is there to be measured; `notes` gets a sentence on what is not."""
-    found: list[Callable[[], AbstractContextManager[Pair]]] = []
+    return present(notes, embedded, ollama)
+
+
+def present(notes: list[str], llama_cpp: T, ollama: T) -> list[T]:
+    """Those of the two whose engine is on this machine; `notes` gets a sentence on what is not."""
+    found: list[T] = []
     if importlib.util.find_spec("xllamacpp"):
-        found.append(embedded)
+        found.append(llama_cpp)
     else:
         notes.append("xllamacpp is not installed: the rows of llama.cpp are left out.")
     if find_binary():

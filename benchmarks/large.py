@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from typing import Any
 import aiohttp
 
 from benchmarks.children import child
+from benchmarks.engines import gateway_to, present, real_ollama
 from benchmarks.questions import Timed, ask, to_gateway
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary
-from tests.ollama_server import RealOllama, find_binary
 from tests.synthetic_llava import TINY_EYE, TINY_TEXT, VIT_L_14, Dimensions, SyntheticPair, write_pair
 
 NAME = "llava-1.6-large"
@@ -90,17 +89,10 @@ def _embedded(pair: SyntheticPair) -> Iterator[Large]:
 
 @contextmanager
 def _ollama(pair: SyntheticPair) -> Iterator[Large]:
-    binary = find_binary()
-    if binary is None:
-        raise FileNotFoundError
-    with tempfile.TemporaryDirectory() as folder:
-        server = RealOllama.start(binary, Path(folder))
-        try:
-            asyncio.run(_create(server.url, pair))
-            with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
-                yield Large("Ollama", gateway.hello["url"])
-        finally:
-            server.stop()
+    with real_ollama() as server:
+        asyncio.run(_create(server.url, pair))
+        with gateway_to(server) as url:
+            yield Large("Ollama", url)
 
 
 async def _create(url: str, pair: SyntheticPair) -> None:
@@ -115,13 +107,4 @@ async def _create(url: str, pair: SyntheticPair) -> None:
 
 def engines(notes: list[str]) -> list[Callable[[SyntheticPair], AbstractContextManager[Large]]]:
     """What is there to be measured; `notes` gets a sentence on what is not."""
-    found: list[Callable[[SyntheticPair], AbstractContextManager[Large]]] = []
-    if importlib.util.find_spec("xllamacpp"):
-        found.append(_embedded)
-    else:
-        notes.append("xllamacpp is not installed: the rows of llama.cpp are left out.")
-    if find_binary():
-        found.append(_ollama)
-    else:
-        notes.append("There is no real Ollama (`make real-ollama` builds one): its rows are left out.")
-    return found
+    return present(notes, _embedded, _ollama)
