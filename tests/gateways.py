@@ -22,6 +22,8 @@ async def open_gateway(settings: Settings, engines: Sequence[Engine] | None = No
     try:
         yield gateway
     finally:
+        await gateway.warming.aclose()
+        await gateway.summariser.aclose()
         await gateway.pool.aclose()
         await gateway.pictures.aclose()
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.api.app import build_gateway
 from llava_gateway.chat import (
     ChatEvent,
     ChatRequest,
@@ -47,6 +46,7 @@ from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
 from tests import pictures
+from tests.gateways import open_gateway
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import until
 
@@ -56,11 +56,7 @@ async def opened() -> AsyncIterator[Callable[..., Any]]:
     async with AsyncExitStack() as stack:
 
         async def open_(*engines: ScriptedEngine, **settings: Any) -> Gateway:
-            gateway = build_gateway(Settings(image_workers=1, **settings), engines)
-            stack.push_async_callback(gateway.pictures.aclose)
-            stack.push_async_callback(gateway.pool.aclose)
-            await gateway.pool.start()
-            return gateway
+            return await stack.enter_async_context(open_gateway(Settings(image_workers=1, **settings), engines))
 
         yield open_
 

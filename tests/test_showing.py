@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from llava_gateway.api.app import build_gateway
 from llava_gateway.chat import (
     Answer,
     ChatEvent,
@@ -78,8 +77,7 @@ async def test_auto_shows_one_tile_where_the_context_has_no_room_for_more() -> N
         assert "512 tokens of context" in narrow.warnings[0]
 
 
-@asynccontextmanager
-async def seeing(facts: VisionFacts, **settings: Any) -> AsyncIterator[Gateway]:
+def seeing(facts: VisionFacts, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
     """With a model that has such an eye, reads fast, and has the context that is asked for, else 2048 tokens."""
 
     async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
@@ -89,13 +87,7 @@ async def seeing(facts: VisionFacts, **settings: Any) -> AsyncIterator[Gateway]:
 
     engine = OneContext(answer, model_names=())
     engine.installed = (ModelInfo("eye", "ollama", True, facts),)
-    gateway = build_gateway(Settings(image_workers=1, **settings), [engine])
-    await gateway.pool.start()
-    try:
-        yield gateway
-    finally:
-        await gateway.pool.aclose()
-        await gateway.pictures.aclose()
+    return open_gateway(Settings(image_workers=1, **settings), [engine])
 
 
 class OneContext(ScriptedEngine):

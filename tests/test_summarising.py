@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from llava_gateway.api.app import build_gateway
 from llava_gateway.chat import Answer, ChatEvent, ChatRequest, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage
 from llava_gateway.context.words import summary_question
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
+from tests.gateways import open_gateway
 from tests.pictures import encoded, shape
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import until
@@ -48,14 +48,8 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 async def gateway(engine: ScriptedEngine) -> AsyncIterator[Gateway]:
-    gateway = build_gateway(Settings(image_workers=1), [engine])
-    await gateway.pool.start()
-    try:
+    async with open_gateway(Settings(image_workers=1), [engine]) as gateway:
         yield gateway
-    finally:
-        await gateway.summariser.aclose()
-        await gateway.pool.aclose()
-        await gateway.pictures.aclose()
 
 
 async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Answer:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.api.app import build_gateway
 from llava_gateway.chat import (
     ChatEvent,
     ChatRequest,
@@ -44,6 +43,7 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.warming import Warmed
 from tests import pictures
+from tests.gateways import open_gateway
 from tests.ollama_server import RealOllama
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import until
@@ -57,13 +57,7 @@ async def opened() -> AsyncIterator[Opened]:
     async with AsyncExitStack() as stack:
 
         async def open_(*engines: Engine, **settings: Any) -> Gateway:
-            gateway = build_gateway(Settings(image_workers=1, **settings), engines)
-            stack.push_async_callback(gateway.pictures.aclose)
-            stack.push_async_callback(gateway.pool.aclose)
-            stack.push_async_callback(gateway.drain)
-            await gateway.pictures.start()
-            await gateway.pool.start()
-            return gateway
+            return await stack.enter_async_context(open_gateway(Settings(image_workers=1, **settings), engines))
 
         yield open_
 
