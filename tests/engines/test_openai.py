@@ -27,7 +27,6 @@ from llava_gateway.chat import (
     ToolCall,
     Usage,
 )
-from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.engines.openai import OpenAIEngine, read_events
 from llava_gateway.engines.openai_errors import chat_error
 from llava_gateway.engines.openai_prompt import PLAIN
@@ -48,6 +47,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
+from tests.llama_server import llama_server
 from tests.pictures import ask, shape
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
@@ -402,18 +402,17 @@ async def test_the_key_goes_with_every_request_and_settings_name_it() -> None:
 
 
 async def test_a_real_llama_server_tells_whether_it_sees_and_its_context() -> None:
-    server = await LlamaProcess.start(LlamaCommand("blind", str(DEMO / "demo.gguf"), None, 1024, num_gpu=-1, slots=1, threads=1))
-    engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key)
-    try:
-        (model,) = await engine.models()
-        assert (model.name, model.vision, model.context_length, model.loaded_context) == ("blind", False, 4096, 1024)
-        assert (await engine.health()).version == "llama.cpp"
-        with pytest.raises(ModelLacksVision):
-            async with engine.chat(ask("Describe this image.", RED_CIRCLE, model="blind")):
-                pass
-        with pytest.raises(ModelNotFound):  # it would answer to any name
-            async with engine.chat(ask("Hello", model="other")):
-                pass
-    finally:
-        await engine.aclose()
-        await server.stop()
+    async with llama_server("blind", DEMO / "demo.gguf", None, 1024) as server:
+        engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key)
+        try:
+            (model,) = await engine.models()
+            assert (model.name, model.vision, model.context_length, model.loaded_context) == ("blind", False, 4096, 1024)
+            assert (await engine.health()).version == "llama.cpp"
+            with pytest.raises(ModelLacksVision):
+                async with engine.chat(ask("Describe this image.", RED_CIRCLE, model="blind")):
+                    pass
+            with pytest.raises(ModelNotFound):  # it would answer to any name
+                async with engine.chat(ask("Hello", model="other")):
+                    pass
+        finally:
+            await engine.aclose()

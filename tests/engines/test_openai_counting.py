@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Rendition, TextPart, TokenCount
-from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.engines.openai import OpenAIEngine
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
+from tests.llama_server import llama_server
 from tests.pictures import ask, encoded, shape
 from tests.synthetic_llava import PINPOINTS_16, write_pair
 
@@ -35,11 +35,10 @@ def of_cost(request: EngineRequest, tokens: int | None, label: Label = "estimate
 async def tiles(tmp_path: Path) -> AsyncIterator[OpenAIEngine]:
     """A llama-server whose model cuts pictures into tiles by itself."""
     pair = write_pair(tmp_path, name="tiles", pinpoints=PINPOINTS_16, context=8192)
-    server = await LlamaProcess.start(LlamaCommand("tiles", str(pair.gguf), str(pair.mmproj), 8192, num_gpu=0, slots=1, threads=1))
-    engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key, slots=1)
-    yield engine
-    await engine.aclose()
-    await server.stop()
+    async with llama_server("tiles", pair.gguf, pair.mmproj, 8192) as server:
+        engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key, slots=1)
+        yield engine
+        await engine.aclose()
 
 
 async def test_the_server_tells_what_a_picture_of_unknown_cost_takes(tiles: OpenAIEngine) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.engines.tokenizer import Tokenizer
+from tests.llama_server import client_of, llama_server
 from tests.synthetic_vocabulary import by_merges, by_score, gemma_4, write_model
 
 PIECES = (
@@ -58,12 +58,8 @@ def texts() -> list[str]:
 
 @asynccontextmanager
 async def llama_cpp(gguf: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    server = await LlamaProcess.start(LlamaCommand("words", str(gguf), None, num_ctx=256, num_gpu=0, slots=1, threads=1))
-    try:
-        async with httpx2.AsyncClient(base_url=server.address, headers={"Authorization": f"Bearer {server.api_key}"}) as client:
-            yield client
-    finally:
-        await server.stop()
+    async with llama_server("words", gguf, None, 256) as server, client_of(server) as client:
+        yield client
 
 
 async def counted(client: httpx2.AsyncClient, content: str | list[str], *, framed: bool = True) -> int:

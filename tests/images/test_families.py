@@ -17,7 +17,6 @@ from PIL import Image
 
 from llava_gateway.chat import Sight
 from llava_gateway.engines.gguf import read_header
-from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.images import families
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.families import Cells, Grid, Slices
@@ -25,6 +24,7 @@ from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import BLACK, WHOLE, Size
 from llava_gateway.images.profile import VisionProfile
 from tests.images.random_sizes import sent, sizes
+from tests.llama_server import client_of, llama_server
 from tests.synthetic_eyes import KINDS, LLAVA, write_eye
 from tests.synthetic_llava import SyntheticPair
 
@@ -79,13 +79,8 @@ class Counter:
 
 @asynccontextmanager
 async def counter(pair: SyntheticPair) -> AsyncIterator[Counter]:
-    process = await LlamaProcess.start(LlamaCommand("eye", str(pair.gguf), str(pair.mmproj), 8192, num_gpu=0, slots=1, threads=1))
-    try:
-        headers = {"Authorization": f"Bearer {process.api_key}"}
-        async with httpx2.AsyncClient(base_url=process.address, headers=headers, timeout=60) as http:
-            yield await Counter.of(http)
-    finally:
-        await process.stop()
+    async with llama_server("eye", pair.gguf, pair.mmproj, 8192) as server, client_of(server) as http:
+        yield await Counter.of(http)
 
 
 def drawn(size: Size) -> bytes:

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from llava_gateway.chat import Sight
-from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.images.encode import encode
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.ingest import Ready, Rendered, ingest
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
+from tests.llama_server import client_of, llama_server
 from tests.synthetic_llava import PATCH, PINPOINTS_16, SyntheticPair, write_pair
 
 SIDE = 112
@@ -56,13 +56,8 @@ class Model:
 
 @asynccontextmanager
 async def served(pair: SyntheticPair) -> AsyncIterator[Model]:
-    process = await LlamaProcess.start(LlamaCommand("tiles", str(pair.gguf), str(pair.mmproj), 2048, num_gpu=0, slots=1, threads=1))
-    try:
-        headers = {"Authorization": f"Bearer {process.api_key}"}
-        async with httpx2.AsyncClient(base_url=process.address, headers=headers, timeout=60) as http:
-            yield Model(http)
-    finally:
-        await process.stop()
+    async with llama_server("tiles", pair.gguf, pair.mmproj, 2048) as server, client_of(server) as http:
+        yield Model(http)
 
 
 @pytest.fixture
