@@ -199,7 +199,9 @@ def show(**more: Any) -> dict[str, Any]:
     return {"model_info": {"general.architecture": "llama", "llama.context_length": 4096}, "capabilities": ["completion", "vision"], **more}
 
 
-def library_of(rows: list[dict[str, Any]], shows: dict[str, Any], ps: list[dict[str, Any]] | None = None) -> Script:
+def library_of(rows: list[dict[str, Any]], shows: dict[str, Any], ps: list[dict[str, Any]] | None = None, *, broken: int = 500) -> Script:
+    """`broken`: the status for a model that is not in `shows`."""
+
     async def answer(exchange: Exchange) -> None:
         match exchange.request.path:
             case "/api/tags":
@@ -208,7 +210,7 @@ def library_of(rows: list[dict[str, Any]], shows: dict[str, Any], ps: list[dict[
                 await exchange.reply(200, {"models": ps or []})
             case _:
                 found = shows.get(exchange.request.json["model"])
-                await exchange.reply(200 if found else 500, found or {"error": "broken"})
+                await exchange.reply(200 if found else broken, found or {"error": "broken"})
 
     return answer
 
@@ -227,12 +229,13 @@ async def test_polling_asks_for_details_only_of_what_is_new(engine_for: Callable
         assert [request.json for request in fake.requests if request.path == "/api/show"] == [{"model": "two:latest"}]
 
 
-async def test_a_model_ollama_cannot_describe_hides_no_other(engine_for: Callable[[FakeUpstream], OllamaEngine]) -> None:
+@pytest.mark.parametrize("status", [404, 500])
+async def test_a_model_ollama_cannot_describe_hides_no_other(engine_for: Callable[[FakeUpstream], OllamaEngine], status: int) -> None:
     rows: list[dict[str, Any]] = [
         {"name": "broken:latest", "digest": "d1", "capabilities": ["vision"]},
         {"name": "fine:latest", "digest": "d2"},
     ]
-    async with fake_upstream(library_of(rows, {"fine:latest": show()})) as fake:
+    async with fake_upstream(library_of(rows, {"fine:latest": show()}, broken=status)) as fake:
         models = await engine_for(fake).models()
     assert [(model.name, model.vision, model.context_length) for model in models] == [
         ("broken:latest", True, None),

@@ -350,7 +350,7 @@ class OllamaEngine:
         async with gate:
             try:
                 known = await self._ask(row["name"])
-            except UpstreamError as error:
+            except (UpstreamError, ModelNotFound) as error:  # not found: its file is missing, or it was deleted a moment ago
                 log.warning("Ollama can't describe %r: %s", row["name"], error.code)
                 return _Details("vision" in (row.get("capabilities") or ()), VisionFacts(), None, False)
         self._details[digest] = known
