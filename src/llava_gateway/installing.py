@@ -13,12 +13,21 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from llava_gateway.engines.base import ModelInfo, same_name
+from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.modelfile import Modelfile, parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary, Progress, without_files
 from llava_gateway.engines.ollama_names import parse_name
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.errors import GatewayError, ModelBusy, ModelExists, OllamaNotUsed, Overloaded, ShuttingDown
+from llava_gateway.errors import (
+    CloudModelRefused,
+    GatewayError,
+    InvalidModelName,
+    ModelBusy,
+    ModelExists,
+    OllamaNotUsed,
+    Overloaded,
+    ShuttingDown,
+)
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -138,9 +147,9 @@ class Installer:
         await self._pool.refresh()
 
     def find(self, name: str) -> ModelInfo | None:
-        """The model of Ollama that has this name, as it was last seen."""
-        lower = name.lower()
-        return next((model for model in self._pool.state.models if model.engine == "ollama" and same_name(model.name.lower(), lower)), None)
+        """The model of Ollama that has this name in any spelling, as it was last seen. Raises InvalidModelName, CloudModelRefused."""
+        key = parse_name(name).key
+        return next((model for model in self._pool.state.models if model.engine == "ollama" and _key(model.name) == key), None)
 
     def close(self) -> None:
         """Ends all that runs, with ShuttingDown; nothing new from now on. What has been downloaded is kept."""
@@ -243,6 +252,14 @@ def examples() -> tuple[Example, ...]:
         for name, recipe in recipes.items()
         if len(recipe.sources) == 1
     )
+
+
+def _key(listed: str) -> str | None:
+    """Of a name that Ollama lists; None for those that nothing can be made or pulled as (cloud models)."""
+    try:
+        return parse_name(listed).key
+    except (InvalidModelName, CloudModelRefused):
+        return None
 
 
 def _first_sentence(text: str) -> str:

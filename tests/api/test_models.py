@@ -14,7 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from llava_gateway.settings import Settings
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.settings import ModelPins, Settings
 from tests.api.conftest import Serve
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
 from tests.engines.test_upstream import free_port
@@ -191,6 +192,8 @@ def test_a_model_is_made_from_a_modelfile_and_deleted(stocked: httpx2.Client) ->
     try:
         again = stocked.post("/models", json=recipe)
         assert code(again) == (409, "model_exists")
+        for spelling in ("ME/brief:V1", "registry.ollama.ai/me/brief:v1"):
+            assert code(stocked.post("/models", json={**recipe, "model": spelling})) == (409, "model_exists")
         assert (stocked.post("/models", json={**recipe, "replace": True})).status_code == 200
     finally:
         deleted = stocked.delete("/models/me/brief:v1")
@@ -234,6 +237,15 @@ def test_examples_have_no_files_in_them_and_parse(demo: httpx2.Client) -> None:
         assert example["about"].startswith("LLaVA")
         assert example["about"].endswith(".")
         assert f"\nFROM {example['base']}\n" in example["modelfile"]
+
+
+async def test_what_a_model_takes_is_estimated_for_the_context_that_is_pinned(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    facts = {"context_length": 32768, "size_bytes": 10**9, "cache_bytes_per_token": 1000}
+    engine.installed = (ModelInfo("mine:latest", "ollama", vision=True, **facts),)
+    served = await serve(engine, models={"mine": ModelPins(num_ctx=16384)})
+    (model,) = (await served.client.get("/models")).json()["models"]
+    assert model["memory"]["context"] == 16384
 
 
 def test_what_a_model_takes_is_estimated_before_it_is_loaded(stocked: httpx2.Client) -> None:

@@ -152,8 +152,8 @@ class InstallResponse(WatchedResponse):
 
 
 def model_json(model: ModelInfo, gateway: Gateway, state: PoolState, machine: memory.Machine) -> dict[str, Any]:
-    pins = gateway.settings.models.get(model.name)
-    fit = memory.fit(model, machine, gpu_bytes=memory.gpu_in_use(state.models), num_ctx=pins.num_ctx if pins else None)
+    num_ctx = gateway.preparer.pins(model.name).num_ctx
+    fit = memory.fit(model, machine, gpu_bytes=memory.gpu_in_use(state.models), num_ctx=num_ctx)
     return {
         "name": model.name,
         "engine": model.engine,
