@@ -79,6 +79,7 @@ def test_quotes(value: str, text: str) -> None:
         ("FROM a\nSYSTEM", 2, "SYSTEM takes a value"),
         ("FROM a\n\nPARAMETER temperature", 3, "a name and a value"),
         ("FROM a\nPARAMETER temperature warm", 2, "temperature takes a number, not 'warm'"),
+        ("FROM a\nPARAMETER temperature nan", 2, "temperature takes a number, not 'nan'"),
         ("FROM a\nPARAMETER num_ctx 4096.5", 2, "num_ctx takes a whole number"),
         ("FROM a\nPARAMETER use_mmap maybe", 2, "true or false"),
         ("FROM a\nPARAMETER num_visual_tokens 5", 2, "no parameter 'num_visual_tokens'; known are frequency_penalty,"),
@@ -94,3 +95,11 @@ def test_errors_say_where(text: str, line: int | None, says: str) -> None:
     assert caught.value.line == line
     assert says in str(caught.value)
     assert str(caught.value).startswith(f"line {line}: " if line else "there")
+
+
+def test_a_quote_of_many_lines_is_read_in_one_go() -> None:
+    """Where each line looked at all before it, this took minutes."""
+    lines = "\n" * 1_000_000
+    assert parse_modelfile(f'FROM a\nSYSTEM """b{lines}c"""').system == f"b{lines}c"
+    with pytest.raises(ModelfileError, match="never closed"):
+        parse_modelfile(f'FROM a\nSYSTEM """b{lines}')

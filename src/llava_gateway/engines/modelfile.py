@@ -8,8 +8,9 @@ SYSTEM, MESSAGE user|assistant|system, ADAPTER, LICENSE
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
@@ -102,10 +103,12 @@ def _statements(text: str) -> list[tuple[int, str, str, str]]:
             if not (parts := _WORD.fullmatch(rest)):
                 raise ModelfileError(f"{instruction} takes a name and a value", begin)
             word, rest = parts["word"], parts["rest"]
-        while (value := _unquote(rest.strip())) is None:
-            if number == len(lines):
+        if (value := _unquote(rest.strip())) is None:
+            end = _closing(lines, number, rest)
+            value = _unquote("\n".join([rest, *lines[number:end]]).strip()) if end else None
+            if end is None or value is None:
                 raise ModelfileError("the quote that opens here is never closed", begin)
-            rest, number = f"{rest}\n{lines[number]}", number + 1
+            number = end
         if not value and instruction == "FROM":
             raise ModelfileError("FROM takes the name of a model or a file", begin)
         found.append((begin, instruction, word, value))
@@ -124,6 +127,12 @@ def _instruction(line: str, number: int) -> tuple[str, str]:
     return name, parts["rest"]
 
 
+def _closing(lines: Sequence[str], number: int, rest: str) -> int | None:
+    """The number of the line at whose end the quote is closed that `rest` opens, counted from `number` on; None where none does it."""
+    quote = '"""' if rest.lstrip().startswith('"""') else '"'
+    return next((index + 1 for index in range(number, len(lines)) if lines[index].rstrip().endswith(quote)), None)
+
+
 def _unquote(value: str) -> str | None:
     """The text inside the quotes, `value` itself where there are none, None while the closing ones are still to come."""
     for quote in ('"""', '"'):
@@ -138,7 +147,7 @@ def _parameter(name: str, value: str, line: int) -> ParameterValue:
         if name in _WHOLE:
             return int(value)
         if name in _REAL:
-            return float(value)
+            return _finite(float(value))
         if name == "use_mmap":
             return {"true": True, "false": False}[value.lower()]
     except (ValueError, KeyError):
@@ -146,3 +155,10 @@ def _parameter(name: str, value: str, line: int) -> ParameterValue:
         raise ModelfileError(f"{name} takes {kind}, not {value[:40]!r}", line) from None
     known = ", ".join(sorted(_WHOLE | _REAL | {"stop", "use_mmap"}))
     raise ModelfileError(f"there is no parameter {name!r}; known are {known}", line)
+
+
+def _finite(number: float) -> float:
+    """Go reads NaN and Inf here, but nothing can be done with them. Raises ValueError."""
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
