@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sight, TextPart
+from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sent, Sight, TextPart
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
@@ -87,6 +87,13 @@ def test_a_fork_has_the_first_turns_and_an_id_of_its_own() -> None:
     assert session.forked(0).turns == ()
 
 
+def test_a_fork_says_nothing_of_pictures_that_it_does_not_have() -> None:
+    session = Session().with_turn(Turn((BLUE,))).with_turn(Turn((RED,)))
+    sights = {BLUE.image_id: Sight("low"), RED.image_id: Sight("high")}
+    fork = replace(session, pins={BLUE.image_id: False, RED.image_id: True}, sights=sights).forked(1)
+    assert (fork.pins, fork.sights) == ({BLUE.image_id: False}, {BLUE.image_id: Sight("low")})
+
+
 @pytest.mark.parametrize("at", [-1, 1])
 def test_a_fork_beyond_the_turns_is_refused(at: int) -> None:
     with pytest.raises(IndexError):
@@ -118,6 +125,11 @@ def test_bytes_grow_with_the_text_in_utf_8() -> None:
     small, large = Turn(text("")), Turn(text("é" * 100), "x" * 50)
     assert large.bytes - small.bytes == 250
     assert Session().with_turn(large).text_bytes >= 250
+
+
+def test_bytes_grow_with_what_is_kept_beside_the_text() -> None:
+    assert Turn(text(""), warnings=("é" * 100, "x")).bytes - Turn(text("")).bytes == 201
+    assert Turn(text(""), sent=(Sent(336, 336, "PNG", 576),) * 4).bytes > Turn(text("")).bytes + 4 * 100
 
 
 def branched() -> Session:

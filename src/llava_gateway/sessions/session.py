@@ -95,7 +95,8 @@ class Turn:
 
     @property
     def bytes(self) -> int:
-        return len(self.answer.encode()) + len(Message("user", self.parts).text.encode()) + PART_OVERHEAD_BYTES * (len(self.parts) + 1)
+        texts = (self.answer, Message("user", self.parts).text, *self.warnings)
+        return sum(len(text.encode()) for text in texts) + PART_OVERHEAD_BYTES * (len(self.parts) + len(self.sent) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,12 @@ class Session:
         if not 0 <= at <= len(self.turns):
             raise IndexError(at)
         kept = replace(self, id=new_id(), turns=self.turns[:at], aside=(), created_at=now(), updated_at=now())
+        shown = set(kept.every_image_id)
+        kept = replace(
+            kept,
+            pins={image_id: pinned for image_id, pinned in self.pins.items() if image_id in shown},
+            sights={image_id: sight for image_id, sight in self.sights.items() if image_id in shown},
+        )
         return kept if at == len(self.turns) else replace(kept, **_NOTHING_TOLD)
 
 
