@@ -39,6 +39,12 @@ def test_what_no_engine_told_is_no_figure() -> None:
     assert [(s.model, s.first_word_ms, s.tokens_per_second) for s in votes.tally()] == [("one", None, None), ("other", None, None)]
 
 
+def test_a_speed_beyond_all_numbers_is_no_figure() -> None:
+    votes = Votes()
+    votes.add(vote(0, answer("one", tokens=2**40, ms=1e-320), answer("other", tokens=8, ms=1000)))
+    assert [(standing.model, standing.tokens_per_second) for standing in votes.tally()] == [("one", None), ("other", 8)]
+
+
 def test_the_oldest_go_and_all_can_be_forgotten() -> None:
     votes = Votes()
     for number in range(MAX_VOTES + 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,12 +12,13 @@ from datetime import datetime
 from llava_gateway.chat import Detail, Timings, Usage
 
 MAX_VOTES = 200
-MAX_ANSWER_CHARS = 20_000
+MAX_TEXT_CHARS = 20_000
+"""Of an answer, and of the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the answers, and what it was asked with beside the question; at most MAX_ANSWER_CHARS of it."""
+    """One of the answers, and what it was asked with beside the question; at most MAX_TEXT_CHARS of it."""
 
     model: str
     engine: str
@@ -30,7 +32,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """`best` is the place of the best candidate, None for a tie; `images` are ids, whose pictures may be gone by now."""
+    """`best` is the place of the best candidate, None for a tie; `images` are ids, whose pictures may be gone by now. Of a long prompt only
+    MAX_TEXT_CHARS are kept."""
 
     at: datetime
     prompt: str
@@ -93,8 +96,10 @@ def first_word_ms(timings: Timings) -> float | None:
 
 
 def tokens_per_second(answer: Candidate) -> float | None:
+    """None where it isn't known, or no number that JSON has."""
     tokens, ms = answer.usage.completion_tokens, answer.timings.generation_ms
-    return tokens / ms * 1000 if tokens and ms else None
+    rate = tokens / ms * 1000 if tokens and ms else math.nan
+    return rate if math.isfinite(rate) else None
 
 
 def _median(figures: Iterable[float | None]) -> float | None:

@@ -309,3 +309,22 @@ async def test_a_session_larger_than_sessions_may_be_is_refused_before_any_work(
         assert (response.status_code, response.json()["error"]["code"]) == (413, code)
         assert (await served.client.get("/sessions")).json() == {"sessions": []}
         assert served.gateway.pictures.bytes_used == 0
+
+
+async def test_a_question_as_long_as_it_may_be_comes_back(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), prompt_max_chars=1000)
+    session = (await served.client.post("/sessions", json={})).json()["id"]
+    turn = await served.client.post(f"/sessions/{session}/turns", json={"prompt": "x" * 1000, "ocr_text": "y" * 1000})
+    assert turn.status_code == 200
+    exported = await served.client.get(f"/sessions/{session}/export?format=json")
+    assert (await served.client.post("/sessions/import", json=exported.json())).status_code == 201
+
+
+def test_a_fork_without_a_pinned_picture_comes_back(demo: httpx2.Client, blue_square: bytes) -> None:
+    path = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
+    demo.post(f"{path}/turns", json={"prompt": "Hi"})
+    (image,) = demo.post(f"{path}/turns", files={"image": blue_square}).json()["images"]
+    assert demo.patch(path, json={"pictures": {image["id"]: {"pinned": True, "detail": "low"}}}).status_code == 200
+    fork = demo.post(f"{path}/fork", json={"at": 1}).json()["id"]
+    exported = demo.get(f"/sessions/{fork}/export?format=json")
+    assert demo.post("/sessions/import", json=exported.json()).status_code == 201

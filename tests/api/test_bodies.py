@@ -50,6 +50,8 @@ BROKEN: dict[str, bytes] = {
     "100,000 objects": b'{"format":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
     "65 arrays": b'{"format":{"a":' + b"[" * 65 + b"]" * 65 + b"}}",
     "an open array": b"[" * 200_000,
+    "a million values": b'{"prompt":"Hi","format":{"enum":[' + b"0," * 1_000_000 + b"0]}}",
+    "a million texts": b'{"prompt":"Hi","format":{"enum":[' + b'"\\"[",' * 500_000 + b"0]}}",
 }
 WRONG: dict[str, Any] = {
     "an array": [],
@@ -94,6 +96,11 @@ async def test_no_value_of_any_field_is_a_bug(serve: Serve) -> None:
         for method, path, body in [("POST", "/ask", {"prompt": "Hi", field: value}), *((*door, {field: value}) for door in DOORS)]:
             response = await served.client.request(method, path, json=body)
             assert response.status_code in (200, 201, 400, 404, 413, 415, 422), (path, body, response.text)
+
+
+def test_commas_and_brackets_in_a_text_are_no_values(demo: httpx2.Client) -> None:
+    response = demo.post("/ask", json={"prompt": '[{,"\\' * 500_000})
+    assert (response.status_code, response.json()["error"]["param"]) == (422, "prompt")
 
 
 def test_a_string_of_ten_megabytes_is_refused_quickly(demo: httpx2.Client) -> None:

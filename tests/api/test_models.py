@@ -241,8 +241,8 @@ def test_examples_have_no_files_in_them_and_parse(demo: httpx2.Client) -> None:
 
 async def test_what_a_model_takes_is_estimated_for_the_context_that_is_pinned(serve: Serve) -> None:
     engine = ScriptedEngine()
-    facts = {"context_length": 32768, "size_bytes": 10**9, "cache_bytes_per_token": 1000}
-    engine.installed = (ModelInfo("mine:latest", "ollama", vision=True, **facts),)
+    mine = ModelInfo("mine:latest", "ollama", vision=True, context_length=32768, size_bytes=10**9, cache_bytes_per_token=1000)
+    engine.installed = (mine,)
     served = await serve(engine, models={"mine": ModelPins(num_ctx=16384)})
     (model,) = (await served.client.get("/models")).json()["models"]
     assert model["memory"]["context"] == 16384

@@ -50,6 +50,7 @@ async def test_an_answers_own_figures_are_saved_counted_and_forgotten(serve: Ser
         ({"candidates": [ANSWER] * 5}, "candidates"),
         ({"candidates": [ANSWER, {**ANSWER, "answer": "x" * 20_001}]}, "candidates.1.answer"),
         ({"candidates": [ANSWER, {**ANSWER, "timings": {"total_ms": -1}}]}, "candidates.1.timings.total_ms"),
+        ({"candidates": [ANSWER, {**ANSWER, "timings": {"first_token_ms": 1.7e308}}]}, "candidates.1.timings.first_token_ms"),
         ({"candidates": [ANSWER, {**ANSWER, "usage": {"prompt_tokens": 1.5}}]}, "candidates.1.usage.prompt_tokens"),
         ({"images": ["../etc"]}, "images.0"),
         ({"prompt": "x" * 200_001}, "prompt"),
@@ -60,3 +61,11 @@ async def test_votes_that_make_no_sense(serve: Serve, change: dict[str, Any], pa
     response = await served.client.post("/votes", json={**VOTE, **change})
     assert (response.status_code, response.json()["error"]["param"]) == (422, param)
     assert (await served.client.get("/votes")).json()["votes"] == []
+
+
+async def test_votes_take_little_room_and_can_always_be_read(serve: Serve) -> None:
+    served = await serve(ScriptedEngine())
+    fast = {**ANSWER, "usage": {"completion_tokens": 2**40}, "timings": {"generation_ms": 1e-320}}
+    cast = await served.client.post("/votes", json={**VOTE, "prompt": "x" * 100_000, "candidates": [ANSWER, fast]})
+    assert len(cast.json()["prompt"]) == 20_000
+    assert (await served.client.get("/votes")).json()["votes"] == [cast.json()]

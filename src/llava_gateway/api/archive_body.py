@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from llava_gateway.api.bodies import IMAGE_ID, Body, DefaultsBody, SightBody, parse_body
+from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, SightBody, TimingsBody, UsageBody, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.sight import wishes
 from llava_gateway.api.wire import check_length, glossary_of, parse_options
@@ -22,6 +22,8 @@ MOST_TEXTS = 64
 """Parts of a turn that are text: the question, and our notes beside it."""
 MOST_PICTURES = 64
 """Of a turn: as many as `images_per_turn` can be."""
+NOTE_WORDS_CHARS = 1000
+"""Our own words around a text in a note (`context/words.py`), at most."""
 
 
 def _moment(value: Any) -> datetime:
@@ -38,8 +40,6 @@ def _moment(value: Any) -> datetime:
 
 Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment)]
 ImageId: TypeAlias = Annotated[str, Field(pattern=IMAGE_ID)]
-Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
-Milliseconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name: TypeAlias = Annotated[str, Field(max_length=256)]
 
 
@@ -61,22 +61,6 @@ class SentBody(Body):
     label: Label = "estimated"
     detail: Literal["low", "high"] = "low"
     pieces: Count = 1
-
-
-class UsageBody(Body):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    cached_tokens: Count | None = None
-
-
-class TimingsBody(Body):
-    queue_ms: Milliseconds | None = None
-    prepare_ms: Milliseconds | None = None
-    load_ms: Milliseconds | None = None
-    prompt_ms: Milliseconds | None = None
-    first_token_ms: Milliseconds | None = None
-    generation_ms: Milliseconds | None = None
-    total_ms: Milliseconds | None = None
 
 
 class TurnBody(Body):
@@ -182,7 +166,7 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
     parts: list[Part] = []
     for index, part in enumerate(body.parts):
         if isinstance(part, TextBody):
-            check_length(f"{where}.parts.{index}", part.text, settings)
+            check_length(f"{where}.parts.{index}", part.text, settings, beside=NOTE_WORDS_CHARS if part.note else 0)
             parts.append(TextPart(part.text, part.note))
         else:
             parts.append(ImagePart(part.image, _sight(part.sight, f"{where}.parts.{index}.sight")))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,9 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from llava_gateway.api.errors import from_validation
 from llava_gateway.chat import Detail, Policy
 from llava_gateway.errors import InvalidFormat, InvalidJSON, InvalidOption, InvalidRegion, InvalidRequest
-from llava_gateway.votes import MAX_ANSWER_CHARS
+from llava_gateway.votes import MAX_TEXT_CHARS
 
 MAX_DEPTH = 64
+MAX_PIECES = 1_000_000
+"""Strings, lists, objects and commas of a document. Every value of it takes tens of bytes and holds up everybody while it is read."""
 DEFAULT_PROMPT = "Describe this image."
 DEFAULT_PROMPT_OF_SEVERAL = "Describe these images."
 """What is asked of pictures that come without a question."""
@@ -26,10 +29,11 @@ MAX_TOKENS = 131072
 Tokens: TypeAlias = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Side: TypeAlias = Annotated[int, Field(ge=32, le=16384)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Milliseconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**53)] | None
+Milliseconds: TypeAlias = Annotated[float, Field(ge=0, le=1e12)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
 Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
+_PIECE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
 GLOSSARY = "Lines about names and terms that may occur"
 
 
@@ -253,21 +257,21 @@ class CreateBody(Body):
 class TimingsBody(Body):
     """Milliseconds, as an answer has them."""
 
-    queue_ms: Milliseconds = None
-    prepare_ms: Milliseconds = None
-    load_ms: Milliseconds = None
-    prompt_ms: Milliseconds = None
-    first_token_ms: Milliseconds = None
-    generation_ms: Milliseconds = None
-    total_ms: Milliseconds = None
+    queue_ms: Milliseconds | None = None
+    prepare_ms: Milliseconds | None = None
+    load_ms: Milliseconds | None = None
+    prompt_ms: Milliseconds | None = None
+    first_token_ms: Milliseconds | None = None
+    generation_ms: Milliseconds | None = None
+    total_ms: Milliseconds | None = None
 
 
 class UsageBody(Body):
     """Tokens, as an answer has them."""
 
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    cached_tokens: Count = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    cached_tokens: Count | None = None
 
 
 class CandidateBody(Body):
@@ -275,7 +279,7 @@ class CandidateBody(Body):
 
     model: str = Field(min_length=1, max_length=256)
     engine: str = Field(max_length=64)
-    answer: str = Field(max_length=MAX_ANSWER_CHARS)
+    answer: str = Field(max_length=MAX_TEXT_CHARS)
     preset: str | None = Field(None, max_length=64)
     detail: Detail | None = None
     options: dict[OptionName, Figure] = Field(default_factory=dict, max_length=32, description="Options that were set by hand.")
@@ -293,7 +297,8 @@ class VoteBody(Body):
 
 
 def parse_json(raw: bytes, what: str = "The body") -> Any:
-    """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep. Raises InvalidJSON."""
+    """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep, at most MAX_PIECES of it.
+    Raises InvalidJSON."""
 
     def constant(name: str) -> NoReturn:
         raise InvalidJSON(f"{name} is not a JSON number.")
@@ -309,6 +314,8 @@ def parse_json(raw: bytes, what: str = "The body") -> Any:
             raise InvalidJSON("An object names a field twice.")
         return found
 
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_PIECES and _pieces(raw) > MAX_PIECES:  # those may stand in texts
+        raise InvalidJSON(f"{what} has more than {MAX_PIECES:,} values.")
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
     except UnicodeDecodeError:
@@ -319,6 +326,11 @@ def parse_json(raw: bytes, what: str = "The body") -> Any:
         raise InvalidJSON(f"{what} is not valid JSON{_place(error)}.") from None
     _check_text(value, 0)
     return value
+
+
+def _pieces(raw: bytes) -> int:
+    """How many there are, but never more than one too many."""
+    return sum(1 for _ in islice(_PIECE.finditer(raw), MAX_PIECES + 1))
 
 
 def _place(error: ValueError) -> str:

@@ -17,7 +17,7 @@ from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.wire import check_length, timings_json
 from llava_gateway.chat import Timings, Usage
 from llava_gateway.errors import InvalidRequest
-from llava_gateway.votes import Candidate, Vote, Votes
+from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote, Votes
 
 router = APIRouter(responses=openapi.ERRORS)
 
@@ -29,13 +29,13 @@ def votes_of(request: Request) -> Votes:
 
 @router.post("/votes", tags=["votes"], summary="Say which of several answers was best", status_code=201, openapi_extra=openapi.VOTE)
 async def vote(request: Request) -> Response:
-    """Kept in memory, as sessions are; the oldest of many votes go."""
+    """Kept in memory, as sessions are; the oldest of many votes go, and of a very long prompt only its beginning is kept."""
     settings = gateway_of(request).settings
     body: VoteBody = parse_body(VoteBody, await read_json(request))
     check_length("prompt", body.prompt, settings)
     if body.best is not None and body.best >= len(body.candidates):
         raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")
-    cast = Vote(datetime.now(UTC), body.prompt, tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
+    cast = Vote(datetime.now(UTC), body.prompt[:MAX_TEXT_CHARS], tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
     votes_of(request).add(cast)
     return JSONResponse(vote_json(cast), 201)
 

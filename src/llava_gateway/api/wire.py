@@ -102,8 +102,9 @@ def chat_request(
     )
 
 
-def check_length(name: str, text: str | None, settings: Settings) -> None:
-    if text is not None and len(text) > settings.prompt_max_chars:
+def check_length(name: str, text: str | None, settings: Settings, *, beside: int = 0) -> None:
+    """Raises InvalidRequest. `beside`: characters that may be in it beside what a person wrote."""
+    if text is not None and len(text) > settings.prompt_max_chars + beside:
         raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
 
 
