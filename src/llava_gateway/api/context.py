@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from llava_gateway.api import openapi
 from llava_gateway.api.forms import read_question
+from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.warm import unasked
 from llava_gateway.api.wire import dropped_json
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed

@@ -14,7 +14,7 @@ from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, Sessio
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import has_body, read_image, read_json, read_query, read_question
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse, wanted_form
 from llava_gateway.api.wire import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
@@ -109,7 +109,7 @@ async def list_sessions(request: Request) -> Response:
         if query.deleted == "true":
             return JSONResponse({"sessions": [*map(session_row, wanted)]})
         tag = f'"{store.revision_of_all()}"'
-        if known := _unless_known(request, tag):
+        if known := unless_known(request, {"ETag": tag}):
             return known
         return JSONResponse({"sessions": [*map(session_row, wanted)]}, headers={"ETag": tag})
     found = await asyncio.to_thread(search, wanted, query.q)
@@ -121,7 +121,7 @@ async def get_session(request: Request, session_id: str) -> Response:
     """Its ETag changes with anything in it: asked with `If-None-Match`, it costs nothing to look whether there is news."""
     sessions = gateway_of(request).sessions
     tag = f'"{sessions.revision(session_id)}"'
-    if known := _unless_known(request, tag):
+    if known := unless_known(request, {"ETag": tag}):
         return known
     response = _session(request, sessions.get(session_id))
     response.headers["ETag"] = tag
@@ -199,11 +199,6 @@ async def fork_session(request: Request, session_id: str) -> Response:
     body: ForkBody = parse_body(ForkBody, raw)
     forked = gateway.sessions.fork(session_id, body.at)
     return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
-
-
-def _unless_known(request: Request, tag: str) -> Response | None:
-    """304 where the client has what this tag names."""
-    return Response(status_code=304, headers={"ETag": tag}) if tag == request.headers.get("if-none-match") else None
 
 
 def _session(request: Request, session: Session) -> Response:

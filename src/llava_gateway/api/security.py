@@ -43,8 +43,8 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "v
 
 
 def may_change_models(request: Request) -> bool:
-    """Whether a client is on this machine and speaks to us by a name of this machine. A proxy here would make everyone look so: it
-    gives itself away by the Host it passes on, or by its headers."""
+    """Whether a client is on this machine and speaks to us by a name of this machine. A proxy here would make everyone look so:
+    most give themselves away by the Host they pass on or by their headers; one that does neither can't be told from such a client."""
     client = request.client
     host = _hostname(request.headers.get("host", "")).strip("[]")
     return (

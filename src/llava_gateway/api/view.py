@@ -12,7 +12,7 @@ from llava_gateway import __version__
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ImageQuery, ViewQuery
 from llava_gateway.api.forms import read_query
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Sight
 from llava_gateway.errors import InvalidRequest, NotFound
@@ -39,14 +39,15 @@ async def get_image(request: Request, image_id: str) -> Response:
         if given := query.model_fields_set:
             raise InvalidRequest(f"{min(given)} means nothing without model.", param="model", hint="Add model=NAME.")
         await picture.stored()
-        return _unless_known(request, image_id, FOR_EVER) or _file(picture.canonical or b"", picture.media_type or "", image_id, FOR_EVER)
+        headers = _headers(image_id, FOR_EVER)
+        return unless_known(request, headers) or Response(picture.canonical, media_type=picture.media_type, headers=headers)
     pieces = (await gateway.seen(picture, query.model, Sight(**wishes(query)))).rendition.pieces
     if query.piece >= len(pieces):
         files = "one file, piece 0" if len(pieces) == 1 else f"{len(pieces)} files, pieces 0 to {len(pieces) - 1}"
         raise NotFound(f"This picture is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
     piece = pieces[query.piece]
-    tag = f"sent-{hashlib.sha256(piece.data).hexdigest()}"
-    return _unless_known(request, tag, ASK_AGAIN) or _file(piece.data, piece.media_type, tag, ASK_AGAIN)
+    headers = _headers(f"sent-{hashlib.sha256(piece.data).hexdigest()}", ASK_AGAIN)
+    return unless_known(request, headers) or Response(piece.data, media_type=piece.media_type, headers=headers)
 
 
 @router.get("/images/{image_id}/view", tags=["pictures"], summary="What a model sees of a picture", openapi_extra=openapi.VIEW)
@@ -59,13 +60,13 @@ async def view_image(request: Request, image_id: str) -> Response:
     seen = await gateway.seen(picture, query.model, Sight(**wishes(query)))
     if _wants_json(query, request.headers.get("accept", "")):
         body = JSONResponse(view_json(await picture.stored(), seen))
-        tag = hashlib.sha256(body.body).hexdigest()
-        body.headers.update(_headers(tag, ASK_AGAIN))
-        return _unless_known(request, tag, ASK_AGAIN) or body
-    tag = _drawing_tag(seen)
-    if known := _unless_known(request, tag, ASK_AGAIN):
+        headers = _headers(hashlib.sha256(body.body).hexdigest(), ASK_AGAIN)
+        body.headers.update(headers)
+        return unless_known(request, headers) or body
+    headers = _headers(_drawing_tag(seen), ASK_AGAIN)
+    if known := unless_known(request, headers):
         return known
-    return _file(await gateway.pictures.view(picture, seen.profile, seen.sight), "image/png", tag, ASK_AGAIN)
+    return Response(await gateway.pictures.view(picture, seen.profile, seen.sight), media_type="image/png", headers=headers)
 
 
 def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
@@ -112,16 +113,6 @@ def _drawing_tag(seen: Seen) -> str:
     for piece in seen.rendition.pieces:
         digest.update(piece.data)
     return digest.hexdigest()
-
-
-def _file(data: bytes, media_type: str, tag: str, lasting: str) -> Response:
-    return Response(data, media_type=media_type, headers=_headers(tag, lasting))
-
-
-def _unless_known(request: Request, tag: str, lasting: str) -> Response | None:
-    """304 where the client has it already."""
-    headers = _headers(tag, lasting)
-    return Response(status_code=304, headers=headers) if request.headers.get("if-none-match") == headers["ETag"] else None
 
 
 def _headers(tag: str, lasting: str) -> dict[str, str]:
