@@ -115,7 +115,7 @@ class InvalidJSON(InvalidRequest):
     status = 400
     code = "invalid_json"
     title = "The body is not valid JSON"
-    hint = "Send UTF-8 JSON with finite numbers, without NUL characters, nested at most 64 deep."
+    hint = "Send UTF-8 JSON with finite numbers, without NUL characters, nested at most 64 deep, with at most a million values."
 
 
 class InvalidOption(InvalidRequest):
