@@ -19,6 +19,32 @@ WEB = Path(errors.__file__).parent / "web"
 SOURCES = sorted([*WEB.glob("js/**/*.js"), *WEB.glob("css/*.css"), WEB / "index.html"])
 VENDORED: list[dict[str, Any]] = json.loads((WEB / "vendor" / "vendored.json").read_text("utf-8"))["libraries"]
 NEVER_SHOWN = {"client_stalled", "invalid_request", "internal_error"}
+# What style sheets say and the browser makes nothing of: rules that its parser drops, declarations that it does not know, and rules that
+# stand in other rules because a brace is missing. Only what is for other browsers may be lost on this one.
+LOST = r"""
+(sheets) => Object.entries(sheets).flatMap(([name, source]) => {
+  const lost = [];
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(source);
+  const kept = [];
+  const walk = (rules, around) => {
+    for (const rule of rules) {
+      kept.push(rule.cssText.slice(0, rule.cssText.indexOf('{')).trim());
+      if (around instanceof CSSStyleRule) lost.push(`${name}: ${kept.at(-1)} stands in ${around.selectorText}`);
+      walk(rule.cssRules ?? [], rule);
+    }
+  };
+  walk(sheet.cssRules, null);
+  const said = source.replace(/\/\*.*?\*\//gs, '');
+  const heads = [...said.matchAll(/[^{};]+(?=\{)/g)].map(([head]) => head.trim().replace(/\s+/g, ' ').replace(/^from$/, '0%'));
+  const ours = heads.filter((head) => !head.includes('::-moz-'));
+  if (ours.length !== kept.length) lost.push(`${name}: no rule for ${ours.filter((head) => !kept.includes(head))}`);
+  for (const [, property, value] of said.matchAll(/([\w-]+): ([^;{}]+?)(?: !important)?;/g)) {
+    if (!CSS.supports(property, value)) lost.push(`${name}: ${property}: ${value}`);
+  }
+  return lost;
+})
+"""
 
 
 def sha256(data: bytes) -> str:
@@ -121,6 +147,32 @@ async def test_every_step_to_a_model_is_said_in_chinese(visit: Visit, demo_url: 
     visitor = await visit(demo_url)
     words = await visitor.page.evaluate("async () => Object.keys((await import('/static/js/i18n/zh.js')).STEPS)")
     assert {name for pair in codes for name in pair if name} | {"stretched", "shrunk", "enlarged"} == set(words)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_browser_takes_every_rule_of_the_style_sheets(visit: Visit, demo_url: str) -> None:
+    sheets = {path.name: path.read_text("utf-8") for path in SOURCES if path.suffix == ".css"}
+    visitor = await visit(demo_url)
+    shown = await visitor.page.evaluate("[...document.styleSheets].map((sheet) => sheet.href.split('/').at(-1))")
+    assert sorted(shown) == sorted(sheets)
+    assert await visitor.page.evaluate(LOST, sheets) == []
+    broken = {"broken.css": ".a {\n  colour: red;\n}\n}\n\n.b {\n  opacity: 0.5;\n}\n\n.c {\n.d {\n  opacity: 1;\n}\n}\n"}
+    assert await visitor.page.evaluate(LOST, broken) == [
+        "broken.css: & .d stands in .c",
+        "broken.css: no rule for .b,.d",
+        "broken.css: colour: red",
+    ]
+
+
+def test_every_value_of_the_styles_is_used_and_every_export_imported() -> None:
+    texts = {path: path.read_text("utf-8") for path in SOURCES}
+    everything = "".join(texts.values())
+    given = set(re.findall(r"(--[\w-]+)(?=:|')", everything))
+    assert given == set(re.findall(r"var\((--[\w-]+)", everything))
+    for path, text in texts.items():
+        others = "".join(other for at, other in texts.items() if at != path)
+        for name in re.findall(r"^export (?:async )?(?:function\*?|const|class) (\w+)", text, re.MULTILINE):
+            assert re.search(rf"\b{name}\b", others), f"{name} is exported from {path.name} for nobody"
 
 
 def contrast(one: str, other: str) -> float:

@@ -104,7 +104,7 @@ export function pickFiles() {
 }
 
 /** Takes chats in that were saved; the last one is shown. @param {Iterable<File>} files */
-export async function takeIn(files) {
+async function takeIn(files) {
   for (const file of files) {
     try {
       const taken = await api.importSession(file);

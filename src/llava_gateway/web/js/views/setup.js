@@ -63,6 +63,6 @@ function Fetch({ model, found }) {
 }
 
 /** A command to run in a shell. @param {{text: string}} props */
-export function Command({ text }) {
+function Command({ text }) {
   return html`<p class="command"><code>${text}</code><${CopyButton} text=${text} label=${t('copy_command')} /></p>`;
 }

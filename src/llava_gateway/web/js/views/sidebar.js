@@ -44,7 +44,7 @@ export function openSidebar() {
 }
 
 /** Closes the drawer, or folds the sidebar away. */
-export function closeSidebar() {
+function closeSidebar() {
   if (drawer.value) drawer.value = false;
   else prefs.sidebarOpen.value = false;
 }

@@ -55,7 +55,7 @@ function cell(value) {
 }
 
 /** A table as CSV (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe before it. @param {Table} table */
-export function csvOf({ columns, rows }) {
+function csvOf({ columns, rows }) {
   /** @param {unknown} value */
   const field = (value) => {
     const text = cell(value);

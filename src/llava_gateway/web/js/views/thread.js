@@ -182,7 +182,7 @@ function timingsWords(timings) {
 const isLast = (turn) => chat.value.turns.value.at(-1) === turn;
 
 /** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn}} props */
-export function Failed({ failure, turn }) {
+function Failed({ failure, turn }) {
   const { cause, next } = explained(failure);
   const busy = Boolean(chat.value.running.value);
   let action = null;
