@@ -139,9 +139,13 @@ function show(next) {
 }
 
 /** @param {string|null} id */
-function setAddress(id) {
-  const hash = id ? `#session=${id}` : '';
-  if (location.hash !== hash) history.pushState(null, '', hash || location.pathname + location.search);
+const hashOf = (id) => (id ? `#session=${id}` : '');
+
+/** @param {string|null} id @param {boolean} [instead]  what the address named until now is not to be gone back to */
+function setAddress(id, instead = false) {
+  const hash = hashOf(id);
+  if (location.hash === hash) return;
+  history[instead ? 'replaceState' : 'pushState'](null, '', hash || location.pathname + location.search);
 }
 
 /** Opens what the address names. */
@@ -164,15 +168,17 @@ export async function openSession(id) {
   try {
     const stored = await api.session(id);
     if (opening.value !== id) return; // another one was asked for meanwhile
-    const chat = new Chat(id);
+    // Opened once more it is the same one: a question that failed is known to this page only.
+    const chat = opened.get(id) ?? new Chat(id);
     chat.fill(stored);
     opened.set(id, chat);
     show(chat);
     setAddress(id);
   } catch (error) {
+    if (opening.value !== id) return;
     show(new Chat());
     chatFailure.value = asFailure(error);
-    setAddress(null);
+    setAddress(null, location.hash === hashOf(id));
   }
 }
 
@@ -193,7 +199,9 @@ export async function forget(id) {
   await api.deleteSession(id);
   opened.delete(id);
   sessions.value = sessions.value?.filter((s) => s.id !== id) ?? null;
-  if (onScreen.value.id.value === id) newChat();
+  if (onScreen.value.id.value !== id) return;
+  show(new Chat());
+  setAddress(null, true);
 }
 
 /** Stops the answer on screen; the gateway notices that we left and frees the engine. */

@@ -3,7 +3,7 @@
 import { computed, effect, signal, untracked } from '../vendor/signals.js';
 import { pictureBytes } from './api.js';
 import { askAgain } from './branches.js';
-import { composed } from './chat.js';
+import { composed, newChat } from './chat.js';
 import { typed } from './context.js';
 import { upTo } from './path.js';
 import { addKnown, chips, ready, refuse, remove, take } from './pictures.js';
@@ -105,6 +105,20 @@ export function endEditing() {
   here.draftAfter.value = null;
   put(kept(nameOf(here)));
   editing.value = null;
+}
+
+/**
+ * Goes on in a new chat with what this one can't answer, put before what was being typed there.
+ * @param {import('./chat.js').Turn} [turn]  whose question failed; without it, what stands in the composer
+ */
+export function startOver(turn) {
+  // Where no chat is open, the composer has the new chat's draft already.
+  const { words, pictures } = turn ? { words: turn.prompt, pictures: turn.images.value } : chat.value.id.value ? now() : { words: '', pictures: [] };
+  newChat();
+  const there = now();
+  put({ words: [words, there.words].filter((some) => some.trim()).join('\n\n'), pictures: [...pictures, ...there.pictures] });
+  if (turn) chat.value.ocrText.value = turn.ocrText;
+  document.getElementById('words')?.focus();
 }
 
 /** Asks the changed question in the place of what it was. @param {string} words */

@@ -2,9 +2,9 @@
 
 import { askAgain } from '../branches.js';
 import { described } from '../changes.js';
-import { newChat, opening, phaseWords, speed } from '../chat.js';
+import { opening, phaseWords, speed } from '../chat.js';
 import { untold } from '../context.js';
-import { leaving } from '../drafts.js';
+import { leaving, startOver } from '../drafts.js';
 import { explained } from '../failures.js';
 import { lit } from '../gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
@@ -189,7 +189,7 @@ function Failed({ failure, turn }) {
   if (['model_not_found', 'model_lacks_vision', 'model_out_of_memory'].includes(failure.code)) {
     action = html`<button class="button small" type="button" onClick=${() => (overlay.value = 'models')}>${t('failure.choose_model')}</button>`;
   } else if (['context_length_exceeded', 'session_full', 'session_not_found', 'session_deleted'].includes(failure.code)) {
-    action = html`<button class="button small" type="button" onClick=${newChat}>${t('sessions.new')}</button>`;
+    action = html`<button class="button small" type="button" onClick=${() => startOver(turn)}>${t('sessions.new')}</button>`;
   }
   const again = turn && isLast(turn) && !busy && html`<button class="button small" type="button" onClick=${() => askAgain(turn)}><${Icon} name="again" />${t('failure.ask_again')}</button>`;
   return html`<div class="failed" role="alert">

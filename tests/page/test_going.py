@@ -1,0 +1,131 @@
+"""Going from chat to chat: what was asked, typed and looked at stays where it belongs, whatever the network does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Route, expect
+
+from llava_gateway.errors import ModelOutOfMemory
+from tests import pictures
+from tests.page.test_sessions import choose
+from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.scripted_engine import ScriptedEngine
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+
+
+def id_of(visitor: Visitor) -> str:
+    return visitor.page.url.partition("#session=")[2]
+
+
+async def new_chat(visitor: Visitor) -> None:
+    await visitor.page.get_by_role("button", name="New chat").first.click()
+    await expect(visitor.turns).to_have_count(0)
+
+
+async def go_to(visitor: Visitor, title: str) -> None:
+    await visitor.page.locator(".session-open", has_text=title).click()
+
+
+async def test_a_chat_that_opens_too_late_changes_nothing(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    visitor.offline = True
+    await visitor.ask("First chat")
+    first = id_of(visitor)
+    await new_chat(visitor)
+    await visitor.ask("Second chat")
+    second = id_of(visitor)
+    await new_chat(visitor)
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    await visitor.page.route(f"**/sessions/{first}", lambda route: held.set_result(route), times=1)
+    await go_to(visitor, "First chat")
+    late = await held
+    await go_to(visitor, "Second chat")
+    await expect(visitor.turns).to_contain_text(["Second chat"])
+    async with visitor.page.expect_event("requestfailed"):
+        await late.abort()
+    await expect(visitor.page.get_by_role("alert")).to_have_count(0)
+    await expect(visitor.turns).to_contain_text(["Second chat"])
+    assert id_of(visitor) == second
+
+
+async def test_a_chat_that_is_gone_is_not_gone_back_to_twice(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine())
+    visitor = await visit(served.url)
+    visitor.refused = {404}
+    for words in ("First chat", "Second chat", "Third chat"):
+        await visitor.ask(words)
+        await new_chat(visitor)
+    await go_to(visitor, "Second chat")
+    await expect(visitor.turns).to_have_count(1)
+    second = id_of(visitor)
+    await go_to(visitor, "Third chat")
+    await expect(visitor.turns).to_contain_text(["Third chat"])
+    # Deleted here, it is left out of the way back at once; deleted elsewhere, once that has been found out.
+    await served.client.delete(f"/sessions/{second}")
+    await choose(visitor, "Third chat", "Delete")
+    await expect(visitor.turns).to_have_count(0)
+    await visitor.page.go_back()
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("There is no such session")
+    assert id_of(visitor) == ""
+    await visitor.page.go_back()
+    await expect(visitor.page.get_by_role("alert")).to_have_count(0)
+    await visitor.page.go_forward()
+    await expect(visitor.page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_question_that_failed_stays_in_its_chat(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine()
+    visitor = await visit((await scripted(engine)).url)
+    visitor.refused = {502}
+    await visitor.ask("First chat")
+    await new_chat(visitor)
+    await visitor.ask("Second chat")
+    engine.refusal = ModelOutOfMemory()
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("A question that fails")
+    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text("not enough memory")
+    await go_to(visitor, "First chat")
+    await expect(visitor.turns).to_have_count(1)
+    await go_to(visitor, "Second chat")
+    await expect(visitor.turns).to_have_count(2)
+    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text("not enough memory")
+    engine.refusal = None
+    await visitor.turns.last.get_by_role("button", name="Ask again").first.click()
+    await visitor.ended()
+    assert [message.text for message in engine.requests[-1].messages][-1] == "A question that fails"
+    assert len(engine.requests[-1].renditions) == 1
+
+
+async def test_what_a_gone_chat_can_not_answer_goes_along_to_a_new_one(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine())
+    visitor = await visit(served.url)
+    visitor.refused = {404}
+    await visitor.ask("First chat")
+    first = id_of(visitor)
+    await new_chat(visitor)
+    await visitor.words.fill("A draft")
+    await go_to(visitor, "First chat")
+    await expect(visitor.turns).to_have_count(1)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await served.client.delete(f"/sessions/{first}")
+    await visitor.ask("What is it?")
+    await visitor.turns.last.get_by_role("button", name="New chat").click()
+    await expect(visitor.turns).to_have_count(0)
+    await expect(visitor.words).to_have_value("What is it?\n\nA draft")
+    await expect(visitor.words).to_be_focused()
+    await visitor.prepared()
+    # What was being typed in it goes along too.
+    await visitor.words.press("Enter")
+    await visitor.ended()
+    await visitor.words.fill("And this?")
+    await served.client.delete(f"/sessions/{id_of(visitor)}")
+    await visitor.page.get_by_role("alert").get_by_role("button", name="New chat").click()
+    await expect(visitor.turns).to_have_count(0)
+    await expect(visitor.words).to_have_value("And this?")
