@@ -129,3 +129,41 @@ async def test_what_a_gone_chat_can_not_answer_goes_along_to_a_new_one(visit: Vi
     await visitor.page.get_by_role("alert").get_by_role("button", name="New chat").click()
     await expect(visitor.turns).to_have_count(0)
     await expect(visitor.words).to_have_value("And this?")
+
+
+async def test_a_chat_that_was_brought_back_is_no_longer_called_gone(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine())
+    visitor = await visit(served.url)
+    visitor.refused = {404}
+    for number in range(12):
+        await visitor.ask(f"Question {number}")
+    alert = visitor.page.get_by_role("alert")
+    for found in ("by looking", "by asking"):
+        path = f"/sessions/{id_of(visitor)}"
+        await served.client.delete(path)
+        await expect(alert).to_contain_text("There is no such session")
+        # It is in view at the end of a long chat.
+        await expect(alert).to_be_in_viewport(ratio=1)
+        await served.client.post(f"{path}/restore")
+        if found == "by asking":
+            await visitor.ask("And on")
+        await expect(alert).to_have_count(0)
+
+
+async def test_what_could_not_be_done_is_said_until_something_can_or_it_is_put_away(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    alert = visitor.page.get_by_role("alert")
+    await visitor.ask("First chat")
+    await visitor.turns.last.hover()
+    await visitor.turns.last.get_by_role("button", name="Ask again").click()
+    await expect(visitor.turns.last.locator(".branches")).to_have_text("2/2")
+    await visitor.ended()
+    async with visitor.unchanging():
+        await visitor.turns.last.get_by_role("button", name="Previous version").click()
+        await alert.get_by_role("button", name="Close").click()
+        await expect(alert).to_have_count(0)
+        await expect(visitor.words).to_be_focused()
+        await visitor.turns.last.get_by_role("button", name="Previous version").click()
+        await expect(alert).to_have_count(1)
+    await visitor.ask("And on")
+    await expect(alert).to_have_count(0)

@@ -74,6 +74,24 @@ async def test_wishes_for_a_picture_of_the_chat_are_kept_in_its_session(visit: V
     assert kept["pinned"] is None
 
 
+async def test_a_pin_that_was_not_kept_is_not_shown_as_one(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(BLUE_SQUARE)
+    await visitor.prepared()
+    await visitor.ask("What is in this image?")
+    await visitor.page.get_by_role("button", name="Look at picture 1").click()
+    panel = visitor.page.get_by_role("complementary", name="Picture")
+    async with visitor.unchanging():
+        await panel.get_by_role("checkbox").click()
+        await expect(panel.get_by_role("alert")).to_have_text("The connection to the gateway broke.")
+    await expect(panel.get_by_role("checkbox")).not_to_be_checked()
+    await panel.get_by_role("checkbox").click()
+    await expect(panel.get_by_role("alert")).to_have_count(0)
+    await expect(panel.get_by_role("checkbox")).to_be_checked()
+    (kept,) = (await session_of(visitor))["pictures"].values()
+    assert kept["pinned"] is True
+
+
 SPOKEN = (
     "Picture 2 and **image 1** differ, see photo #2 and picture 7. `picture 1` is code. 图片 1 和图2不同，第二张图更大，第 9 张没有。 "
     "[picture 1](https://example.org/)"

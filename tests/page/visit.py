@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from playwright.async_api import Browser, BrowserContext, FilePayload, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, FilePayload, Locator, Page, Route, expect
 
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served
@@ -140,6 +142,18 @@ class Visitor:
 
     async def ended(self) -> None:
         await expect(self.page.locator(".send:not(.stop)")).to_be_visible()
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """While it lasts, no change of a session gets through to the gateway."""
+
+        async def hold(route: Route) -> None:
+            await (route.abort() if route.request.method == "PATCH" else route.continue_())
+
+        self.offline = True
+        await self.page.route("**/sessions/*", hold)
+        yield
+        await self.page.unroute("**/sessions/*", hold)
 
     async def fits(self) -> None:
         """Nothing sticks out to the side."""

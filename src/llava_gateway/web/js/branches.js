@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { ask, asFailure } from './chat.js';
 import { t } from './i18n.js';
-import { announcement, chat as onScreen, chatFailure, pickedModel } from './state.js';
+import { announcement, chat as onScreen, pickedModel } from './state.js';
 
 /** @typedef {import('./chat.js').Turn} Turn */
 
@@ -60,9 +60,10 @@ export async function show(turnId) {
     const stored = await api.switchBranch(id, turnId);
     chat.turns.value = chat.turns.value.filter((turn) => turn.id !== null);
     chat.fill(stored);
+    chat.works();
     return true;
   } catch (error) {
-    chatFailure.value = asFailure(error);
+    chat.failure.value = asFailure(error);
     return false;
   }
 }

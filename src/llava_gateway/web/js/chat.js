@@ -8,7 +8,7 @@ import { duration, number, t } from './i18n.js';
 import { asFields, Choices } from './options.js';
 import { lastKept, placed, upTo } from './path.js';
 import * as pictures from './pictures.js';
-import { chat as onScreen, chatFailure, drawer, lightbox, panel, pickedModel, sessions } from './state.js';
+import { chat as onScreen, drawer, lightbox, panel, pickedModel, sessions } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /**
@@ -97,6 +97,8 @@ export class Chat {
     this.elsewhere = signal(false);
     /** Settles when the gateway is done with the last answer, and the chat is as the gateway has it. */
     this.settled = Promise.resolve();
+    /** Why it could not be opened, or what was done in it last failed: shown until something goes well, or it is put away. */
+    this.failure = signal(/** @type {Failure|null} */ (null));
     /** Whether the gateway has it no longer. */
     this.gone = false;
     /** Names what the gateway had of the session when it was looked at last. */
@@ -113,6 +115,12 @@ export class Chat {
     if (turns.length !== this.turns.value.length || turns.some((turn, i) => turn !== this.turns.value[i])) this.turns.value = turns;
     this.pictures.value = stored.pictures;
     this.elsewhere.value = stored.running && !this.running.value;
+  }
+
+  /** Something was done in it, or it was found: what failed before is over. */
+  works() {
+    this.failure.value = null;
+    this.gone = false;
   }
 }
 
@@ -133,7 +141,6 @@ function show(next) {
   onScreen.value = next;
   opening.value = null;
   pickedModel.value = null;
-  chatFailure.value = null;
   panel.value = lightbox.value = null;
   drawer.value = false;
 }
@@ -171,13 +178,14 @@ export async function openSession(id) {
     // Opened once more it is the same one: a question that failed is known to this page only.
     const chat = opened.get(id) ?? new Chat(id);
     chat.fill(stored);
+    chat.works();
     opened.set(id, chat);
     show(chat);
     setAddress(id);
   } catch (error) {
     if (opening.value !== id) return;
     show(new Chat());
-    chatFailure.value = asFailure(error);
+    onScreen.value.failure.value = asFailure(error);
     setAddress(null, location.hash === hashOf(id));
   }
 }
@@ -240,6 +248,7 @@ export async function ask(prompt, images, ocrText = '', how = {}) {
     turn.after ??= lastKept(chat.turns.value);
     await read(chat, turn, id, controller.signal);
     turn.status.value = 'complete';
+    chat.works();
   } catch (error) {
     const stopped = controller.signal.aborted;
     turn.status.value = stopped ? 'cancelled' : 'failed';
@@ -400,7 +409,7 @@ async function pin(chat, images) {
     const stored = await api.changeSession(chat.id.value, { pictures: pins });
     chat.pictures.value = stored.pictures;
   } catch (error) {
-    chatFailure.value = asFailure(error);
+    chat.failure.value = asFailure(error);
   }
 }
 

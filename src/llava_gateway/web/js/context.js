@@ -107,6 +107,7 @@ export async function changePicture(imageId, patch) {
   const id = at.id.value;
   if (!id) return;
   at.pictures.value = (await api.changeSession(id, { pictures: { [imageId]: patch } })).pictures;
+  at.works();
 }
 
 /** The sizes that the gateway lets a context grow to. */

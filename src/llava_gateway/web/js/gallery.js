@@ -1,11 +1,10 @@
 // Every picture of the chat on screen, those about to be sent included, by the numbers that the model is told too.
 
 import { computed, signal } from '../vendor/signals.js';
-import { asFailure } from './chat.js';
 import { changePicture } from './context.js';
 import { upTo } from './path.js';
 import { accepted, addKnown, wish } from './pictures.js';
-import { chat, chatFailure, lightbox, model, panel } from './state.js';
+import { chat, lightbox, model, panel } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /** @typedef {import('./types.js').Detail} Detail */
@@ -63,25 +62,16 @@ export function lookCloser(at, picking = false) {
   lightbox.value = { at, picking };
 }
 
-/** @param {Hung} hung @param {Detail} detail */
-export function setDetail(hung, detail) {
+/** Raises a Failure where the session did not take it. @param {Hung} hung @param {Detail} detail */
+export async function setDetail(hung, detail) {
   if (hung.chip !== null) wish(hung.chip, { detail });
-  else change(hung.picture.id, { detail });
+  else await changePicture(hung.picture.id, { detail });
 }
 
-/** @param {Hung} hung @param {boolean} pinned */
-export function setPinned(hung, pinned) {
+/** Raises a Failure where the session did not take it. @param {Hung} hung @param {boolean} pinned */
+export async function setPinned(hung, pinned) {
   if (hung.chip !== null) wish(hung.chip, { pinned });
-  else change(hung.picture.id, { pinned: pinned || null });
-}
-
-/** @param {string} id @param {{pinned?: boolean|null, detail?: Detail}} wishes */
-async function change(id, wishes) {
-  try {
-    await changePicture(id, wishes);
-  } catch (error) {
-    chatFailure.value = asFailure(error);
-  }
+  else await changePicture(hung.picture.id, { pinned: pinned || null });
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { asFailure } from './chat.js';
-import { chat as onScreen, chatFailure, sessions } from './state.js';
+import { chat as onScreen, sessions } from './state.js';
 
 const PAUSE_MS = 2000;
 const PAUSE_WHILE_ELSEWHERE_MS = 500;
@@ -29,17 +29,20 @@ async function lookAtAll() {
 /** @param {import('./chat.js').Chat} chat */
 async function look(chat) {
   const id = chat.id.value;
-  if (!id || chat.running.value || chat.gone) return;
+  if (!id || chat.running.value) return;
+  // One that is gone is looked at again once the list has it: it was brought back.
+  if (chat.gone && !sessions.value?.some((listed) => listed.id === id)) return;
   try {
     await chat.settled;
     const news = await api.sessionNews(id, chat.tag);
+    if (chat.gone) chat.works();
     if (!news || chat.running.value || chat !== onScreen.value) return;
     chat.tag = news.tag;
     chat.fill(news.session);
   } catch (error) {
     const failure = asFailure(error);
-    if (failure.code !== 'session_not_found') return;
+    if (failure.code !== 'session_not_found' || chat.gone) return;
     chat.gone = true;
-    if (chat === onScreen.value) chatFailure.value = failure;
+    chat.failure.value = failure;
   }
 }

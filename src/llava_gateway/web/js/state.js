@@ -18,8 +18,6 @@ export const engineNews = signal(/** @type {{from: string|null, to: string}|null
 
 export const sessions = signal(/** @type {import('./types.js').SessionSummary[]|null} */ (null));
 export const chat = signal(/** @type {Chat} */ (/** @type {unknown} */ (null)));
-/** Why the chat named in the address could not be opened. */
-export const chatFailure = signal(/** @type {import('./api.js').Failure|null} */ (null));
 
 /** The model a person picked for the chat on screen; null follows the chat's own or the default. */
 export const pickedModel = signal(/** @type {string|null} */ (null));

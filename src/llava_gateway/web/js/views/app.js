@@ -14,7 +14,7 @@ import { Lightbox } from './lightbox.js';
 import { PicturePanel } from './panel.js';
 import { goToSearch } from './search.js';
 import { openSidebar, Sidebar } from './sidebar.js';
-import { Thread } from './thread.js';
+import { ChatFailure, Thread } from './thread.js';
 import { Toasts } from './toasts.js';
 
 export function App() {
@@ -33,6 +33,7 @@ export function App() {
       <${TopBar} />
       <${Banners} />
       <${Thread} />
+      <${ChatFailure} />
       <${Composer} />
     </main>
     <${PicturePanel} />

@@ -1,6 +1,8 @@
 // The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
 
 import { changesOf, described, stepWords } from '../changes.js';
+import { asFailure } from '../chat.js';
+import { explained } from '../failures.js';
 import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytes, pixels, t } from '../i18n.js';
@@ -100,15 +102,29 @@ const swipedAway = (close) => ({
 /** What is to become of the picture: how closely it is looked at, whether it stays, which part is asked about. @param {{hung: Hung}} props */
 function Wishes({ hung }) {
   const { at, picture } = hung;
+  const [failed, setFailed] = useState(/** @type {{at: number, failure: import('../api.js').Failure}|null} */ (null));
+  /** @param {Promise<void>} wish */
+  const tell = (wish) =>
+    wish.then(
+      () => setFailed(null),
+      (error) => setFailed({ at, failure: asFailure(error) }),
+    );
+  /** @param {Event & {currentTarget: HTMLInputElement}} event */
+  async function pin({ currentTarget: box }) {
+    await tell(setPinned(hung, box.checked));
+    // The box tells what is kept, not what was pressed; it may be another picture's by now.
+    box.checked = Boolean(hungAt(panel.value)?.picture.pinned);
+  }
   return html`<div class="panel-wishes">
     <button class="button small" type="button" onClick=${() => lookCloser(at, true)}><${Icon} name="crop" />${t('chip.pick')}</button>
     <label class="panel-pin" title=${t('pin.about')}>
-      <input type="checkbox" checked=${Boolean(picture.pinned)} onChange=${(/** @type {any} */ event) => setPinned(hung, event.currentTarget.checked)} />${t('chip.pin')}
+      <input type="checkbox" checked=${Boolean(picture.pinned)} onChange=${pin} />${t('chip.pin')}
     </label>
     <div class="panel-detail"><span class="quiet">${t('panel.detail')}</span>
-      <${Choice} label=${t('panel.detail')} value=${picture.detail ?? usualDetail.value} onChoose=${(/** @type {import('../types.js').Detail} */ v) => setDetail(hung, v)}
+      <${Choice} label=${t('panel.detail')} value=${picture.detail ?? usualDetail.value} onChoose=${(/** @type {import('../types.js').Detail} */ v) => tell(setDetail(hung, v))}
         choices=${DETAILS.map((value) => ({ value, label: t(`detail.${value}`), title: t(`detail.${value}.about`) }))} />
     </div>
+    ${failed?.at === at && html`<p class="option-failure" role="alert">${explained(failed.failure).cause}</p>`}
     ${hung.chip === null && html`<p class="quiet">${t('panel.from_now')}</p>`}
   </div>`;
 }

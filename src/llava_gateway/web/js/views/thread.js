@@ -12,7 +12,7 @@ import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
 import { pointing } from '../mentions.js';
-import { chat, chatFailure, overlay, panel } from '../state.js';
+import { chat, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
 import { useNotYetDrawn } from './gradually.js';
@@ -63,7 +63,6 @@ export function Thread() {
   return html`<div class="thread-frame">
     <div class="thread" data-busy=${Boolean(current.running.value) || current.elsewhere.value} ref=${scroller} onScroll=${onScroll} tabindex="-1">
       <div class="column">
-        ${chatFailure.value && html`<${Failed} failure=${chatFailure.value} />`}
         ${turns.length ? numbered(turns).slice(notYet).map(([turn, first]) => html`<${TurnView} key=${turn.key} turn=${turn} first=${first} />`) : !opening.value && !current.elsewhere.value && html`<${Empty} />`}
         ${current.elsewhere.value && html`<p class="phase"><span class="pulse" aria-hidden="true"></span>${t('phase.elsewhere')}</p>`}
       </div>
@@ -181,8 +180,18 @@ function timingsWords(timings) {
 /** @param {import('../chat.js').Turn} turn */
 const isLast = (turn) => chat.value.turns.value.at(-1) === turn;
 
-/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn}} props */
-function Failed({ failure, turn }) {
+/** What went wrong with the chat as a whole: seen wherever the thread is scrolled to. */
+export function ChatFailure() {
+  const { failure } = chat.value;
+  const close = () => {
+    failure.value = null;
+    document.getElementById('words')?.focus();
+  };
+  return failure.value && html`<div class="chat-failure"><${Failed} failure=${failure.value} onClose=${close} /></div>`;
+}
+
+/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn, onClose?: () => void}} props */
+function Failed({ failure, turn, onClose }) {
   const { cause, next } = explained(failure);
   const busy = Boolean(chat.value.running.value);
   let action = null;
@@ -193,7 +202,8 @@ function Failed({ failure, turn }) {
   }
   const again = turn && isLast(turn) && !busy && html`<button class="button small" type="button" onClick=${() => askAgain(turn)}><${Icon} name="again" />${t('failure.ask_again')}</button>`;
   return html`<div class="failed" role="alert">
-    <p><${Icon} name="warning" /><strong>${cause}</strong></p>
+    <p><${Icon} name="warning" /><strong>${cause}</strong>
+      ${onClose && html`<button class="icon-button" type="button" title=${t('close')} aria-label=${t('close')} onClick=${onClose}><${Icon} name="close" /></button>`}</p>
     <p>${next}</p>
     <p class="actions">${failure.code === 'context_length_exceeded' && html`<${ContextWays} failure=${failure} turn=${again ? turn : undefined} />`} ${action} ${again}</p>
     ${failure.instance && html`<p class="quiet">${failure.code} · <bdi>${failure.instance}</bdi></p>`}
