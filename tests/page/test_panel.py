@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests import pictures
 from tests.page.visit import Scripted, Visit, Visitor, file
-from tests.scripted_engine import ScriptedEngine, says
+from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -137,3 +138,50 @@ async def test_a_finger_puts_the_panel_of_a_phone_away(visit: Visit, demo_url: s
         ):
             await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         await expect(panel).to_have_count(left)
+
+
+async def test_what_shows_a_picture_closes_when_it_is_sent(visit: Visit, scripted: Scripted) -> None:
+    """With the panel or the lightbox still counted as open, Esc and the other keys would be theirs."""
+    visitor = await visit((await scripted(ScriptedEngine(says_then_waits("One")))).url)
+    page = visitor.page
+    stop = page.get_by_role("button", name="Stop (Esc)")
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await page.get_by_role("button", name="Look at picture 1").click()
+    panel = page.get_by_role("complementary", name="Picture")
+    await expect(panel).to_be_visible()
+    await visitor.words.fill("What is it?")
+    await visitor.words.press("Enter")
+    await expect(stop).to_be_visible()
+    await page.keyboard.press("Escape")
+    await visitor.ended()
+
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await page.route("**/images", lambda route: held.set_result(route), times=1)
+    await visitor.pick(BLUE_SQUARE)
+    upload = await held
+    await visitor.words.fill("And these?")
+    await visitor.words.press("Enter")
+    await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
+    await page.get_by_role("menuitem", name="Enlarge").click()
+    await expect(page.locator("dialog.lightbox")).to_be_visible()
+    await upload.continue_()
+    await expect(stop).to_be_visible()
+    await expect(page.locator("dialog.lightbox")).to_have_count(0)
+    await page.keyboard.press("Escape")
+    await visitor.ended()
+
+
+async def test_the_panel_stays_while_its_picture_is_turned(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await page.get_by_role("button", name="Look at picture 1").click()
+    panel = page.get_by_role("complementary", name="Picture")
+    await expect(panel.locator(".facts-list")).to_contain_text("320 × 240")
+    await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
+    await page.get_by_role("menuitem", name="Turn right").click()
+    await expect(panel.locator(".facts-list")).to_contain_text("240 × 320")

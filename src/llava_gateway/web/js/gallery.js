@@ -1,6 +1,6 @@
 // Every picture of the chat on screen, those about to be sent included, by the numbers that the model is told too.
 
-import { computed, signal } from '../vendor/signals.js';
+import { computed, effect, signal } from '../vendor/signals.js';
 import { changePicture } from './context.js';
 import { upTo } from './path.js';
 import { accepted, addKnown, wish } from './pictures.js';
@@ -33,8 +33,8 @@ export const gallery = computed(() => {
   const sent = picturesOf(chat.value?.turns.value ?? []);
   /** @type {Hung[]} */
   const found = sent.map((picture, i) => ({ at: i + 1, number: i + 1, picture: withKept(picture), chip: null, model: picture.sentModel ?? model.value }));
-  accepted.value.forEach(({ key, state, picture }, i) => {
-    if (state === 'ready' && picture) found.push({ at: atOf(key), number: countBefore.value + i + 1, picture, chip: key, model: model.value });
+  accepted.value.forEach(({ key, picture }, i) => {
+    if (picture) found.push({ at: atOf(key), number: countBefore.value + i + 1, picture, chip: key, model: model.value });
   });
   return found;
 });
@@ -47,6 +47,14 @@ function withKept(picture) {
 
 /** @param {number|null|undefined} at @returns {Hung|null} */
 export const hungAt = (at) => gallery.value.find((hung) => hung.at === at) ?? null;
+
+/** Closes what shows a picture once that is no longer here, for as long as the page is open. */
+export function watchGallery() {
+  effect(() => {
+    if (panel.value !== null && !hungAt(panel.value)) panel.value = null;
+    if (lightbox.value && !hungAt(lightbox.value.at)) lightbox.value = null;
+  });
+}
 
 /** The picture after, or before, another one. @param {number} at @param {1|-1} step */
 export function beside(at, step) {
