@@ -3,6 +3,7 @@
 import { signal } from '../vendor/signals.js';
 import * as api from './api.js';
 import { Failure } from './api.js';
+import { composing, editing } from './composing.js';
 import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
 import { asFields, Choices } from './options.js';
@@ -85,10 +86,6 @@ export class Chat {
     this.title = signal(/** @type {string|null} */ (null));
     this.model = signal(/** @type {string|null} */ (null));
     this.choices = new Choices(this.id);
-    /** Text that another program read, for the next question. */
-    this.ocrText = signal('');
-    /** The turn that the next question follows where that is not the last one: an earlier question is being changed. */
-    this.draftAfter = signal(/** @type {number|null} */ (null));
     this.turns = signal(/** @type {Turn[]} */ ([]));
     /** What the session keeps of its pictures. */
     this.pictures = signal(/** @type {import('./types.js').KeptPictures} */ ({}));
@@ -335,7 +332,7 @@ function question(chat, turn) {
  */
 export function draft(chat, images, prompt = '') {
   const turn = new Turn(prompt, images, pickedModel.value ?? chat.model.value, 'running');
-  turn.after = chat.draftAfter.value ?? lastKept(chat.turns.value);
+  turn.after = editing.value?.after ?? lastKept(chat.turns.value);
   return question(chat, turn);
 }
 
@@ -427,12 +424,13 @@ async function afterwards(chat) {
 /** @param {unknown} error */
 export const asFailure = (error) => (error instanceof Failure ? error : new Failure('page_error', { message: String(error) }));
 
-/** Takes what is to be asked out of the composer. @param {string} words */
+/** Takes what is to be asked with these words out of the composer. @param {string} words */
 export function composed(words) {
+  const read = composing.value.ocrText;
   const images = pictures.take();
   const prompt = words.trim() || t(images.length > 1 ? 'ask.describe_several' : 'ask.describe');
-  const ocrText = onScreen.value.ocrText.value.trim();
-  onScreen.value.ocrText.value = '';
+  const ocrText = read.value.trim();
+  read.value = '';
   return { prompt, images, ocrText };
 }
 

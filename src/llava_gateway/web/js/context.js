@@ -3,6 +3,7 @@
 import { computed, effect, signal } from '../vendor/signals.js';
 import * as api from './api.js';
 import { draft } from './chat.js';
+import { composing } from './composing.js';
 import { ready, underway } from './pictures.js';
 import { chat, model, modelInfo, readiness } from './state.js';
 
@@ -20,9 +21,6 @@ const PAUSE_MS = 500;
 /** Share of the context from which on it is called nearly full. */
 export const NEARLY = 0.85;
 
-/** What is in the text box. */
-export const typed = signal('');
-
 /** The last count, and the last figure of counts and answers, each with the chat that it is of. */
 const lastCount = signal(/** @type {{chat: Chat, counted: Counted}|null} */ (null));
 const lastFigure = signal(/** @type {{chat: Chat, meter: Meter}|null} */ (null));
@@ -39,7 +37,7 @@ const wanted = computed(() => {
   if (!at || at.running.value || at.elsewhere.value || underway.value || !readiness.value?.ready || !modelInfo.value) return null;
   const turns = at.turns.value;
   const images = ready.value.map((chip) => /** @type {import('./types.js').Picture} */ (chip.picture));
-  const prompt = typed.value.trim();
+  const prompt = composing.value.words.value.trim();
   if (!at.id.value && !images.length && !prompt) return null;
   if (!modelInfo.value.vision && (images.length || turns.some((turn) => turn.images.value.length))) return null;
   const body = { ...draft(at, images, prompt), ...(at.id.value && { session_id: at.id.value }) };

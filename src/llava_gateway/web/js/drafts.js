@@ -1,21 +1,22 @@
 // What is being typed and attached, kept for each chat until it is sent: it survives a reload, and going to another chat.
 
-import { computed, effect, signal, untracked } from '../vendor/signals.js';
-import { pictureBytes } from './api.js';
+import { computed, effect, untracked } from '../vendor/signals.js';
 import { askAgain } from './branches.js';
 import { composed, newChat } from './chat.js';
-import { typed } from './context.js';
+import { composing, desk, Desk, Draft, editing } from './composing.js';
+import { t } from './i18n.js';
 import { upTo } from './path.js';
-import { addKnown, chips, ready, refuse, remove, take } from './pictures.js';
+import { addKnown, chipsOf, discard, handOver, lookFor } from './pictures.js';
 import { chat } from './state.js';
+import { toast } from './toasts.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
-/** @typedef {{words: string, pictures: Picture[]}} Draft */
+/** @typedef {import('./chat.js').Chat} Chat */
+/** @typedef {import('./chat.js').Turn} Turn */
+/** A draft as it is kept. @typedef {{words: string, ocrText: string, pictures: Picture[]}} Kept */
+/** All that is kept for a chat; `turn` is the id of the one whose question is being changed. @typedef {Kept & {changed?: Kept & {turn: number|null}}} KeptDesk */
 
-/** The turn whose question is being changed in the composer; the draft waits until that is done. */
-export const editing = signal(/** @type {import('./chat.js').Turn|null} */ (null));
-
-const NONE = /** @type {ReadonlySet<import('./chat.js').Turn>} */ (new Set());
+const NONE = /** @type {ReadonlySet<Turn>} */ (new Set());
 /** The turns that another version takes the place of once the changed question is sent. */
 export const leaving = computed(() => {
   const here = chat.value;
@@ -23,109 +24,165 @@ export const leaving = computed(() => {
   return new Set(here.turns.value.slice(upTo(here.turns.value, editing.value.after ?? 0).length));
 });
 
-/** Whose draft the composer shows: a chat's, or the new one's. */
-let shown = /** @type {{chat: import('./chat.js').Chat, name: string}|null} */ (null);
+/** Chats without a session share one: nobody is in two new chats at once. */
+const NEW = 'new';
+/** Those of this page, by the sessions of their chats. */
+const desks = /** @type {Map<string, Desk>} */ (new Map());
 
-/** @param {import('./chat.js').Chat} of */
-const nameOf = (of) => `llava.draft.${of.id.value ?? 'new'}`;
+/** Keeps drafts for as long as the page is open. */
+export function keepDrafts() {
+  let shown = /** @type {Chat|null} */ (null);
+  effect(() => {
+    const here = chat.value;
+    if (!here) return;
+    const name = here.id.value ?? NEW;
+    untracked(() => {
+      // A chat that has just got its session is still the same one.
+      if (shown === here) rename(desk.value, name);
+      else show(here, name);
+      shown = here;
+    });
+  });
+}
 
-/** @param {string} name @returns {Draft} */
-function kept(name) {
+/** @param {Chat} here @param {string} name */
+function show(here, name) {
+  const { turns } = here;
+  const known = desks.get(name);
+  const next = known ?? restored(name, turns.value);
+  const changed = known?.changed.value;
+  // Its turns may have been fetched anew.
+  if (changed) goOn(next, turns.value.find((turn) => turn === changed.turn || (turn.id !== null && turn.id === changed.turn.id)), changed.draft);
+  if (next !== desk.value) stopWaiting();
+  desk.value = next;
+  for (const draft of [next.next, next.changed.value?.draft]) if (draft) lookFor(draft);
+}
+
+/** @param {Desk} of @param {string} name */
+function rename(of, name) {
+  const before = of.name.value;
+  if (before === name) return;
+  desks.delete(before);
+  desks.set(name, of);
+  of.name.value = name;
+  store(before, null);
+}
+
+/** Nothing is sent behind the back of a person who went elsewhere. */
+function stopWaiting() {
+  if (!composing.value.waits.value) return;
+  composing.value.waits.value = null;
+  toast(t('composer.not_sent'));
+}
+
+/** @param {Desk} of @param {Turn|undefined} turn @param {Draft} draft */
+function goOn(of, turn, draft) {
+  of.changed.value = turn ? { turn, draft } : null;
+  if (!turn) join(of.next, draft);
+}
+
+/** Nothing of a draft that has no place any more is lost: it comes before another one. @param {Draft} to @param {Draft} from */
+function join(to, from) {
+  for (const part of /** @type {const} */ (['words', 'ocrText'])) {
+    to[part].value = [from[part].value, to[part].value].filter((text) => text.trim()).join('\n\n');
+    from[part].value = '';
+  }
+  handOver(from, to);
+}
+
+/** What was kept for a chat, and is from now on. @param {string} name @param {Turn[]} turns */
+function restored(name, turns) {
+  const { changed, ...kept } = load(name);
+  const made = new Desk(name, draftOf(kept));
+  if (changed) goOn(made, turns.find((turn) => turn.id !== null && turn.id === changed.turn), draftOf(changed));
+  desks.set(name, made);
+  const record = computed(() => recordOf(made));
+  effect(() => store(made.name.value, record.value));
+  return made;
+}
+
+/** @param {{words?: unknown, ocrText?: unknown, pictures?: unknown}} kept */
+function draftOf({ words, ocrText, pictures }) {
+  const draft = new Draft(String(words ?? ''), String(ocrText ?? ''));
+  for (const picture of Array.isArray(pictures) ? pictures : []) addKnown(picture, draft);
+  return draft;
+}
+
+/** @param {Turn} turn */
+const draftOfTurn = ({ prompt, ocrText, images }) => draftOf({ words: prompt, ocrText, pictures: images.value });
+
+/** As JSON; null where there is nothing to keep. @param {Desk} of */
+function recordOf({ next, changed }) {
+  const kept = keptOf(next);
+  const { turn, draft } = changed.value ?? {};
+  if (!draft && !kept.words.trim() && !kept.ocrText.trim() && !kept.pictures.length) return null;
+  return JSON.stringify(/** @type {KeptDesk} */ ({ ...kept, ...(draft && { changed: { ...keptOf(draft), turn: turn?.id ?? null } }) }));
+}
+
+/** @param {Draft} of @returns {Kept} */
+function keptOf(of) {
+  const pictures = chipsOf(of).flatMap(({ state, picture }) => (state !== 'refused' && picture) || []);
+  return { words: of.words.value, ocrText: of.ocrText.value, pictures };
+}
+
+/** @param {string} name */
+const key = (name) => `llava.draft.${name}`;
+
+/** @param {string} name @returns {Partial<KeptDesk>} */
+function load(name) {
   try {
-    const found = JSON.parse(sessionStorage.getItem(name) ?? 'null');
-    return { words: String(found?.words ?? ''), pictures: Array.isArray(found?.pictures) ? found.pictures : [] };
+    return JSON.parse(sessionStorage.getItem(key(name)) ?? 'null') ?? {};
   } catch {
-    return { words: '', pictures: [] };
+    return {};
   }
 }
 
-/** @param {string} name @param {Draft} draft */
-function keep(name, draft) {
+/** @param {string} name @param {string|null} record */
+function store(name, record) {
   try {
-    if (draft.words.trim() || draft.pictures.length) sessionStorage.setItem(name, JSON.stringify(draft));
-    else sessionStorage.removeItem(name);
+    if (record) sessionStorage.setItem(key(name), record);
+    else sessionStorage.removeItem(key(name));
   } catch {
     // It then holds until the page is closed.
   }
 }
 
-/** Puts words and pictures into the composer; pictures that are still on their way stay in it. @param {Draft} draft */
-function put({ words, pictures }) {
-  typed.value = words;
-  take();
-  for (const picture of pictures) {
-    addKnown(picture);
-    const key = chips.value.at(-1)?.key ?? 0;
-    pictureBytes(`images/${encodeURIComponent(picture.id)}`).catch(() => {
-      remove(key);
-      refuse(picture.name ?? picture.id.slice(0, 8), 'picture_gone');
-    });
-  }
-}
-
-const now = () => ({ words: typed.value, pictures: ready.value.map((chip) => /** @type {Picture} */ (chip.picture)) });
-
-/** Keeps drafts for as long as the page is open. */
-export function keepDrafts() {
-  effect(() => {
-    const here = chat.value;
-    if (!here) return;
-    const name = nameOf(here);
-    untracked(() => {
-      // A chat that has just got its session is still the same one.
-      if (shown?.chat !== here) {
-        editing.value = null;
-        if (shown) shown.chat.draftAfter.value = null;
-        put(kept(name));
-      } else if (shown.name !== name) keep(shown.name, { words: '', pictures: [] });
-      shown = { chat: here, name };
-    });
-  });
-  effect(() => {
-    const draft = now();
-    if (shown && !editing.value) keep(shown.name, draft);
-  });
-}
-
-/** Takes a question into the composer, to be changed. @param {import('./chat.js').Turn} turn */
+/** Takes a question into the composer, to be changed. @param {Turn} turn */
 export function edit(turn) {
-  editing.value = turn;
-  chat.value.draftAfter.value = turn.after;
-  put({ words: turn.prompt, pictures: turn.images.value });
-  chat.value.ocrText.value = turn.ocrText;
-  const area = /** @type {HTMLTextAreaElement|null} */ (document.getElementById('words'));
-  area?.focus();
+  stopWaiting();
+  endEditing();
+  desk.value.changed.value = { turn, draft: draftOfTurn(turn) };
+  lookFor(composing.value);
+  document.getElementById('words')?.focus();
 }
 
 /** Ends that; what was typed before comes back. */
 export function endEditing() {
-  if (!editing.value) return;
-  const here = chat.value;
-  here.ocrText.value = '';
-  here.draftAfter.value = null;
-  put(kept(nameOf(here)));
-  editing.value = null;
+  const { changed } = desk.value;
+  if (!changed.value) return;
+  discard(changed.value.draft);
+  changed.value = null;
 }
 
 /**
  * Goes on in a new chat with what this one can't answer, put before what was being typed there.
- * @param {import('./chat.js').Turn} [turn]  whose question failed; without it, what stands in the composer
+ * @param {Turn} [turn]  whose question failed; without it, what stands in the composer
  */
 export function startOver(turn) {
-  // Where no chat is open, the composer has the new chat's draft already.
-  const { words, pictures } = turn ? { words: turn.prompt, pictures: turn.images.value } : chat.value.id.value ? now() : { words: '', pictures: [] };
+  const taken = turn ? draftOfTurn(turn) : composing.value;
+  if (!turn) desk.value.changed.value = null;
   newChat();
-  const there = now();
-  put({ words: [words, there.words].filter((some) => some.trim()).join('\n\n'), pictures: [...pictures, ...there.pictures] });
-  if (turn) chat.value.ocrText.value = turn.ocrText;
+  // Where no chat was open, the composer has the new chat's draft already.
+  if (taken !== composing.value) join(composing.value, taken);
   document.getElementById('words')?.focus();
 }
 
-/** Asks the changed question in the place of what it was. @param {string} words */
-export function sendEdited(words) {
-  const turn = editing.value;
-  if (!turn) return;
-  const asked = composed(words);
-  endEditing();
+/** Asks the changed question in the place of what it was; refused pictures stay with their reason. */
+export function sendEdited() {
+  const { turn, draft } = desk.value.changed.value ?? {};
+  if (!turn || !draft) return;
+  const asked = composed(draft.words.value);
+  handOver(draft, desk.value.next);
+  desk.value.changed.value = null;
   askAgain(turn, asked);
 }

@@ -1,6 +1,7 @@
 // Every picture of the chat on screen, those about to be sent included, by the numbers that the model is told too.
 
 import { computed, effect, signal } from '../vendor/signals.js';
+import { editing } from './composing.js';
 import { changePicture } from './context.js';
 import { upTo } from './path.js';
 import { accepted, addKnown, wish } from './pictures.js';
@@ -25,7 +26,7 @@ const picturesOf = (turns) => turns.flatMap((turn) => turn.images.value);
 export const countBefore = computed(() => {
   const at = chat.value;
   if (!at) return 0;
-  const after = at.draftAfter.value;
+  const after = editing.value?.after ?? null;
   return picturesOf(after === null ? at.turns.value : upTo(at.turns.value, after)).length;
 });
 

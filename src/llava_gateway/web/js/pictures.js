@@ -1,17 +1,21 @@
 // Pictures on their way into a question: checked, uploaded, prepared or refused with the reason; then turned, ordered, and wished for.
 
 import { computed, signal } from '../vendor/signals.js';
-import { Failure, turnPicture, uploadPicture } from './api.js';
+import { pathOf } from './addresses.js';
+import { Failure, pictureBytes, turnPicture, uploadPicture } from './api.js';
+import { composing } from './composing.js';
 import { bytes, t } from './i18n.js';
 import { announcement, catalogue, model } from './state.js';
 
 /** @typedef {import('./types.js').Picture} Picture */
 /** @typedef {import('./types.js').Region} Region */
+/** @typedef {import('./composing.js').Draft} Draft */
 
 /**
  * A picture in the composer.
  * @typedef {object} Chip
  * @property {number} key
+ * @property {Draft} draft  what it belongs to
  * @property {string} name
  * @property {'uploading'|'preparing'|'ready'|'refused'} state
  * @property {number} progress  share that was uploaded, 0 to 1
@@ -24,7 +28,13 @@ import { announcement, catalogue, model } from './state.js';
  * @property {AbortController} upload
  */
 
-export const chips = signal(/** @type {Chip[]} */ ([]));
+/** Those of all drafts: an upload goes on while another chat is looked at. */
+const all = signal(/** @type {Chip[]} */ ([]));
+
+/** @param {Draft} draft */
+export const chipsOf = (draft) => all.value.filter((c) => c.draft === draft);
+/** Those in the composer. */
+export const chips = computed(() => chipsOf(composing.value));
 /** Those that are, or will be, part of the question. */
 export const accepted = computed(() => chips.value.filter((c) => c.state !== 'refused'));
 export const underway = computed(() => chips.value.some((c) => c.state === 'uploading' || c.state === 'preparing'));
@@ -42,13 +52,14 @@ export function addFiles(files) {
 
 /** Shows a refusal for something that is not a file. @param {string} name @param {string} code */
 export function refuse(name, code) {
-  chips.value = [...chips.value, chip({ name, state: 'refused', failure: new Failure(code) })];
+  all.value = [...all.value, chip({ name, state: 'refused', failure: new Failure(code) })];
 }
 
 /** @param {Partial<Chip> & {name: string}} given @returns {Chip} */
 function chip(given) {
   return {
     key: ++keys,
+    draft: composing.value,
     state: 'uploading',
     progress: 0,
     file: null,
@@ -68,20 +79,42 @@ export function add(file) {
   const failure = tooMany() ?? refusedHere(file);
   const preview = !failure && SHOWN.has(file.type) ? URL.createObjectURL(file) : null;
   const made = chip({ name, file, preview, failure, state: failure ? 'refused' : 'uploading' });
-  chips.value = [...chips.value, made];
+  all.value = [...all.value, made];
   if (!failure) upload(made.key);
 }
 
-/** Takes a picture that the gateway has, as it was asked about or is to be. @param {Picture} picture */
-export function addKnown(picture) {
-  const failure = tooMany();
+/** Takes a picture that the gateway has, as it was asked about or is to be. @param {Picture} picture @param {Draft} [draft] */
+export function addKnown(picture, draft = composing.value) {
+  const failure = tooMany(draft);
   const name = picture.name ?? t('chip.known');
-  chips.value = [...chips.value, chip({ name, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
+  all.value = [...all.value, chip({ name, draft, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
 }
 
-function tooMany() {
+/** Refuses the pictures of a draft that the gateway has no longer; one that it can't be asked about stays. @param {Draft} draft */
+export function lookFor(draft) {
+  for (const { key, picture } of chipsOf(draft)) {
+    if (!picture) continue;
+    pictureBytes(pathOf(picture.id)).catch((/** @type {Failure} */ { status }) => {
+      if (status === 404) update(key, { state: 'refused', picture: null, failure: new Failure('picture_gone') });
+    });
+  }
+}
+
+/** Gives the pictures of a draft to another one, before those that it has. @param {Draft} from @param {Draft} to */
+export function handOver(from, to) {
+  const given = chipsOf(from).map((c) => ({ ...c, draft: to }));
+  all.value = [...given, ...all.value.filter((c) => c.draft !== from)];
+}
+
+/** @param {Draft} draft */
+export function discard(draft) {
+  for (const { key } of chipsOf(draft)) remove(key);
+}
+
+/** @param {Draft} [draft] */
+function tooMany(draft = composing.value) {
   const most = catalogue.value?.limits.images_per_turn;
-  return most && accepted.value.length >= most ? new Failure('too_many_pictures', { more: { count: most } }) : null;
+  return most && chipsOf(draft).filter((c) => c.state !== 'refused').length >= most ? new Failure('too_many_pictures', { more: { count: most } }) : null;
 }
 
 /** What need not be sent to be refused. @param {File} file */
@@ -95,11 +128,11 @@ function refusedHere(file) {
 }
 
 /** @param {number} key */
-const find = (key) => chips.value.find((c) => c.key === key);
+const find = (key) => all.value.find((c) => c.key === key);
 
 /** @param {number} key @param {Partial<Chip>} change */
 function update(key, change) {
-  chips.value = chips.value.map((c) => (c.key === key ? { ...c, ...change } : c));
+  all.value = all.value.map((c) => (c.key === key ? { ...c, ...change } : c));
 }
 
 /** @param {number} key */
@@ -144,7 +177,7 @@ export function remove(key) {
   const gone = find(key);
   gone?.upload.abort();
   if (gone?.preview) URL.revokeObjectURL(gone.preview);
-  chips.value = chips.value.filter((c) => c.key !== key);
+  all.value = all.value.filter((c) => c.key !== key);
 }
 
 /**
@@ -156,7 +189,8 @@ export function move(key, place) {
   const others = accepted.value.filter((c) => c.key !== key);
   const moved = find(key);
   if (!moved || moved.state === 'refused' || place < 0 || place > others.length || accepted.value[place]?.key === key) return;
-  chips.value = [...others.slice(0, place), moved, ...others.slice(place), ...chips.value.filter((c) => c.state === 'refused')];
+  const refused = chips.value.filter((c) => c.state === 'refused');
+  all.value = [...all.value.filter((c) => c.draft !== moved.draft), ...others.slice(0, place), moved, ...others.slice(place), ...refused];
   announcement.value = t('chip.moved', { name: moved.name, place: place + 1, of: others.length + 1 });
 }
 
@@ -205,6 +239,6 @@ export function reference({ id, detail, region }) {
 /** Takes the prepared pictures for a question; refused ones stay with their reason. @returns {Picture[]} */
 export function take() {
   const taken = ready.value;
-  chips.value = chips.value.filter((c) => c.state !== 'ready');
+  all.value = all.value.filter((c) => !taken.includes(c));
   return taken.map((c) => /** @type {Picture} */ (c.picture));
 }

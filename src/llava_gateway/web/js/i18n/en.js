@@ -67,6 +67,7 @@ export default {
   'composer.send': 'Send',
   'composer.stop': 'Stop (Esc)',
   'composer.sends_when_ready': 'Is sent as soon as the picture is prepared',
+  'composer.not_sent': 'The question was not sent: its picture was not prepared yet. It is kept as a draft.',
   'composer.blind': 'This model can’t see pictures.',
   'composer.changing': 'Changing an earlier question. The old one and its answers are kept as another version.',
   'composer.keep': 'Leave it as it was (Esc)',

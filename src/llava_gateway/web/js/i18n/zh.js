@@ -66,6 +66,7 @@ export default {
   'composer.send': '发送',
   'composer.stop': '停止（Esc）',
   'composer.sends_when_ready': '图片处理好后自动发送',
+  'composer.not_sent': '图片还没处理好，问题没有发送，已留作草稿。',
   'composer.blind': '这个模型看不了图片。',
   'composer.changing': '正在修改之前的问题。原来的问题和回答会作为另一个版本留着。',
   'composer.keep': '不改了（Esc）',

@@ -1,9 +1,9 @@
 // The composer: one box with picture chips above the text, and a quiet line under it.
 
 import { send, stop } from '../chat.js';
-import { typed } from '../context.js';
-import { editing, endEditing, sendEdited } from '../drafts.js';
-import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
+import { composing, editing } from '../composing.js';
+import { endEditing, sendEdited } from '../drafts.js';
+import { html, useEffect, useLayoutEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { canCaptureScreen, captureScreen, hasCamera } from '../intake.js';
@@ -18,9 +18,10 @@ import { Menu } from './menu.js';
 export function Composer() {
   const text = useRef(/** @type {HTMLTextAreaElement|null} */ (null));
   const picker = useRef(/** @type {HTMLInputElement|null} */ (null));
-  const words = typed.value;
+  const draft = composing.value;
+  const words = draft.words.value;
   const changing = editing.value;
-  const [sendsWhenReady, setSendsWhenReady] = useState(false);
+  const without = draft.waits.value;
   const running = chat.value.running.value;
   const empty = !words.trim() && !ready.value.length && !underway.value;
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
@@ -35,25 +36,24 @@ export function Composer() {
   function submit() {
     if (!can) return;
     if (underway.value) {
-      setSendsWhenReady(true);
+      draft.waits.value = new Set(chips.value.filter((c) => c.state === 'refused'));
       return;
     }
-    setSendsWhenReady(false);
     // The button gives way to another one, and the focus would be lost with it.
     if (document.activeElement?.matches('.send')) text.current?.focus();
-    if (changing) sendEdited(words);
+    if (changing) sendEdited();
     else {
-      typed.value = '';
+      draft.words.value = '';
       send(words);
     }
   }
 
-  // Enter was pressed while a picture was on its way: it goes when all are prepared, and not at all when one was refused.
+  // Enter was pressed while a picture was on its way: it goes when all are prepared, and not at all when one was refused since.
   useEffect(() => {
-    if (!sendsWhenReady || underway.value) return;
-    if (chips.value.some((c) => c.state === 'refused')) setSendsWhenReady(false);
-    else submit();
-  }, [sendsWhenReady, underway.value, chips.value]);
+    if (!without || underway.value || draft !== composing.value) return;
+    draft.waits.value = null;
+    if (chips.value.every((c) => c.state !== 'refused' || without.has(c))) submit();
+  }, [without, underway.value]);
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
@@ -98,7 +98,7 @@ export function Composer() {
           accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
         <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${t('add.anywhere')} />
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
-          value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (typed.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
+          value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (draft.words.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
           ? html`<button key="stop" class="icon-button round send stop" type="button" title=${t('composer.stop')} aria-label=${t('composer.stop')} onClick=${stop}><${Icon} name="stop" /></button>`
           : html`<button key="send" class="icon-button round send" type="submit" title=${t('composer.send')} aria-label=${t('composer.send')} disabled=${!can}><${Icon} name="send" /></button>`}
@@ -114,7 +114,7 @@ export function Composer() {
       <button class="line-button compare-open" type="button" aria-haspopup="dialog" aria-label=${t('compare.open')} onClick=${() => (overlay.value = 'compare')}>
         <${Icon} name="compare" /><span>${t('compare.open')}</span>
       </button>
-      <span class="line-note" aria-live="polite">${note({ sendsWhenReady: sendsWhenReady && underway.value, blind: Boolean(blind) })}</span>
+      <span class="line-note" aria-live="polite">${note({ sendsWhenReady: Boolean(without), blind: Boolean(blind) })}</span>
       <${ContextMeter} />
     </div>
   </div>`;
@@ -133,7 +133,8 @@ function note({ sendsWhenReady, blind }) {
 
 /** The preset, and how many options were set by hand. */
 function optionsWords() {
-  const { choices, ocrText } = chat.value;
+  const { choices } = chat.value;
+  const { ocrText } = composing.value;
   const { preset } = choices.now.value;
   const count = countOf(choices.now.value) + (ocrText.value.trim() ? 1 : 0);
   const name = preset ? presetName(preset) : t('options.title');

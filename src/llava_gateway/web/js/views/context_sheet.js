@@ -1,7 +1,8 @@
 // What the context is spent on, turn by turn; what goes next, in which order, and what helps.
 
 import { asFailure } from '../chat.js';
-import { changePicture, counted, meter, typed } from '../context.js';
+import { composing } from '../composing.js';
+import { changePicture, counted, meter } from '../context.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
 import { number, t } from '../i18n.js';
@@ -60,7 +61,7 @@ const place = (found, turn, image) => 1 + found.next.findIndex((item) => item.tu
 /** @param {{turn: import('../types.js').TurnCost, found: import('../types.js').Counted}} props */
 function TurnRow({ turn, found }) {
   const isQuestion = turn.turn === null;
-  if (isQuestion && !turn.images.length && !typed.value.trim()) return null;
+  if (isQuestion && !turn.images.length && !composing.value.words.value.trim()) return null;
   return html`<li data-told=${turn.told}>
     <p class="context-row">
       <span class="context-words" dir="auto">${isQuestion ? t('context.question') : turn.asked}</span>

@@ -40,6 +40,8 @@ function Examples({ of }) {
       send(t(waiting.question));
     } else if (chips.value.every((c) => c.state === 'refused')) asking.value = null;
   }, [waiting, chips.value]);
+  // Nothing is asked behind the back of a person who went elsewhere.
+  useEffect(() => () => void (asking.value = null), []);
 
   /** @param {import('../examples.js').Example} example */
   async function choose(example) {

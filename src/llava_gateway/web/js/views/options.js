@@ -1,5 +1,6 @@
 // The options: presets, how pictures are looked at, what every answer is told, and each option with its default, unit and range.
 
+import { composing } from '../composing.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
 import { language, number, t } from '../i18n.js';
@@ -21,7 +22,8 @@ const GROUPS = /** @type {const} */ ([
 
 export function Options() {
   const known = catalogue.value;
-  const { choices, ocrText } = chat.value;
+  const { choices } = chat.value;
+  const { ocrText } = composing.value;
   const { preset, detail, system } = choices.now.value;
   const unset = preset === null && countOf(choices.now.value) === 0;
   return html`<${Dialog} title=${t('options.title')} onClose=${() => (overlay.value = null)} class="sheet options">
