@@ -23,6 +23,7 @@ from tests.scripted_engine import END, ScriptedEngine, says_then_waits
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue")), "square.png")
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
@@ -165,3 +166,55 @@ async def test_the_chats_own_options_are_compared_with_none(visit: Visit, script
     await dialog.get_by_role("button", name="Ask all").click()
     await expect(dialog.locator(".words")).to_have_text(["I am scripted."] * 2)
     assert sorted(request.options.temperature or 0 for request in engine.requests) == [0, 0.3]
+
+
+async def test_answers_stay_with_the_pictures_and_the_chat_they_are_about(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine(names_itself, model_names=("one", "two"), slots=2)
+    visitor = await visit((await scripted(engine)).url)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("What is red?")
+    red = await visitor.turns.locator("img").get_attribute("src")
+    dialog = await compare(visitor)
+    question, answers = dialog.get_by_label("The question for all of them"), dialog.locator(".column-box .words")
+    shown = dialog.locator(".compare-pictures img")
+    await dialog.get_by_label("Model").first.select_option("two")
+    await dialog.get_by_role("button", name="Ask all").click()
+    await expect(answers).to_have_count(2)
+    await dialog.get_by_role("button", name="Answer 1").click()
+    await expect(dialog).to_contain_text("The best")
+    await page.keyboard.press("Escape")
+
+    # Another chat: nothing of the first one but with what is asked.
+    await page.get_by_role("button", name="New chat").first.click()
+    await visitor.pick(BLUE_SQUARE)
+    await visitor.prepared()
+    await visitor.ask("What is blue?")
+    blue = await visitor.turns.locator("img").get_attribute("src")
+    await compare(visitor)
+    await expect(question).to_have_value("What is blue?")
+    await expect(shown).to_have_attribute("src", blue or "")
+    await expect(answers).to_have_count(0)
+    await expect(dialog.locator(".vote")).to_have_count(0)
+    await expect(dialog.get_by_label("Model").first).to_have_value("two")
+
+    # While its answers run they are seen from the first one too, with their picture.
+    engine.script = says_then_waits("Half an answer")
+    await dialog.get_by_role("button", name="Ask all").click()
+    await expect(answers).to_have_count(2)
+    await page.keyboard.press("Escape")
+    await page.locator(".session-open", has_text="What is red?").click()
+    await expect(visitor.turns.locator("img")).to_have_attribute("src", red or "")
+    await compare(visitor)
+    await expect(question).to_have_value("What is blue?")
+    await expect(shown).to_have_attribute("src", blue or "")
+    await expect(answers).to_have_count(2)
+    await dialog.get_by_role("button", name="Stop all").click()
+    await expect(dialog.locator(".ended")).to_have_count(2)
+    await expect(shown).to_have_attribute("src", blue or "")
+    await page.keyboard.press("Escape")
+    await compare(visitor)
+    await expect(question).to_have_value("What is red?")
+    await expect(shown).to_have_attribute("src", red or "")
+    await expect(answers).to_have_count(0)

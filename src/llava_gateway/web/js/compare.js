@@ -36,6 +36,9 @@ export const OWN = ' own';
 
 export const columns = signal(/** @type {Column[]} */ ([]));
 export const question = signal('');
+/** The chat that is compared in: the one on screen, or while answers that were asked for in another one run, that one. */
+const where = signal(/** @type {import('./chat.js').Chat|null} */ (null));
+export const isElsewhere = computed(() => where.value !== chat.value);
 /** What the answers on screen are about. */
 const asked = signal(/** @type {{prompt: string, pictures: Picture[]}|null} */ (null));
 export const running = computed(() => columns.value.some(({ turn }) => turn.value?.status.value === 'running'));
@@ -47,12 +50,15 @@ export const votes = signal(/** @type {import('./types.js').Votes|null} */ (null
 
 /** The pictures that are asked about: those in the composer, else those of the chat's last question. */
 export const subject = computed(() => {
+  if (isElsewhere.value) return asked.value?.pictures ?? [];
   if (ready.value.length) return ready.value.map((chip) => /** @type {Picture} */ (chip.picture));
   return chat.value.turns.value.findLast((turn) => turn.images.value.length)?.images.value ?? [];
 });
 
-/** Makes ready to compare; answers that are there already stay. @param {string} words  what stands in the composer */
+/** Makes ready to compare; answers about the same pictures of this chat stay, and those that run. @param {string} words  what stands in the composer */
 export function begin(words) {
+  if (running.value && isElsewhere.value) return;
+  if (!running.value) settleHere();
   if (words.trim()) question.value = words.trim();
   question.value ||= chat.value.turns.value.at(-1)?.prompt ?? '';
   if (columns.value.length) return;
@@ -61,6 +67,19 @@ export function begin(words) {
   // With a single model it is the options that differ.
   columns.value = [new Column(first), new Column(other ?? first, other ? null : (Object.keys(catalogue.value?.presets ?? {})[0] ?? null))];
 }
+
+/** Takes away what was answered in another chat, or about other pictures. */
+function settleHere() {
+  const moved = isElsewhere.value;
+  where.value = chat.value;
+  if (!moved && (!asked.value || namesOf(asked.value.pictures) === namesOf(subject.value))) return;
+  for (const { turn } of columns.value) turn.value = null;
+  asked.value = verdict.value = null;
+  question.value = '';
+}
+
+/** Tells pictures, and parts of them, from others. @param {Picture[]} pictures */
+const namesOf = (pictures) => JSON.stringify(pictures.map(({ id, region }) => [id, region ?? null]));
 
 export function add() {
   const used = columns.value.map((column) => column.model.value);

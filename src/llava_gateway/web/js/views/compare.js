@@ -1,7 +1,7 @@
 // Answers side by side, with their figures, and the vote.
 
 import { asFailure, phaseWords, speed } from '../chat.js';
-import { add, askAll, begin, columns, complete, drop, firstWord, forgetVotes, LEAST, loadVotes, MOST, OWN, question, running, stopAll, subject, verdict, vote, votes } from '../compare.js';
+import { add, askAll, begin, columns, complete, drop, firstWord, forgetVotes, isElsewhere, LEAST, loadVotes, MOST, OWN, question, running, stopAll, subject, verdict, vote, votes } from '../compare.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
@@ -51,10 +51,10 @@ function Question() {
   return html`<form class="compare-question" onSubmit=${submit}>
     <ul class="compare-pictures" aria-label=${t('compare.pictures')}>
       ${pictures.map((picture, i) => html`<li key=${picture.id}><${PictureImage} picture=${picture} alt=${t('panel.alt', { number: i + 1 })} /></li>`)}
-      <li>
+      ${!isElsewhere.value && html`<li>
         <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick} accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
         <button class="icon-button" type="button" title=${t('composer.add')} aria-label=${t('composer.add')} onClick=${() => picker.current?.click()}><${Icon} name="plus" /></button>
-      </li>
+      </li>`}
     </ul>
     <textarea class="field" rows="2" dir="auto" aria-label=${t('compare.question')} placeholder=${t('compare.question')} value=${question.value}
       onInput=${(/** @type {any} */ event) => (question.value = event.currentTarget.value)}></textarea>
