@@ -395,7 +395,7 @@ export default {
   'context.larger': 'Enlarge it to {size}',
   'context.again_larger': 'Ask again with a context of {size}',
   'context.took': ' It took {duration} last time.',
-  'context.texts': { one: 'the text of the oldest turn', other: 'the text of the {count} oldest turns' },
+  'context.texts': { one: 'the text of one turn', other: 'the text of {count} turns' },
   'context.and_pictures': { one: ' and {count} picture', other: ' and {count} pictures' },
   'context.pictures': { one: '{count} picture', other: '{count} pictures' },
   'context.order': 'When it is full, what is dropped first is {what}.',

@@ -394,7 +394,7 @@ export default {
   'context.larger': '扩大到 {size}',
   'context.again_larger': '上下文扩大到 {size} 再问',
   'context.took': '上次用了 {duration}。',
-  'context.texts': '最早 {count} 轮的文字',
+  'context.texts': '{count} 轮的文字',
   'context.and_pictures': '和 {count} 张图片',
   'context.pictures': '{count} 张图片',
   'context.order': '放满后，最先丢掉{what}。',
