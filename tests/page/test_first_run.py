@@ -92,3 +92,17 @@ async def test_without_any_engine_there_is_the_way_to_one(visit: Visit, monkeypa
         await expect(card).to_contain_text("添加一个能看图的模型")
         await expect(card).to_contain_text(re.compile("安装 Ollama"))
         await expect(visitor.page.locator(".examples")).to_have_count(0)
+
+
+async def test_what_could_not_be_had_at_the_start_is_asked_for_again(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    visitor.refused = {503}
+    examples, options = visitor.page.locator(".examples li"), visitor.page.get_by_role("button", name="Options")
+    await expect(examples).to_have_count(3)
+    for path in ("models", "options", "sessions"):
+        await visitor.page.route(f"{demo_url}/{path}", lambda route: route.fulfill(status=503, body="{}"), times=1)
+    async with visitor.page.expect_request(f"{demo_url}/models"):
+        await visitor.page.reload()
+    await expect(examples).to_have_count(3)
+    await options.click()
+    await expect(visitor.page.get_by_role("dialog").get_by_role("button", name="Creative", exact=True)).to_be_visible()

@@ -26,6 +26,9 @@ function pause(ms) {
   });
 }
 
+/** What is still to be fetched since the last change: all of it, and then what could not be had. @type {(() => Promise<void>)[]} */
+let due = [];
+
 /** The last engine and model that could answer, to tell a change from a pause. */
 let last = /** @type {{engine: string, model: string|null}|null} */ (null);
 
@@ -35,18 +38,25 @@ export async function look() {
   const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model && alive(before) === alive(now);
   if (same) {
     if (before.reason !== now.reason) readiness.value = now;
-    return;
+    return fetchDue();
   }
   if (!now && before === null) return;
   readiness.value = now;
   if (!now) return;
+  due = [loadModels, ...(catalogue.value ? [] : [loadCatalogue]), loadSessions];
   if (now.ready && now.engine) {
     if (last && (last.engine !== now.engine || last.model !== now.model)) {
       engineNews.value = { from: last.model, to: now.model ?? now.engine };
     }
     last = { engine: now.engine, model: now.model };
   }
-  await Promise.allSettled([loadModels(), catalogue.value ? null : loadCatalogue(), loadSessions()]);
+  await fetchDue();
+}
+
+async function fetchDue() {
+  const tried = due;
+  const ends = await Promise.allSettled(tried.map((load) => load()));
+  if (due === tried) due = tried.filter((_, i) => ends[i].status === 'rejected');
 }
 
 /** The engines that live. @param {import('./types.js').Readiness} of */
