@@ -242,6 +242,15 @@ async def test_a_picture_written_out_as_an_address_is_taken(visit: Visit, demo_u
     await expect(visitor.chips).to_contain_text("Pasted picture")
 
 
+async def test_an_address_with_no_picture_in_it_is_refused_in_words(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    transfer = await visitor.page.evaluate_handle(
+        "() => { const data = new DataTransfer(); data.setData('text/uri-list', 'data:image/png;base64,A'); return data; }"
+    )
+    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await expect(visitor.chips).to_contain_text("This is text, not a picture.")
+
+
 async def test_pictures_are_put_in_order_by_dragging_by_keys_and_from_the_menu(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     page = visitor.page
@@ -288,6 +297,63 @@ async def test_a_picture_is_turned_from_what_it_was_at_first(visit: Visit, demo_
     assert len({url.partition("/rotate")[0] for url in asked}) == 1
     await visitor.ask("What does it say?")
     await expect(visitor.answer).to_contain_text("F7")
+
+
+async def test_a_picture_that_could_not_be_turned_stays_as_it_was(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine())
+    visitor = await visit(served.url)
+    visitor.offline = True
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    more = visitor.page.get_by_role("button", name="More about circle.png")
+    await visitor.page.route("**/rotate*", lambda route: route.abort(), times=1)
+    await more.click()
+    await visitor.page.get_by_role("menuitem", name="Turn right").click()
+    await expect(visitor.chips.get_by_role("alert")).to_contain_text("The connection to the gateway broke.")
+    await expect(visitor.chips).to_contain_text("320 × 240")
+    await expect(visitor.page.locator(".send")).to_be_enabled()
+    # The next attempt turns it by as much as the first would have.
+    await more.click()
+    await visitor.page.get_by_role("menuitem", name="Turn right").click()
+    await expect(visitor.chips.locator(".chip-changes")).to_have_text("turned 90 degrees by hand")
+    await expect(visitor.chips.get_by_role("alert")).to_have_count(0)
+    assert len(await visitor.ask_and_read("What is it?")) == 1
+
+
+async def test_the_previews_of_files_are_let_go(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    visitor.refused = {415}
+    await visitor.page.evaluate(
+        """() => {
+            const { createObjectURL, revokeObjectURL } = URL;
+            window.previews = new Set();
+            URL.createObjectURL = (file) => {
+                const made = createObjectURL.call(URL, file);
+                previews.add(made);
+                return made;
+            };
+            URL.revokeObjectURL = (made) => {
+                previews.delete(made);
+                revokeObjectURL.call(URL, made);
+            };
+        }"""
+    )
+    pressed = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await pressed.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/images", late)
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE, file(b"none", "broken.png"))
+    await expect(visitor.chips).to_have_count(3)
+    assert await visitor.page.evaluate("previews.size") == 3
+    await visitor.chips.first.get_by_role("button", name="Remove").click()
+    pressed.set()
+    await visitor.prepared()
+    await expect(visitor.page.locator(".chip[data-state=refused]")).to_have_count(1)
+    assert await visitor.page.evaluate("previews.size") == 0
+    await visitor.page.unroute_all(behavior="ignoreErrors")
 
 
 async def test_detail_is_wished_for_picture_by_picture(visit: Visit, demo_url: str) -> None:

@@ -27,9 +27,19 @@ export function takeTransfer(data) {
 
 /** @param {string} link */
 function takeLink(link) {
-  const [, type, base64] = PICTURE_AS_ADDRESS.exec(link) ?? [];
-  if (base64) add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], '', { type }));
+  const picture = pictureIn(link);
+  if (picture) add(picture);
   else refuse(link.slice(0, NAME_LENGTH), /^https?:/.test(link) ? 'picture_address' : 'not_a_file');
+}
+
+/** The picture that is written out in an address; null where none is, or not rightly. @param {string} link */
+function pictureIn(link) {
+  const [, type, base64] = PICTURE_AS_ADDRESS.exec(link) ?? [];
+  try {
+    return base64 ? new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], '', { type }) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Whether this browser can show us a screen; phones can't. */

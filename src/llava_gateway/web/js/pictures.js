@@ -24,7 +24,7 @@ import { announcement, catalogue, model } from './state.js';
  * @property {Picture|null} picture
  * @property {Picture|null} unturned  the picture as it was before it was turned by hand
  * @property {number} turn  degrees, clockwise
- * @property {Failure|null} failure
+ * @property {Failure|null} failure  why it was refused, or could not be turned
  * @property {AbortController} upload
  */
 
@@ -147,21 +147,22 @@ async function upload(key) {
       (share) => update(key, { progress: share, state: share < 1 ? 'uploading' : 'preparing' }),
       made.upload.signal,
     );
-    if (made.preview) URL.revokeObjectURL(made.preview);
     const picture = { ...sent, name: made.name, sentModel: forModel ?? undefined };
     // From here on the gateway's picture is shown, not the file: it is what the model gets (upright, first frame, true colours).
     update(key, { state: 'ready', picture, unturned: picture, turn: 0, preview: null });
   } catch (error) {
     if (!made.upload.signal.aborted) update(key, { state: 'refused', preview: null, failure: asFailure(error) });
+  } finally {
+    if (made.preview) URL.revokeObjectURL(made.preview);
   }
 }
 
 /** @param {unknown} error */
 const asFailure = (error) => (error instanceof Failure ? error : new Failure('bad_answer', { message: String(error) }));
 
-/** Whether trying once more can help; what was wrong with the file itself stays wrong. @param {Chip} refused */
-export function canTryAgain({ file, failure }) {
-  if (!file || !failure) return false;
+/** Whether uploading once more can help; what was wrong with the file itself stays wrong. @param {Chip} chip */
+export function canTryAgain({ state, file, failure }) {
+  if (state !== 'refused' || !file || !failure) return false;
   if (failure.code === 'too_many_pictures') return tooMany() === null;
   return failure.retryable || ['network', 'bad_answer', 'image_file_not_found', 'storage_full'].includes(failure.code);
 }
@@ -174,9 +175,7 @@ export function again(key) {
 
 /** @param {number} key */
 export function remove(key) {
-  const gone = find(key);
-  gone?.upload.abort();
-  if (gone?.preview) URL.revokeObjectURL(gone.preview);
+  find(key)?.upload.abort();
   all.value = all.value.filter((c) => c.key !== key);
 }
 
@@ -207,14 +206,17 @@ export async function turn(key, by) {
   const { detail, pinned, region } = before.picture;
   const wishes = { detail, pinned, region: region && turnedRegion(region, by) };
   const forModel = model.value;
-  update(key, { turn: angle, state: 'preparing' });
+  update(key, { turn: angle, state: 'preparing', failure: null });
   try {
     const made = angle ? await turnPicture(unturned.id, /** @type {90|180|270} */ (angle), forModel, before.upload.signal) : unturned;
     // Turned once more meanwhile: that one's picture is on its way.
     if (find(key)?.turn !== angle) return;
     update(key, { state: 'ready', picture: { ...made, ...wishes, name: before.name, sentModel: angle ? (forModel ?? undefined) : unturned.sentModel } });
   } catch (error) {
-    if (!before.upload.signal.aborted && find(key)?.turn === angle) update(key, { state: 'refused', failure: asFailure(error) });
+    if (before.upload.signal.aborted || find(key)?.turn !== angle) return;
+    const failure = asFailure(error);
+    if (failure.code === 'image_file_not_found') update(key, { state: 'refused', failure });
+    else update(key, { state: 'ready', turn: before.turn, failure });
   }
 }
 

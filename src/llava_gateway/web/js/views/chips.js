@@ -74,17 +74,21 @@ function ChipState({ chip }) {
         <progress max="1" value=${chip.progress} aria-hidden="true"></progress>`;
     case 'preparing':
       return html`<p role="status">${t('chip.preparing')}</p>`;
-    case 'refused': {
-      const { cause, next } = explained(/** @type {import('../api.js').Failure} */ (chip.failure));
-      return html`<div class="chip-refused" role="alert">
-        <p>${cause}</p>
-        <p>${next}</p>
-        ${canTryAgain(chip) && html`<button class="button small" type="button" onClick=${() => again(chip.key)}>${t('chip.again')}</button>`}
-      </div>`;
-    }
+    case 'refused':
+      return html`<${Refusal} chip=${chip} />`;
     default:
-      return html`<${ChipFacts} picture=${chip.picture} />`;
+      return html`<${ChipFacts} picture=${chip.picture} />${chip.failure && html`<${Refusal} chip=${chip} />`}`;
   }
+}
+
+/** @param {{chip: Chip}} props */
+function Refusal({ chip }) {
+  const { cause, next } = explained(/** @type {import('../api.js').Failure} */ (chip.failure));
+  return html`<div class="chip-refused" role="alert">
+    <p>${cause}</p>
+    <p>${next}</p>
+    ${canTryAgain(chip) && html`<button class="button small" type="button" onClick=${() => again(chip.key)}>${t('chip.again')}</button>`}
+  </div>`;
 }
 
 /** @param {{picture: import('../types.js').Picture}} props */
