@@ -185,3 +185,78 @@ async def test_the_panel_stays_while_its_picture_is_turned(visit: Visit, demo_ur
     await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
     await page.get_by_role("menuitem", name="Turn right").click()
     await expect(panel.locator(".facts-list")).to_contain_text("240 × 320")
+
+
+async def test_back_on_a_phone_closes_what_fills_the_page_and_nothing_is_left_of_it_on_the_way(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = visitor.page
+    panel, lightbox = page.get_by_role("complementary", name="Picture"), page.locator("dialog.lightbox")
+
+    async def look() -> None:
+        await page.get_by_role("button", name="Look at picture 1").click()
+        await expect(panel).to_be_visible()
+
+    await visitor.ask("First chat")
+    await page.get_by_role("button", name="New chat").first.click()
+    await visitor.words.fill("Second")
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    # In a chat that has no address yet: all that was made ready stays.
+    await look()
+    await page.go_back()
+    await expect(panel).to_have_count(0)
+    await expect(visitor.words).to_have_value("Second")
+    await visitor.prepared()
+    await visitor.ask("Second chat")
+    here = page.url
+
+    # One after the other, from the top.
+    await look()
+    await panel.get_by_role("button", name="Enlarge").click()
+    await expect(lightbox).to_be_visible()
+    await page.go_back()
+    await expect(lightbox).to_have_count(0)
+    await expect(panel).to_be_visible()
+    await page.go_back()
+    await expect(panel).to_have_count(0)
+    assert page.url == here
+    await page.go_forward()
+    await page.wait_for_function("history.state === null")
+    await expect(panel).to_have_count(0)
+
+    # Closed otherwise, or left by loading the page again, Back goes to the chat before at once.
+    async def by_its_button() -> None:
+        await panel.get_by_role("button", name="Close").click()
+
+    async def by_asking_about_a_part() -> None:
+        await panel.get_by_role("button", name="Ask about a part").click()
+        await lightbox.get_by_role("button", name="Ask about this part").click()
+        await expect(lightbox).to_have_count(0)
+
+    async def by_loading() -> None:
+        await page.reload()
+        await expect(visitor.turns.locator("img")).to_be_visible()
+
+    for close in (by_its_button, by_asking_about_a_part, by_loading):
+        await look()
+        await close()
+        await expect(panel).to_have_count(0)
+        await page.wait_for_function("history.state === null")
+        await page.go_back()
+        await expect(visitor.turns).to_contain_text(["First chat"])
+        await page.go_forward()
+        await expect(visitor.turns).to_contain_text(["Second chat"])
+        assert page.url == here
+
+
+async def test_back_on_a_wide_screen_goes_to_the_chat_before(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    await visitor.ask("First chat")
+    await visitor.page.get_by_role("button", name="New chat").first.click()
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("Second chat")
+    await visitor.page.get_by_role("button", name="Look at picture 1").click()
+    await expect(visitor.page.get_by_role("complementary", name="Picture")).to_be_visible()
+    await visitor.page.go_back()
+    await expect(visitor.turns).to_contain_text(["First chat"])

@@ -6,6 +6,7 @@ import { Failure } from './api.js';
 import { composing, editing } from './composing.js';
 import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
+import { countEntries } from './layers.js';
 import { asFields, Choices } from './options.js';
 import { lastKept, placed, upTo } from './path.js';
 import * as pictures from './pictures.js';
@@ -129,8 +130,14 @@ export const openedChat = (id) => opened.get(id);
 
 /** Shows an empty chat; the session is made with its first question. */
 export function newChat() {
-  show(new Chat());
-  setAddress(null);
+  goTo(new Chat());
+}
+
+/** @param {Chat} next @param {boolean} [instead]  what the address named until now is not to be gone back to */
+function goTo(next, instead = false) {
+  // First the address: what lies over the chat closes now, and its entry in the history is the next chat's then.
+  setAddress(next.id.value, instead || countEntries() > 0);
+  show(next);
 }
 
 /** @param {Chat} next */
@@ -145,8 +152,8 @@ function show(next) {
 /** @param {string|null} id */
 const hashOf = (id) => (id ? `#session=${id}` : '');
 
-/** @param {string|null} id @param {boolean} [instead]  what the address named until now is not to be gone back to */
-function setAddress(id, instead = false) {
+/** @param {string|null} id @param {boolean} instead */
+function setAddress(id, instead) {
   const hash = hashOf(id);
   if (location.hash === hash) return;
   history[instead ? 'replaceState' : 'pushState'](null, '', hash || location.pathname + location.search);
@@ -154,8 +161,12 @@ function setAddress(id, instead = false) {
 
 /** Opens what the address names. */
 export async function openAddressed() {
-  const id = /^#session=([\w-]+)$/.exec(location.hash)?.[1];
-  if (id && onScreen.value?.id.value === id) return;
+  const id = /^#session=([\w-]+)$/.exec(location.hash)?.[1] ?? null;
+  const here = onScreen.value;
+  if (here?.id.value === id) {
+    if (!id) here.failure.value = null; // it was about another address
+    return;
+  }
   show(new Chat());
   if (id) await openSession(id);
 }
@@ -164,8 +175,7 @@ export async function openAddressed() {
 export async function openSession(id) {
   const known = opened.get(id);
   if (known?.running.value) {
-    show(known);
-    setAddress(id);
+    goTo(known);
     return;
   }
   opening.value = id;
@@ -177,13 +187,12 @@ export async function openSession(id) {
     chat.fill(stored);
     chat.works();
     opened.set(id, chat);
-    show(chat);
-    setAddress(id);
+    goTo(chat);
   } catch (error) {
     if (opening.value !== id) return;
-    show(new Chat());
-    onScreen.value.failure.value = asFailure(error);
-    setAddress(null, location.hash === hashOf(id));
+    const empty = new Chat();
+    empty.failure.value = asFailure(error);
+    goTo(empty, location.hash === hashOf(id));
   }
 }
 
@@ -204,9 +213,7 @@ export async function forget(id) {
   await api.deleteSession(id);
   opened.delete(id);
   sessions.value = sessions.value?.filter((s) => s.id !== id) ?? null;
-  if (onScreen.value.id.value !== id) return;
-  show(new Chat());
-  setAddress(null, true);
+  if (onScreen.value.id.value === id) goTo(new Chat(), true);
 }
 
 /** Stops the answer on screen; the gateway notices that we left and frees the engine. */
