@@ -87,6 +87,19 @@ async def test_a_phone_shows_all_without_scrolling_sideways(visit: Visit, script
     assert small == 0, "every button is large enough for a finger"
 
 
+async def test_the_words_are_seen_whole_in_a_window_that_becomes_narrower_and_wider(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url, viewport={"width": 1440, "height": 860})
+    size = "(box) => ({ shown: box.clientHeight, whole: box.scrollHeight })"
+    await visitor.words.fill("A question of many words. " * 8)
+    wide = await visitor.words.evaluate(size)
+    await visitor.page.set_viewport_size({"width": 360, "height": 860})
+    await visitor.page.wait_for_function(f"(least) => ({size})(document.getElementById('words')).shown > least", arg=wide["shown"])
+    narrow = await visitor.words.evaluate(size)
+    assert narrow["shown"] == narrow["whole"]
+    await visitor.page.set_viewport_size({"width": 1440, "height": 860})
+    await visitor.page.wait_for_function(f"(shown) => ({size})(document.getElementById('words')).shown === shown", arg=wide["shown"])
+
+
 async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scripted: Scripted) -> None:
     served = await scripted(ScriptedEngine())
     visitor = await visit(served.url)

@@ -28,8 +28,8 @@ export function App() {
   if (!chat.value) return null;
   return html`<div class="app">
     <${Sidebar} />
-    ${drawer.value && html`<button class="drawer-scrim" type="button" aria-label=${t('sidebar.close')} onClick=${() => (drawer.value = false)}></button>`}
-    <main class="conversation">
+    ${drawer.value && html`<button class="drawer-scrim" type="button" tabindex="-1" aria-label=${t('sidebar.close')} onClick=${() => (drawer.value = false)}></button>`}
+    <main class="conversation" inert=${drawer.value}>
       <${TopBar} />
       <${Banners} />
       <${Thread} />

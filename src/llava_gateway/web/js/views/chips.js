@@ -10,6 +10,7 @@ import { Icon } from '../icons.js';
 import { accepted, again, canTryAgain, chips, move, remove, turn, wish } from '../pictures.js';
 import { seen, usualDetail } from '../seen.js';
 import { model, panel } from '../state.js';
+import { focusAfterwards, wordsBox } from './focus.js';
 import { Menu } from './menu.js';
 import { PartImage } from './part.js';
 
@@ -47,7 +48,7 @@ function ChipView({ chip }) {
       <button class="icon-button" type="button" title=${t('chip.remove')} aria-label=${t('chip.remove_named', { name })} onClick=${() => removeAndStay(key)}>
         <${Icon} name="close" />
       </button>
-      ${state === 'ready' && html`<${Menu} label=${t('chip.more', { name })} icon="more" items=${() => items(chip, place)} />`}
+      ${chip.picture && state !== 'refused' && html`<${Menu} label=${t('chip.more', { name })} icon="more" busy=${state !== 'ready'} items=${() => items(chip, place)} />`}
     </div>
   </li>`;
 }
@@ -59,8 +60,8 @@ function Thumb({ chip, shownNumber, drag }) {
   const several = accepted.value.length > 1 || countBefore.value > 0;
   const badge = several && html`<span class="badge figures">${shownNumber}</span>`;
   const inside = picture ? html`<${PartImage} picture=${picture} />` : preview ? html`<img src=${preview} alt="" draggable=${false} />` : html`<${Icon} name="picture" />`;
-  const look = () => drag.over() || (panel.value = atOf(chip.key));
-  return html`<button class="thumb" type="button" disabled=${state !== 'ready'} aria-label=${t('picture.open', { number: shownNumber })}
+  const look = () => drag.over() || state !== 'ready' || (panel.value = atOf(chip.key));
+  return html`<button class="thumb" type="button" aria-disabled=${state !== 'ready' || undefined} aria-label=${t('picture.open', { number: shownNumber })}
     aria-keyshortcuts=${accepted.value.length > 1 ? 'Alt+ArrowLeft Alt+ArrowRight' : undefined} onPointerDown=${drag.start} onClick=${look}>
     ${inside}${badge}
   </button>`;
@@ -87,7 +88,7 @@ function Refusal({ chip }) {
   return html`<div class="chip-refused" role="alert">
     <p>${cause}</p>
     <p>${next}</p>
-    ${canTryAgain(chip) && html`<button class="button small" type="button" onClick=${() => again(chip.key)}>${t('chip.again')}</button>`}
+    ${canTryAgain(chip) && html`<button class="button small" type="button" onClick=${() => againAndStay(chip.key)}>${t('chip.again')}</button>`}
   </div>`;
 }
 
@@ -139,17 +140,15 @@ function items(chip, place) {
 /** @param {number} key */
 const elementOf = (key) => document.querySelector(`.chip[data-key="${key}"]`);
 
-/** Focuses what is there once the change is drawn, unless the person has gone elsewhere meanwhile. @param {() => Element|null|undefined} find */
-function focusAfterwards(find) {
-  requestAnimationFrame(() => {
-    const at = document.activeElement;
-    if (!at || at === document.body || at.closest('.chips')) /** @type {HTMLElement|null|undefined} */ (find())?.focus();
-  });
-}
-
 /** Moves a picture; who did so with the keyboard stays with it. @param {number} key @param {number} place */
 function shift(key, place) {
   move(key, place);
+  focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
+}
+
+/** Uploads a refused picture again. @param {number} key */
+function againAndStay(key) {
+  again(key);
   focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
 }
 
@@ -158,7 +157,7 @@ function removeAndStay(key) {
   const at = chips.value.findIndex((chip) => chip.key === key);
   remove(key);
   const next = chips.value[Math.min(at, chips.value.length - 1)];
-  focusAfterwards(() => (next ? elementOf(next.key)?.querySelector('.chip-tools button') : document.getElementById('words')));
+  focusAfterwards(() => (next ? elementOf(next.key)?.querySelector('.chip-tools button') : wordsBox()));
 }
 
 /**

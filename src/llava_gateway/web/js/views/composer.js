@@ -13,6 +13,7 @@ import { addFiles, chips, ready, underway } from '../pictures.js';
 import { chat, model, modelInfo, overlay, pickedModel, readiness } from '../state.js';
 import { Chips } from './chips.js';
 import { ContextMeter } from './context.js';
+import { PassingButton } from './focus.js';
 import { Menu } from './menu.js';
 
 export function Composer() {
@@ -27,11 +28,7 @@ export function Composer() {
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
   const can = !running && !chat.value.elsewhere.value && !empty && !blind && Boolean(readiness.value);
 
-  useLayoutEffect(() => {
-    const area = /** @type {HTMLTextAreaElement} */ (text.current);
-    area.style.height = 'auto';
-    area.style.height = `${area.scrollHeight}px`;
-  }, [words]);
+  useFittingHeight(text, words);
 
   function submit() {
     if (!can) return;
@@ -39,8 +36,8 @@ export function Composer() {
       draft.waits.value = new Set(chips.value.filter((c) => c.state === 'refused'));
       return;
     }
-    // The button gives way to another one, and the focus would be lost with it.
-    if (document.activeElement?.matches('.send')) text.current?.focus();
+    // The button gives way to another one, the pictures go, and the focus would be lost with them.
+    if (document.activeElement?.matches('.send, .chips :focus-visible')) text.current?.focus();
     if (changing) sendEdited();
     else {
       draft.words.value = '';
@@ -90,7 +87,7 @@ export function Composer() {
       ${changing &&
       html`<p class="changing">
         <${Icon} name="pencil" /><span>${t('composer.changing')}</span>
-        <button class="icon-button" type="button" title=${t('composer.keep')} aria-label=${t('composer.keep')} onClick=${endEditing}><${Icon} name="close" /></button>
+        <${PassingButton} class="icon-button" title=${t('composer.keep')} aria-label=${t('composer.keep')} onClick=${endEditing}><${Icon} name="close" /><//>
       </p>`}
       <${Chips} />
       <div class="compose-row">
@@ -100,7 +97,7 @@ export function Composer() {
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
           value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (draft.words.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
-          ? html`<button key="stop" class="icon-button round send stop" type="button" title=${t('composer.stop')} aria-label=${t('composer.stop')} onClick=${stop}><${Icon} name="stop" /></button>`
+          ? html`<${PassingButton} key="stop" class="icon-button round send stop" title=${t('composer.stop')} aria-label=${t('composer.stop')} onClick=${stop}><${Icon} name="stop" /><//>`
           : html`<button key="send" class="icon-button round send" type="submit" title=${t('composer.send')} aria-label=${t('composer.send')} disabled=${!can}><${Icon} name="send" /></button>`}
       </div>
     </form>
@@ -120,13 +117,30 @@ export function Composer() {
   </div>`;
 }
 
+/** Makes a text box as high as its words, which take more lines in a narrower one. @param {{current: HTMLTextAreaElement|null}} box @param {string} words */
+function useFittingHeight(box, words) {
+  function fit() {
+    const area = box.current;
+    if (!area) return;
+    area.style.height = 'auto';
+    area.style.height = `${area.scrollHeight}px`;
+  }
+  useLayoutEffect(fit, [words]);
+  useEffect(() => {
+    // In the next frame: the browser complains of an observer that changes the size it is told of.
+    const watcher = new ResizeObserver(() => requestAnimationFrame(fit));
+    watcher.observe(/** @type {Element} */ (box.current));
+    return () => watcher.disconnect();
+  }, []);
+}
+
 /** @param {{sendsWhenReady: boolean, blind: boolean}} state */
 function note({ sendsWhenReady, blind }) {
   if (sendsWhenReady) return t('composer.sends_when_ready');
   if (blind) {
     const other = seeing.value;
     const instead = () => (other ? (pickedModel.value = other.name) : (overlay.value = 'models'));
-    return html`${t('composer.blind')} <button class="link-button" type="button" onClick=${instead}>${other ? t('models.switch_to', { name: other.name }) : t('failure.choose_model')}</button>`;
+    return html`${t('composer.blind')} <${PassingButton} class="link-button" onClick=${instead}>${other ? t('models.switch_to', { name: other.name }) : t('failure.choose_model')}<//>`;
   }
   return null;
 }

@@ -9,6 +9,7 @@ import { seeing, setup } from '../models.js';
 import { addFiles, chips, ready, refuse } from '../pictures.js';
 import { modelInfo, model, overlay, pickedModel, readiness } from '../state.js';
 import { engineName } from './advice.js';
+import { PassingButton, useHeir } from './focus.js';
 import { lazily } from './parts.js';
 
 const TOUCH = matchMedia('(pointer: coarse)');
@@ -32,6 +33,8 @@ export function Empty() {
 /** @param {{of: string}} props */
 function Examples({ of }) {
   const waiting = asking.value;
+  const list = useRef(/** @type {HTMLElement|null} */ (null));
+  useHeir(list);
   // A refusal is shown in the composer.
   useEffect(() => {
     if (!waiting) return;
@@ -45,6 +48,7 @@ function Examples({ of }) {
 
   /** @param {import('../examples.js').Example} example */
   async function choose(example) {
+    if (asking.value) return;
     try {
       const file = await drawnFile(example);
       asking.value = example;
@@ -54,10 +58,10 @@ function Examples({ of }) {
     }
   }
 
-  return html`<ul class="examples">
+  return html`<ul ref=${list} class="examples">
     ${examplesFor(of).map(
       (example) => html`<li key=${example.name}>
-        <button type="button" disabled=${Boolean(waiting)} onClick=${() => choose(example)}>
+        <button type="button" aria-disabled=${Boolean(waiting)} onClick=${() => choose(example)}>
           <${Drawing} example=${example} />
           <span>${t(example.question)}</span>
         </button>
@@ -83,7 +87,7 @@ function Running() {
     <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}${isDemo(name) && t('empty.demo')}</p>
     ${blind && html`<p class="care">${t('empty.no_vision')}</p>`}
     <p>
-      ${blind && other && html`<button class="button small main" type="button" onClick=${() => (pickedModel.value = other.name)}>${t('models.switch_to', { name: other.name })}</button>`}
+      ${blind && other && html`<${PassingButton} class="button small main" onClick=${() => (pickedModel.value = other.name)}>${t('models.switch_to', { name: other.name })}<//>`}
       <button class="link-button" type="button" onClick=${() => (overlay.value = 'models')}>${t('empty.models')}</button>
     </p>
   </div>`;

@@ -6,6 +6,7 @@ import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
 import { chat, engineNews, models, overlay, pickedModel, readiness } from '../state.js';
+import { PassingButton } from './focus.js';
 import { openSidebar } from './sidebar.js';
 
 export function TopBar() {
@@ -50,7 +51,7 @@ function goneModel() {
 function Banner({ kind, title, onClose, children }) {
   return html`<div class="banner" data-kind=${kind}>
     <p><strong>${title}</strong> ${children}</p>
-    ${onClose && html`<button class="icon-button" type="button" title=${t('close')} aria-label=${t('close')} onClick=${onClose}><${Icon} name="close" /></button>`}
+    ${onClose && html`<${PassingButton} class="icon-button" title=${t('close')} aria-label=${t('close')} onClick=${onClose}><${Icon} name="close" /><//>`}
   </div>`;
 }
 

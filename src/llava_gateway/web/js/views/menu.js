@@ -13,9 +13,10 @@ const WIDTH = 232;
 const GAP = 6;
 
 /**
- * @param {{label: string, icon: any, items: () => (Item|null|false)[], class?: string, note?: string}} props  `items` are asked for when it opens
+ * `items` are asked for when it opens. While it is `busy` it does not open, but keeps the focus.
+ * @param {{label: string, icon: any, items: () => (Item|null|false)[], class?: string, note?: string, busy?: boolean}} props
  */
-export function Menu({ label, icon, items, class: name = 'icon-button', note }) {
+export function Menu({ label, icon, items, class: name = 'icon-button', note, busy = false }) {
   const button = useRef(/** @type {HTMLButtonElement|null} */ (null));
   const box = useRef(/** @type {HTMLElement|null} */ (null));
   const [open, setOpen] = useState(false);
@@ -67,7 +68,8 @@ export function Menu({ label, icon, items, class: name = 'icon-button', note }) 
     }
   }
 
-  return html`<button ref=${button} class=${name} type="button" aria-haspopup="menu" aria-expanded=${open} title=${label} aria-label=${label}>
+  return html`<button ref=${button} class=${name} type="button" aria-haspopup="menu" aria-expanded=${open} aria-disabled=${busy || undefined} title=${label} aria-label=${label}
+      onClick=${(/** @type {Event} */ event) => busy && event.preventDefault()}>
       <${Icon} name=${icon} />
     </button>
     <div ref=${box} class="menu" popover="auto" role="menu" aria-label=${label} onBeforeToggle=${onToggle} onKeyDown=${onKey}>

@@ -8,12 +8,15 @@ import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
 import { deleteChat, fork, pickFiles, save, sought } from '../sessions.js';
 import { chat, drawer, overlay, sessions } from '../state.js';
+import { focusAfterwards, useHeir } from './focus.js';
 import { Menu } from './menu.js';
 import { Choice } from './parts.js';
 import { Found, SearchField } from './search.js';
 
 export function Sidebar() {
-  return html`<nav class="sidebar" data-open=${prefs.sidebarOpen.value} data-drawer=${drawer.value} aria-label=${t('sessions.title')}>
+  const nav = useRef(/** @type {HTMLElement|null} */ (null));
+  useFocusInside(nav);
+  return html`<nav ref=${nav} class="sidebar" data-open=${prefs.sidebarOpen.value} data-drawer=${drawer.value} aria-label=${t('sessions.title')}>
     <div class="sidebar-head">
       <span class="wordmark"><img src="static/icon.svg" width="24" height="24" alt="" />LLaVA Gateway</span>
       <button class="icon-button" type="button" title=${t('sidebar.close')} aria-label=${t('sidebar.close')} onClick=${closeSidebar}><${Icon} name="sidebar" /></button>
@@ -47,6 +50,17 @@ export function openSidebar() {
 function closeSidebar() {
   if (drawer.value) drawer.value = false;
   else prefs.sidebarOpen.value = false;
+}
+
+/** The focus goes into the sidebar with the button that shows it, and back to that button when the sidebar goes. @param {{current: HTMLElement|null}} nav */
+function useFocusInside(nav) {
+  useLayoutEffect(() => {
+    const bar = /** @type {HTMLElement} */ (nav.current);
+    const focused = document.activeElement;
+    const shown = bar.getClientRects().length > 0;
+    if (shown && focused?.matches('.sidebar-toggle')) focusAfterwards(() => bar.querySelector('.sidebar-head button'));
+    if (!shown && bar.contains(focused)) focusAfterwards(() => document.querySelector('.sidebar-toggle'));
+  }, [prefs.sidebarOpen.value, drawer.value]);
 }
 
 function SessionList() {
@@ -85,6 +99,9 @@ function SessionRow({ row }) {
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   const title = row.title || openedChat(row.id)?.turns.value[0]?.prompt || t('sessions.untitled');
   const current = chat.value.id.value === row.id;
+  const item = useRef(/** @type {HTMLElement|null} */ (null));
+  const link = useRef(/** @type {HTMLElement|null} */ (null));
+  useHeir(item, () => neighbour(link.current));
 
   /** @param {() => Promise<void>} work */
   async function attempt(work) {
@@ -97,10 +114,16 @@ function SessionRow({ row }) {
     }
   }
 
-  if (mode === 'renaming') return html`<li><${TitleField} title=${row.title ?? ''} onDone=${(/** @type {string} */ given) =>
-    given && given !== row.title ? attempt(() => rename(row.id, given)) : setMode('shown')} /></li>`;
-  return html`<li class="session" data-current=${current}>
-    <a class="session-open" href=${`#session=${row.id}`} aria-current=${current ? 'page' : undefined} title=${title}
+  /** @param {string} given @param {boolean} stays */
+  function endRenaming(given, stays) {
+    if (stays) focusAfterwards(() => link.current);
+    if (given && given !== row.title) attempt(() => rename(row.id, given));
+    else setMode('shown');
+  }
+
+  if (mode === 'renaming') return html`<li><${TitleField} title=${row.title ?? ''} onDone=${endRenaming} /></li>`;
+  return html`<li ref=${item} class="session" data-current=${current}>
+    <a ref=${link} class="session-open" href=${`#session=${row.id}`} aria-current=${current ? 'page' : undefined} title=${title}
       onClick=${(/** @type {MouseEvent} */ event) => {
         if (event.metaKey || event.ctrlKey || event.shiftKey) return;
         event.preventDefault();
@@ -119,24 +142,31 @@ function SessionRow({ row }) {
   </li>`;
 }
 
-/** @param {{title: string, onDone: (title: string) => void}} props */
+/** The chat that is next in the list to one that goes. @param {HTMLElement|null} link */
+function neighbour(link) {
+  const links = [...document.querySelectorAll('.session-open')];
+  const at = links.findIndex((one) => one === link);
+  return links[at + 1] ?? links[at - 1] ?? document.querySelector('.new-chat');
+}
+
+/** @param {{title: string, onDone: (title: string, stays: boolean) => void}} props  `stays`: the person goes nowhere else */
 function TitleField({ title, onDone }) {
   const field = useRef(/** @type {HTMLInputElement|null} */ (null));
   const left = useRef(false);
   useLayoutEffect(() => field.current?.select(), []); // before the first key
-  /** @param {string} given */
-  const leave = (given) => {
+  /** @param {string} given @param {boolean} stays */
+  const leave = (given, stays) => {
     if (left.current) return;
     left.current = true;
-    onDone(given.trim());
+    onDone(given.trim(), stays);
   };
   return html`<input ref=${field} class="field" maxlength="200" aria-label=${t('sessions.rename')} value=${title}
-    onBlur=${(/** @type {any} */ event) => leave(event.currentTarget.value)}
+    onBlur=${(/** @type {any} */ event) => leave(event.currentTarget.value, false)}
     onKeyDown=${(/** @type {any} */ event) => {
-      if (event.key === 'Enter' && !event.isComposing) leave(event.currentTarget.value);
+      if (event.key === 'Enter' && !event.isComposing) leave(event.currentTarget.value, true);
       else if (event.key === 'Escape') {
         event.stopPropagation();
-        leave('');
+        leave('', true);
       }
     }} />`;
 }

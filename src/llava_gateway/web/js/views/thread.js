@@ -15,6 +15,7 @@ import { pointing } from '../mentions.js';
 import { chat, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext } from './context.js';
 import { Empty } from './empty.js';
+import { useHeir } from './focus.js';
 import { useNotYetDrawn } from './gradually.js';
 import { PartFrame } from './part.js';
 import { PictureImage, useClock } from './parts.js';
@@ -84,7 +85,9 @@ function numbered(turns) {
 /** @param {{turn: import('../chat.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
-  return html`<article class="turn" aria-label=${t('turn.label')} data-key=${turn.key} inert=${leaving.value.has(turn)}>
+  const article = useRef(/** @type {HTMLElement|null} */ (null));
+  useHeir(article); // one that is asked again gives way to another
+  return html`<article ref=${article} class="turn" aria-label=${t('turn.label')} data-key=${turn.key} inert=${leaving.value.has(turn)}>
     <div class="question">
       ${images.length > 0 &&
       html`<ul class="pictures">

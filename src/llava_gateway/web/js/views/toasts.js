@@ -1,9 +1,10 @@
 // The short news: each goes by itself after a while, but not while it is pointed at or has the focus.
 
-import { html, useEffect, useState } from '../html.js';
+import { html, useEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { putAway, toasts } from '../toasts.js';
+import { useHeir } from './focus.js';
 
 const SHOWN_MS = 20_000;
 
@@ -14,6 +15,8 @@ export function Toasts() {
 /** @param {{one: import('../toasts.js').Toast}} props */
 function ToastView({ one }) {
   const [held, setHeld] = useState(false);
+  const box = useRef(/** @type {HTMLElement|null} */ (null));
+  useHeir(box);
   useEffect(() => {
     if (held) return undefined;
     const timer = setTimeout(() => putAway(one.key), SHOWN_MS);
@@ -21,7 +24,7 @@ function ToastView({ one }) {
   }, [held]);
   const { action } = one;
   const hold = { onPointerEnter: () => setHeld(true), onPointerLeave: () => setHeld(false), onFocusIn: () => setHeld(true), onFocusOut: () => setHeld(false) };
-  return html`<div class="toast" data-wrong=${one.wrong} ...${hold}>
+  return html`<div ref=${box} class="toast" data-wrong=${one.wrong} ...${hold}>
     <p>${one.words}</p>
     ${action &&
     html`<button class="button small" type="button" onClick=${() => {
