@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from llava_gateway.errors import ModelOutOfMemory
 from tests import pictures
@@ -137,6 +138,52 @@ async def test_a_stopped_attempt_is_a_version_too(visit: Visit, scripted: Script
     engine.script = says("Two.")
     await visitor.ask("And?")
     assert [turn["prompt"] for turn in await told(served, visitor)] == ["Well?", "And?"]
+
+
+async def test_what_is_asked_while_another_version_is_on_its_way_waits_for_it(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine(says("One."))
+    served = await scripted(engine)
+    visitor = await visit(served.url)
+    await visitor.ask("Well?")
+    engine.script = says("Two.")
+    await visitor.turns.last.hover()
+    await button(visitor.turns.last, "Ask again").click()
+    await expect(visitor.answer).to_have_text("Two.")
+    await visitor.ended()
+    switches: asyncio.Queue[Route] = asyncio.Queue()
+
+    async def hold(route: Route) -> None:
+        await (switches.put(route) if route.request.method == "PATCH" else route.continue_())
+
+    await visitor.page.route("**/sessions/*", hold)
+    await button(visitor.turns.first, "Previous version").click()
+    switch = await switches.get()
+    engine.script = says_then_waits("Half")
+    await visitor.words.fill("And?")
+    await visitor.words.press("Enter")
+    await expect(visitor.turns.last).to_contain_text("And?")
+    assert len(engine.requests) == 2
+    await switch.continue_()
+    await expect(visitor.answer).to_have_text("Half")
+    await expect(visitor.turns.first.locator(".words")).to_have_text("One.")
+    await expect(visitor.turns.locator(".asked")).to_have_text(["Well?", "And?"])
+    assert [message.text for message in engine.requests[-1].messages] == ["Well?", "One.", "And?"]
+    await visitor.page.keyboard.press("Escape")
+    await visitor.ended()
+    await expect(visitor.turns.locator(".asked")).to_have_text(["Well?", "And?"])
+
+    # A question in the place of another one is gone to instead.
+    await button(visitor.turns.first, "Next version").click()
+    await (await switches.get()).continue_()
+    await expect(visitor.turns.locator(".words")).to_have_text(["Two."])
+    await button(visitor.turns.first, "Previous version").click()
+    switch = await switches.get()
+    engine.script = says("Three.")
+    await button(visitor.turns.first, "Ask again").click()
+    await switch.continue_()
+    await expect(visitor.turns.locator(".words")).to_have_text(["Three."])
+    await expect(visitor.turns.first.locator(".branches")).to_have_text("3/3")
+    assert [turn["message"]["content"] for turn in await told(served, visitor)] == ["Three."]
 
 
 async def test_two_pages_show_the_same(visit: Visit, scripted: Scripted) -> None:

@@ -56,9 +56,19 @@ export async function show(turnId) {
   const chat = onScreen.value;
   const id = chat.id.value;
   if (!id || chat.running.value || chat.elsewhere.value) return false;
+  const going = go(chat, id, turnId);
+  chat.settled = going.then(() => {}); // what is asked meanwhile waits for it
+  return going;
+}
+
+/** @param {import('./chat.js').Chat} chat @param {string} id @param {number} turnId */
+async function go(chat, id, turnId) {
   try {
     const stored = await api.switchBranch(id, turnId);
-    chat.turns.value = chat.turns.value.filter((turn) => turn.id !== null);
+    const asked = chat.running.value?.turn;
+    // Asked meanwhile in the place of another one, it is a branch itself, and that is gone to.
+    if (asked && asked.after !== null) return false;
+    chat.turns.value = chat.turns.value.filter((turn) => turn.id !== null || turn === asked);
     chat.fill(stored);
     chat.works();
     return true;
