@@ -174,3 +174,7 @@ async def test_it_goes_into_the_list_of_chats_and_back(visit: Visit, scripted: S
     await press(show)
     await press(page.get_by_role("link", name="Hi"))
     await expect(show).to_be_focused()
+    await press(show)
+    await choose(visitor, page.get_by_role("button", name="More for Hi"), "Delete")
+    await expect(visitor.turns).to_have_count(0)
+    await expect(show).to_be_focused()

@@ -54,12 +54,16 @@ function closeSidebar() {
 
 /** The focus goes into the sidebar with the button that shows it, and back to that button when the sidebar goes. @param {{current: HTMLElement|null}} nav */
 function useFocusInside(nav) {
+  const was = useRef(false);
   useLayoutEffect(() => {
     const bar = /** @type {HTMLElement} */ (nav.current);
     const focused = document.activeElement;
     const shown = bar.getClientRects().length > 0;
+    // What had the focus may have gone with the sidebar: the row of a chat that was deleted.
+    const inside = bar.contains(focused) || focused === document.body;
     if (shown && focused?.matches('.sidebar-toggle')) focusAfterwards(() => bar.querySelector('.sidebar-head button'));
-    if (!shown && bar.contains(focused)) focusAfterwards(() => document.querySelector('.sidebar-toggle'));
+    if (was.current && !shown && inside) focusAfterwards(() => document.querySelector('.sidebar-toggle'));
+    was.current = shown;
   }, [prefs.sidebarOpen.value, drawer.value]);
 }
 
