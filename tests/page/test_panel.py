@@ -174,7 +174,7 @@ async def test_what_shows_a_picture_closes_when_it_is_sent(visit: Visit, scripte
     await visitor.ended()
 
 
-async def test_the_panel_stays_while_its_picture_is_turned(visit: Visit, demo_url: str) -> None:
+async def test_the_panel_stays_while_its_picture_is_turned_and_so_do_its_wishes(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     page = visitor.page
     await visitor.pick(RED_CIRCLE)
@@ -183,8 +183,14 @@ async def test_the_panel_stays_while_its_picture_is_turned(visit: Visit, demo_ur
     panel = page.get_by_role("complementary", name="Picture")
     await expect(panel.locator(".facts-list")).to_contain_text("320 × 240")
     await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    await page.route("**/images/*/rotate*", lambda route: held.set_result(route), times=1)
     await page.get_by_role("menuitem", name="Turn right").click()
+    turning = await held
+    await panel.get_by_role("checkbox").check()
+    await turning.continue_()
     await expect(panel.locator(".facts-list")).to_contain_text("240 × 320")
+    await expect(panel.get_by_role("checkbox")).to_be_checked()
 
 
 async def test_back_on_a_phone_closes_what_fills_the_page_and_nothing_is_left_of_it_on_the_way(visit: Visit, scripted: Scripted) -> None:

@@ -203,14 +203,15 @@ export async function turn(key, by) {
   if (!before?.picture || !before.unturned) return;
   const angle = (before.turn + by) % 360;
   const { unturned } = before;
-  const { detail, pinned, region } = before.picture;
-  const wishes = { detail, pinned, region: region && turnedRegion(region, by) };
   const forModel = model.value;
   update(key, { turn: angle, state: 'preparing', failure: null });
   try {
     const made = angle ? await turnPicture(unturned.id, /** @type {90|180|270} */ (angle), forModel, before.upload.signal) : unturned;
     // Turned once more meanwhile: that one's picture is on its way.
-    if (find(key)?.turn !== angle) return;
+    const now = find(key);
+    if (!now?.picture || now.turn !== angle) return;
+    const { detail, pinned, region } = now.picture; // as they are wished for by now
+    const wishes = { detail, pinned, region: region && turnedRegion(region, by) };
     update(key, { state: 'ready', picture: { ...made, ...wishes, name: before.name, sentModel: angle ? (forModel ?? undefined) : unturned.sentModel } });
   } catch (error) {
     if (before.upload.signal.aborted || find(key)?.turn !== angle) return;
