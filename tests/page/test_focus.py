@@ -178,3 +178,15 @@ async def test_it_goes_into_the_list_of_chats_and_back(visit: Visit, scripted: S
     await choose(visitor, page.get_by_role("button", name="More for Hi"), "Delete")
     await expect(visitor.turns).to_have_count(0)
     await expect(show).to_be_focused()
+
+
+async def test_it_goes_from_the_button_that_takes_an_option_back_to_its_field(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await press(visitor.page.get_by_role("button", name="Options"))
+    dialog = visitor.page.get_by_role("dialog", name="Options")
+    field = dialog.get_by_role("textbox", name="top_k")
+    await field.fill("7")
+    await field.press("Enter")
+    await press(dialog.get_by_role("button", name="Reset top_k"))
+    await expect(field).to_be_focused()
+    await expect(field).to_have_value("")

@@ -7,6 +7,7 @@ import { language, number, t } from '../i18n.js';
 import { OPTIONS, PRESETS } from '../i18n/zh.js';
 import { countOf, POLICIES, presetName } from '../options.js';
 import { catalogue, chat, modelInfo, overlay } from '../state.js';
+import { PassingButton } from './focus.js';
 import { FormatEditor } from './format.js';
 import { Choice, Dialog } from './parts.js';
 
@@ -140,7 +141,7 @@ function Head({ name, own, inherited = false, children }) {
   const { preset } = choices.now.value;
   return html`<div class="option-head">
     <label for=${`option-${name}`}><code>${name}</code></label>
-    ${own && html`<button class="link-button" type="button" aria-label=${t('options.reset_named', { name })} onClick=${() => choices.set(name, undefined)}>${t('options.reset')}</button>`}
+    ${own && html`<${PassingButton} class="link-button" heir=${() => document.getElementById(`option-${name}`)} aria-label=${t('options.reset_named', { name })} onClick=${() => choices.set(name, undefined)}>${t('options.reset')}<//>`}
     ${!own && inherited && preset && html`<span class="quiet">${t('options.from_preset', { preset: presetName(preset) })}</span>`}
     ${children}
   </div>`;
