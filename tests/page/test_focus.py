@@ -190,3 +190,11 @@ async def test_it_goes_from_the_button_that_takes_an_option_back_to_its_field(vi
     await press(dialog.get_by_role("button", name="Reset top_k"))
     await expect(field).to_be_focused()
     await expect(field).to_have_value("")
+
+
+async def test_it_goes_from_an_example_to_the_words(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await press(visitor.page.locator(".examples button").first)
+    await expect(visitor.answer).not_to_be_empty()
+    await visitor.ended()
+    await expect(visitor.words).to_be_focused()
