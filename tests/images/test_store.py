@@ -399,3 +399,23 @@ async def test_a_turned_picture_is_another_one_with_the_history_of_the_first(sto
     assert await store.turned(picture, 90) is turned
     assert await store.turned(picture, 180) is not turned
     assert store.bytes_used == sum(picture.size for picture in store._pictures)
+
+
+async def test_what_is_only_looked_at_makes_nobody_go_and_does_not_pile_up() -> None:
+    async with running(store_max_bytes=4 * 1024 * 1024) as store:
+        store.let_go = lambda: pytest.fail("a session was to go")
+        picture = await _settled(store, noise(1))
+        store.hold(picture)
+        parts = [Sight(region=(number / 100, 0.0, 0.5, 0.5)) for number in range(40)]
+        used = []
+        for part in parts:
+            await store.rendition(picture, SQUARE, part, looking=True)
+            used.append(store.bytes_used)
+        assert not picture.renditions
+        assert used[-1] - picture.size <= 17 * (used[1] - used[0])
+        await store.rendition(picture, SQUARE, parts[-1])  # a question has it now
+        assert len(picture.renditions) == 1
+        store.release(picture)
+        for seed in range(2, 40):
+            await _settled(store, noise(seed))
+        assert store.bytes_used <= 4 * 1024 * 1024

@@ -100,3 +100,8 @@ def test_the_same_pieces_give_the_same_bytes() -> None:
 def test_what_is_not_of_the_plan_is_not_drawn(pieces: list[bytes]) -> None:
     with pytest.raises(ValueError, match="piece"):
         draw(pieces, (OVERVIEW,))
+
+
+def test_a_part_that_is_thinner_than_a_pixel_is_a_line() -> None:
+    for top in range(99):
+        drawn([plain(BLUE), plain(RED)], OVERVIEW, Canvas("region", (336, 2), (336, 336), region=(0.1, top / 100, 0.3, 0.001)))

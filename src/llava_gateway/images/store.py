@@ -32,6 +32,8 @@ __all__ = ["Picture", "PictureInfo", "PictureStore"]
 REFUSED_FOR = 600.0
 """Seconds for which a file that brought a worker down is not tried again."""
 _MOST_REFUSED = 4096
+_MOST_LOOKS = 16
+"""Renditions that are kept though only a person looked at them."""
 _CANONICAL_MEDIA_TYPES: dict[str, Literal["image/png", "image/jpeg"]] = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 
@@ -40,7 +42,7 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
-        chosen: by engine and model, how much of it is shown where nobody wished for anything.
+        chosen: by engine and model and what was wished for, how much of it is shown where that is left to us; the newest few.
         renditions: by profile and sight (`_key`); what is in it never changes.
         canonical, media_type: None until `stored()`.
     """
@@ -48,7 +50,7 @@ class Picture:
     def __init__(self, info: PictureInfo) -> None:
         self.info = info
         self.renditions: dict[str, Rendition] = {}
-        self.chosen: dict[tuple[str, str], Choice] = {}
+        self.chosen: dict[tuple[tuple[str, str], Sight], Choice] = {}
         self.canonical: bytes | None = None
         self.media_type: Literal["image/png", "image/jpeg"] | None = None
         self._id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -96,6 +98,7 @@ class PictureStore:
         self._ingests: dict[str, _Ingest] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: dict[str, float] = {}
+        self._looks: OrderedDict[tuple[Picture, str], Rendition] = OrderedDict()  # those that no question has; the oldest first
         self.bytes_used = 0
         self.reserved = 0
         """Bytes of the same budget that others use: the text of sessions."""
@@ -141,18 +144,32 @@ class PictureStore:
         self._pictures.move_to_end(picture)
         return picture
 
-    async def rendition(self, picture: Picture, profile: VisionProfile, sight: Sight = Sight()) -> Rendition:
+    async def rendition(self, picture: Picture, profile: VisionProfile, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
         """What a model of this profile gets of the picture; the same bytes as long as the picture lives.
+
+        Args:
+            looking: only a person looks at it: it is kept among the last few of those, and nothing else goes for it.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         key = _key(profile, sight)
-        found = picture.renditions.get(key)
+        found = self._known(picture, key, looking=looking)
         if found is None:
             task = picture._rendering.get(key)
             if task is None:
-                task = picture._rendering[key] = self._spawn(self._render(picture, profile, sight))
-            found = await asyncio.shield(task)
+                task = picture._rendering[key] = self._spawn(self._render(picture, profile, sight, looking=looking))
+            made = await asyncio.shield(task)
+            found = self._known(picture, key, looking=looking) or made
+        return found
+
+    def _known(self, picture: Picture, key: str, *, looking: bool) -> Rendition | None:
+        """One that is kept; what was only looked at is a question's from when one has it."""
+        found = picture.renditions.get(key)
+        if found is None and (found := self._looks.pop((picture, key), None)):
+            if looking:
+                self._looks[picture, key] = found  # the newest now
+            else:
+                picture.renditions[key] = found
         return found
 
     async def view(self, picture: Picture, profile: VisionProfile, sight: Sight = Sight()) -> bytes:
@@ -160,7 +177,7 @@ class PictureStore:
 
         Raises ImageError, StorageFull, Overloaded.
         """
-        pieces = [piece.data for piece in (await self.rendition(picture, profile, sight)).pieces]
+        pieces = [piece.data for piece in (await self.rendition(picture, profile, sight, looking=True)).pieces]
         size = {"width": picture.info.width, "height": picture.info.height}
         job = {"do": "view", **_asked(profile, sight), **size, "sizes": [len(piece) for piece in pieces]}
         async with self._pool.job(job, b"".join(pieces)) as answers:
@@ -232,11 +249,13 @@ class PictureStore:
 
     def make_room(self, size: int) -> None:
         """Evict what nobody holds, least recently used first, until `size` more bytes fit into the budget; where all is held, ask
-        `let_go` to drop an idle holder. Raises StorageFull."""
+        `let_go` to drop an idle holder. What was only looked at goes before that. Raises StorageFull."""
         while self.bytes_used + self.reserved + size > self._settings.store_max_bytes:
             idle = next((p for p in self._pictures if p._holders == 0 and p._id.done()), None)
             if idle is not None:
                 self._evict(idle)
+            elif self._looks:
+                self._forget_look(*next(iter(self._looks)))
             elif self.let_go is None or not self.let_go():
                 raise StorageFull
 
@@ -330,7 +349,7 @@ class PictureStore:
         self._refused = {k: until for k, until in list(self._refused.items())[-_MOST_REFUSED:] if until > now}
         self._refused[key] = now + REFUSED_FOR
 
-    async def _render(self, picture: Picture, profile: VisionProfile, sight: Sight) -> Rendition:
+    async def _render(self, picture: Picture, profile: VisionProfile, sight: Sight, *, looking: bool) -> Rendition:
         key = _key(profile, sight)
         try:
             await picture.stored()
@@ -338,9 +357,16 @@ class PictureStore:
             try:
                 async with self._pool.job({"do": "render", **_asked(profile, sight)}, picture.canonical or b"") as answers:
                     rendition = _rendition(*await answers.next("rendition"))
-                self.make_room(_held(rendition))
-                picture.renditions[key] = rendition
-                self.bytes_used += _held(rendition)
+                size = _held(rendition)
+                if not looking:
+                    self.make_room(size)
+                    picture.renditions[key] = rendition
+                    self.bytes_used += size
+                elif self.bytes_used + self.reserved + size <= self._settings.store_max_bytes:
+                    self._looks[picture, key] = rendition
+                    self.bytes_used += size
+                while len(self._looks) > _MOST_LOOKS:
+                    self._forget_look(*next(iter(self._looks)))
                 return rendition
             finally:
                 self.release(picture)
@@ -356,8 +382,13 @@ class PictureStore:
         if picture.id:
             self._by_id.setdefault(picture.id, picture)
 
+    def _forget_look(self, picture: Picture, key: str) -> None:
+        self.bytes_used -= _held(self._looks.pop((picture, key)))
+
     def _evict(self, picture: Picture) -> None:
         """The whole picture goes, so that none ever lives with a rendition other than the one it had."""
+        for look in [look for look in self._looks if look[0] is picture]:
+            self._forget_look(*look)
         upload = self._pictures.pop(picture)
         self.bytes_used -= picture.size
         self._by_upload.pop(upload, None)

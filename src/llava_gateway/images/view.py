@@ -103,7 +103,8 @@ def _mark_region(im: Image.Image, canvas: Canvas, region: Box, scale: int) -> No
     left, top, right, bottom = inner_box(canvas)
     width, height = right - left, bottom - top
     x, y = (left + region[0] * width) * scale, (top + region[1] * height) * scale
-    box = (round(x), round(y), round(x + region[2] * width * scale) - 1, round(y + region[3] * height * scale) - 1)
+    corner = round(x + region[2] * width * scale) - 1, round(y + region[3] * height * scale) - 1
+    box = (round(x), round(y), max(round(x), corner[0]), max(round(y), corner[1]))  # a thin one is a line
     pen = ImageDraw.Draw(im)
     pen.rectangle(box, outline=_ACCENT, width=3)
     pen.rectangle(box, outline=_DARK, width=1)
