@@ -69,6 +69,16 @@ def test_of_pictures_that_went_long_ago_one_line_tells() -> None:
         assert [part.text for part in messages[1].parts if isinstance(part, TextPart)] == [*expected, "Which is round?"]
 
 
+def test_what_is_gone_is_told_of_in_the_language_of_its_question_where_the_answer_has_no_words() -> None:
+    counted = (Exchange(0, (RED, said("有几个圆？")), "3", 10, (64,), 1), Exchange(1, (BLUE, said("这个呢？")), "1", 10, (64,), 2))
+    talk = Conversation("", (), counted, (said("What is it?"),))
+    for traces, expected in {2: "（图片1已不再显示。它的内容是：3）", 0: "（更早的2张图片也已不再显示。）"}.items():
+        (question,) = talk.messages(Window(start=2, traces=traces), Rules("sliding"))
+        assert question.parts[0] == note(expected)
+    gone = Conversation("", (), (), (RED, said("图里有什么？"))).messages(Window(gone=frozenset({1})), Rules())
+    assert gone[0].parts[0] == note("（图片1已不再显示。）")
+
+
 def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
     both = (Exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
     messages = Conversation("", (), both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())

@@ -28,6 +28,13 @@ def test_traces_speak_the_language_of_the_description() -> None:
     assert words.picture_trace(2, "") == "(Picture 2 is no longer shown.)"
 
 
+def test_traces_without_words_speak_the_language_of_the_talk() -> None:
+    assert words.picture_trace(2, "", chinese=True) == "（图片2已不再显示。）"
+    assert words.picture_trace(2, "3", chinese=True) == "（图片2已不再显示。它的内容是：3）"
+    assert words.picture_trace(2, "A red circle.", chinese=True).startswith("(Picture 2 ")
+    assert words.anchor(2, "3", chinese=True) == "（图片2在前面，内容是：3）"
+
+
 @pytest.mark.parametrize("description", ["A red circle.", "白色背景上有一个红色圆形。"])
 def test_a_line_that_calls_a_picture_to_mind_tells_which(description: str) -> None:
     line = words.anchor(12, description)

@@ -42,11 +42,16 @@ class Conversation:
         """The number of the question's first picture."""
         return 1 + sum(len(exchange.images) for exchange in self.exchanges)
 
+    @property
+    def instructions(self) -> str:
+        """What the system message says: the system prompt, and the glossary."""
+        return "\n\n".join(filter(None, (self.system, glossary_note(self.glossary) if self.glossary else "")))
+
     def messages(self, window: Window, rules: Rules) -> tuple[Message, ...]:
         """What is told."""
         told: list[Message] = []
-        if system := "\n\n".join(filter(None, (self.system, glossary_note(self.glossary) if self.glossary else ""))):
-            told.append(Message("system", (TextPart(system),)))
+        if self.instructions:
+            told.append(Message("system", (TextPart(self.instructions),)))
         notes = self._notes(window, rules)
         visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
         told_pictures = frozenset().union(*visible)
@@ -72,16 +77,17 @@ class Conversation:
         if not window.start:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
-        untold = [
-            (number, exchange.answer)
-            for index, exchange in enumerate(self.exchanges[: window.start])
-            if not is_told(exchange, index, window, rules)  # of the others, the traces stand in their own message
-            for number in exchange.pictures
-        ]
+        untold: list[tuple[int, str, bool]] = []
+        chinese = language_of(self.system)
+        for index, exchange in enumerate(self.exchanges[: window.start]):
+            chinese = _language(exchange.parts, chinese)
+            if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
+                untold += [(number, exchange.answer, bool(chinese)) for number in exchange.pictures]
         own = untold[max(0, len(untold) - window.traces) :]
         if older := len(untold) - len(own):
-            lines.append(older_pictures(older, chinese=is_chinese(untold[-1][1])))
-        lines += [picture_trace(number, told) for number, told in own]
+            _, description, chinese = untold[-1]
+            lines.append(older_pictures(older, chinese=bool(language_of(description)) or (language_of(description) is None and chinese)))
+        lines += [picture_trace(number, told, chinese=chinese) for number, told, chinese in own]
         return tuple(TextPart(line, note=True) for line in lines)
 
 
@@ -132,7 +138,7 @@ def labelled(
             told.append(part)
             continue
         if number not in visible:
-            told.append(TextPart(picture_trace(number, description), note=True))
+            told.append(TextPart(picture_trace(number, description, chinese=chinese), note=True))
         else:
             if several or number > 1:
                 told.append(TextPart(picture_label(number, chinese=chinese), note=True))

@@ -24,11 +24,11 @@ def picture_label(number: int, *, chinese: bool = False) -> str:
     return f"图片{number}：" if chinese else f"Picture {number}:"
 
 
-def picture_trace(number: int, description: str) -> str:
-    """In place of a picture that the model no longer gets."""
+def picture_trace(number: int, description: str, *, chinese: bool = False) -> str:
+    """In place of a picture that the model no longer gets; in the language of the description, or where that has none as `chinese` says."""
     told = one_line(description)
-    if is_chinese(told):
-        return f"（图片{number}已不再显示。它的内容是：{told}）"
+    if language_of(told) or (chinese and language_of(told) is None):
+        return f"（图片{number}已不再显示。它的内容是：{told}）" if told else f"（图片{number}已不再显示。）"
     return f"(Picture {number} is no longer shown. It was described as: {told})" if told else f"(Picture {number} is no longer shown.)"
 
 
@@ -42,7 +42,7 @@ def older_pictures(count: int, *, chinese: bool = False) -> str:
 def anchor(number: int, description: str, *, chinese: bool = False) -> str:
     """Beside a question, about a picture that is far behind; in the language of the description."""
     told = one_line(description)
-    if is_chinese(told) or (chinese and not told):
+    if language_of(told) or (chinese and language_of(told) is None):
         return f"（图片{number}在前面，内容是：{told}）"
     return f"(Picture {number} is further up; it shows: {told})"
 
