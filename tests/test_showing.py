@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateways import ask, open_gateway
 from tests.pictures import encoded, shape
@@ -210,3 +211,68 @@ async def test_the_picture_of_a_question_that_got_no_answer_is_told_with_the_nex
         engine.script = answers
         assert codes(await ask(gateway, TextPart("Well?"), session=session)) == []
         assert len(engine.requests[-1].messages[0].images) == 1
+
+
+@pytest.mark.parametrize("wish", [Sight(max_image_tokens=3000), Sight(region=(0.1, 0.1, 0.6, 0.6))], ids=["a cap", "a part"])
+async def test_other_wishes_do_not_undo_the_bounds_of_auto(wish: Sight) -> None:
+    """2048 tokens of context have no room for the best grid."""
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
+        answer = await ask(gateway, upload("red", sight=wish), DESCRIBE)
+        low = await ask(gateway, upload("red", sight=replace(wish, detail="low")), DESCRIBE)
+        assert (answer.images[0].sent.tokens, codes(answer)) == (low.images[0].sent.tokens, ["detail_auto"])
+        seen = await gateway.seen(gateway.pictures.get(answer.images[0].id), "eye", wish)
+        assert seen.rendition.tokens == answer.images[0].sent.tokens
+
+
+async def test_a_lower_cap_is_the_persons_own_and_no_bound_of_auto() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
+        await ask(gateway, upload("blue"), DESCRIBE)
+        wide = Options(num_ctx=32768)
+        answer = await ask(gateway, upload("red", sight=Sight(max_image_tokens=2000)), DESCRIBE, options=wide)
+        assert (answer.images[0].sent.tokens, codes(answer)) == (576, [])
+
+
+async def test_auto_leaves_room_for_what_is_told_beside_the_picture() -> None:
+    async with seeing(VisionFacts("qwen2vl_merger", 560, 14)) as gateway:
+        four = Options(num_ctx=4096)
+        alone = await ask(gateway, upload("red", 1400), DESCRIBE, options=four)
+        beside = await ask(gateway, upload("red", 1400), DESCRIBE, options=four, system="Be brief. " * 800)
+        told = Session(policy="strict", model="eye", engine="ollama")
+        for _ in range(3):
+            told = told.with_turn(Turn((TextPart("word " * 600),), "Yes."))
+        after = await ask(gateway, upload("red", 1400), DESCRIBE, options=four, session=gateway.sessions.create(told))
+        tokens = [answer.images[0].sent.tokens or 0 for answer in (alone, beside, after)]
+        assert tokens[0] > 1900
+        assert tokens[1] < 4096 - 2000
+        assert tokens[2] < (4096 - 1800) / 2
+        assert [codes(answer) for answer in (alone, beside, after)][1:] == [["detail_auto"]] * 2
+
+
+async def test_auto_for_an_earlier_picture_is_decided_as_for_a_new_one() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
+        session = gateway.sessions.create(Session())
+        first = await ask(gateway, upload("red", sight=Sight("low")), DESCRIBE, session=session)
+        gateway.sessions.change(session.id, sights={first.images[0].id: Sight("auto")})
+        assert (await ask(gateway, DESCRIBE, session=session)).context.images == 576
+        assert (await ask(gateway, DESCRIBE, session=session, options=Options(num_ctx=32768))).context.images == 2880
+
+
+async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_the_engine_does_not_tell() -> None:
+    """Ollama before 0.34: it says how long the prompt took, not how much of it was cached."""
+    known: set[Any] = set()
+
+    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        pictures = tuple(piece.data for rendition in request.shown for piece in rendition.pieces)
+        tokens = sum(rendition.tokens or 0 for rendition in request.shown)
+        took = 20.0 if pictures in known else tokens * 60.0
+        known.add(pictures)
+        yield TextDelta("Yes.")
+        yield Finish("stop", Usage(tokens + 20, 2, None), Timings(prompt_ms=took))
+
+    engine = OneContext(answer, model_names=())
+    engine.installed = (ModelInfo("eye", "ollama", True, VisionFacts("mlp", 336, 14)),)
+    async with open_gateway(Settings(image_workers=1, vision={"eye": VisionOverride(tiles=True)}), [engine]) as gateway:
+        for colour in ("red", "blue", "green"):
+            for _ in range(2):
+                answered = await ask(gateway, upload(colour), DESCRIBE, options=Options(num_ctx=32768))
+                assert answered.images[0].sent.tokens == 576

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
-from llava_gateway.chat import Answer, ChatEvent, ChatRequest, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage
+from llava_gateway.chat import (
+    Answer,
+    ChatEvent,
+    ChatRequest,
+    EngineRequest,
+    Finish,
+    Options,
+    Policy,
+    TextDelta,
+    TextPart,
+    TokenCount,
+    Upload,
+    Usage,
+)
 from llava_gateway.context.words import summary_question
+from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
@@ -52,8 +67,8 @@ async def gateway(engine: ScriptedEngine) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Answer:
-    async with gateway.ask(ChatRequest(parts, session_id=session.id)) as answering:
+async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload, **rest: Any) -> Answer:
+    async with gateway.ask(ChatRequest(parts, session_id=session.id, **rest)) as answering:
         async for _ in answering:
             pass
     await gateway.summariser.wait(session.id)
@@ -205,3 +220,47 @@ async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway
     assert (gateway.sessions.get(session.id).summary, summaries(engine)) == ("", 1)
     gateway.sessions.switch(session.id, 1)
     assert gateway.sessions.get(session.id).summary == ""
+
+
+async def test_it_is_of_all_that_the_question_was_told(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """Also where the session runs with a context of its own, larger than the one that is remembered of the model."""
+
+    async def context_length(request: EngineRequest) -> int | None:
+        return request.options.num_ctx or (LIMIT if len(engine.requests) < 2 else None)
+
+    engine.context_length = context_length  # type: ignore[method-assign]
+    await ask(gateway, gateway.sessions.create(Session()), TextPart("Hello"))
+    session = Session(policy="summarise", model="scripted", engine="ollama")
+    for _ in range(12):
+        session = session.with_turn(Turn((TextPart("And now?"),), "Yes."))
+    await ask(gateway, session := gateway.sessions.create(session), TextPart("And now?"), options=Options(num_ctx=2 * LIMIT))
+    question, summary = engine.requests[-2:]
+    assert len(question.messages) == 25
+    assert len(summary.messages) == 27
+    assert summary.options.num_ctx == 2 * LIMIT
+
+
+async def test_a_model_that_is_unloaded_after_each_answer_is_not_loaded_for_it(gateway: Gateway, engine: ScriptedEngine) -> None:
+    engine.unloads = True
+    session = gateway.sessions.create(Session(policy="summarise"))
+    for _ in range(9):
+        await ask(gateway, session, TextPart("And now?"), keep_alive=0)
+    assert summaries(engine) == 0
+
+
+async def test_a_summary_is_not_said_to_stand_for_what_it_is_not_of(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    trimmed: list[str] = []
+    while len(trimmed) < 2:
+        trimmed += (await ask(gateway, session, TextPart("And now?"))).context.warnings
+        if trimmed:
+            engine.script = failing
+    assert [warning.endswith("A summary that the model made stands in its place.") for warning in trimmed] == [True, False]
+    assert SUMMARY in engine.requests[-1].messages[0].text, "of what it is of, it still tells"
+
+
+async def failing(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    if request.messages[-1].text.endswith(ASKED):
+        raise UpstreamDisconnected
+    async for event in script(request):
+        yield event

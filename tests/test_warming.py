@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from llava_gateway.chat import (
     Upload,
     Usage,
 )
-from llava_gateway.engines.base import Engine
+from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.errors import (
@@ -39,13 +40,14 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.gateway import Gateway
+from llava_gateway.images.facts import VisionFacts
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.warming import Warmed
 from tests import pictures
 from tests.gateways import open_gateway
 from tests.ollama_server import RealOllama
-from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
+from tests.scripted_engine import END, Script, ScriptedEngine, says, says_then_waits
 from tests.serving import until
 
 PICTURE_TOKENS = 64
@@ -436,6 +438,37 @@ async def test_the_model_is_loaded_without_taking_a_slot(opened: Opened) -> None
     engine.loaded.set()
     assert status(await reading) == ("read", "")
     assert len(engine.requests) == 2
+
+
+async def test_what_is_read_is_what_the_loaded_model_has_room_for(opened: Opened) -> None:
+    """Before it is loaded, neither its context is known nor whether it is on a GPU."""
+    engine = Cold(says("Red."))
+    gateway = await opened(engine)
+    large = Upload(pictures.encoded(pictures.shape("circle", "red", size=(1300, 1300))))
+    assert status(await gateway.warm(warm(large))) == ("read", "")
+    await answer_of(gateway, question(large, TextPart("What is it?")))
+    read, asked = engine.requests
+    assert [len(request.shown[0].pieces) for request in (read, asked)] == [5, 5]
+    assert read.shown[0].pieces == asked.shown[0].pieces
+
+
+class Cold(ScriptedEngine):
+    """Has a model that takes tiles and is on a GPU, once it is loaded."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.installed = (ModelInfo("llava:7b", "ollama", vision=True, facts=VisionFacts("mlp", 336, 14)),)
+
+    async def loading(self, request: EngineRequest) -> Loading | None:
+        return None if self.loads else Loading("llava:7b", "It is not loaded yet.")
+
+    async def load_model(self, request: EngineRequest) -> None:
+        await super().load_model(request)
+        (model,) = self.installed
+        self.installed = (replace(model, loaded=True, size_bytes=2**32, memory_bytes=2**32, gpu_bytes=2**32),)
+
+    async def context_length(self, request: EngineRequest) -> int | None:
+        return 8192 if self.loads else None
 
 
 async def test_a_load_goes_on_whatever_becomes_of_who_began_it(opened: Opened) -> None:

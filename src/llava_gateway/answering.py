@@ -84,7 +84,7 @@ class Answering:
 
     def goes_on_with(self, prepared: Prepared) -> None:
         """The engine gets less than was meant for it."""
-        self.warnings += prepared.warnings[len(self.prepared.warnings) :]
+        self.warnings += [warning for warning in prepared.warnings if warning not in self.warnings]
         self.prepared = prepared
 
     def loads(self, event: Loading) -> None:

@@ -57,6 +57,11 @@ class Sight:
     region: Box | None = None
 
     @property
+    def undecided(self) -> bool:
+        """Whether it is left to us how much is shown, within `max_image_tokens` where that is given."""
+        return self.detail == "auto" and self.image_size is None and self.num_visual_tokens is None
+
+    @property
     def key(self) -> str:
         """Names every wish: same profile and key, same bytes."""
         return json.dumps(self.to_json(), separators=(",", ":"))
@@ -251,6 +256,10 @@ class ChatRequest:
     policy: Policy | None = None
     glossary: tuple[str, ...] | None = None
     after: int | None = None
+
+    @property
+    def pictures(self) -> tuple[ImagePart | Upload, ...]:
+        return tuple(part for part in self.parts if not isinstance(part, TextPart))
 
     @property
     def text_bytes(self) -> int:

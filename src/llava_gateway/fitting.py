@@ -5,7 +5,7 @@ What may go and in which steps is decided in `context/window.py`; here the engin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -35,6 +35,8 @@ Build: TypeAlias = Callable[[Window, Options], Awaitable[EngineRequest]]
 
 SPEED_STEADINESS = 0.5
 """How much of an old speed is kept when a new one is measured."""
+CACHED = 4
+"""A prompt that was read so many times faster than the one before was in the engine's cache, where the engine doesn't tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class _Known:
     Attributes:
         scale: of its vocabulary. num_ctx: what its context has grown to.
         limit: tokens of the context that the engine gives it where nobody asks for one.
+        growth: the warning that it has grown, until an answer has told it.
         ms_per_token: how long it takes to read one token of a prompt with pictures, its eye's work included.
     """
 
     scale: Scale = Scale()
     num_ctx: int | None = None
+    growth: str = ""
     limit: int | None = None
     ms_per_token: float | None = None
 
@@ -92,17 +96,26 @@ class Fitter:
         """Milliseconds a model takes to read a token of a prompt with new pictures; None before it was measured."""
         return self._of(model).ms_per_token
 
-    def measured(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
-        """Takes note that `read` tokens of a prompt, new pictures among them, took `prompt_ms`."""
+    def measured(self, model: ModelKey, usage: Usage, prompt_ms: float | None) -> None:
+        """Takes note that the prompt, new pictures in it, took `prompt_ms` to read."""
         known = self._of(model)
+        read = (usage.prompt_tokens or 0) - (usage.cached_tokens or 0)
         if prompt_ms and read > 0:
             now = prompt_ms / read
             before = now if known.ms_per_token is None else known.ms_per_token
+            if usage.cached_tokens is None and CACHED * now < before:
+                return
             self._known[model] = replace(known, ms_per_token=before * SPEED_STEADINESS + now * (1 - SPEED_STEADINESS))
 
     def grown(self, model: ModelKey) -> Options:
         """The num_ctx that a model's context has grown to, if it has."""
         return Options(num_ctx=self._of(model).num_ctx)
+
+    def told(self, model: ModelKey, warnings: Sequence[str]) -> None:
+        """Takes note of what was said with an answer: that the context has grown is said once, and not by who only reads ahead."""
+        known = self._of(model)
+        if known.growth in warnings:
+            self._known[model] = replace(known, growth="")
 
     async def limit(self, engine: Engine, request: EngineRequest) -> int | None:
         """Tokens of context that a request will have; None where that was never told. Ollama tells it of loaded models only, so what it
@@ -151,7 +164,9 @@ class Fitter:
         request = await build(window, first)
         limit = await self.limit(engine, request)
         room = answer_room(request.options.num_predict, self._settings.answer_room, limit or ASSUMED_CONTEXT)
-        plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules), _adjusted(engine, wanted, limit))
+        known = self._of(model.key)
+        said = (*_adjusted(engine, wanted, limit), *filter(None, (known.growth,)))
+        plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules), said)
         if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, before, limit - room)):
             return plain
 
@@ -163,7 +178,7 @@ class Fitter:
         runner, fitted = first, await counted(plain)
         notes: dict[str, str] = {}
         while fitted.over:
-            if num_ctx := self._larger(model, wanted, fitted):
+            if num_ctx := self._larger(engine, model, wanted, fitted):
                 runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(fitted, num_ctx)
                 fitted = await counted(replace(fitted, engine_request=await build(fitted.window, runner), limit=num_ctx))
             elif fitted.limit is None:
@@ -178,9 +193,10 @@ class Fitter:
                     break
                 moved = replace(moved, summary=summary or moved.summary)
                 fitted = await counted(replace(fitted, engine_request=await build(moved, runner), window=moved))
-                notes["trimmed"] = _trimmed(conversation, moved, rules)
-        if runner != first and not exactly:  # who only counts changes nothing
-            self._known[model.key] = replace(self._of(model.key), num_ctx=runner.num_ctx)
+                notes["trimmed"] = _trimmed(conversation, moved, rules, summarised=bool(summary))
+        if runner.num_ctx and runner != first and not exactly:  # who only counts changes nothing
+            known = self._of(model.key)
+            self._known[model.key] = replace(known, num_ctx=max(runner.num_ctx, known.num_ctx or 0), growth=notes["grown"])
         return replace(fitted, warnings=(*plain.warnings, *notes.values()))
 
     async def count(self, request: EngineRequest, engine: Engine, model: ModelKey) -> TokenCount:
@@ -204,13 +220,14 @@ class Fitter:
         pictures = tuple(rendition.tokens or 0 for rendition in request.shown)
         return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
 
-    def _larger(self, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
-        """The num_ctx to grow to; None where the settings or the person don't let it grow, or it would not help."""
+    def _larger(self, engine: Engine, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
+        """The num_ctx to grow to; None where the settings, the person or the engine don't let it grow, or it would not help."""
         now = fitted.limit or ASSUMED_CONTEXT
         needed = now + fitted.over
         most = self._settings.num_ctx_max or 0
         size = min(bucket(needed), most, model.context_length or most)
-        return size if wanted.num_ctx is None and now < needed <= size else None
+        helps = wanted.num_ctx is None and now < needed <= size
+        return size if helps and not engine.ignored_options(Options(num_ctx=size)) else None
 
 
 def surely_fits(request: EngineRequest, conversation: Conversation, before: int | None, allowed: int) -> bool:
@@ -283,13 +300,13 @@ def _grown(fitted: Fitted, num_ctx: int) -> str:
     return f"num_ctx_grown: From {fitted.limit or ASSUMED_CONTEXT} to {num_ctx} tokens; the model is loaded again."
 
 
-def _trimmed(conversation: Conversation, window: Window, rules: Rules) -> str:
+def _trimmed(conversation: Conversation, window: Window, rules: Rules, *, summarised: bool) -> str:
     """What has just been dropped, in words."""
     gone = dropped(conversation, window, rules)
     turns = sum(item.image_id is None for item in gone)
     pictures = len(gone) - turns
     what = " and ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in ((turns, "old turn"), (pictures, "picture")) if count)
-    instead = " A summary that the model made stands in its place." if window.summary else ""
+    instead = " A summary that the model made stands in its place." if summarised else ""
     return (
         f"context_trimmed: {what} no longer fit{'s' * (len(gone) == 1)} and {'is' if len(gone) == 1 else 'are'} not told any more.{instead}"
     )

@@ -100,14 +100,15 @@ class Gateway:
             raise ShuttingDown
         if not self.settings.read_ahead:
             return self.warming.told(OFF)
-        session = Session() if request.session_id is None else self.sessions.get(request.session_id)
         if request.session_id is not None and self.sessions.is_running(request.session_id):
             return self.warming.told(SESSION_BUSY)
-        session = session.under(request)
-        model = await self.preparer.model(request, session)
-        with self._holding() as hold:
-            prepared = await self.preparer.prepare(request, session, model, hold)
-        return await self.warming.read(prepared, request.session_id, wait=wait)
+
+        async def prepare() -> Prepared:
+            now = (Session() if request.session_id is None else self.sessions.get(request.session_id)).under(request)
+            with self._holding() as hold:
+                return await self.preparer.prepare(request, now, await self.preparer.model(request, now), hold)
+
+        return await self.warming.read(await prepare(), request.session_id, prepare, wait=wait)
 
     async def _answer(self, answering: Answering, ticket: Ticket) -> AsyncGenerator[ChatEvent]:
         """From the queue to the engine's last event; what goes wrong is raised as a GatewayError."""
@@ -152,6 +153,7 @@ class Gateway:
                 raise UpstreamIncomplete
             parts = await answering.parts()
             answering.warnings += await self.preparer.learn(answering.prepared, finish)
+            self.preparer.fitter.told(answering.model.key, answering.warnings)
             turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
             answering.answer = answering.whole(finish, parts, turn_id)
         except GatewayError as error:

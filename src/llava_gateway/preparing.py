@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition, TextPart
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition
 from llava_gateway.context.prompt import Conversation, anchors
-from llava_gateway.context.window import Rules, Window
+from llava_gateway.context.window import Rules, Window, cost
 from llava_gateway.engines.base import ModelInfo, ModelKey, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
@@ -84,8 +84,13 @@ class Preparer:
         """
         self._check_vision(request, session, model)
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
-        question = await self.showing.question(request, model, options, hold)
         rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
+        if any(sight.undecided for sight in session.sights.values()):
+            told = self._beside(replace(session, turns=()), rules, model)
+            sights = await self.showing.decided(session.sights, model, options, beside=told, pictures=len(session.image_ids))
+            session = replace(session, sights=sights)
+        beside = self._beside(session, rules, model) if request.pictures else 0
+        question = await self.showing.question(request, model, options, hold, beside=beside)
         beyond = self._beyond(session, question.parts, model)
         parts, window, conversation = self._told(session, question.parts, beyond, rules, model)
 
@@ -102,7 +107,7 @@ class Preparer:
             model,
             wanted=request.options,
             before=session.tokens if model.key == (session.engine, session.model) and parts == question.parts else None,
-            summary=session.summary if rules.policy == "summarise" else "",
+            summary=session.summary if rules.policy == "summarise" and session.summary_of == session.window.start else "",
             exactly=exactly,
         )
         fitted = await fit()
@@ -127,7 +132,18 @@ class Preparer:
         fitted = await prepared.fit(uncounted=uncounted)
         if fitted.window == prepared.fitted.window and fitted.engine_request.options == prepared.engine_request.options:
             raise refusal
-        return replace(prepared, fitted=fitted, warnings=tuple(dict.fromkeys((*prepared.warnings, *fitted.warnings))))
+        shown = tuple(replace(each, rendition=self.showing.priced(each.rendition, model)) for each in prepared.shown)
+        return replace(prepared, shown=shown, fitted=fitted, warnings=tuple(dict.fromkeys((*prepared.warnings, *fitted.warnings))))
+
+    def _beside(self, session: Session, rules: Rules, model: ModelInfo) -> int:
+        """Tokens that are told beside a question in any case: the system prompt, and of the turns those that don't go for a new one."""
+        scale = self.fitter.scale(model.key)
+        conversation = session.conversation((), scale)
+        exchanges, window = conversation.exchanges, session.window
+        if rules.policy != "strict":
+            window = replace(window, start=len(exchanges))
+        system = scale.message(conversation.instructions) if conversation.instructions else 0
+        return system + cost(exchanges, window, rules)
 
     def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier pictures, those of unanswered questions among them, that a model which takes only so many can't have
@@ -144,8 +160,11 @@ class Preparer:
     ) -> tuple[tuple[Part, ...], Window, Conversation]:
         """The question's parts with the lines that call pictures back to mind, the window before anything is dropped, and all there is
         to tell."""
-        scale, window = self.fitter.scale(model.key), replace(session.window, gone=session.window.gone | beyond)
+        scale = self.fitter.scale(model.key)
         conversation = session.conversation(parts, scale)
+        pictures = (item for exchange in conversation.exchanges for item in exchange.pictures.items())
+        pinned = {number for number, part in pictures if (rules.pins or {}).get(part.image_id)}  # since it went: it is to be told again
+        window = replace(session.window, gone=session.window.gone - pinned | beyond)
         if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
             parts = (*parts[:-1], *lines, *parts[-1:])
             window = replace(window, anchored=len(conversation.exchanges))
@@ -158,13 +177,14 @@ class Preparer:
         if usage.prompt_tokens is None:
             return ()
         renditions = request.shown
-        self.fitter.learn(request, model.key, usage)
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
         if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):
-            self.fitter.measured(model.key, read, finish.timings.prompt_ms)
+            self.fitter.measured(model.key, usage, finish.timings.prompt_ms)
         learnable = any(rendition.label != "exact" for rendition in renditions)
         if not renditions or (model.key in self._sighted and not learnable):
+            self.fitter.learn(request, model.key, usage)
             return ()
+        # By what was known before this answer: the vocabulary is not learned from a prompt whose pictures may have been passed over.
         count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
         words = count.system + count.text
         surplus = usage.prompt_tokens - words
@@ -174,6 +194,7 @@ class Preparer:
         if 2 * surplus < expected:
             return (f"image_ignored: The prompt has {max(0, surplus)} tokens more than its text; a picture takes about {expected}.",)
         self._sighted.add(model.key)
+        self.fitter.learn(request, model.key, usage)
         if learnable and (count.text_is_exact or SURE * words <= surplus):
             self.showing.learn_cost(renditions, model, surplus, "measured" if count.text_is_exact else "estimated")
         return ()
@@ -198,7 +219,7 @@ class Preparer:
 
     def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
         """Refuses pictures, new ones or the session's, before anything is sent to a model that can't see."""
-        if model.vision or not (session.image_ids or any(not isinstance(part, TextPart) for part in request.parts)):
+        if model.vision or not (session.image_ids or request.pictures):
             return
         seeing = [other.name for other in self.pool.state.models if other.vision]
         hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
@@ -214,7 +235,7 @@ class Preparer:
         hold: Hold,
     ) -> EngineRequest:
         """The messages with the bytes of their pictures: the question's own (`new`), and those of the session."""
-        renditions: dict[ImagePart, Rendition] = dict(new)
+        renditions = {part: self.showing.priced(rendition, model) for part, rendition in new.items()}  # its cost may be known by now
         for part in dict.fromkeys(part for message in messages for part in message.images):
             if part not in renditions:
                 picture = hold(self.pictures.get(part.image_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from llava_gateway.engines.memory import all_on_gpu
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.fitting import Fitter
-from llava_gateway.images.auto import Auto, auto_bound, choose
+from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.learned import LearnedCosts, Pieces
 from llava_gateway.images.plan import Plan, Size
@@ -22,6 +22,9 @@ from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
+
+_MOST_CHOICES = 16
+"""Of a picture that are remembered."""
 
 Hold: TypeAlias = Callable[[Picture], Picture]
 """Keeps a picture from being evicted until the question is answered."""
@@ -70,6 +73,15 @@ class Question:
         return {part: shown.rendition for part, shown in zip(images, self.shown, strict=True)}
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What pictures have room in: the context of the model with these options, of which so many tokens are taken by words."""
+
+    options: Options
+    taken: int
+    more_to_come: bool
+
+
 class Showing:
     """Args:
     settings: limits, pins, vision. pool: the engines. pictures: the one ingest and store. fitter: what was learned of models.
@@ -87,13 +99,15 @@ class Showing:
         """What a model does with pictures."""
         return profile_for(model.facts, model.name, self._settings.vision)
 
-    async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight()) -> Rendition:
-        """What `model` gets of a picture. Raises ImageError, StorageFull, Overloaded."""
-        profile = self.profile(model)
-        rendition = await self._pictures.rendition(picture, profile, sight)
+    async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
+        """What `model` gets of a picture; `looking` where only a person looks at it. Raises ImageError, StorageFull, Overloaded."""
+        return self.priced(await self._pictures.rendition(picture, self.profile(model), sight, looking=looking), model)
+
+    def priced(self, rendition: Rendition, model: ModelInfo) -> Rendition:
+        """A rendition with what it costs as far as that was learned, where its plan doesn't tell."""
         if rendition.tokens is not None:
             return rendition
-        known = self._costs.predict(model.key, profile.key, _sizes(rendition))
+        known = self._costs.predict(model.key, self.profile(model).key, _sizes(rendition))
         return replace(rendition, tokens=known[0], label=known[1]) if known else rendition
 
     def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int, label: Label) -> None:
@@ -101,25 +115,26 @@ class Showing:
         self._costs.learn(model.key, self.profile(model).key, map(_sizes, renditions), tokens, label)
 
     async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
-        """What `model` gets of a picture, and by which plan. Where nothing is wished for, this is what a question chose, if there was one.
+        """What `model` gets of a picture, and by which plan. Where it is left to us, this is what a question chose, if there was one.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         profile = self.profile(model)
-        choice = picture.chosen.get(model.key) if sight == Sight() else None
+        choice = picture.chosen.get((model.key, sight))
         sight = choice.sight if choice else sight
-        plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight)
+        plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight, looking=True)
         if choice:
             plan, rendition = replace(plan, notes=choice.told(plan.notes)), replace(rendition, notes=choice.told(rendition.notes))
         return Seen(picture, model, profile, sight, plan, rendition)
 
-    async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold) -> Question:
+    async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold, *, beside: int = 0) -> Question:
         """The question with its pictures as `model` gets them, all made ready at the same time. The first that fails is the one told of.
 
         Args:
             options: those of the request over what is pinned for the model.
+            beside: tokens of what is told beside the question in any case.
         """
-        images = [part for part in request.parts if not isinstance(part, TextPart)]
+        images = request.pictures
         if len(images) > self._settings.images_per_turn:
             raise InvalidRequest(
                 f"{len(images)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
@@ -127,7 +142,9 @@ class Showing:
                 hint="Ask about some of them, then about the others: a session remembers all.",
                 param="images",
             )
-        auto = await self._auto(request, model, options, len(images)) if images else None
+        text = self._fitter.scale(model.key).message(" ".join(part.text for part in request.parts if isinstance(part, TextPart)))
+        room = _Room(options, beside + text, more_to_come=request.session_id is not None)
+        auto = await self._auto(model, room, len(images)) if images else None
         results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in images), return_exceptions=True)
         for index, result in enumerate(results):
             self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
@@ -138,7 +155,7 @@ class Showing:
         shown = tuple(result for result in results if isinstance(result, Shown))
         most = self.profile(model).max_pictures
         if most is not None and len(shown) > most:
-            return await self._on_one_sheet(request, shown, model, await self._auto(request, model, options, 1), hold)
+            return await self._on_one_sheet(request, shown, model, await self._auto(model, room, 1), hold)
         sights = iter(shown)
         parts = tuple(
             part if isinstance(part, TextPart) else ImagePart(f"new:{index}", next(sights).sight)
@@ -155,33 +172,55 @@ class Showing:
         return replace(await self._shown(picture, image.sight, model, auto), named=image.image_id)
 
     async def _shown(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
-        if auto is None or wish != Sight():
+        if auto is None or not wish.undecided:
             return Shown(picture, wish, await self.rendition(picture, model, wish))
-        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.get(model.key))
-        picture.chosen[model.key] = choice
+        choice = self._choose(picture, wish, model, auto)
         rendition = await self.rendition(picture, model, choice.sight)
         return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)))
 
-    async def _auto(self, request: ChatRequest, model: ModelInfo, options: Options, pictures: int) -> Auto | None:
+    def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto) -> Choice:
+        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.pop((model.key, wish), None), wish)
+        picture.chosen[model.key, wish] = choice
+        while len(picture.chosen) > _MOST_CHOICES:
+            del picture.chosen[next(iter(picture.chosen))]
+        return choice
+
+    async def decided(
+        self, sights: Mapping[str, Sight], model: ModelInfo, options: Options, *, beside: int, pictures: int
+    ) -> dict[str, Sight]:
+        """What is shown from now on of earlier pictures, by image id, with our decision where it is left to us.
+
+        Args:
+            beside: tokens of what is told beside the `pictures` of the session in any case.
+        """
+        auto = await self._auto(model, _Room(options, beside, more_to_come=True), max(1, pictures))
+        if auto is None:
+            return dict(sights)
+        auto = replace(auto, pictures=0)  # it is to stay when more pictures come, as long as there is room for it
+        return {
+            image_id: self._choose(self._pictures.get(image_id), sight, model, auto).sight if sight.undecided else sight
+            for image_id, sight in sights.items()
+        }
+
+    async def _auto(self, model: ModelInfo, room: _Room, pictures: int) -> Auto | None:
         """What decides about `auto` detail now; None where there is nothing to decide. In a session a picture is to take half of what is
         free: more is to come."""
-        profile = self.profile(model)
+        profile, options = self.profile(model), room.options
         if profile.most_tokens is None:
             return None
         limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
-        text = " ".join(part.text for part in request.parts if isinstance(part, TextPart))
-        free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - self._fitter.scale(model.key).message(text)
-        room = max(0, free) // pictures
-        share = room // 2 if request.session_id else room
+        free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - room.taken
+        each = max(0, free) // pictures
+        share = each // 2 if room.more_to_come else each
         bound = auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
-        return Auto(bound, room, limit, pictures)
+        return Auto(bound, each, limit, pictures)
 
     async def _on_one_sheet(
         self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
     ) -> Question:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
-        wish, left = _in_common([part.sight for part in request.parts if not isinstance(part, TextPart)])
+        wish, left = _in_common([part.sight for part in request.pictures])
         sheet = await self._shown(picture, wish, model, auto)
         texts = [part for part in request.parts if isinstance(part, TextPart)]
         warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]

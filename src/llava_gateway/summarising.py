@@ -81,7 +81,13 @@ class Summariser:
     async def _summarise(self, session: Session, prepared: Prepared) -> None:
         """Nobody waits for it: whatever goes wrong, the next turn tries again."""
         told = prepared.engine_request.messages[-1].asked
-        question = ChatRequest((TextPart(summary_question(chinese=is_chinese(told))),), model=session.model)
+        asked = prepared.engine_request
+        runner = Options(num_ctx=asked.options.num_ctx, num_gpu=asked.options.num_gpu)
+        words = TextPart(summary_question(chinese=is_chinese(told)))
+        question = ChatRequest((words,), model=session.model, options=runner, keep_alive=asked.keep_alive)
+        engine = self._preparer.pool.engine(prepared.model.engine)
+        if engine.unloads_after(asked):
+            return  # it would be loaded once more, for this alone
         task = asyncio.current_task()
 
         def give_way() -> None:
@@ -90,10 +96,9 @@ class Summariser:
 
         with suppress(GatewayError), self._holding() as hold:
             ready = await self._preparer.prepare(question, session, prepared.model, hold)
-            runner = Options(num_ctx=prepared.engine_request.options.num_ctx, num_gpu=prepared.engine_request.options.num_gpu)
             request = replace(ready.engine_request, options=replace(runner, num_predict=SUMMARY_TOKENS, temperature=0))
             with self._admissions[prepared.model.engine].background(give_way) as free:
-                text = await answer_text(self._preparer.pool.engine(prepared.model.engine), request) if free else ""
+                text = await answer_text(engine, request) if free else ""
             if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
                 self._sessions.change(session.id, summary=text, summary_of=session.window.start)
                 log.info("summarised a session in %d characters", len(text))

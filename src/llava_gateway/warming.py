@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -61,19 +61,29 @@ class _Reading:
     """One that is under way.
 
     Attributes:
-        key: names the prompt; the same twice is read once.
+        anew: prepares it once more. key: names the prompt; the same twice is read once.
         sessions: who it is for; None for whoever has no session.
         ending: why it is being ended, once it is.
         answered: the engine has begun to answer.
     """
 
     prepared: Prepared
-    request: EngineRequest
-    key: Hashable
+    anew: Callable[[], Awaitable[Prepared]]
+    request: EngineRequest = field(init=False)
+    key: Hashable = field(init=False)
     sessions: set[str | None] = field(default_factory=set)
     task: asyncio.Task[Warmed] | None = None
     ending: Warmed | GatewayError | None = None
     answered: bool = False
+
+    def __post_init__(self) -> None:
+        self.request = ahead(self.prepared.engine_request)
+        self.key = prompt_key(self.request)
+
+    async def prepare_anew(self) -> None:
+        """With what is known of the model since it is loaded: its context, and whether it is on a GPU."""
+        self.prepared = await self.anew()
+        self.__post_init__()
 
     def end(self, ending: Warmed | GatewayError) -> None:
         """Ends it, unless only the end of its one-word answer is outstanding: that takes no time, and an Ollama whose client leaves
@@ -102,26 +112,29 @@ class Warming:
         self._tasks: set[asyncio.Task[Warmed]] = set()
         self._closed = False
 
-    async def read(self, prepared: Prepared, session_id: str | None, *, wait: bool) -> Warmed:
+    async def read(self, prepared: Prepared, session_id: str | None, anew: Callable[[], Awaitable[Prepared]], *, wait: bool) -> Warmed:
         """Reads what was prepared, or joins in where that is being done; without `wait` it only begins.
+
+        Args:
+            anew: prepares it once more, where the model must be loaded first.
 
         Raises what the engine raises, SessionDeleted, ShuttingDown.
         """
         if self._closed:
             raise ShuttingDown
-        request = ahead(prepared.engine_request)
+        wanted = _Reading(prepared, anew)
+        request, name = wanted.request, prepared.model.engine
         if len(request.messages) == 1 and not request.renditions:
             return self.told(NOTHING, prepared)
-        name, key = prepared.model.engine, prompt_key(request)
         if self._preparer.pool.engine(name).unloads_after(request):
             return self.told(UNLOADED, prepared)
         reading = self._newest.get(name)
         if reading is None and self._admissions[name].active:
             return self.told(ANSWERING, prepared)
-        if reading is None or reading.key != key or reading.ending is not None:
+        if reading is None or reading.key != wanted.key or reading.ending is not None:
             if reading is not None:
                 reading.end(NEWER)
-            reading = self._newest[name] = _Reading(prepared, request, key)
+            reading = self._newest[name] = wanted
             reading.task = asyncio.create_task(self._run(reading))
             self._tasks.add(reading.task)
             reading.task.add_done_callback(self._tasks.discard)
@@ -183,10 +196,13 @@ class Warming:
 
     async def _read(self, reading: _Reading) -> Warmed:
         """Loads the model where that must be done first, which takes no slot: a question for it would have to wait for the same."""
+        pool = self._preparer.pool
+        engine = pool.engine(reading.prepared.model.engine)
+        if await engine.loading(reading.request):
+            await self._load(engine, reading.request)
+            await pool.refresh()
+            await reading.prepare_anew()
         request = reading.request
-        engine = self._preparer.pool.engine(reading.prepared.model.engine)
-        if await engine.loading(request):
-            await self._load(engine, request)
         if request.messages[-1].images and not await engine.pictures_first(request):
             return TEXT_FIRST
         with self._admissions[engine.name].background(lambda: reading.end(QUESTION)) as free:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llava_gateway.chat import Sight
@@ -56,7 +58,10 @@ def test_a_model_that_sees_one_square_needs_no_bound() -> None:
 def test_only_what_nobody_wished_for_is_bounded() -> None:
     found = AutoBound(576, "why")
     assert found.put_on(Sight()) == Sight(max_image_tokens=576)
-    for wished in (Sight("high"), Sight("low"), Sight(image_size=(672, 672)), Sight(region=(0, 0, 0.5, 0.5)), Sight(max_image_tokens=9)):
+    part = Sight(region=(0, 0, 0.5, 0.5))
+    assert found.put_on(part) == replace(part, max_image_tokens=576)
+    assert found.put_on(Sight(max_image_tokens=3000)) == Sight(max_image_tokens=576)
+    for wished in (Sight("high"), Sight("low"), Sight(image_size=(672, 672)), Sight(num_visual_tokens=64), Sight(max_image_tokens=9)):
         assert found.put_on(wished) == wished
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
@@ -30,7 +31,7 @@ class LlamaCounter:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._marker: str | None = None
-        self._words: dict[str, int] = {}
+        self._words: dict[bytes, int] = {}
         self._pictures: dict[Hashable, int | None] = {}
 
     async def count(self, request: EngineRequest) -> TokenCount:
@@ -67,10 +68,13 @@ class LlamaCounter:
 
     async def _alone(self, text: str) -> int:
         """Tokens of a text by itself; system prompts come back in every turn."""
-        if text and text not in self._words:
+        if not text:
+            return 0
+        key = hashlib.sha256(text.encode()).digest()  # the texts themselves may be long
+        if key not in self._words:
             _make_room(self._words)
-            self._words[text] = await self._tokens([text], framed=False)
-        return self._words.get(text, 0)
+            self._words[key] = await self._tokens([text], framed=False)
+        return self._words[key]
 
     async def _picture(self, request: EngineRequest, part: ImagePart) -> int | None:
         """Tokens of a picture with all that the model puts around it; None from a server that can't tell."""

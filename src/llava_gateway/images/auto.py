@@ -22,8 +22,9 @@ class AutoBound:
     why: str
 
     def put_on(self, sight: Sight) -> Sight:
-        """The sight with the bound, where nothing is wished for: then it is left to us how much is shown."""
-        return replace(sight, max_image_tokens=self.tokens) if sight == Sight() else sight
+        """The sight with the bound, where it is left to us how much is shown; a lower one that was wished for stays."""
+        most = min(self.tokens, sight.max_image_tokens or self.tokens)
+        return replace(sight, max_image_tokens=most) if sight.undecided else sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +45,40 @@ class Auto:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How much is shown of a picture for which nothing was wished, and the warning that says why it is not all; "" where it is.
+    """How much is shown of a picture where that is left to us, and the warning that says why it is not all; "" where it is.
 
     Attributes:
         limit, pictures: the tokens of context, and the number of pictures in the question, for which it was chosen.
+        bounded: whether its `max_image_tokens` is our bound, and nobody's wish.
     """
 
     sight: Sight
     note: str
     limit: int
     pictures: int
+    bounded: bool = False
 
     def told(self, notes: tuple[str, ...]) -> tuple[str, ...]:
-        """The notes of a plan by this sight, with the warning in place of those on the bound, which nobody wished for."""
-        wished = tuple(note for note in notes if not note.startswith("max_image_tokens_"))
+        """The notes of a plan by this sight, with the warning in place of those on a bound that nobody wished for."""
+        wished = tuple(note for note in notes if not (self.bounded and note.startswith("max_image_tokens_")))
         return (*wished, self.note) if self.note else wished
 
 
-def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None) -> Choice:
-    """What is shown of a picture of `size` pixels.
+def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None, wish: Sight = Sight()) -> Choice:
+    """What is shown of a picture of `size` pixels for an undecided wish.
 
     What was chosen `before` stays while it is the same context, as many pictures are asked about and there is room for it: so what was read
     ahead is what is asked about then, and the engine finds it in its cache.
     """
-    sight = auto.bound.put_on(Sight()) if auto.bound else Sight()
+    sight = auto.bound.put_on(wish) if auto.bound else wish
     tokens = profile.plan(size, sight).tokens or 0
     if before and (before.limit, before.pictures) == (auto.limit, auto.pictures):
         cost = profile.plan(size, before.sight).tokens or 0
         if cost <= max(auto.room, tokens):
             return before
-    every = profile.plan(size).tokens or 0
+    every = profile.plan(size, wish).tokens or 0
     note = f"detail_auto: {tokens} tokens instead of {every}; {auto.bound.why}" if auto.bound and tokens < every else ""
-    return Choice(sight, note, auto.limit, auto.pictures)
+    return Choice(sight, note, auto.limit, auto.pictures, bounded=sight != wish)
 
 
 def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
