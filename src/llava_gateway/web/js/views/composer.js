@@ -93,7 +93,7 @@ export function Composer() {
       <div class="compose-row">
         <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick}
           accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
-        <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${t('add.anywhere')} />
+        <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${hasCamera() ? undefined : t('add.anywhere')} />
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
           value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (draft.words.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
