@@ -51,6 +51,7 @@ BROKEN: dict[str, bytes] = {
     "65 arrays": b'{"format":{"a":' + b"[" * 65 + b"]" * 65 + b"}}",
     "an open array": b"[" * 200_000,
     "a million values": b'{"prompt":"Hi","format":{"enum":[' + b"0," * 1_000_000 + b"0]}}",
+    "an open text with a million commas behind it": b'["' + b'\\"' * 40_000 + b"," * 1_000_001,
     "a million texts": b'{"prompt":"Hi","format":{"enum":[' + b'"\\"[",' * 500_000 + b"0]}}",
 }
 WRONG: dict[str, Any] = {

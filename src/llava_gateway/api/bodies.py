@@ -33,7 +33,8 @@ Milliseconds: TypeAlias = Annotated[float, Field(ge=0, le=1e12)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
 Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
-_PIECE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
+_PIECE = re.compile(rb'"(?:[^"\\]++|\\.)*+["\\]?|[,\[{]', re.DOTALL)
+"""A string that is never closed goes to the end: to give it up and look for another one inside it would take for ever."""
 GLOSSARY = "Lines about names and terms that may occur"
 
 
