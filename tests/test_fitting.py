@@ -219,6 +219,8 @@ async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_a
     async with scripted(Counting(), num_ctx_max=16384) as gateway:
         session = gateway.sessions.create(talk(9))
         await gateway.warm(ChatRequest((TextPart("."),), session_id=session.id))
+        own = await ask(gateway, QUESTION, session=session, options=Options(num_ctx=4096))
+        assert not any(warning.startswith("num_ctx_grown") for warning in own.warnings), "it did not grow for this one"
         for warnings in ((GROWN,), ()):
             answer = await ask(gateway, QUESTION, session=session)
             assert (answer.context.limit, answer.warnings) == (8192, warnings)

@@ -254,7 +254,11 @@ async def test_auto_for_an_earlier_picture_is_decided_as_for_a_new_one() -> None
         first = await ask(gateway, upload("red", sight=Sight("low")), DESCRIBE, session=session)
         gateway.sessions.change(session.id, sights={first.images[0].id: Sight("auto")})
         assert (await ask(gateway, DESCRIBE, session=session)).context.images == 576
-        assert (await ask(gateway, DESCRIBE, session=session, options=Options(num_ctx=32768))).context.images == 2880
+        wide = Options(num_ctx=32768)
+        assert (await ask(gateway, DESCRIBE, session=session, options=wide)).context.images == 2880
+        asked = await ask(gateway, ImagePart(first.images[0].id), DESCRIBE, options=Options(num_ctx=1024))
+        assert asked.images[0].sent.tokens == 576
+        assert (await ask(gateway, DESCRIBE, session=session, options=wide)).context.images == 2880
 
 
 async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_the_engine_does_not_tell() -> None:
@@ -276,3 +280,22 @@ async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_t
             for _ in range(2):
                 answered = await ask(gateway, upload(colour), DESCRIBE, options=Options(num_ctx=32768))
                 assert answered.images[0].sent.tokens == 576
+
+
+async def test_a_model_that_became_faster_is_learned_to_be_fast_where_the_engine_does_not_tell() -> None:
+    speed = [250.0]
+
+    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        tokens = sum(rendition.tokens or 0 for rendition in request.shown)
+        yield TextDelta("Yes.")
+        yield Finish("stop", Usage(tokens + 20, 2, None), Timings(prompt_ms=tokens * speed[0]))
+
+    engine = OneContext(answer, model_names=())
+    engine.installed = (ModelInfo("eye", "ollama", True, VisionFacts("mlp", 336, 14)),)
+    async with open_gateway(Settings(image_workers=1, vision={"eye": VisionOverride(tiles=True)}), [engine]) as gateway:
+        seen = []
+        for side in range(1300, 1312):
+            answered = await ask(gateway, upload("red", side), DESCRIBE, options=Options(num_ctx=32768))
+            seen.append(answered.images[0].sent.tokens)
+            speed[0] = 2.0
+        assert (seen[0], seen[-1]) == (576, 2880)

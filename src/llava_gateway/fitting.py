@@ -35,8 +35,6 @@ Build: TypeAlias = Callable[[Window, Options], Awaitable[EngineRequest]]
 
 SPEED_STEADINESS = 0.5
 """How much of an old speed is kept when a new one is measured."""
-CACHED = 4
-"""A prompt that was read so many times faster than the one before was in the engine's cache, where the engine doesn't tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +101,6 @@ class Fitter:
         if prompt_ms and read > 0:
             now = prompt_ms / read
             before = now if known.ms_per_token is None else known.ms_per_token
-            if usage.cached_tokens is None and CACHED * now < before:
-                return
             self._known[model] = replace(known, ms_per_token=before * SPEED_STEADINESS + now * (1 - SPEED_STEADINESS))
 
     def grown(self, model: ModelKey) -> Options:
@@ -165,7 +161,8 @@ class Fitter:
         limit = await self.limit(engine, request)
         room = answer_room(request.options.num_predict, self._settings.answer_room, limit or ASSUMED_CONTEXT)
         known = self._of(model.key)
-        said = (*_adjusted(engine, wanted, limit), *filter(None, (known.growth,)))
+        growth = (known.growth,) if known.growth and wanted.num_ctx is None else ()
+        said = (*_adjusted(engine, wanted, limit), *growth)
         plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules), said)
         if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, before, limit - room)):
             return plain

@@ -178,8 +178,11 @@ class Preparer:
             return ()
         renditions = request.shown
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
-        if prepared.shown and read >= sum(self._least(each.rendition) for each in prepared.shown):
+        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.picture.read_by for each in prepared.shown)
+        if prepared.shown and fresh and read >= sum(self._least(each.rendition) for each in prepared.shown):
             self.fitter.measured(model.key, usage, finish.timings.prompt_ms)
+        for each in prepared.shown:
+            each.picture.read_by.add((model.key, each.sight))
         learnable = any(rendition.label != "exact" for rendition in renditions)
         if not renditions or (model.key in self._sighted and not learnable):
             self.fitter.learn(request, model.key, usage)

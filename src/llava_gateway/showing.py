@@ -120,7 +120,7 @@ class Showing:
         Raises ImageError, StorageFull, Overloaded.
         """
         profile = self.profile(model)
-        choice = picture.chosen.get((model.key, sight))
+        choice = picture.chosen.get((model.key, sight, False))
         sight = choice.sight if choice else sight
         plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight, looking=True)
         if choice:
@@ -178,9 +178,10 @@ class Showing:
         rendition = await self.rendition(picture, model, choice.sight)
         return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)))
 
-    def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto) -> Choice:
-        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.pop((model.key, wish), None), wish)
-        picture.chosen[model.key, wish] = choice
+    def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
+        key = model.key, wish, earlier
+        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.pop(key, None), wish)
+        picture.chosen[key] = choice
         while len(picture.chosen) > _MOST_CHOICES:
             del picture.chosen[next(iter(picture.chosen))]
         return choice
@@ -198,7 +199,7 @@ class Showing:
             return dict(sights)
         auto = replace(auto, pictures=0)  # it is to stay when more pictures come, as long as there is room for it
         return {
-            image_id: self._choose(self._pictures.get(image_id), sight, model, auto).sight if sight.undecided else sight
+            image_id: self._choose(self._pictures.get(image_id), sight, model, auto, earlier=True).sight if sight.undecided else sight
             for image_id, sight in sights.items()
         }
 

@@ -413,6 +413,11 @@ async def test_what_is_only_looked_at_makes_nobody_go_and_does_not_pile_up() -> 
             used.append(store.bytes_used)
         assert not picture.renditions
         assert used[-1] - picture.size <= 17 * (used[1] - used[0])
+        for seed in range(2, 40):  # of pictures that nobody holds it takes the place
+            await _settled(store, noise(seed))
+        await store.rendition(picture, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
+        again = await store.rendition(picture, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
+        assert again is await store.rendition(picture, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
         await store.rendition(picture, SQUARE, parts[-1])  # a question has it now
         assert len(picture.renditions) == 1
         store.release(picture)

@@ -42,7 +42,9 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
-        chosen: by engine and model and what was wished for, how much of it is shown where that is left to us; the newest few.
+        chosen: by engine and model, what was wished for and whether for an earlier turn, how much of it is shown where that is left to us;
+            the newest few.
+        read_by: the models that have read it, and how much of it.
         renditions: by profile and sight (`_key`); what is in it never changes.
         canonical, media_type: None until `stored()`.
     """
@@ -50,7 +52,8 @@ class Picture:
     def __init__(self, info: PictureInfo) -> None:
         self.info = info
         self.renditions: dict[str, Rendition] = {}
-        self.chosen: dict[tuple[tuple[str, str], Sight], Choice] = {}
+        self.chosen: dict[tuple[tuple[str, str], Sight, bool], Choice] = {}
+        self.read_by: set[tuple[tuple[str, str], Sight]] = set()
         self.canonical: bytes | None = None
         self.media_type: Literal["image/png", "image/jpeg"] | None = None
         self._id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -250,14 +253,21 @@ class PictureStore:
     def make_room(self, size: int) -> None:
         """Evict what nobody holds, least recently used first, until `size` more bytes fit into the budget; where all is held, ask
         `let_go` to drop an idle holder. What was only looked at goes before that. Raises StorageFull."""
-        while self.bytes_used + self.reserved + size > self._settings.store_max_bytes:
-            idle = next((p for p in self._pictures if p._holders == 0 and p._id.done()), None)
-            if idle is not None:
-                self._evict(idle)
-            elif self._looks:
-                self._forget_look(*next(iter(self._looks)))
-            elif self.let_go is None or not self.let_go():
+        while not self._has_room(size):
+            if not self._drop_something() and (self.let_go is None or not self.let_go()):
                 raise StorageFull
+
+    def _has_room(self, size: int) -> bool:
+        return self.bytes_used + self.reserved + size <= self._settings.store_max_bytes
+
+    def _drop_something(self) -> bool:
+        """What nobody holds; False where there is nothing of the kind."""
+        idle = next((p for p in self._pictures if p._holders == 0 and p._id.done()), None)
+        if idle is not None:
+            self._evict(idle)
+        elif self._looks:
+            self._forget_look(*next(iter(self._looks)))
+        return idle is not None or bool(self._looks)
 
     async def _ingested(self, data: bytes, profile: VisionProfile | None, sight: Sight) -> Picture:
         self._check_file(data)
@@ -362,9 +372,12 @@ class PictureStore:
                     self.make_room(size)
                     picture.renditions[key] = rendition
                     self.bytes_used += size
-                elif self.bytes_used + self.reserved + size <= self._settings.store_max_bytes:
-                    self._looks[picture, key] = rendition
-                    self.bytes_used += size
+                else:
+                    while not self._has_room(size) and self._drop_something():
+                        pass
+                    if self._has_room(size):
+                        self._looks[picture, key] = rendition
+                        self.bytes_used += size
                 while len(self._looks) > _MOST_LOOKS:
                     self._forget_look(*next(iter(self._looks)))
                 return rendition
