@@ -79,6 +79,13 @@ async def test_a_question_is_changed_with_its_pictures_and_both_versions_stay(vi
     await expect(visitor.turns).to_have_count(1)
     await visitor.page.keyboard.press("[")
     await expect(visitor.turns).to_have_count(2)
+    # From any of its buttons, and without a word typed into the question.
+    await button(visitor.turns.first, "Copy answer").focus()
+    for pressed, turns in (("]", 1), ("[", 2)):
+        await visitor.page.keyboard.press(pressed)
+        await expect(visitor.turns).to_have_count(turns)
+        await expect(visitor.turns.first.locator(".branches button:focus")).to_have_count(1)
+    await expect(visitor.words).to_have_value("a draft")
 
 
 async def test_an_answer_is_asked_for_again_with_another_preset_or_model(visit: Visit, scripted: Scripted) -> None:

@@ -167,3 +167,22 @@ async def test_what_could_not_be_done_is_said_until_something_can_or_it_is_put_a
         await expect(alert).to_have_count(1)
     await visitor.ask("And on")
     await expect(alert).to_have_count(0)
+
+
+async def test_a_question_that_goes_along_has_no_more_pictures_than_one_may_have(visit: Visit, scripted: Scripted) -> None:
+    served = await scripted(ScriptedEngine(), images_per_turn=2)
+    visitor = await visit(served.url)
+    visitor.refused = {404}
+    await visitor.ask("First chat")
+    first = id_of(visitor)
+    await new_chat(visitor)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await go_to(visitor, "First chat")
+    await visitor.pick(RED_CIRCLE, RED_CIRCLE)
+    await visitor.prepared(2)
+    await served.client.delete(f"/sessions/{first}")
+    await visitor.ask("What is it?")
+    await visitor.turns.last.get_by_role("button", name="New chat").click()
+    await expect(visitor.page.locator(".chip[data-state='ready']")).to_have_count(2)
+    await expect(visitor.page.locator(".chip[data-state='refused']")).to_have_count(1)

@@ -266,3 +266,31 @@ async def test_back_on_a_wide_screen_goes_to_the_chat_before(visit: Visit, scrip
     await expect(visitor.page.get_by_role("complementary", name="Picture")).to_be_visible()
     await visitor.page.go_back()
     await expect(visitor.turns).to_contain_text(["First chat"])
+
+
+async def test_a_chat_that_gets_its_address_under_the_panel_is_there_when_the_panel_is_closed(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = visitor.page
+    made = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await made.wait()
+        await route.continue_()
+
+    await page.route("**/sessions", late)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.words.fill("What is it?")
+    await visitor.words.press("Enter")
+    await page.get_by_role("button", name="Look at picture 1").click()
+    panel = page.get_by_role("complementary", name="Picture")
+    await expect(panel).to_be_visible()
+    made.set()
+    await page.wait_for_function("location.hash.startsWith('#session=')")
+    await page.go_back()
+    await expect(panel).to_have_count(0)
+    await visitor.ended()
+    await expect(visitor.turns).to_have_count(1)
+    assert "#session=" in page.url
+    await page.reload()
+    await expect(visitor.turns).to_have_count(1)

@@ -38,7 +38,7 @@ export async function step(turn, by) {
   const { at, count } = placeOf(turn);
   const next = turn.siblings.value[at + by];
   if (next === undefined) return;
-  const focused = document.activeElement?.closest('.branches') !== null;
+  const focused = document.activeElement?.closest('.turn') !== null;
   if (!(await show(next))) return;
   announcement.value = t('branch.now', { place: at + by + 1, count });
   if (focused) requestAnimationFrame(() => setTimeout(() => focusOn(next, by)));

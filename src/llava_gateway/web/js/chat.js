@@ -6,7 +6,7 @@ import { Failure } from './api.js';
 import { composing, editing } from './composing.js';
 import { loadSessions } from './gateway.js';
 import { duration, number, t } from './i18n.js';
-import { countEntries } from './layers.js';
+import { countEntries, nameEntry } from './layers.js';
 import { asFields, Choices } from './options.js';
 import { lastKept, placed, upTo } from './path.js';
 import * as pictures from './pictures.js';
@@ -272,7 +272,7 @@ async function sessionOf(chat) {
   chat.id.value = made.id;
   chat.choices.fill(made);
   opened.set(made.id, chat);
-  if (onScreen.value === chat) history.replaceState(null, '', `#session=${made.id}`);
+  if (onScreen.value === chat) nameEntry(chat, hashOf(made.id));
   loadSessions().catch(() => {});
   return made.id;
 }

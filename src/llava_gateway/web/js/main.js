@@ -15,6 +15,7 @@ import { searchChats } from './sessions.js';
 import { App } from './views/app.js';
 
 render(html`<${App} />`, document.body);
+watchLayers(); // first: it knows the address of a chat that got one under a layer
 addEventListener('popstate', openAddressed);
 openAddressed();
 watch();
@@ -26,4 +27,3 @@ readAhead();
 speakAnswers();
 watchContext();
 watchGallery();
-watchLayers();

@@ -104,6 +104,10 @@ export function lookFor(draft) {
 export function handOver(from, to) {
   const given = chipsOf(from).map((c) => ({ ...c, draft: to }));
   all.value = [...given, ...all.value.filter((c) => c.draft !== from)];
+  const most = catalogue.value?.limits.images_per_turn ?? Infinity;
+  for (const { key, state } of chipsOf(to).filter((c) => c.state !== 'refused').slice(most)) {
+    if (state === 'ready') update(key, { state: 'refused', failure: tooMany(to) });
+  }
 }
 
 /** @param {Draft} draft */
