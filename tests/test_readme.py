@@ -56,7 +56,9 @@ def port() -> Iterator[str]:
 def pictures(tmp_path: Path) -> Path:
     register_heif_opener()
     red_circle = shape("circle", "red", size=(640, 480))
-    (tmp_path / "photo.jpg").write_bytes(encoded(red_circle, "JPEG"))
+    photo = red_circle.resize((3200, 2400))
+    photo.save(tmp_path / "photo.jpg", quality=100, subsampling=0)
+    assert (tmp_path / "photo.jpg").stat().st_size > 2**18, "larger than what a command line may take"
     (tmp_path / "photo.heic").write_bytes(encoded(red_circle, "HEIF"))
     return tmp_path
 
