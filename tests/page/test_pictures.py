@@ -160,6 +160,24 @@ async def test_too_many_pictures_are_refused_one_by_one(visit: Visit, demo_url: 
     await expect(visitor.page.locator(".chip[data-state=refused]")).to_contain_text("One question takes 8 pictures.")
 
 
+async def test_those_that_were_too_many_are_seen_and_take_the_room_that_they_find(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await expect(visitor.page.locator(".model-name").first).to_be_visible()
+    await visitor.pick(*[file(RED_CIRCLE["buffer"], f"{n}.png") for n in range(11)])
+    await visitor.prepared(8)
+    refused = visitor.page.locator(".chip[data-state=refused]")
+    await expect(refused).to_have_count(3)
+    await expect(refused.last.locator(".chip-refused")).to_be_in_viewport(ratio=1)
+    await visitor.page.get_by_role("button", name="Remove 0.png").click()
+    await expect(refused).to_have_count(2)
+    await visitor.prepared(8)
+    assert len(await visitor.ask_and_read("Describe these images.")) == 8
+    await expect(refused).to_have_count(0)
+    await visitor.prepared(2)
+    await expect(visitor.chips).to_contain_text(["9.png", "10.png"])
+    assert len(await visitor.ask_and_read("And these?")) == 2
+
+
 async def test_the_panel_shows_what_the_model_gets(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await visitor.pick(RED_CIRCLE)

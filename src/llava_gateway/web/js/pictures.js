@@ -1,6 +1,6 @@
 // Pictures on their way into a question: checked, uploaded, prepared or refused with the reason; then turned, ordered, and wished for.
 
-import { computed, signal } from '../vendor/signals.js';
+import { computed, effect, signal, untracked } from '../vendor/signals.js';
 import { pathOf } from './addresses.js';
 import { Failure, pictureBytes, turnPicture, uploadPicture } from './api.js';
 import { composing } from './composing.js';
@@ -76,9 +76,8 @@ function chip(given) {
 /** @param {File} file */
 export function add(file) {
   const name = file.name || t('chip.pasted');
-  const failure = tooMany() ?? refusedHere(file);
-  const preview = !failure && SHOWN.has(file.type) ? URL.createObjectURL(file) : null;
-  const made = chip({ name, file, preview, failure, state: failure ? 'refused' : 'uploading' });
+  const failure = refusedHere(file) ?? tooMany();
+  const made = chip({ name, file, failure, state: failure ? 'refused' : 'uploading' });
   all.value = [...all.value, made];
   if (!failure) upload(made.key);
 }
@@ -112,7 +111,9 @@ export function handOver(from, to) {
 
 /** @param {Draft} draft */
 export function discard(draft) {
-  for (const { key } of chipsOf(draft)) remove(key);
+  const discarded = chipsOf(draft);
+  for (const { upload } of discarded) upload.abort();
+  all.value = all.value.filter((c) => !discarded.includes(c));
 }
 
 /** @param {Draft} [draft] */
@@ -120,6 +121,15 @@ function tooMany(draft = composing.value) {
   const most = catalogue.value?.limits.images_per_turn;
   return most && chipsOf(draft).filter((c) => c.state !== 'refused').length >= most ? new Failure('too_many_pictures', { more: { count: most } }) : null;
 }
+
+// What was too many takes the room that it then finds: the others were sent, or removed, or refused.
+effect(() => {
+  for (const { key, draft, picture, failure } of all.value) {
+    if (failure?.code !== 'too_many_pictures' || tooMany(draft)) continue;
+    if (picture) update(key, { state: 'ready', failure: null });
+    else untracked(() => upload(key));
+  }
+});
 
 /** What need not be sent to be refused. @param {File} file */
 function refusedHere(file) {
@@ -139,25 +149,28 @@ function update(key, change) {
   all.value = all.value.map((c) => (c.key === key ? { ...c, ...change } : c));
 }
 
-/** @param {number} key */
-async function upload(key) {
-  const made = find(key);
-  if (!made?.file) return;
+/** Uploads a picture, for the first time or once more. @param {number} key */
+export async function upload(key) {
+  const { file = null, name = '' } = find(key) ?? {};
+  if (!file) return;
   const forModel = model.value;
+  const preview = SHOWN.has(file.type) ? URL.createObjectURL(file) : null;
+  const stop = new AbortController();
+  update(key, { state: 'uploading', progress: 0, preview, failure: null, upload: stop });
   try {
     const sent = await uploadPicture(
-      made.file,
+      file,
       forModel,
       (share) => update(key, { progress: share, state: share < 1 ? 'uploading' : 'preparing' }),
-      made.upload.signal,
+      stop.signal,
     );
-    const picture = { ...sent, name: made.name, sentModel: forModel ?? undefined };
+    const picture = { ...sent, name, sentModel: forModel ?? undefined };
     // From here on the gateway's picture is shown, not the file: it is what the model gets (upright, first frame, true colours).
     update(key, { state: 'ready', picture, unturned: picture, turn: 0, preview: null });
   } catch (error) {
-    if (!made.upload.signal.aborted) update(key, { state: 'refused', preview: null, failure: asFailure(error) });
+    if (!stop.signal.aborted) update(key, { state: 'refused', preview: null, failure: asFailure(error) });
   } finally {
-    if (made.preview) URL.revokeObjectURL(made.preview);
+    if (preview) URL.revokeObjectURL(preview);
   }
 }
 
@@ -167,14 +180,7 @@ const asFailure = (error) => (error instanceof Failure ? error : new Failure('ba
 /** Whether uploading once more can help; what was wrong with the file itself stays wrong. @param {Chip} chip */
 export function canTryAgain({ state, file, failure }) {
   if (state !== 'refused' || !file || !failure) return false;
-  if (failure.code === 'too_many_pictures') return tooMany() === null;
   return failure.retryable || ['network', 'bad_answer', 'image_file_not_found', 'storage_full'].includes(failure.code);
-}
-
-/** @param {number} key */
-export function again(key) {
-  update(key, { state: 'uploading', progress: 0, failure: null, upload: new AbortController() });
-  upload(key);
 }
 
 /** @param {number} key */

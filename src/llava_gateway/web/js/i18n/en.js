@@ -467,7 +467,7 @@ export default {
   'failure.page_error': 'Something went wrong in this page.',
   'failure.page_error.next': 'Reload it and try again.',
   'failure.too_many_pictures': 'One question takes {count} pictures.',
-  'failure.too_many_pictures.next': 'Send these first, the others with the next question: a chat remembers all.',
+  'failure.too_many_pictures.next': 'Send these first: this one then goes with the next question. A chat remembers all its pictures.',
   'failure.empty_image_file': 'The file is empty.',
   'failure.empty_image_file.next': 'It may not have been downloaded yet. Open it once, then add it again.',
   'failure.image_file_too_large': 'The file has {size}; {most} is the most.',

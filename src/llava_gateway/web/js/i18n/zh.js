@@ -466,7 +466,7 @@ export default {
   'failure.page_error': '页面出了问题。',
   'failure.page_error.next': '请刷新页面后重试。',
   'failure.too_many_pictures': '一次提问最多带 {count} 张图片。',
-  'failure.too_many_pictures.next': '先发这些，其余的放到下一个问题里，对话都会记得。',
+  'failure.too_many_pictures.next': '先发送这些，这张会随下一个问题发送，对话都会记得。',
   'failure.empty_image_file': '文件是空的。',
   'failure.empty_image_file.next': '可能还没下载完。先打开一次，再重新添加。',
   'failure.image_file_too_large': '文件有 {size}，最大允许 {most}。',

@@ -4,10 +4,10 @@ import { haveBeenRead } from '../ahead.js';
 import { changesOf } from '../changes.js';
 import { explained } from '../failures.js';
 import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
-import { html, useRef } from '../html.js';
+import { html, useLayoutEffect, useRef } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { accepted, again, canTryAgain, chips, move, remove, turn, wish } from '../pictures.js';
+import { accepted, canTryAgain, chips, move, remove, turn, upload, wish } from '../pictures.js';
 import { seen, usualDetail } from '../seen.js';
 import { model, panel } from '../state.js';
 import { focusAfterwards, wordsBox } from './focus.js';
@@ -31,6 +31,11 @@ function ChipView({ chip }) {
   const place = accepted.value.indexOf(chip);
   const shownNumber = countBefore.value + place + 1;
   const drag = useDrag(key);
+  const item = useRef(/** @type {HTMLElement|null} */ (null));
+  // Many pictures fill their list: what was refused is below its end.
+  useLayoutEffect(() => {
+    if (state === 'refused') item.current?.scrollIntoView({ block: 'nearest' });
+  }, [state]);
   /** @param {KeyboardEvent} event */
   function onKey(event) {
     const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
@@ -38,7 +43,7 @@ function ChipView({ chip }) {
     event.preventDefault(); // the browser would go back
     shift(key, place + step);
   }
-  return html`<li class="chip" data-state=${state} data-key=${key} onKeyDown=${onKey}>
+  return html`<li ref=${item} class="chip" data-state=${state} data-key=${key} onKeyDown=${onKey}>
     <${Thumb} chip=${chip} shownNumber=${shownNumber} drag=${drag} />
     <div class="chip-words">
       <p class="chip-name"><bdi>${name}</bdi></p>
@@ -148,7 +153,7 @@ function shift(key, place) {
 
 /** Uploads a refused picture again. @param {number} key */
 function againAndStay(key) {
-  again(key);
+  upload(key);
   focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
 }
 
