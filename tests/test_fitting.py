@@ -16,6 +16,7 @@ from llava_gateway.chat import (
     ChatRequest,
     EngineRequest,
     Finish,
+    FinishReason,
     ImagePart,
     Options,
     TextDelta,
@@ -255,3 +256,18 @@ def talk(turns: int, engine: EngineName = "ollama") -> Session:
 
 def scripted(engine: ScriptedEngine, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
     return open_gateway(Settings(image_workers=1, **settings), [engine])
+
+
+@pytest.mark.parametrize(("words", "reason", "code"), [(96, "length", "context_full"), (50, "length", ""), (96, "stop", "")])
+async def test_an_answer_that_ends_with_the_context_says_so(words: int, reason: FinishReason, code: str) -> None:
+    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+        yield TextDelta("And so on")
+        yield Finish(reason, Usage(4000, words, 0))
+
+    engine = ScriptedEngine(answer)
+    engine.context = 4096
+    async with scripted(engine) as gateway:
+        session = gateway.sessions.create(Session())
+        answered = await ask(gateway, QUESTION, session=session)
+        assert [warning.partition(":")[0] for warning in answered.warnings] == [code] * bool(code)
+        assert gateway.sessions.get(session.id).turns[0].warnings == answered.warnings

@@ -134,6 +134,14 @@ class Answering:
         ids = iter([await each.picture.stored() for each in self.shown])
         return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.prepared.parts)
 
+    def cut(self, finish: Finish) -> tuple[str, ...]:
+        """What is said of an answer that ended because the context was full."""
+        limit, usage = self.prepared.fitted.limit, finish.usage
+        used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        if finish.reason != "length" or limit is None or used < limit - 1:
+            return ()
+        return (f"context_full: The {limit} tokens of context end here. A larger num_ctx or a new session has room for more.",)
+
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
         """The turn as the session keeps it."""
         end = finish or Finish("stop")

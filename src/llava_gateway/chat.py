@@ -243,7 +243,7 @@ class ChatRequest:
 
     `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied. `policy` and `glossary`
     (lines about names and terms that may occur) stay in a session until others are given; None: the session's. `after` is the id of the
-    session's turn that this one follows, 0 for none; None: the last.
+    session's turn that this one follows, 0 for none; None: the last. `warnings` are what its door has to say of it.
     """
 
     parts: tuple[TextPart | ImagePart | Upload, ...]
@@ -256,6 +256,7 @@ class ChatRequest:
     policy: Policy | None = None
     glossary: tuple[str, ...] | None = None
     after: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> tuple[ImagePart | Upload, ...]:

@@ -153,6 +153,7 @@ class Gateway:
                 raise UpstreamIncomplete
             parts = await answering.parts()
             answering.warnings += await self.preparer.learn(answering.prepared, finish)
+            answering.warnings += answering.cut(finish)
             self.preparer.fitter.told(answering.model.key, answering.warnings)
             turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
             answering.answer = answering.whole(finish, parts, turn_id)

@@ -113,7 +113,7 @@ class Preparer:
         fitted = await fit()
         left_out = sum(number >= conversation.first_picture for number in beyond)
         note = f"picture_left_out: {model.name} takes no more pictures at once, so {left_out} of questions without an answer can't be seen."
-        warnings = (*question.warnings, *((note,) if left_out else ()), *fitted.warnings)
+        warnings = (*request.warnings, *question.warnings, *((note,) if left_out else ()), *fitted.warnings)
         return Prepared(model, parts, question.shown, fitted, conversation, rules, warnings, fit, beyond)
 
     async def fitted_anew(self, prepared: Prepared, refusal: ContextLengthExceeded) -> Prepared:

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import httpx2
 import pytest
 
 from llava_gateway.api.bodies import AskBody, parse_body
@@ -283,3 +284,13 @@ def test_empty_text_is_no_hint_and_too_much_is_refused() -> None:
     assert refused.value.param == "ocr_text"
     with pytest.raises(InvalidRequest, match="neither a prompt nor a picture"):
         chat_request(parse_body(AskBody, {"ocr_text": "TOTAL"}), Settings())
+
+
+def test_what_a_question_without_pictures_wishes_for_them_is_not_passed_over_in_silence(demo: httpx2.Client) -> None:
+    session = demo.post("/sessions", json={"detail": "low"}).json()["id"]
+    turns = f"/sessions/{session}/turns"
+    assert demo.post(turns, json={"prompt": "Describe this image.", "images": [IMAGE]}).json()["warnings"] == []
+    said = "sight_ignored: There is no picture here for detail; PATCH /sessions/{id} changes earlier ones."
+    assert demo.post(turns, json={"prompt": "Hello", "detail": "high"}).json()["warnings"] == [said]
+    assert demo.post(turns, files={"prompt": (None, "Hello"), "detail": (None, "high")}).json()["warnings"] == [said]
+    assert demo.post(turns, json={"prompt": "Hello"}).json()["warnings"] == [], "the session's own is for pictures to come"

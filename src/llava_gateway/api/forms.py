@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.bodies import AskBody, Body, ImageRef, check_string, parse_body, parse_json
+from llava_gateway.api.bodies import AskBody, Body, ImageRef, SightBody, check_string, parse_body, parse_json
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
@@ -83,8 +83,13 @@ async def read_question(
         named = session_id or body.session_id
         full = in_session(body, _session(gateway, named), settings) if named else body
         request = chat_request(full, settings, (*named_here, *uploads), session_id, unasked=unasked)
+        if not named:
+            return request
+        if unseen := [] if request.pictures else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
+            said = f"sight_ignored: There is no picture here for {' or '.join(unseen)}; PATCH /sessions/{{id}} changes earlier ones."
+            request = replace(request, warnings=(said,))
         # The session has the glossary of its preset, unless that was changed since.
-        return replace(request, glossary=None) if named and body.glossary is None and body.preset is None else request
+        return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 
     if media_type(request) == "multipart/form-data":
         async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:

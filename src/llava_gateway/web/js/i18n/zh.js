@@ -601,6 +601,8 @@ export const SENTENCES = [
   [/^contact_sheet: (.+) takes one picture, so these (\d+) are .*$/, '$1 一次只看一张图片，这 $2 张已拼成一张，从 1 起编号'],
   [/^picture_left_out: (.+) takes no more pictures at once, so (\d+) of .*$/, '$1 一次看不了更多图片，之前未得到回答的问题中有 $2 张不再显示'],
   [/^sight_ignored: No picture on a sheet has its own (.+)\.$/, '图片已拼成一张，各图单独的设置（$1）不起作用'],
+  [/^sight_ignored: There is no picture here for (.+); PATCH .*$/, '这个问题没有图片，$1 不起作用'],
+  [/^context_full: The (\d+) tokens of context end here\..*$/, '$1 个词元的上下文已满，回答到此为止'],
   [/^image_ignored: .*$/, '模型似乎没有看到图片：读到的词元几乎只有文字'],
   [/^option_ignored: (\w+) means nothing to this engine\.$/, '这个引擎没有 $1 这个选项'],
   [/^(.+), which this session talks with, is gone\.$/, '本对话所用的 $1 已不在。'],
