@@ -259,11 +259,13 @@ def test_an_odd_archive_is_refused_and_nothing_of_it_is_kept(
     [
         (b"", "application/json", 422, "invalid_archive"),
         (b"{", "application/json", 400, "invalid_json"),
+        (b"<!doctype html>", "application/octet-stream", 422, "invalid_archive"),
+        (b"\xff\xd8\xff\xe0 JFIF", "application/octet-stream", 422, "invalid_archive"),
         (b"[]", "application/json", 422, "invalid_archive"),
         (b'{"a": "\\ud800"}', "application/json", 400, "invalid_json"),
         (b"{}", "text/plain", 415, "unsupported_media_type"),
         (b"PK\x03\x04 and so on", "application/zip", 422, "invalid_archive"),
-        (b"Rar!", "application/octet-stream", 400, "invalid_json"),
+        (b"Rar!", "application/octet-stream", 422, "invalid_archive"),
     ],
 )
 def test_what_is_no_archive_at_all_is_refused(demo: httpx2.Client, content: bytes, kind: str, status: int, code: str) -> None:

@@ -114,9 +114,9 @@ def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_
 
 
 def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red_circle: Path) -> None:
-    typed = lines("/region 0,0,2,1", "What is in this picture?", "/region", "What is in this picture?")
+    typed = lines("/region 0.5,0,0.9,1", "What is in this picture?", "/region", "What is in this picture?")
     done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
-    assert "Error: region must be four numbers from 0 to 1" in done.err
+    assert "Error: The region reaches beyond the picture" in done.err
     assert done.out == "A red circle on a white background.\n"
 
 
@@ -130,6 +130,8 @@ def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red
         ("/image nowhere.png", "There is no picture file nowhere.png."),
         ("/model nope", "No engine has the model nope."),
         ("/detail ultra", "There is no detail ultra."),
+        ("/region 5,5,5,5", "5,5,5,5 is no part of a picture."),
+        ("/region 0,0,1", "0,0,1 is no part of a picture."),
         ("/policy drop", "There is no policy drop."),
         ("/dance", "There is no command /dance; /help lists them."),
         ("/help", "/image PATH"),

@@ -123,6 +123,8 @@ def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
     """
     zipped = Package(data) if data.startswith(ZIP_BEGINS) else None
     document = zipped.read(DOCUMENT, settings.body_max_bytes) if zipped else data
+    if not document.lstrip().startswith(b"{"):
+        raise InvalidArchive  # some other kind of file: where it is no JSON does not matter
     body = parse_archive(parse_json(document), settings)
     return session_of(body, settings), _pictures(body, zipped, settings)
 

@@ -101,7 +101,8 @@ def from_http(error: HTTPException) -> GatewayError:
     if error.status_code == 404:
         return NotFound("There is no such route.")
     if error.status_code == 405:
-        return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405)
+        hint = f"It takes {(error.headers or {}).get('Allow', 'others')}; see /docs."
+        return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405, hint=hint)
     return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -248,6 +249,8 @@ class Conversation:
         self._note(f"{field}: {self._fields.get(field, 'as the gateway is set')}")
 
     def _region(self, numbers: str) -> None:
+        if numbers and not _is_region(numbers):
+            raise Failure(f"{numbers} is no part of a picture.", "Left, top, width and height in fractions, such as 0.5,0,0.5,0.5.")
         self._once.pop("region", None)
         if numbers:
             self._once["region"] = numbers
@@ -255,6 +258,12 @@ class Conversation:
 
     def _note(self, text: str) -> None:
         self._notes.print(printable(text), style="dim")
+
+
+def _is_region(text: str) -> bool:
+    """Whether it is four fractions; the gateway says what else may be wrong with them."""
+    numbers = text.split(",")
+    return len(numbers) == 4 and all(re.fullmatch(r"\s*(0?\.\d+|[01](\.0*)?)\s*", number, re.ASCII) for number in numbers)
 
 
 def _read_line() -> str | None:

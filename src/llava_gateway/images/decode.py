@@ -52,15 +52,15 @@ def check_size(size: Size, kind: Format, limits: Limits) -> None:
     said = f"The picture has {width}x{height} pixels"
     if min(size) < limits.min_side:
         raise ImageError(f"{said}; {limits.min_side} on the short side is the least", code="image_too_small", hint="Send a larger picture.")
-    too_large = None
+    too_large, hint = None, "Make the picture smaller, or send a part of it."
     if max(size) > limits.max_side:
         too_large = f"{limits.max_side} on the long side is the most"
     elif width * height > most:
         too_large = f"{most / 1e6:g} megapixels is the most for {kind}"
     elif max(size) > limits.max_aspect * min(size):
-        too_large = f"the long side may be {limits.max_aspect:g} times the short one at most"
+        too_large, hint = f"the long side may be {limits.max_aspect:g} times the short one at most", "Send it in parts."
     if too_large:
-        raise ImageError(f"{said}; {too_large}", code="image_too_large", hint="Make the picture smaller, or send a part of it.")
+        raise ImageError(f"{said}; {too_large}", code="image_too_large", hint=hint)
 
 
 class Source:
