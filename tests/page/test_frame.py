@@ -135,11 +135,20 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
     assert [s["title"] for s in (await served.client.get("/sessions")).json()["sessions"]] == ["First question"]
 
 
-async def test_a_session_that_is_gone_is_said_to_be(visit: Visit, scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("locale", "cause", "way"),
+    [("en-US", "This chat is gone: the gateway was restarted", "Go on in a new chat"), ("zh-CN", "这个对话已经没有了：网关重启过", "在新对话里继续")],
+)
+async def test_a_session_that_is_gone_is_said_to_be_in_words_of_the_page(
+    visit: Visit, scripted: Scripted, locale: str, cause: str, way: str
+) -> None:
     served = await scripted(ScriptedEngine())
-    visitor = await visit(served.url, path="/#session=" + "0" * 32)
+    visitor = await visit(served.url, path="/#session=" + "0" * 32, locale=locale)
     visitor.refused = {404}
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("There is no such session")
+    alert = visitor.page.get_by_role("alert")
+    await expect(alert).to_contain_text(cause)
+    await expect(alert).to_contain_text(way)
+    await expect(alert).not_to_contain_text("POST")
 
 
 async def test_the_page_says_when_the_engine_goes_and_when_another_answers(visit: Visit, scripted: Scripted) -> None:

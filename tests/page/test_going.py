@@ -70,7 +70,7 @@ async def test_a_chat_that_is_gone_is_not_gone_back_to_twice(visit: Visit, scrip
     await choose(visitor, "Third chat", "Delete")
     await expect(visitor.turns).to_have_count(0)
     await visitor.page.go_back()
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("There is no such session")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone: the gateway was restarted")
     assert id_of(visitor) == ""
     await visitor.page.go_back()
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)
@@ -141,7 +141,7 @@ async def test_a_chat_that_was_brought_back_is_no_longer_called_gone(visit: Visi
     for found in ("by looking", "by asking"):
         path = f"/sessions/{id_of(visitor)}"
         await served.client.delete(path)
-        await expect(alert).to_contain_text("There is no such session")
+        await expect(alert).to_contain_text("This chat is gone: the gateway was restarted")
         # It is in view at the end of a long chat.
         await expect(alert).to_be_in_viewport(ratio=1)
         await served.client.post(f"{path}/restore")

@@ -79,7 +79,7 @@ async def test_a_chat_that_another_page_deletes_is_said_to_be_gone(visit: Visit,
     visitor.refused = {404}
     await visitor.ask("A question")
     await served.client.delete(f"/sessions/{visitor.page.url.partition('#session=')[2]}")
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("There is no such session")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone: the gateway was restarted")
 
 
 async def test_a_chat_is_copied_whole_or_up_to_a_turn(visit: Visit, scripted: Scripted) -> None:
