@@ -137,7 +137,10 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 
 @pytest.mark.parametrize(
     ("locale", "cause", "way"),
-    [("en-US", "This chat is gone: the gateway was restarted", "Go on in a new chat"), ("zh-CN", "这个对话已经没有了：网关重启过", "在新对话里继续")],
+    [
+        ("en-US", "This chat is gone: the gateway was restarted", "Go on in a new chat"),
+        ("zh-CN", "这个对话已经没有了：网关重启过", "在新对话里继续"),
+    ],
 )
 async def test_a_session_that_is_gone_is_said_to_be_in_words_of_the_page(
     visit: Visit, scripted: Scripted, locale: str, cause: str, way: str
