@@ -277,7 +277,7 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
         ways.append("the policy pin_images, which drops old text and keeps pictures")
     if images > fitted.over:
         ways.append("detail low for large pictures")
-    if conversation.exchanges:
+    if conversation.exchanges and total - cost(conversation.exchanges, fitted.window, rules) <= limit - room:
         ways.append("a new session")
     return ContextLengthExceeded(
         f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",

@@ -235,3 +235,10 @@ def test_a_context_that_is_not_as_large_as_was_asked_for_is_said(demo: httpx2.Cl
 def test_what_would_help_is_said_where_a_question_does_not_fit(demo: httpx2.Client) -> None:
     body = {"prompt": "What is it? " * 500, "options": {"num_ctx": 2048}}
     assert demo.post("/ask", json=body).json()["error"]["hint"] == "Try num_ctx 4096 (loads the model again)."
+    session = demo.post("/sessions", json={"policy": "strict"}).json()["id"]
+    demo.post(f"/sessions/{session}/turns", json={"prompt": "Hello"})
+    refused = demo.post(f"/sessions/{session}/turns", json=body).json()["error"]["hint"]
+    assert "a new session" not in refused, "the question alone is too long"
+    demo.post(f"/sessions/{session}/turns", json={"prompt": "What is it? " * 300})
+    refused = demo.post(f"/sessions/{session}/turns", json={"prompt": "What is it?", "options": {"num_ctx": 1024}}).json()
+    assert "a new session" in refused["error"]["hint"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from playwright.async_api import expect
 
 from tests import pictures
 from tests.page.visit import Scripted, Visit, Visitor, file
-from tests.scripted_engine import ScriptedEngine, says
+from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -100,6 +101,23 @@ async def test_a_chat_is_copied_whole_or_up_to_a_turn(visit: Visit, scripted: Sc
     await visitor.page.get_by_role("menuitem", name="Copy as a new chat").click()
     await expect(visitor.page.locator(".session")).to_have_count(3)
     await expect(visitor.turns).to_have_count(2)
+    await expect(visitor.page.locator(".session[data-current=true]")).to_have_text(re.compile(r"^One.* \(copy\)$"))
+
+
+async def test_the_chats_that_are_being_answered_can_be_told_in_the_list(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine(says_then_waits("A red")))).url)
+    await visitor.words.fill("First chat")
+    await visitor.words.press("Enter")
+    await expect(visitor.turns.first).to_contain_text("A red")
+    answering = visitor.page.locator(".session", has=visitor.page.get_by_role("img", name="being answered"))
+    await expect(answering).to_have_count(0)  # it is on screen
+    await visitor.page.get_by_role("button", name="New chat").first.click()
+    await expect(answering).to_have_text("First chat")
+    await answering.get_by_role("link").click()
+    await visitor.page.keyboard.press("Escape")
+    await visitor.page.get_by_role("button", name="New chat").first.click()
+    await expect(visitor.page.locator(".session")).to_have_count(1)
+    await expect(answering).to_have_count(0)
 
 
 async def test_a_chat_is_saved_and_opened_again(visit: Visit, demo_url: str, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ async function bringBack(id, open) {
 export async function fork(id, at) {
   try {
     const made = await api.forkSession(id, at);
+    if (made.title) await api.renameSession(made.id, t('sessions.copy_of', { title: made.title }).slice(0, 200));
     await loadSessions();
     await openSession(made.id);
     toast(t('sessions.forked'));

@@ -23,6 +23,8 @@ export default {
   'sessions.delete': 'Delete',
   'sessions.actions_of': 'More for {title}',
   'sessions.fork': 'Copy as a new chat',
+  'sessions.copy_of': '{title} (copy)',
+  'sessions.answering': 'being answered',
   'sessions.forked': 'This is the copy; the chat it comes from stays as it is.',
   'sessions.save': 'Save as',
   'save.zip': 'Zip with everything',

@@ -23,6 +23,8 @@ export default {
   'sessions.delete': '删除',
   'sessions.actions_of': '“{title}”的更多操作',
   'sessions.fork': '复制成新对话',
+  'sessions.copy_of': '{title}（副本）',
+  'sessions.answering': '正在回答',
   'sessions.forked': '这是复制出来的对话，原来的没有变。',
   'sessions.save': '另存为',
   'save.zip': '压缩包（全部内容）',

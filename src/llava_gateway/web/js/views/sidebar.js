@@ -103,6 +103,7 @@ function SessionRow({ row }) {
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   const title = row.title || openedChat(row.id)?.turns.value[0]?.prompt || t('sessions.untitled');
   const current = chat.value.id.value === row.id;
+  const answering = !current && openedChat(row.id)?.running.value;
   const item = useRef(/** @type {HTMLElement|null} */ (null));
   const link = useRef(/** @type {HTMLElement|null} */ (null));
   useHeir(item, () => neighbour(link.current));
@@ -132,7 +133,7 @@ function SessionRow({ row }) {
         if (event.metaKey || event.ctrlKey || event.shiftKey) return;
         event.preventDefault();
         openSession(row.id);
-      }}><bdi>${title}</bdi></a>
+      }}>${answering && html`<span class="pulse" role="img" aria-label=${t('sessions.answering')} title=${t('sessions.answering')}></span>`}<bdi>${title}</bdi></a>
     <span class="session-actions">
       <${Menu} label=${t('sessions.actions_of', { title })} icon="more" items=${() => [
         { label: t('sessions.rename'), icon: 'pencil', onChoose: () => setMode('renaming') },
