@@ -169,11 +169,24 @@ async def test_what_the_gateway_refuses_is_said_and_taken_back(visit: Visit, scr
     await dialog.get_by_label("Form of answers").select_option(label="A JSON schema of your own")
     await dialog.get_by_label("JSON schema", exact=True).fill("{")
     await expect(dialog).to_contain_text("This is not JSON yet")
-    await dialog.get_by_label("JSON schema", exact=True).fill('{"type": 5}')
-    await expect(dialog.get_by_role("alert")).to_contain_text("5 is not valid")
+    schema = dialog.get_by_label("JSON schema", exact=True)
+    await schema.fill('{"type": "objekt"}')
+    state = dialog.get_by_text("This is no JSON schema: format.type: 'objekt' is not valid")
+    await expect(state).to_contain_text("The last right one stays in use.")
+    await expect(state).to_be_in_viewport()
+    await expect(schema).to_have_attribute("aria-invalid", "true")
+    # It stays so when something else is chosen, which is taken, and when the options are closed.
+    await dialog.get_by_label("no longer fits").select_option(label="Drop the oldest text and pictures")
+    await page.keyboard.press("Escape")
+    await page.locator(".composer-line").get_by_role("button", name="Options").or_(page.get_by_text("of your own")).first.click()
+    await expect(schema).to_have_value('{"type": "objekt"}')
+    await expect(state).to_be_visible()
     (session,) = (await served.client.get("/sessions")).json()["sessions"]
-    kept = (await served.client.get(f"/sessions/{session['id']}")).json()["format"]
-    assert list(kept["properties"]) == ["things"]
+    kept = (await served.client.get(f"/sessions/{session['id']}")).json()
+    assert (list(kept["format"]["properties"]), kept["policy"]) == (["things"], "sliding")
+    await schema.fill('{"type": "object"}')
+    await expect(dialog.locator("#format-state")).to_contain_text("Every answer is JSON of this form")
+    await expect(schema).to_have_attribute("aria-invalid", "false")
 
 
 @pytest.mark.parametrize(("locale", "gap"), [("en-US", r"\. "), ("zh-CN", "。")])

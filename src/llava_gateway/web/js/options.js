@@ -52,6 +52,15 @@ function beginWith(changes) {
 /** The names and terms that come with a preset. @param {string|null} preset @returns {string[]} */
 const glossaryOf = (preset) => (preset && catalogue.value?.presets[preset]?.glossary) || [];
 
+/** Whether a JSON text says just this. @param {string} typed @param {unknown} value */
+export function means(typed, value) {
+  try {
+    return JSON.stringify(JSON.parse(typed)) === JSON.stringify(value);
+  } catch {
+    return false;
+  }
+}
+
 /** What a chat is asked with. Before it has a session that is what new chats begin with. */
 export class Choices {
   /** @param {import('../vendor/signals.js').Signal<string|null>} id  of the session */
@@ -63,6 +72,8 @@ export class Choices {
     this.saved = Promise.resolve();
     /** Why it did not take what was chosen last. */
     this.failure = signal(/** @type {Failure|null} */ (null));
+    /** A JSON schema as it was typed last, and why the gateway did not take it. */
+    this.schema = signal(/** @type {{typed: string, refused: Failure|null}|null} */ (null));
     /** @type {Partial<Asked>} */
     this.unsaved = {};
     /** As the gateway has it. */
@@ -100,8 +111,16 @@ export class Choices {
     try {
       this.fill(await api.changeSession(id, changes));
     } catch (error) {
-      this.failure.value = error instanceof Failure ? error : new Failure('page_error', { message: String(error) });
+      const failure = error instanceof Failure ? error : new Failure('page_error', { message: String(error) });
+      const { format, ...others } = changes;
+      const { schema } = this;
+      if (failure.code === 'invalid_format' && schema.value) {
+        // That is said where it was typed, unless more was since; the others were right.
+        if (means(schema.value.typed, format)) schema.value = { ...schema.value, refused: failure };
+        this.unsaved = { ...others, ...this.unsaved };
+      } else this.failure.value = failure;
       this.fill(this.stored);
+      await this.save();
     }
   }
 
@@ -114,6 +133,7 @@ export class Choices {
   /** All but the texts that a person wrote. */
   reset() {
     const { system, glossary } = this.now.value;
+    this.schema.value = null;
     this.choose({ ...NOTHING, system, glossary });
   }
 

@@ -372,6 +372,7 @@ export default {
   'format.about': 'Every answer is JSON of this form, shown as a table. Say in the question what you want to know.',
   'format.not_json': 'This is not JSON yet:',
   'format.not_object': 'A schema is an object in braces.',
+  'format.refused': 'This is no JSON schema:',
   'format.last_right': 'The last right one stays in use.',
   'preset.none': 'Default',
   'preset.none.about': 'The model’s own settings.',

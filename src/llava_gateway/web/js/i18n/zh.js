@@ -371,6 +371,7 @@ export default {
   'format.about': '每个回答都是这种形式的 JSON，并显示成表格。想知道什么，请在问题里说清楚。',
   'format.not_json': '还不是有效的 JSON：',
   'format.not_object': '模式应当是花括号里的对象。',
+  'format.refused': '这不是有效的 JSON 模式：',
   'format.last_right': '仍使用上一个正确的模式。',
   'preset.none': '默认',
   'preset.none.about': '模型自己的设置。',

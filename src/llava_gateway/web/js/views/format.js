@@ -1,7 +1,8 @@
 // The form of answers: words, any JSON, or JSON of a schema that is ready made or written by hand.
 
-import { html, useState } from '../html.js';
+import { html, useLayoutEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
+import { means } from '../options.js';
 import { chat } from '../state.js';
 
 const text = { type: 'string' };
@@ -40,27 +41,36 @@ function checked(source) {
 export function FormatEditor() {
   const { choices } = chat.value;
   const { format } = choices.now.value;
-  // What is typed may be wrong for a while: then the last right schema stays in force, and that is said.
-  const [draft, setDraft] = useState(/** @type {string|null} */ (null));
+  const { typed, refused } = choices.schema.value ?? { typed: null, refused: null };
+  const found = typed === null ? null : checked(typed);
+  const wrong = found && 'wrong' in found ? found.wrong : refused ? `${t('format.refused')} ${refused.sentence}` : null;
+  // What is typed may be wrong for a while: then the last right schema stays in force, and that is said. It stands as it is while it means what is kept.
+  const draft = typed !== null && (wrong || means(typed, format)) ? typed : null;
   const chosen = format === null ? '' : format === 'json' ? 'json' : (NAMES.find((name) => written(READY[name]) === written(format)) ?? 'own');
   const source = draft ?? (format && format !== 'json' ? written(format) : '');
-  const state = draft === null ? null : checked(draft);
 
+  const fault = useRef(/** @type {HTMLElement|null} */ (null));
+  // Who types looks at the text, which may end where the dialog does.
+  useLayoutEffect(() => {
+    if (document.activeElement?.matches('.format-source')) fault.current?.scrollIntoView({ block: 'nearest' });
+  }, [wrong]);
+
+  /** @param {string|null} text */
+  const type = (text) => (choices.schema.value = text === null ? null : { typed: text, refused: null });
   /** @param {any} event */
   function onChoose(event) {
     const name = event.currentTarget.value;
-    setDraft(null);
+    type(name === 'own' ? written(READY.things) : null);
     if (name === '') choices.choose({ format: null });
     else if (name === 'json') choices.choose({ format: 'json' });
     else choices.choose({ format: READY[/** @type {keyof typeof READY} */ (name === 'own' ? 'things' : name)] });
-    if (name === 'own') setDraft(written(READY.things));
   }
   /** @param {any} event */
   function onInput(event) {
-    const typed = event.currentTarget.value;
-    const found = checked(typed);
-    setDraft(typed);
-    if ('schema' in found) choices.choose({ format: found.schema });
+    const text = event.currentTarget.value;
+    const read = checked(text);
+    type(text);
+    if ('schema' in read) choices.choose({ format: read.schema });
   }
 
   return html`<div class="option-text">
@@ -72,8 +82,8 @@ export function FormatEditor() {
       <option value="own">${t('format.own')}</option>
     </select>
     ${source &&
-    html`<textarea class="field format-source" rows="6" spellcheck="false" dir="ltr" aria-label=${t('format.schema')} aria-invalid=${Boolean(state && 'wrong' in state)}
+    html`<textarea class="field format-source" rows="6" spellcheck="false" dir="ltr" aria-label=${t('format.schema')} aria-invalid=${wrong !== null}
         aria-describedby="format-state" value=${source} onInput=${onInput}></textarea>`}
-    ${format && html`<p class="quiet" id="format-state" role="status">${state && 'wrong' in state ? html`<span class="option-failure">${state.wrong} ${t('format.last_right')}</span>` : t('format.about')}</p>`}
+    ${(format || wrong) && html`<p class="quiet" id="format-state" role="status">${wrong ? html`<span ref=${fault} class="option-failure">${wrong} ${t('format.last_right')}</span>` : t('format.about')}</p>`}
   </div>`;
 }
