@@ -277,13 +277,21 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
         ways.append("the policy pin_images, which drops old text and keeps pictures")
     if images > fitted.over:
         ways.append("detail low for large pictures")
-    if conversation.exchanges and total - cost(conversation.exchanges, fitted.window, rules) <= limit - room:
+    if conversation.exchanges and fitted.count and _alone(fitted.count, conversation) <= limit - room:
         ways.append("a new session")
     return ContextLengthExceeded(
         f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
         hint=f"Try {', or '.join(ways)}." if ways else "Ask in fewer words, or choose a model with a larger context.",
         extra={"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed},
     )
+
+
+def _alone(count: TokenCount, conversation: Conversation) -> int:
+    """About what the question takes without what was said before it: of the text its share by length, and its own pictures."""
+    question = Message("user", conversation.question)
+    before = sum(len(exchange.answer) + len(Message("user", exchange.parts).text) for exchange in conversation.exchanges)
+    own = count.images[len(count.images) - len(question.images) :]
+    return count.system + count.text * len(question.text) // (before + len(question.text) or 1) + sum(own)
 
 
 def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[str, ...]:
