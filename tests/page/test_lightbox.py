@@ -160,6 +160,23 @@ async def test_a_part_is_drawn_and_asked_about(visit: Visit, demo_url: str) -> N
     await expect(visitor.turns.locator(".part-frame")).to_be_visible()
 
 
+async def test_no_other_picture_is_gone_to_while_a_part_is_picked(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url, viewport={"width": 390, "height": 740}, has_touch=True, is_mobile=True)
+    page = visitor.page
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
+    await visitor.prepared(2)
+    box = await opened(visitor, way="Ask about a part")
+    await expect(box.get_by_role("button", name=re.compile("^Part "))).to_be_visible()
+    await expect(box.get_by_role("button", name="Next picture")).to_have_count(0)
+    await box.get_by_role("button", name="Zoom in").focus()
+    await page.keyboard.press("ArrowRight")
+    await expect(box.get_by_role("heading")).to_contain_text("Picture 1 of 2")
+    await expect(box.get_by_role("button", name=re.compile("^Part "))).to_be_visible()
+    await box.get_by_role("button", name="Cancel").click()
+    await box.get_by_role("button", name="Next picture").click()
+    await expect(box.get_by_role("heading")).to_contain_text("Picture 2 of 2")
+
+
 async def test_a_part_of_a_picture_in_the_chat_is_picked_with_the_keyboard(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url, locale="zh-CN")
     page = visitor.page

@@ -48,9 +48,11 @@ function Opened({ hung, picking }) {
   /** @param {boolean} wanted */
   const pick = (wanted) => (lightbox.value = { at, picking: wanted });
   const ask = () => askAbout(hung, region);
+  /** The picture to go to; none while a part of this one is picked, which would be lost. @param {1|-1} step */
+  const to = (step) => (picking ? null : beside(at, step));
   /** @param {1|-1} step */
   function go(step) {
-    const next = beside(at, step);
+    const next = to(step);
     if (next) lightbox.value = { at: next.at, picking: false };
   }
   /** @param {Event} event */
@@ -98,8 +100,8 @@ function Opened({ hung, picking }) {
         ${picking && html`<${RegionPicker} region=${region} onChange=${setRegion} onAsk=${ask} />`}
         ${!picking && !shown && picture.region && html`<${PartFrame} region=${picture.region} />`}
       </div>
-      ${beside(at, -1) && html`<${Tool} class="icon-button lightbox-side before" icon="left" label=${t('panel.previous')} onClick=${() => go(-1)} />`}
-      ${beside(at, 1) && html`<${Tool} class="icon-button lightbox-side after" icon="right" label=${t('panel.next')} onClick=${() => go(1)} />`}
+      ${to(-1) && html`<${Tool} class="icon-button lightbox-side before" icon="left" label=${t('panel.previous')} onClick=${() => go(-1)} />`}
+      ${to(1) && html`<${Tool} class="icon-button lightbox-side after" icon="right" label=${t('panel.next')} onClick=${() => go(1)} />`}
     </div>
     <div class="lightbox-foot figures">
       ${picking
