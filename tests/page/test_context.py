@@ -13,6 +13,7 @@ from tests import pictures
 from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says_then_waits
+from tests.synthetic_llava import ENDLESS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -141,6 +142,30 @@ async def test_that_it_is_nearly_full_is_said_and_a_larger_one_helps(visit: Visi
     await visitor.ask("Hello")
     assert (await figures(visitor))[1] == 4096
     await expect(page.locator(".composer-line")).to_contain_text("2 of your own")
+
+
+@pytest.mark.parametrize(
+    ("locale", "full", "long"),
+    [
+        (
+            "en-US",
+            "Cut here: the 512 tokens of the context are full. A larger context helps, or a new chat. What takes the room",
+            "Cut at the length limit",
+        ),
+        ("zh-CN", "上下文的 512 个词元已经用满。可以调大上下文，或开始新对话", "达到长度上限"),
+    ],
+)
+async def test_what_cut_an_answer_off_is_said(visit: Visit, endless_url: str, locale: str, full: str, long: str) -> None:
+    visitor = await visit(endless_url, locale=locale, stored={"options": {**ENDLESS, "num_ctx": 512}})
+    await visitor.ask("Hello")
+    await expect(visitor.turns.last).to_contain_text(full)
+    await expect(visitor.turns.last).not_to_contain_text("num_predict")
+    await visitor.page.reload()
+    await expect(visitor.turns.last).to_contain_text(full)
+    await expect(visitor.turns.last.locator(".context-note")).to_have_count(1)
+    short = await visit(endless_url, locale=locale, stored={"options": {**ENDLESS, "num_ctx": 512, "num_predict": 8}})
+    await short.ask("Hello")
+    await expect(short.turns.last).to_contain_text(long)
 
 
 async def test_a_question_that_does_not_fit_says_so_and_offers_what_helps(visit: Visit, demo_url: str) -> None:

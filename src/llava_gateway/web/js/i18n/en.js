@@ -419,6 +419,7 @@ export default {
   'context.trimmed': 'The context was full. From here on the model is no longer told {what}.',
   'context.summary': ' A summary that it made stands in its place.',
   'context.grown': 'The context has grown from {from} to {to} tokens; the model was loaded again for that.',
+  'context.full': 'Cut here: the {limit} tokens of the context are full. A larger context helps, or a new chat.',
   'context.nearly': 'The context is {share} full.',
   'context.show': 'What takes the room',
   'context.drop_text': 'Ask again and drop old text',

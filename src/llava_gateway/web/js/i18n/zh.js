@@ -418,6 +418,7 @@ export default {
   'context.trimmed': '上下文已满。从这里起，模型不再看到{what}。',
   'context.summary': '由它写的摘要代替。',
   'context.grown': '上下文已从 {from} 扩大到 {to} 个词元，为此重新加载了模型。',
+  'context.full': '写到这里被截断：上下文的 {limit} 个词元已经用满。可以调大上下文，或开始新对话。',
   'context.nearly': '上下文已用 {share}。',
   'context.show': '查看占用',
   'context.drop_text': '丢掉旧文字再问',

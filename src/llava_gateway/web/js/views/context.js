@@ -53,6 +53,9 @@ export const pictureWords = (count) => (count ? t('context.and_pictures', { coun
 
 /** What warnings about the context say, by their codes. @type {Record<string, (sentence: string) => string>} */
 const SAID = {
+  context_full(sentence) {
+    return t('context.full', { limit: Number(/\d+/.exec(sentence)?.[0]) });
+  },
   context_trimmed(sentence) {
     const texts = Number(/(\d+) old turn/.exec(sentence)?.[1] ?? 0);
     const pictures = Number(/(\d+) picture/.exec(sentence)?.[1] ?? 0);
@@ -71,11 +74,15 @@ const said = (warning) => SAID[warning.slice(0, Math.max(0, warning.indexOf(':')
 /** @param {string} warning */
 export const isAboutContext = (warning) => said(warning) !== undefined;
 
+/** Whether an answer ended where the context does. @param {string[]} warnings */
+export const isFull = (warnings) => warnings.some((warning) => warning.startsWith('context_full:'));
+
 /** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat.js').Turn}} props */
 export function ContextNotes({ turn }) {
-  const notes = (turn.summary.value?.warnings ?? []).flatMap((warning) => said(warning)?.(warning) ?? []);
+  const warnings = turn.summary.value?.warnings ?? [];
+  const notes = warnings.flatMap((warning) => said(warning)?.(warning) ?? []);
   const now = meter.value;
-  const nearly = chat.value.turns.value.at(-1) === turn && turn.summary.value && now && now.used / now.limit >= NEARLY;
+  const nearly = !isFull(warnings) && chat.value.turns.value.at(-1) === turn && turn.summary.value && now && now.used / now.limit >= NEARLY;
   return html`${notes.map((note) => html`<p class="ended context-note" key=${note}><${Icon} name="warning" /><span>${note} <${OpenButton} /></span></p>`)}
   ${nearly && html`<p class="ended context-note"><${Icon} name="warning" /><span>${t('context.nearly', { share: percent(Math.min(1, now.used / now.limit)) })} <${OpenButton} /></span></p>`}`;
 }

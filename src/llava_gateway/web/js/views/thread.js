@@ -13,7 +13,7 @@ import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
 import { pointing } from '../mentions.js';
 import { chat, overlay, panel } from '../state.js';
-import { ContextNotes, ContextWays, isAboutContext } from './context.js';
+import { ContextNotes, ContextWays, isAboutContext, isFull } from './context.js';
 import { Empty } from './empty.js';
 import { useHeir } from './focus.js';
 import { useNotYetDrawn } from './gradually.js';
@@ -162,7 +162,7 @@ function Summary({ turn }) {
       parts.push(html`<span>${words}</span>`);
     }
   }
-  const cut = summary?.finish_reason === 'length';
+  const cut = summary?.finish_reason === 'length' && !isFull(summary.warnings);
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
     ${[...new Set(summary?.warnings)].filter((warning) => warning !== 'first_frame_only' && !isAboutContext(warning)).map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
