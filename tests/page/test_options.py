@@ -189,6 +189,27 @@ async def test_what_the_gateway_refuses_is_said_and_taken_back(visit: Visit, scr
     await expect(schema).to_have_attribute("aria-invalid", "false")
 
 
+async def test_no_new_chat_begins_with_a_schema_that_is_none(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine()
+    visitor = await visit((await scripted(engine)).url)
+    page = visitor.page
+    visitor.refused = {400}
+    await page.get_by_role("button", name="Options").click()
+    dialog = page.get_by_role("dialog", name="Options")
+    await dialog.get_by_label("Form of answers").select_option(label="A JSON schema of your own")
+    schema = dialog.get_by_label("JSON schema", exact=True)
+    for wrong in ('{"type": "objekt"}', '{"type": "objekts"}'):
+        await schema.fill(wrong)
+    await expect(dialog).to_contain_text("This is no JSON schema: format.type: 'objekts' is not valid")
+    await expect(schema).to_have_value('{"type": "objekts"}')
+    await page.keyboard.press("Escape")
+    await visitor.ask("Hi")
+    await expect(visitor.page.get_by_role("alert")).to_have_count(0)
+    (request,) = engine.requests
+    assert isinstance(request.format, dict)
+    assert list(request.format["properties"]) == ["things"]
+
+
 @pytest.mark.parametrize(("locale", "gap"), [("en-US", r"\. "), ("zh-CN", "。")])
 async def test_what_is_unset_looks_unset_until_it_is_touched(visit: Visit, scripted: Scripted, locale: str, gap: str) -> None:
     served = await scripted(ScriptedEngine())

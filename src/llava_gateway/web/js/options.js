@@ -74,6 +74,8 @@ export class Choices {
     this.failure = signal(/** @type {Failure|null} */ (null));
     /** A JSON schema as it was typed last, and why the gateway did not take it. */
     this.schema = signal(/** @type {{typed: string, refused: Failure|null}|null} */ (null));
+    /** The last form of answers that was right, in a new chat. */
+    this.right = begin.format.peek();
     /** @type {Partial<Asked>} */
     this.unsaved = {};
     /** As the gateway has it. */
@@ -94,6 +96,8 @@ export class Choices {
       const own = 'preset' in changes ? glossaryOf(changes.preset ?? null) : [];
       const before = glossaryOf(this.now.value.preset).join('\n');
       const leaves = 'preset' in changes && before !== '' && this.now.value.glossary.join('\n') === before;
+      if (changes.format && this.schema.value) this.saved = this.saved.then(() => this.check(changes.format ?? null));
+      else if ('format' in changes) this.right = changes.format ?? null;
       beginWith({ ...changes, ...((own.length || leaves) && { glossary: own }) });
       return;
     }
@@ -113,15 +117,33 @@ export class Choices {
     } catch (error) {
       const failure = error instanceof Failure ? error : new Failure('page_error', { message: String(error) });
       const { format, ...others } = changes;
-      const { schema } = this;
-      if (failure.code === 'invalid_format' && schema.value) {
-        // That is said where it was typed, unless more was since; the others were right.
-        if (means(schema.value.typed, format)) schema.value = { ...schema.value, refused: failure };
+      if (failure.code === 'invalid_format' && this.schema.value) {
+        this.refuse(format, failure); // the others were right
         this.unsaved = { ...others, ...this.unsaved };
       } else this.failure.value = failure;
       this.fill(this.stored);
       await this.save();
     }
+  }
+
+  /** Asks the gateway about a schema that no session has yet: a count with it costs nothing. @param {Asked['format']} format */
+  async check(format) {
+    try {
+      await api.countTokens({ prompt: '-', format }, new AbortController().signal);
+    } catch (error) {
+      if (error instanceof Failure && error.code === 'invalid_format') {
+        this.refuse(format, error);
+        if (JSON.stringify(begin.format.value) === JSON.stringify(format)) beginWith({ format: this.right });
+        return;
+      }
+    }
+    this.right = format;
+  }
+
+  /** Says that a schema is wrong where it was typed, unless more was typed since. @param {unknown} format @param {Failure} failure */
+  refuse(format, failure) {
+    const { schema } = this;
+    if (schema.value && means(schema.value.typed, format)) schema.value = { ...schema.value, refused: failure };
   }
 
   /** @param {string} name @param {unknown} value  undefined takes it back */
