@@ -94,10 +94,9 @@ class Fitter:
         """Milliseconds a model takes to read a token of a prompt with new pictures; None before it was measured."""
         return self._of(model).ms_per_token
 
-    def measured(self, model: ModelKey, usage: Usage, prompt_ms: float | None) -> None:
-        """Takes note that the prompt, new pictures in it, took `prompt_ms` to read."""
+    def measured(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
+        """Takes note that `read` tokens of a prompt, new pictures among them, took `prompt_ms`."""
         known = self._of(model)
-        read = (usage.prompt_tokens or 0) - (usage.cached_tokens or 0)
         if prompt_ms and read > 0:
             now = prompt_ms / read
             before = now if known.ms_per_token is None else known.ms_per_token

@@ -180,7 +180,7 @@ class Preparer:
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
         fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.picture.read_by for each in prepared.shown)
         if prepared.shown and fresh and read >= sum(self._least(each.rendition) for each in prepared.shown):
-            self.fitter.measured(model.key, usage, finish.timings.prompt_ms)
+            self.fitter.measured(model.key, read, finish.timings.prompt_ms)
         for each in prepared.shown:
             each.picture.read_by.add((model.key, each.sight))
         learnable = any(rendition.label != "exact" for rendition in renditions)

@@ -135,6 +135,9 @@ class Showing:
             beside: tokens of what is told beside the question in any case.
         """
         images = request.pictures
+        texts = tuple(part for part in request.parts if isinstance(part, TextPart))
+        if not images:
+            return Question(texts, (), ())
         if len(images) > self._settings.images_per_turn:
             raise InvalidRequest(
                 f"{len(images)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
@@ -142,9 +145,9 @@ class Showing:
                 hint="Ask about some of them, then about the others: a session remembers all.",
                 param="images",
             )
-        text = self._fitter.scale(model.key).message(" ".join(part.text for part in request.parts if isinstance(part, TextPart)))
+        text = self._fitter.scale(model.key).message(" ".join(part.text for part in texts))
         room = _Room(options, beside + text, more_to_come=request.session_id is not None)
-        auto = await self._auto(model, room, len(images)) if images else None
+        auto = await self._auto(model, room, len(images))
         results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in images), return_exceptions=True)
         for index, result in enumerate(results):
             self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
