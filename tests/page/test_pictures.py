@@ -145,10 +145,7 @@ async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: st
 
 async def test_what_is_no_file_is_not_dropped_in_silence(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    transfer = await visitor.page.evaluate_handle(
-        "() => { const data = new DataTransfer(); data.setData('text/uri-list', 'https://example.org/cat.jpg'); return data; }"
-    )
-    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await visitor.drop_address("https://example.org/cat.jpg")
     await expect(visitor.chips).to_contain_text("This is the address of a picture, not the picture.")
 
 
@@ -253,21 +250,14 @@ async def test_one_picture_of_the_screen_is_taken(visit: Visit, demo_url: str) -
 
 async def test_a_picture_written_out_as_an_address_is_taken(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    transfer = await visitor.page.evaluate_handle(
-        "(link) => { const data = new DataTransfer(); data.setData('text/uri-list', link); return data; }",
-        f"data:image/png;base64,{base64.b64encode(RED_CIRCLE['buffer']).decode()}",
-    )
-    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await visitor.drop_address(f"data:image/png;base64,{base64.b64encode(RED_CIRCLE['buffer']).decode()}")
     await visitor.prepared()
     await expect(visitor.chips).to_contain_text("Pasted picture")
 
 
 async def test_an_address_with_no_picture_in_it_is_refused_in_words(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    transfer = await visitor.page.evaluate_handle(
-        "() => { const data = new DataTransfer(); data.setData('text/uri-list', 'data:image/png;base64,A'); return data; }"
-    )
-    await visitor.page.dispatch_event("h1", "drop", {"dataTransfer": transfer})
+    await visitor.drop_address("data:image/png;base64,A")
     await expect(visitor.chips).to_contain_text("This is text, not a picture.")
 
 

@@ -109,6 +109,11 @@ class Visitor:
         data = [{"name": f["name"], "mimeType": f["mimeType"], "data": base64.b64encode(f["buffer"]).decode()} for f in files]
         return await self.page.evaluate_handle(TRANSFER, data)
 
+    async def drop_address(self, address: str) -> None:
+        """As a picture is dragged here from another page."""
+        make = "(address) => { const data = new DataTransfer(); data.setData('text/uri-list', address); return data; }"
+        await self.page.dispatch_event("h1", "drop", {"dataTransfer": await self.page.evaluate_handle(make, address)})
+
     async def drop(self, *files: FilePayload, at: str = "h1") -> None:
         transfer = {"dataTransfer": await self._transfer(*files)}
         for event in ("dragenter", "dragover", "drop"):
