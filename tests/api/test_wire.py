@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
+from starlette.requests import Request
 
 from llava_gateway.api.app import create_app
-from llava_gateway.api.bodies import MAX_DEPTH, AskBody, parse_body
+from llava_gateway.api.bodies import MAX_DEPTH, AskBody, Body, ForkBody, SessionsQuery, parse_body
+from llava_gateway.api.forms import read_query
 from llava_gateway.api.wire import chat_request, parse_keep_alive, parse_options
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, Options
 from llava_gateway.errors import InvalidFormat, InvalidOption, InvalidRequest
@@ -153,3 +155,12 @@ def test_the_deepest_schema_that_json_may_have_is_checked() -> None:
         schema = {"items": schema}
     with pytest.raises(InvalidFormat):
         asked(Settings(), format=schema)
+
+
+def test_what_is_parsed_is_of_the_class_that_was_asked_for() -> None:
+    """The type checker holds the ignored line to it: where it may be wrong without an error, there is nothing to ignore."""
+    request = Request({"type": "http", "query_string": b"deleted=true"})
+    assert assert_type(read_query(request, SessionsQuery), SessionsQuery).deleted == "true"
+    assert assert_type(parse_body(ForkBody, {"at": 1}), ForkBody).at == 1
+    wrong: ForkBody = parse_body(SessionsQuery, {})  # type: ignore[assignment]
+    assert isinstance(wrong, Body)

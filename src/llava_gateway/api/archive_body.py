@@ -126,10 +126,9 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
     if isinstance(turns, list) and len(turns) > settings.session_max_turns:  # before any of them is looked at
         raise ArchiveTooLarge(f"The session has {len(turns):,} turns; {settings.session_max_turns:,} are the most.", param="session.turns")
     try:
-        body: ArchiveBody = parse_body(ArchiveBody, value)
+        return parse_body(ArchiveBody, value)
     except InvalidRequest as error:
         raise InvalidArchive(error.message, param=error.param) from None
-    return body
 
 
 def session_of(body: ArchiveBody, settings: Settings) -> Session:

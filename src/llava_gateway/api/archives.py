@@ -47,7 +47,7 @@ async def export_session(request: Request, session_id: str) -> Response:
     """`json` has everything: all branches, options, figures and pictures. `markdown` and `html` have the current branch, to be read; a page
     has its pictures in it and loads nothing. `zip` has all three, and the pictures as files."""
     gateway: Gateway = request.app.state.gateway
-    query: ExportQuery = read_query(request, ExportQuery)
+    query = read_query(request, ExportQuery)
     session = gateway.sessions.get(session_id)
     kind, suffix = FILES[query.format]
     headers = {"Content-Disposition": content_disposition(f"{session.title or 'session'}.{suffix}"), "Cache-Control": "no-store"}

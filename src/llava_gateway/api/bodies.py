@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Any, Literal, NoReturn, TypeAlias
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -77,6 +77,9 @@ class Body(BaseModel):
     """JSON as it comes in: unknown fields are refused, types are not guessed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 class SightBody(Body):
@@ -364,7 +367,7 @@ def check_string(text: str) -> None:
             raise InvalidJSON("A text has half of a surrogate pair in it.") from None
 
 
-def parse_body(kind: type[Body], value: Any, within: str = "") -> Any:
+def parse_body(kind: type[BodyT], value: Any, within: str = "") -> BodyT:
     """`value` as `kind`. Raises InvalidRequest (or what the field `Says`) naming the first field at fault, `within` before its name."""
     try:
         return kind.model_validate(value)

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.bodies import AskBody, Body, ImageRef, SightBody, check_string, parse_body, parse_json
+from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, check_string, parse_body, parse_json
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
@@ -53,7 +53,7 @@ async def read_json(request: Request) -> Any:
     return parse_json(await request.body())
 
 
-def read_query(request: Request, kind: type[Body]) -> Any:
+def read_query(request: Request, kind: type[BodyT]) -> BodyT:
     """The query of an address as `kind`; lists are written `672,672`. Raises InvalidRequest."""
     fields: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
@@ -151,8 +151,7 @@ async def _file(file: UploadFile | str | None, settings: Settings) -> Upload:
 def _image_id(value: UploadFile | str) -> ImagePart:
     if not isinstance(value, str):
         raise InvalidRequest("image_id must be a text.", param="image_id")
-    ref: ImageRef = parse_body(ImageRef, {"image_id": value})
-    return ImagePart(ref.image_id)
+    return ImagePart(parse_body(ImageRef, {"image_id": value}).image_id)
 
 
 def _ask_body(form: FormData) -> AskBody:
@@ -187,8 +186,7 @@ def _ask_body(form: FormData) -> AskBody:
             fields[name] = value
         else:
             raise InvalidRequest(f"There is no field {name[:64]!r}.", code="unknown_field", param=name[:64])
-    body: AskBody = parse_body(AskBody, fields | {"options": options})
-    return body
+    return parse_body(AskBody, fields | {"options": options})
 
 
 def _number(text: str) -> int | float | str:

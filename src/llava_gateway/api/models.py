@@ -56,7 +56,7 @@ async def list_examples() -> Response:
 async def pull(request: Request) -> Response:
     """JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection stops it (unless another request
     has asked for the same); the next pull goes on where it was."""
-    body: PullBody = parse_body(PullBody, await read_json(request))
+    body = parse_body(PullBody, await read_json(request))
     return InstallResponse(gateway_of(request), body, None, wanted_form(request.headers.get("accept", "")), request_id(request))
 
 
@@ -64,7 +64,7 @@ async def pull(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """Answers like /models/pull. A model in FROM that is not here is pulled first."""
     gateway = gateway_of(request)
-    body: CreateBody = parse_body(CreateBody, await read_json(request))
+    body = parse_body(CreateBody, await read_json(request))
     check_length("modelfile", body.modelfile, gateway.settings)
     modelfile = _parse(body.modelfile)
     return InstallResponse(gateway, body, modelfile, wanted_form(request.headers.get("accept", "")), request_id(request))

@@ -76,7 +76,7 @@ async def store_image(request: Request) -> Response:
 async def rotate_image(request: Request, image_id: str) -> Response:
     """Makes another picture of it, turned clockwise by 90, 180 or 270 degrees; it has an id of its own. Turn from the first one each time:
     a JPEG is then encoded again only once."""
-    query: RotateQuery = read_query(request, RotateQuery)
+    query = read_query(request, RotateQuery)
     turned_id, picture, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
     return JSONResponse(picture_json(turned_id, picture, Sent.of(rendition) if rendition else None), 201)
 
@@ -84,7 +84,7 @@ async def rotate_image(request: Request, image_id: str) -> Response:
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)
 async def create_session(request: Request) -> Response:
     gateway = gateway_of(request)
-    body: SessionBody = parse_body(SessionBody, await read_json(request))
+    body = parse_body(SessionBody, await read_json(request))
     check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
     settings = gateway.settings
@@ -103,7 +103,7 @@ async def create_session(request: Request) -> Response:
 async def list_sessions(request: Request) -> Response:
     """With `q`, those with these words in title, prompts or answers, each with its first `matches`; upper and lower case are the same."""
     store = gateway_of(request).sessions
-    query: SessionsQuery = read_query(request, SessionsQuery)
+    query = read_query(request, SessionsQuery)
     wanted = store.deleted() if query.deleted == "true" else store.list()
     if query.q is None or not query.q.strip():
         if query.deleted == "true":
@@ -137,7 +137,7 @@ async def get_session(request: Request, session_id: str) -> Response:
 async def change_session(request: Request, session_id: str) -> Response:
     """While it answers, it stays on its branch: that gives `session_busy`."""
     gateway = gateway_of(request)
-    body: SessionPatch = parse_body(SessionPatch, await read_json(request))
+    body = parse_body(SessionPatch, await read_json(request))
     check_length("system", body.system, gateway.settings)
     session = gateway.sessions.get(session_id)
     changes = body.model_dump(include={"title", "system"}, exclude_none=True) | body.model_dump(include={"policy"}, exclude_unset=True)
@@ -195,8 +195,7 @@ async def restore_session(request: Request, session_id: str) -> Response:
 )
 async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
-    raw: Any = await read_json(request) if has_body(request) else {}
-    body: ForkBody = parse_body(ForkBody, raw)
+    body = parse_body(ForkBody, await read_json(request) if has_body(request) else {})
     forked = gateway.sessions.fork(session_id, body.at)
     return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
 

@@ -43,7 +43,7 @@ def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
 
 def _wishes_in_options(body: AskBody) -> dict[str, Any]:
     given = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
-    inside: SightBody = parse_body(SightBody, given, "options")
+    inside = parse_body(SightBody, given, "options")
     for name in given:
         if getattr(body, name) not in (None, getattr(inside, name)):
             raise ConflictingFields(f"{name} and options.{name} say different things.", param=f"options.{name}")

@@ -33,7 +33,7 @@ async def get_image(request: Request, image_id: str) -> Response:
     """The canonical picture: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
     `piece` names, counted from 0 in the order they are sent."""
     gateway: Gateway = request.app.state.gateway
-    query: ImageQuery = read_query(request, ImageQuery)
+    query = read_query(request, ImageQuery)
     picture = gateway.pictures.get(image_id)
     if query.model is None:
         if given := query.model_fields_set:
@@ -55,7 +55,7 @@ async def view_image(request: Request, image_id: str) -> Response:
     """A PNG drawn from the very files that are sent: padding hatched, tiles and overview numbered in the order they go, a region marked on
     the overview. As JSON (`Accept: application/json`, or `format=json`) the steps to it, the files and what they cost."""
     gateway: Gateway = request.app.state.gateway
-    query: ViewQuery = read_query(request, ViewQuery)
+    query = read_query(request, ViewQuery)
     picture = gateway.pictures.get(image_id)
     seen = await gateway.seen(picture, query.model, Sight(**wishes(query)))
     if _wants_json(query, request.headers.get("accept", "")):

@@ -31,7 +31,7 @@ def votes_of(request: Request) -> Votes:
 async def vote(request: Request) -> Response:
     """Kept in memory, as sessions are; the oldest of many votes go, and of a very long prompt only its beginning is kept."""
     settings = gateway_of(request).settings
-    body: VoteBody = parse_body(VoteBody, await read_json(request))
+    body = parse_body(VoteBody, await read_json(request))
     check_length("prompt", body.prompt, settings)
     if body.best is not None and body.best >= len(body.candidates):
         raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")

@@ -118,9 +118,9 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
         said = "has both data and image_id" if named else "has neither data nor image_id"
         raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no picture'}.", param=param, hint=A_PICTURE_IS)
     if "data" in image:
-        data: ImageData = parse_body(ImageData, image, param)
+        data = parse_body(ImageData, image, param)
         return _decoded(data.data, param, settings), data
-    ref: ImageRef = parse_body(ImageRef, image, param)
+    ref = parse_body(ImageRef, image, param)
     return ImagePart(ref.image_id), ref
 
 
