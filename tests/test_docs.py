@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+FOLDERS = ("src", "tests", "docs", "benchmarks", "scripts", "demo-model", "configs", "Modelfiles")
+OF_AN_EXPORT = {"session.md"}
+"""Files that the gateway writes for a client."""
 
 
 def test_tables_of_settings_options_and_errors_are_what_the_code_says() -> None:
@@ -56,3 +63,46 @@ def test_architecture_names_only_files_that_exist() -> None:
         for name in names:
             path = name if "/" in name or not folder else f"{folder}/{name}"
             assert list(src.glob(path.rstrip("/"))), f"docs/architecture.md names {path}"
+
+
+def test_comments_and_pages_name_only_files_that_exist() -> None:
+    files = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [path.name for path in ROOT.iterdir() if path.is_file()]
+    ends = {path.split("/", start)[-1] for path in files for start in range(path.count("/") + 1)}
+    named = {(path.name, name) for path in _written() for name in _names(path)}
+    assert len(named) > 100
+    assert sorted((page, name) for page, name in named if name not in ends | OF_AN_EXPORT) == []
+
+
+def _written() -> Iterator[Path]:
+    """The pages and the files of code, but none that others wrote."""
+    yield from PAGES
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".js", ".css", ".toml", ".sh"} and not {"vendor", "node_modules"} & set(path.parts):
+                yield path
+
+
+def _names(path: Path) -> set[str]:
+    """The files that a page, or the comments and docstrings of a file of code, name; not those behind an address."""
+    text = re.sub(r"https?://\S+", "", _prose(path))
+    return {name.lstrip("./") for name in re.findall(r"(?<![\w*/.-])(?:\.\./)*[\w-][\w./-]*\.(?:md|py|toml|sh)\b", text)}
+
+
+def _prose(path: Path) -> str:
+    text = path.read_text("utf-8")
+    match path.suffix:
+        case ".md":
+            return text
+        case ".py":
+            docstrings = [
+                node.value.value
+                for node in ast.walk(ast.parse(text))
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            ]
+            comments = [token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT]
+            return "\n".join(map(str, [*docstrings, *comments]))
+        case ".js" | ".css":
+            return "\n".join(re.findall(r"/\*.*?\*/|(?<!:)//[^\n]*", text, re.DOTALL))
+        case _:
+            return "\n".join(re.findall(r"#.*", text))

@@ -1,6 +1,7 @@
 """A bounded queue per engine: who may use a slot now, who waits at which place, and who is sent away.
 
-Ollama's own 503 guards only model loads (engine-facts, section 2), so waiting happens here, where the place in the queue is known.
+Ollama's own 503 guards only model loads: a request for a loaded model waits in it unseen. So requests wait here, where the place in the
+queue is known.
 """
 
 from __future__ import annotations

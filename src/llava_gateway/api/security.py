@@ -1,6 +1,6 @@
 """The outermost layer: request ids, Host and Origin, the API key, and bodies that are too large or never come.
 
-Localhost is not a boundary: any web page can reach it (faults.md, 10), so all of this is checked on every route.
+Localhost is not a boundary: any web page can reach it, so all of this is checked on every route.
 """
 
 from __future__ import annotations

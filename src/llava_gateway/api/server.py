@@ -24,7 +24,7 @@ HEAD_MAX_BYTES = 512 * 1024
 
 
 class Server(uvicorn.Server):
-    """uvicorn never ends a stream by itself (faults.md, 5): at the first signal the gateway does."""
+    """uvicorn waits for open streams and never ends one by itself: at the first signal the gateway does."""
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway, announce: Callable[[int], None]) -> None:
         super().__init__(config)

@@ -307,7 +307,8 @@ def _join(parts: list[str], rank: Ranking) -> list[str]:
 
 
 def _gpt2_letters() -> dict[int, int]:
-    """GPT-2's letter for each byte that is no letter in Latin-1 (https://github.com/openai/gpt-2, src/encoder.py, `bytes_to_unicode`)."""
+    """GPT-2's letter for each byte that is no letter in Latin-1 (`bytes_to_unicode` in
+    https://github.com/openai/gpt-2/blob/master/src/encoder.py)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     return {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in printable)}
 
