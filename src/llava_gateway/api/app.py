@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from llava_gateway import __version__
 from llava_gateway.api import archives, context, models, native, openapi, ops, view, votes, warm
 from llava_gateway.api.errors import add_error_handlers
+from llava_gateway.api.head import HeadMiddleware
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.api.wire import check_presets
 from llava_gateway.engines.base import Engine
@@ -90,5 +91,6 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     app.include_router(ops.router)
     app.mount("/static", GZipMiddleware(StaticFiles(directory=str(ops.WEB)), compresslevel=6), name="static")
     add_error_handlers(app)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(SecurityMiddleware, settings=settings)
     return app

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound
@@ -17,6 +19,7 @@ from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, Invali
 log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -82,8 +85,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        response = error_response(from_http(error), request_id(request))
-        response.headers.update(error.headers or {})  # a 405 must say what is allowed
+        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
+        response = error_response(from_http(error, headers), request_id(request))
+        response.headers.update(headers)
         return response
 
     async def validation_error(request: Request, error: Exception) -> Response:
@@ -96,12 +100,20 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
 
 
-def from_http(error: HTTPException) -> GatewayError:
+def _allowed(request: Request) -> list[str]:
+    """The methods of an address. The framework names those of one of its routes, and knows nothing of HEAD (`api/head.py`)."""
+    scope, routes = request.scope, request.app.routes
+    found = [method for method in METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
+    found = found or ["GET"]  # files lie in a folder, which is no route any more when this is asked
+    return [*found, "HEAD"] if "GET" in found else found
+
+
+def from_http(error: HTTPException, headers: Mapping[str, str]) -> GatewayError:
     """What the framework itself refuses: unknown routes, wrong methods, broken multipart bodies."""
     if error.status_code == 404:
         return NotFound("There is no such route.")
     if error.status_code == 405:
-        hint = f"It takes {(error.headers or {}).get('Allow', 'others')}; see /docs."
+        hint = f"It takes {headers['Allow']}; see /docs."
         return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405, hint=hint)
     return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
 

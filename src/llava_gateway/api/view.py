@@ -6,12 +6,13 @@ import hashlib
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from llava_gateway import __version__
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ImageQuery, ViewQuery
 from llava_gateway.api.forms import read_query
+from llava_gateway.api.head import wants_head_only
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Sight
@@ -66,6 +67,8 @@ async def view_image(request: Request, image_id: str) -> Response:
     headers = _headers(_drawing_tag(seen), ASK_AGAIN)
     if known := unless_known(request, headers):
         return known
+    if wants_head_only(request):
+        return StreamingResponse((), media_type="image/png", headers=headers)  # without the length, which only the drawing has
     return Response(await gateway.pictures.view(picture, seen.profile, seen.sight), media_type="image/png", headers=headers)
 
 
