@@ -7,6 +7,7 @@
     |  +- InvalidFormat          400
     |  +- InvalidRegion          400
     |  +- ConflictingFields      400
+    |  +- InvalidEncoding        400
     |  +- ContextLengthExceeded  400
     |  +- ModelLacksVision       422
     |  +- InvalidModelName       422
@@ -142,6 +143,17 @@ class ConflictingFields(InvalidRequest):
     code = "conflicting_fields"
     title = "Two fields say different things"
     hint = "Send one of them."
+
+
+class InvalidEncoding(InvalidRequest):
+    status = 400
+    code = "invalid_encoding"
+    title = "A text is not in UTF-8, nor in the charset that is named for it"
+    # What is typed behind curl.exe comes in the code page of Windows; chcp changes nothing about that.
+    hint = (
+        'Name its charset: with curl -F "prompt=…;type=text/plain;charset=gbk" (gbk on a Chinese Windows, windows-1252 on a western one).'
+        ' Or save it as UTF-8 in a file and send that: -F "prompt=<prompt.txt".'
+    )
 
 
 class BodyTooLarge(GatewayError):

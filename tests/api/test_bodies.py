@@ -29,7 +29,7 @@ BROKEN: dict[str, bytes] = {
     "a comma too many": b'{"prompt":"Hi",}',
     "single quotes": b"{'prompt':'Hi'}",
     "two values": b'{"prompt":"Hi"}{}',
-    "a byte order mark": b'\xef\xbb\xbf{"prompt":"Hi"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"prompt":"Hi"}',
     "UTF-16": '{"prompt":"Hi"}'.encode("utf-16"),
     "Latin-1": b'{"prompt":"\xe9"}',
     "an overlong encoding": b'{"prompt":"\xc0\xaf"}',

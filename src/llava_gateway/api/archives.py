@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_of
 from llava_gateway.api.bodies import ExportQuery, parse_json
 from llava_gateway.api.forms import media_type, read_query
+from llava_gateway.api.multipart import read_form
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.wire import session_json
 from llava_gateway.errors import ArchiveTooLarge, ImageError, InvalidArchive, InvalidRequest, UnsupportedBody
@@ -102,7 +104,7 @@ async def import_session(request: Request) -> Response:
 async def _read_file(request: Request) -> bytes:
     """Raises UnsupportedBody, InvalidRequest, InvalidArchive."""
     if media_type(request) == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=1) as form:
+        async with read_form(request, max_files=1, max_fields=1) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise InvalidRequest("file must be a file.", param="file", hint="With curl: -F file=@session.zip (mind the @).")
@@ -123,7 +125,7 @@ def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
     """
     zipped = Package(data) if data.startswith(ZIP_BEGINS) else None
     document = zipped.read(DOCUMENT, settings.body_max_bytes) if zipped else data
-    if not document.lstrip().startswith(b"{"):
+    if not document.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
         raise InvalidArchive  # some other kind of file: where it is no JSON does not matter
     body = parse_archive(parse_json(document), settings)
     return session_of(body, settings), _pictures(body, zipped, settings)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from llava_gateway.api.charset import is_utf16
 from llava_gateway.api.errors import from_validation
 from llava_gateway.chat import Detail, Policy
 from llava_gateway.errors import InvalidFormat, InvalidJSON, InvalidOption, InvalidRegion, InvalidRequest
@@ -35,6 +36,10 @@ Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
 _PIECE = re.compile(rb'"(?:[^"\\]++|\\.)*+["\\]?|[,\[{]', re.DOTALL)
 """A string that is never closed goes to the end: to give it up and look for another one inside it would take for ever."""
+_AS_UTF8 = (
+    "Send UTF-8: with curl from a file that is saved so, --data-binary @body.json; in PowerShell -ContentType 'application/json;"
+    " charset=utf-8'. Or name the charset that it is in: -H 'Content-Type: application/json; charset=gbk'."
+)
 GLOSSARY = "Lines about names and terms that may occur"
 
 
@@ -302,7 +307,7 @@ class VoteBody(Body):
 
 def parse_json(raw: bytes, what: str = "The body") -> Any:
     """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep, at most MAX_PIECES of it.
-    Raises InvalidJSON."""
+    A byte order mark before it is passed over: PowerShell and Notepad write one. Raises InvalidJSON."""
 
     def constant(name: str) -> NoReturn:
         raise InvalidJSON(f"{name} is not a JSON number.")
@@ -321,9 +326,9 @@ def parse_json(raw: bytes, what: str = "The body") -> Any:
     if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_PIECES and _pieces(raw) > MAX_PIECES:  # those may stand in texts
         raise InvalidJSON(f"{what} has more than {MAX_PIECES:,} values.")
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
     except UnicodeDecodeError:
-        raise InvalidJSON(f"{what} is not UTF-8.") from None
+        raise InvalidJSON(f"{what} is {'UTF-16' if is_utf16(raw) else 'not UTF-8'}.", hint=_AS_UTF8) from None
     except RecursionError:
         raise InvalidJSON(f"{what} is nested too deep.") from None
     except ValueError as error:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, check_string, parse_body, parse_json
+from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
+from llava_gateway.api.multipart import read_form
 from llava_gateway.api.wire import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (
     ImageFileTooLarge,
+    InvalidEncoding,
     InvalidFormat,
     InvalidJSON,
     InvalidOption,
@@ -47,19 +51,29 @@ def has_body(request: Request) -> bool:
 
 
 async def read_json(request: Request) -> Any:
-    """The JSON body. Raises UnsupportedBody, InvalidJSON, BodyTooLarge."""
+    """The JSON body. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
     if media_type(request) != "application/json":
         raise UnsupportedBody("The body must be application/json.", hint="With curl: -H 'Content-Type: application/json'.")
-    return parse_json(await request.body())
+    return parse_json(as_utf8(await request.body(), charset_of(request.headers["content-type"]), "The body"))
 
 
 def read_query(request: Request, kind: type[BodyT]) -> BodyT:
     """The query of an address as `kind`; lists are written `672,672`. Raises InvalidRequest."""
     fields: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in _query(request):
         check_string(value)
         fields[name] = _numbers(value) if name in LIST_FIELDS else _number(value) if name in NUMBER_FIELDS else value
     return parse_body(kind, fields)
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    """The fields of a query. Raises InvalidEncoding."""
+    query: bytes = request.scope["query_string"]
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        hint = "With curl: -G --data-urlencode q@words.txt, where the words are saved as UTF-8."
+        raise InvalidEncoding("The query is not percent-encoded UTF-8.", hint=hint) from None
 
 
 async def read_question(
@@ -92,7 +106,7 @@ async def read_question(
         return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 
     if media_type(request) == "multipart/form-data":
-        async with request.form(max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+        async with read_form(request, max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
             return asked(_ask_body(form), uploads)
     if unasked and not has_body(request):
@@ -135,7 +149,7 @@ async def read_image(request: Request, settings: Settings, *, beside: str) -> tu
     """The one file named `image` of a form, and the text of the field `beside` it, "" where there is none."""
     if media_type(request) != "multipart/form-data":
         raise UnsupportedBody(f"The body must be multipart/form-data with image and {beside}.")
-    async with request.form(max_files=2, max_fields=4) as form:
+    async with read_form(request, max_files=2, max_fields=4) as form:
         text = form.get(beside)
         return await _file(form.get("image"), settings), text if isinstance(text, str) else ""
 

@@ -1,0 +1,68 @@
+"""Texts in the encoding that comes with them; UTF-8 where none is named. What fits neither is refused: a guess is mojibake."""
+
+from __future__ import annotations
+
+import encodings
+import pkgutil
+import re
+from email.message import Message
+from encodings.aliases import aliases
+
+from llava_gateway.errors import InvalidEncoding
+
+_BROADER = {
+    "utf_8": "utf_8_sig",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "latin_1": "cp1252",
+}
+"""Windows and browsers write more letters under these names than their standards have (for UTF-8, a byte order mark)."""
+_NO_ENCODINGS = {"idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined"}
+"""Python has them among its encodings of text, but no text is kept in them."""
+_KNOWN = {
+    aliases.get(name, name) for name in (*aliases, *(module.name for module in pkgutil.iter_modules(encodings.__path__)))
+} - _NO_ENCODINGS
+"""Python remembers every name that it looks for in vain, so nothing else is looked for."""
+
+
+def charset_of(content_type: str) -> str | None:
+    """The charset that a Content-Type names, None where it names none."""
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_content_charset()
+
+
+def decode(raw: bytes, charset: str | None, name: str, param: str | None = None) -> str:
+    """The text of `raw`; `name` says what it is in an error, `param` whose value. Raises InvalidEncoding."""
+    try:
+        return raw.decode(_codec(charset) if charset else "utf_8_sig")
+    except LookupError:
+        examples = "Examples: utf-8, gbk, big5, shift_jis, windows-1252."
+        raise InvalidEncoding(f"There is no charset {(charset or '')[:40]!r}.", param=param, hint=examples) from None
+    except UnicodeError:
+        if charset:
+            said = f"{name} is not in the charset that is named for it, {charset[:40]}."
+            raise InvalidEncoding(said, param=param, hint="Name the one it is in; where it is UTF-8, none need be named.") from None
+        raise InvalidEncoding(f"{name} is {'UTF-16' if is_utf16(raw) else 'not UTF-8'}, and no charset is named.", param=param) from None
+
+
+def as_utf8(raw: bytes, charset: str | None, name: str) -> bytes:
+    """`raw` in UTF-8, if its charset is named; what should be UTF-8 already is left as it is. Raises InvalidEncoding."""
+    return raw if charset is None or charset.replace("_", "-") in ("utf-8", "utf8") else decode(raw, charset, name).encode()
+
+
+def is_utf16(raw: bytes) -> bool:
+    """Whether it begins as UTF-16 does: Windows PowerShell writes files so."""
+    return raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+
+
+def _codec(charset: str) -> str:
+    """Python's name of an encoding, or of the one that has more letters. Raises LookupError."""
+    plain = re.sub(r"[^a-z0-9.]+", "_", charset.lower())
+    name = aliases.get(plain, plain)
+    if name not in _KNOWN:
+        raise LookupError
+    return _BROADER.get(name, name)

@@ -1,0 +1,62 @@
+"""Multipart forms, read part by part with files spooled to disk, and their texts in the charsets that the parts name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from llava_gateway.api.charset import charset_of, decode
+from llava_gateway.errors import InvalidRequest
+
+CHARSET_FIELD = "_charset_"
+"""The field in which an HTML form says what its texts are in (RFC 7578, 4.6)."""
+_NO_BOUNDARY = "Leave the Content-Type header to your client, which puts the boundary into it: curl does with -F, requests with files=."
+
+
+class _Parts(MultiPartParser):
+    """Starlette's parser falls back to Latin-1, which takes anything. This one is told that all is Latin-1, which loses no byte,
+    and keeps what each part says of itself."""
+
+    def __init__(self, headers: Headers, stream: Any, **limits: int) -> None:
+        as_bytes = {**headers, "content-type": f"{headers.get('content-type', '')}; charset=latin-1"}
+        super().__init__(Headers(as_bytes), stream, **limits)
+        self.charsets: list[str | None] = []
+
+    def on_part_end(self) -> None:
+        headers = dict(self._current_part.item_headers)
+        self.charsets.append(charset_of(headers.get(b"content-type", b"").decode("latin-1")))
+        super().on_part_end()
+
+
+@asynccontextmanager
+async def read_form(request: Request, *, max_files: int, max_fields: int, max_part_size: int = 1024 * 1024) -> AsyncIterator[FormData]:
+    """The form, whose files are closed at the end. Raises InvalidEncoding, and InvalidRequest `invalid_body` for a form that is broken."""
+    async with aclosing(request.stream()) as stream:
+        parts = _Parts(request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
+        try:
+            form = await parts.parse()
+        except MultiPartException as error:
+            hint = _NO_BOUNDARY if "boundary" in error.message else error.message
+            said = "The request body can't be read as multipart/form-data."
+            raise InvalidRequest(said, status=400, code="invalid_body", hint=hint) from None
+    try:
+        yield FormData(_texts(form, parts.charsets, charset_of(request.headers.get("content-type", ""))))
+    finally:
+        await form.close()
+
+
+def _texts(form: FormData, charsets: list[str | None], whole: str | None) -> list[tuple[str, str | UploadFile]]:
+    """The fields with their texts: as the part says, else as the form's field `_charset_`, else as the form's own type says (`whole`)."""
+    named = form.get(CHARSET_FIELD)
+    usual = named if isinstance(named, str) and named else whole
+    found: list[tuple[str, str | UploadFile]] = []
+    for (raw, value), own in zip(form.multi_items(), charsets, strict=True):
+        name = decode(raw.encode("latin-1"), usual, "The name of a field")
+        if name != CHARSET_FIELD:
+            found.append((name, decode(value.encode("latin-1"), own or usual, name[:64], name[:64]) if isinstance(value, str) else value))
+    return found
