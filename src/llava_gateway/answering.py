@@ -153,6 +153,7 @@ class Answering:
             finish_reason=finish.reason if finish else None,
             error_code=error_code,
             sent=tuple(Sent.of(each.rendition) for each in self.shown),
+            files=tuple(each.file for each in self.shown),
             options=self.request.options,
             usage=end.usage,
             timings=self.timings(end.timings),
@@ -173,10 +174,10 @@ class Answering:
             images=tuple(
                 AnsweredImage(
                     id=image_id,
-                    width=each.picture.info.width,
-                    height=each.picture.info.height,
+                    width=each.file.width,
+                    height=each.file.height,
                     sent=Sent.of(each.rendition),
-                    changes=each.picture.info.changes,
+                    changes=each.file.changes,
                 )
                 for image_id, each in zip(ids, self.shown, strict=True)
             ),

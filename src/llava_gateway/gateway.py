@@ -30,7 +30,7 @@ from llava_gateway.errors import (
     UpstreamIncomplete,
     UpstreamTimeout,
 )
-from llava_gateway.images.picture import Degrees
+from llava_gateway.images.picture import Degrees, PictureInfo
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.installing import Installer
@@ -239,11 +239,12 @@ class Gateway:
         """
         self.sessions.check(session, sum(map(len, pictures.values())))
         ids: dict[str, str] = {}
+        files: dict[str, PictureInfo] = {}
         with self._holding() as hold:
             for image_id, data in pictures.items():
                 picture = hold(await self.pictures.add(data, name=f"pictures.{image_id}"))
-                ids[image_id] = await picture.stored()
-            return self.sessions.create(session.with_pictures(ids))
+                ids[image_id], files[image_id] = await picture.stored(), picture.info
+            return self.sessions.create(session.with_pictures(ids, files))
 
     async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
         """What a model (None: the default) sees of a picture.

@@ -17,6 +17,7 @@ from llava_gateway.fitting import Fitter
 from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.learned import LearnedCosts, Pieces
+from llava_gateway.images.picture import PictureInfo
 from llava_gateway.images.plan import Plan, Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
@@ -32,11 +33,17 @@ Hold: TypeAlias = Callable[[Picture], Picture]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the question, how much of it is shown, what is sent of it, and the id by which the question named it, if it did."""
+    """A picture of the question, how much of it is shown, and what is sent of it.
+
+    Attributes:
+        file: what is known of the file that the question brought; of the one that came last where it named the picture.
+        named: the id by which the question named it, if it did.
+    """
 
     picture: Picture
     sight: Sight
     rendition: Rendition
+    file: PictureInfo
     named: str | None = None
 
 
@@ -170,16 +177,16 @@ class Showing:
         if isinstance(image, Upload):
             sight = auto.bound.put_on(image.sight) if auto and auto.bound else image.sight
             picture = hold(await self._pictures.add(image.data, self.profile(model), sight))
-            return await self._shown(picture, image.sight, model, auto)
+            return await self._shown(picture, picture.info, image.sight, model, auto)
         picture = hold(self._pictures.get(image.image_id))
-        return replace(await self._shown(picture, image.sight, model, auto), named=image.image_id)
+        return replace(await self._shown(picture, picture.latest, image.sight, model, auto), named=image.image_id)
 
-    async def _shown(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
+    async def _shown(self, picture: Picture, file: PictureInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
         if auto is None or not wish.undecided:
-            return Shown(picture, wish, await self.rendition(picture, model, wish))
+            return Shown(picture, wish, await self.rendition(picture, model, wish), file)
         choice = self._choose(picture, wish, model, auto)
         rendition = await self.rendition(picture, model, choice.sight)
-        return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)))
+        return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
 
     def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
         key = model.key, wish, earlier
@@ -225,12 +232,12 @@ class Showing:
         """All pictures as one, for a model that takes no more; it stands where the first stood."""
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
         wish, left = _in_common([part.sight for part in request.pictures])
-        sheet = await self._shown(picture, wish, model, auto)
+        sheet = await self._shown(picture, picture.info, wish, model, auto)
         texts = [part for part in request.parts if isinstance(part, TextPart)]
         warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
         if left:
             warnings.append(f"sight_ignored: No picture on a sheet has its own {' or '.join(left)}.")
-        before = [note for each in shown for note in each.picture.info.warnings]
+        before = [note for each in shown for note in each.file.warnings]
         return Question((ImagePart("new:0", sheet.sight), *texts), (sheet,), (*warnings, *before, *_notes(sheet)))
 
 
@@ -247,7 +254,7 @@ def _size(picture: Picture) -> Size:
 
 
 def _notes(shown: Shown) -> tuple[str, ...]:
-    return (*shown.picture.info.warnings, *shown.rendition.notes)
+    return (*shown.file.warnings, *shown.rendition.notes)
 
 
 def _sizes(rendition: Rendition) -> Pieces:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.async_api import Route, expect
 
 from tests import pictures
@@ -294,3 +296,26 @@ async def test_a_chat_that_gets_its_address_under_the_panel_is_there_when_the_pa
     assert "#session=" in page.url
     await page.reload()
     await expect(visitor.turns).to_have_count(1)
+
+
+async def test_a_picture_tells_of_its_own_file(visit: Visit, demo_url: str) -> None:
+    image = pictures.shape("circle", "green", size=(333, 222))
+    exif = Image.Exif()
+    exif[0x0112] = 1  # Pillow writes none that has nothing but parts
+    exif.get_ifd(0x8825)[1] = "N"
+    located = io.BytesIO()
+    image.save(located, "PNG", exif=exif)
+    visitor = await visit(demo_url)
+    page = visitor.page
+    for data in (located.getvalue(), pictures.encoded(image)):
+        await visitor.pick(file(data, "circle.png"))
+        await visitor.prepared()
+        await visitor.ask("What is in this image?")
+    await page.reload()
+    panel = page.get_by_role("complementary", name="Picture")
+    for number, step in ((1, "GPS position removed."), (2, "Shrunk from 333 × 222 to 112 × 75.")):
+        await page.get_by_role("button", name=f"Look at picture {number}").click()
+        await expect(panel.locator(".steps li").nth(0)).to_have_text("Decoded PNG of 333 × 222 pixels.")
+        await expect(panel.locator(".steps li").nth(1)).to_have_text(step)
+        await panel.get_by_role("button", name="Close").click()
+    await expect(page.locator(".thread")).to_contain_text("GPS position removed")

@@ -9,6 +9,7 @@ import pytest
 from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sent, Sight, TextPart
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
+from llava_gateway.images.picture import PictureInfo
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
 
 RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)
@@ -130,6 +131,8 @@ def test_bytes_grow_with_the_text_in_utf_8() -> None:
 def test_bytes_grow_with_what_is_kept_beside_the_text() -> None:
     assert Turn(text(""), warnings=("é" * 100, "x")).bytes - Turn(text("")).bytes == 201
     assert Turn(text(""), sent=(Sent(336, 336, "PNG", 576),) * 4).bytes > Turn(text("")).bytes + 4 * 100
+    file = PictureInfo(336, 336, 336, 336, "PNG", 576, ("é" * 100,))
+    assert Turn(text(""), files=(file,) * 4).bytes > Turn(text("")).bytes + 4 * 300
 
 
 def branched() -> Session:

@@ -14,6 +14,7 @@ from llava_gateway.api.wire import check_length, glossary_of, parse_options
 from llava_gateway.chat import FinishReason, ImagePart, Label, Options, Part, Policy, Sent, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidRequest
+from llava_gateway.images.picture import PictureInfo
 from llava_gateway.sessions.archive import FORMAT, VERSION
 from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
 from llava_gateway.settings import Settings
@@ -63,6 +64,19 @@ class SentBody(Body):
     pieces: Count = 1
 
 
+class FileBody(Body):
+    """What is known of the file that a picture came as."""
+
+    width: Count
+    height: Count
+    original_width: Count
+    original_height: Count
+    original_format: Annotated[str, Field(max_length=16)]
+    original_bytes: Count
+    changes: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
+    warnings: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
+
+
 class TurnBody(Body):
     id: int = Field(ge=1, le=2**31)
     after: int | None = Field(None, description="The id of an earlier turn; null for a first one.")
@@ -73,6 +87,7 @@ class TurnBody(Body):
     finish_reason: FinishReason | None = None
     error_code: Name | None = None
     sent: list[SentBody] = Field(default_factory=list, max_length=MOST_PICTURES)
+    files: list[FileBody] = Field(default_factory=list, max_length=MOST_PICTURES)
     options: dict[str, Any] = Field(default_factory=dict)
     usage: UsageBody = UsageBody()
     timings: TimingsBody = TimingsBody()
@@ -94,7 +109,7 @@ class ArchivedSession(DefaultsBody):
     updated_at: Moment = Field(default_factory=now)
 
 
-class FileBody(Body):
+class StoredBody(Body):
     media_type: Literal["image/png", "image/jpeg"] | None = None
     width: Count | None = None
     height: Count | None = None
@@ -108,7 +123,7 @@ class ArchiveBody(Body):
     format: Literal["llava-gateway-session"]
     version: Literal[1]
     session: ArchivedSession
-    pictures: dict[ImageId, FileBody] = Field(default_factory=dict)
+    pictures: dict[ImageId, StoredBody] = Field(default_factory=dict)
 
 
 def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
@@ -172,6 +187,8 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
     shown = sum(isinstance(part, ImagePart) for part in parts)
     if shown > settings.images_per_turn or len(parts) - shown > MOST_TEXTS or len(body.sent) not in (0, shown):
         raise InvalidArchive(f"A turn has {shown} pictures and {len(body.sent)} of them sent.", param=where)
+    if len(body.files) not in (0, shown):
+        raise InvalidArchive(f"A turn has {shown} pictures and tells of {len(body.files)} files.", param=where)
     return Turn(
         parts=tuple(parts),
         answer=body.answer,
@@ -180,6 +197,7 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
         finish_reason=body.finish_reason,
         error_code=body.error_code,
         sent=tuple(Sent(**sent.model_dump()) for sent in body.sent),
+        files=tuple(PictureInfo.from_json(file.model_dump()) for file in body.files),
         options=parse_options(body.options, None, settings) if body.options else Options(),
         usage=Usage(**body.usage.model_dump()),
         timings=Timings(**body.timings.model_dump()),

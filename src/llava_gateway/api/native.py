@@ -69,7 +69,7 @@ async def store_image(request: Request) -> Response:
     gateway = gateway_of(request)
     upload, model = await read_image(request, gateway.settings, beside="model")
     image_id, picture, rendition = await gateway.store(upload, model or None)
-    return JSONResponse(picture_json(image_id, picture, Sent.of(rendition) if rendition else None), 201)
+    return JSONResponse(picture_json(image_id, picture.info, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.post("/images/{image_id}/rotate", tags=["pictures"], summary="Turn a stored picture", status_code=201, openapi_extra=openapi.ROTATE)
@@ -78,7 +78,7 @@ async def rotate_image(request: Request, image_id: str) -> Response:
     a JPEG is then encoded again only once."""
     query = read_query(request, RotateQuery)
     turned_id, picture, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
-    return JSONResponse(picture_json(turned_id, picture, Sent.of(rendition) if rendition else None), 201)
+    return JSONResponse(picture_json(turned_id, picture.info, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)

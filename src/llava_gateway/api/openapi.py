@@ -182,18 +182,25 @@ SEEN = {
     "steps": [
         {
             "code": "decoded",
+            "of": "file",
             "text": "Decoded HEIC of 1024x768 pixels.",
             "values": {"format": "HEIC", "width": 1024, "height": 768, "bytes": 80211},
         },
-        {"code": "rotated", "text": "Rotated 90 degrees.", "values": {"degrees": 90}},
+        {"code": "rotated", "of": "file", "text": "Rotated 90 degrees.", "values": {"degrees": 90}},
         {
             "code": "shrunk",
+            "of": "model",
             "text": "Shrunk from 768x1024 to 84x112.",
             "values": {"from_width": 768, "from_height": 1024, "width": 84, "height": 112},
         },
-        {"code": "padded", "text": "Padded to 112x112.", "values": {"width": 112, "height": 112, "colour": "#7a7468"}},
-        {"code": "encoded", "text": "Sent as PNG, one file of 21.3 kB.", "values": {"format": "PNG", "count": 1, "bytes": 21304}},
-        {"code": "tokens", "text": "64 tokens, exact.", "values": {"tokens": 64, "label": "exact"}},
+        {"code": "padded", "of": "model", "text": "Padded to 112x112.", "values": {"width": 112, "height": 112, "colour": "#7a7468"}},
+        {
+            "code": "encoded",
+            "of": "model",
+            "text": "Sent as PNG, one file of 21.3 kB.",
+            "values": {"format": "PNG", "count": 1, "bytes": 21304},
+        },
+        {"code": "tokens", "of": "model", "text": "64 tokens, exact.", "values": {"tokens": 64, "label": "exact"}},
     ],
     "pieces": [
         {"role": "whole", "width": 112, "height": 112, "box": [0.0, 0.0, 1.0, 1.0], "format": "PNG", "bytes": 21304, "tokens": 64},
@@ -326,7 +333,8 @@ VIEW = {
     "parameters": _query(ViewQuery),
     "responses": {
         "200": {
-            "description": "`steps` are sentences in order, each with a stable code and its numbers; `box` is the part of the picture on a "
+            "description": "`steps` are sentences in order, each with a stable code and its numbers; `of` says whether a step is about the "
+            "file, of all files with these pixels the latest, or about what the model gets; `box` is the part of the picture on a "
             "piece, [x, y, width, height] in fractions, null where it shows only padding.",
             "content": {"image/png": {}, "application/json": {"example": SEEN}},
         },

@@ -73,7 +73,8 @@ async def view_image(request: Request, image_id: str) -> Response:
 
 
 def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
-    rendition = seen.rendition
+    rendition, file = seen.rendition, seen.picture.latest
+    file_steps = 1 + len(file.changes)
     width, height = drawn_size(seen.plan.canvases)
     return {
         "id": image_id,
@@ -82,8 +83,8 @@ def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
         "profile": in_words(seen.plan),
         "drawing": {"width": width, "height": height},
         "steps": [
-            {"code": step.code, "text": step.text, "values": dict(step.values)}
-            for step in steps(seen.picture.info, seen.plan, seen.rendition)
+            {"code": step.code, "of": "file" if index < file_steps else "model", "text": step.text, "values": dict(step.values)}
+            for index, step in enumerate(steps(file, seen.plan, seen.rendition))
         ],
         "pieces": [
             {

@@ -45,7 +45,8 @@ from llava_gateway.chat import (
 from llava_gateway.context.words import ocr_note
 from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.picture import PictureInfo
+from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.search import Match
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, built_in_presets
@@ -322,9 +323,8 @@ def dropped_json(item: Dropped) -> dict[str, Any]:
     return {"turn": item.turn, "turn_id": item.turn_id, "image_id": item.image_id, "tokens": item.tokens}
 
 
-def picture_json(image_id: str, picture: Picture, sent: Sent | None) -> dict[str, Any]:
+def picture_json(image_id: str, info: PictureInfo, sent: Sent | None) -> dict[str, Any]:
     """A stored picture: what it was, what was done to it, what goes (or went) to the model."""
-    info = picture.info
     return {
         "id": image_id,
         "width": info.width,
@@ -383,8 +383,12 @@ def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: Pictu
         "index": index,
         "prompt": turn.prompt,
         "images": [
-            {**picture_json(part.image_id, pictures.get(part.image_id), sent), "detail": part.sight.detail, "region": part.sight.region}
-            for part, sent in zip_longest(turn.images, turn.sent)
+            {
+                **picture_json(part.image_id, file or pictures.get(part.image_id).info, sent),
+                "detail": part.sight.detail,
+                "region": part.sight.region,
+            }
+            for part, sent, file in zip_longest(turn.images, turn.sent, turn.files)
         ],
         "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,
         "status": turn.status,

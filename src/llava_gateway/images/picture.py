@@ -31,6 +31,11 @@ class PictureInfo:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def bytes(self) -> int:
+        """What its sentences take in memory."""
+        return sum(len(text.encode()) for text in (*self.changes, *self.warnings))
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

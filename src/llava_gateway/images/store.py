@@ -42,6 +42,7 @@ class Picture:
 
     Attributes:
         info: sizes, and what was changed.
+        latest: the same of the file that came last, of all files with these very pixels; known of the picture that `get` gives.
         chosen: by engine and model, what was wished for and whether for an earlier turn, how much of it is shown where that is left to us;
             the newest few.
         read_by: the models that have read it, and how much of it.
@@ -50,7 +51,7 @@ class Picture:
     """
 
     def __init__(self, info: PictureInfo) -> None:
-        self.info = info
+        self.info = self.latest = info
         self.renditions: dict[str, Rendition] = {}
         self.chosen: dict[tuple[tuple[str, str], Sight, bool], Choice] = {}
         self.read_by: set[tuple[tuple[str, str], Sight]] = set()
@@ -209,26 +210,25 @@ class PictureStore:
 
         Raises ImageError, StorageFull, Overloaded.
         """
-        image_id = await picture.stored()
+        image_id, file = await picture.stored(), picture.latest
 
         def info(header: dict[str, Any], _: int) -> PictureInfo:
-            changes = (*picture.info.changes, f"turned {degrees} degrees by hand")
-            return replace(picture.info, width=header["width"], height=header["height"], changes=changes)
+            changes = (*file.changes, f"turned {degrees} degrees by hand")
+            return replace(file, width=header["width"], height=header["height"], changes=changes)
 
         job = {"do": "turn", "degrees": degrees}
-        return await self._made(f"turn {degrees} {image_id}", job, [picture.canonical or b""], info)
+        return await self._made(f"turn {degrees} {image_id} {file}", job, [picture.canonical or b""], info)
 
     async def _made(
         self, what: str, job: dict[str, Any], files: Sequence[bytes], info: Callable[[dict[str, Any], int], PictureInfo]
     ) -> Picture:
         """A picture that a worker makes of others; `what` names it."""
         key = hashlib.sha256(what.encode()).hexdigest()
-        if known := self._by_upload.get(key):
-            self._pictures.move_to_end(known)
+        if known := self._known_upload(key):
             return known
         async with self._pool.job(job, b"".join(files)) as answers:
             header, canonical = await answers.next("canonical")
-        if known := self._by_upload.get(key):  # someone else was quicker
+        if known := self._known_upload(key):  # someone else was quicker
             return known
         self.make_room(len(canonical))
         made = Picture(info(header, len(canonical)))
@@ -274,8 +274,7 @@ class PictureStore:
         key = await _sha256(data)
         if self._refused.get(key, 0.0) > time.monotonic():
             raise ImageParseError("This file brought its decoder down a few minutes ago; it is not tried again so soon")
-        if known := self._by_upload.get(key):
-            self._pictures.move_to_end(known)
+        if known := self._known_upload(key):
             return known
         ingest = self._ingests.get(key)
         if ingest is None:
@@ -291,6 +290,18 @@ class PictureStore:
                 # Nobody wants it any more, and no worker has begun. (One that has may as well finish.)
                 ingest.task.cancel()
                 self._forget(key, ingest)
+
+    def _known_upload(self, key: str) -> Picture | None:
+        """The picture that this upload was found to be before; the upload is the latest of it now."""
+        known = self._by_upload.get(key)
+        if known:
+            self._pictures.move_to_end(known)
+            self._is_latest(known)
+        return known
+
+    def _is_latest(self, picture: Picture) -> None:
+        if picture.id:
+            self._by_id[picture.id].latest = picture.info
 
     def _check_file(self, data: bytes) -> None:
         """What can be refused without a worker. Raises ImageError."""
@@ -343,6 +354,7 @@ class PictureStore:
         self.bytes_used += len(canonical)
         picture._id.set_result(image_id)
         self._by_id.setdefault(image_id, picture)
+        self._is_latest(picture)
 
     def _fail(self, ingest: _Ingest, picture: Picture | None, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):

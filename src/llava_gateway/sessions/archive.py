@@ -64,6 +64,7 @@ def _turn(turn: Turn) -> JSON:
     names = ("id", "answer", "status", "model", "finish_reason", "error_code", "warnings")
     told: JSON = {name: getattr(turn, name) for name in names}
     told |= {"after": turn.parent or None, "parts": [_part(part) for part in turn.parts], "sent": [asdict(sent) for sent in turn.sent]}
+    told |= {"files": [file.to_json() for file in turn.files]}
     told |= {"options": turn.options.given(), "usage": asdict(turn.usage), "timings": asdict(turn.timings)}
     return told | {"created_at": turn.created_at.isoformat()}
 

@@ -33,6 +33,7 @@ from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
+from llava_gateway.images.picture import PictureInfo
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 """complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. What came of the answer is kept."""
@@ -61,6 +62,7 @@ class Turn:
 
     Attributes:
         answer: "" where nothing came. sent: what went to the model of each picture, in order.
+        files: what is known of the file that each picture came as, in order; the same pixels may have come as another file before.
         id: counts the turns of the session from 1, in the order they were asked. parent: the turn it follows, or FIRST.
     """
 
@@ -71,6 +73,7 @@ class Turn:
     finish_reason: FinishReason | None = None
     error_code: str | None = None
     sent: tuple[Sent, ...] = ()
+    files: tuple[PictureInfo, ...] = ()
     options: Options = Options()
     usage: Usage = Usage()
     timings: Timings = Timings()
@@ -96,7 +99,8 @@ class Turn:
     @property
     def bytes(self) -> int:
         texts = (self.answer, Message("user", self.parts).text, *self.warnings)
-        return sum(len(text.encode()) for text in texts) + PART_OVERHEAD_BYTES * (len(self.parts) + len(self.sent) + 1)
+        values = len(self.parts) + len(self.sent) + len(self.files) + 1
+        return sum(len(text.encode()) for text in texts) + sum(file.bytes for file in self.files) + PART_OVERHEAD_BYTES * values
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +265,12 @@ class Session:
         aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
         return replace(self, turns=path, aside=aside, **_NOTHING_TOLD)
 
-    def with_pictures(self, ids: Mapping[str, str]) -> Session:
-        """The session with other ids for its pictures, each by the one it has."""
+    def with_pictures(self, ids: Mapping[str, str], files: Mapping[str, PictureInfo]) -> Session:
+        """The session with other ids for its pictures, each by the one it has, and with `files` where a turn does not tell its own."""
 
         def renamed(turn: Turn) -> Turn:
             parts = (ImagePart(ids[part.image_id], part.sight) if isinstance(part, ImagePart) else part for part in turn.parts)
-            return replace(turn, parts=tuple(parts))
+            return replace(turn, parts=tuple(parts), files=turn.files or tuple(files[part.image_id] for part in turn.images))
 
         return replace(
             self,

@@ -109,7 +109,7 @@
  * @typedef {object} Seen  GET /images/{id}/view as JSON
  * @property {string} model
  * @property {{width: number, height: number}} drawing
- * @property {{code: string, text: string, values: Record<string, string|number>}[]} steps
+ * @property {{code: string, of: 'file'|'model', text: string, values: Record<string, string|number>}[]} steps
  * @property {{role: string, width: number, height: number, box: Region|null, format: string, bytes: number, tokens: number|null}[]} pieces
  * @property {number|null} tokens
  * @property {'exact'|'measured'|'estimated'} label

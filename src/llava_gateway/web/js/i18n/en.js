@@ -143,6 +143,7 @@ export default {
   'fact.changes': 'Changed',
   'fact.files': { one: '{count} file', other: '{count} files' },
   'fact.no_changes': 'Nothing but the size the model needs',
+  'step.decoded': 'Decoded {format} of {size} pixels.',
   'label.exact': 'exact',
   'label.measured': 'measured',
   'label.estimated': 'estimated',

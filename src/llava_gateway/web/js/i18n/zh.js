@@ -142,6 +142,7 @@ export default {
   'fact.changes': '改动',
   'fact.files': '{count} 个文件',
   'fact.no_changes': '除模型所需的尺寸外没有改动',
+  'step.decoded': '解码 {format}，{size} 像素。',
   'label.exact': '精确',
   'label.measured': '实测',
   'label.estimated': '估计',

@@ -1,6 +1,6 @@
 // The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
 
-import { changesOf, described, stepWords } from '../changes.js';
+import { changesOf, described, stepsOf } from '../changes.js';
 import { asFailure } from '../chat.js';
 import { explained } from '../failures.js';
 import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
@@ -70,7 +70,7 @@ function Opened({ hung }) {
     <${About} hung=${hung} told=${told} asModel=${asModel} />
     <${Wishes} hung=${hung} />
     <${Facts} picture=${picture} told=${told} />
-    ${told && html`<${Steps} told=${told} />`}
+    ${told && html`<${Steps} picture=${picture} told=${told} />`}
   </aside>`;
 }
 
@@ -154,9 +154,9 @@ function sentWords({ sent }, told) {
   return facts.filter(Boolean).join(' · ');
 }
 
-/** From the file to the tokens. @param {{told: import('../types.js').Seen}} props */
-function Steps({ told }) {
+/** From the file to the tokens. @param {{picture: import('../types.js').Picture, told: import('../types.js').Seen}} props */
+function Steps({ picture, told }) {
   return html`<h3 class="option-title">${t('panel.steps')}</h3>
-    <ol class="steps figures">${told.steps.map((step, i) => html`<li key=${i}>${stepWords(step)}</li>`)}</ol>
+    <ol class="steps figures">${stepsOf(picture, told).map((step, i) => html`<li key=${i}>${step}</li>`)}</ol>
     ${told.notes.map((note) => html`<p class="quiet" key=${note}><${Icon} name="warning" />${described([note])}</p>`)}`;
 }

@@ -1,0 +1,134 @@
+"""Different files with the same pixels: each turn tells what was done to its own."""
+
+from __future__ import annotations
+
+import io
+from itertools import count
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+from PIL import Image
+
+from tests import pictures
+
+Facts: TypeAlias = tuple[Any, Any]
+GPS, TURNED = "GPS position removed", "turned 90 degrees by hand"
+_sizes = count(300)
+
+
+@pytest.fixture
+def image() -> Image.Image:
+    """One that no other test has sent."""
+    return pictures.shape("circle", "green", size=(next(_sizes), 300))
+
+
+@pytest.fixture(params=["the clean one first", "the other one first"])
+def files(request: pytest.FixtureRequest, image: Image.Image) -> tuple[bytes, bytes]:
+    """A file without and one with a GPS position, in either order."""
+    exif = Image.Exif()
+    exif[0x0112] = 1  # Pillow writes none that has nothing but parts
+    exif.get_ifd(0x8825)[1] = "N"
+    located = io.BytesIO()
+    image.save(located, "PNG", exif=exif)
+    files = pictures.encoded(image), located.getvalue()
+    return files if request.param.startswith("the clean") else (files[1], files[0])
+
+
+def new_session(demo: httpx2.Client) -> str:
+    return f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
+
+
+def facts(picture: dict[str, Any]) -> Facts:
+    return picture["original"]["bytes"], picture["changes"]
+
+
+def of(file: bytes, *more: str) -> Facts:
+    return len(file), [*([GPS] if b"eXIf" in file else []), *more]
+
+
+def told(demo: httpx2.Client, session: str) -> list[Facts]:
+    return [facts(picture) for turn in demo.get(session).json()["turns"] for picture in turn["images"]]
+
+
+def test_each_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    for file in files:
+        session = new_session(demo)
+        answer = demo.post(f"{session}/turns", files={"image": file}).json()
+        assert told(demo, session) == [of(file)]
+        assert answer["images"][0]["changes"] == of(file)[1]
+
+
+def test_each_turn_of_a_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    session = new_session(demo)
+    for file in files:
+        demo.post(f"{session}/turns", files={"image": file})
+    assert told(demo, session) == [of(file) for file in files]
+    fork = demo.post(f"{session}/fork", json={}).json()
+    assert told(demo, f"/sessions/{fork['id']}") == [of(file) for file in files]
+
+
+def test_a_picture_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    session = new_session(demo)
+    for file in (*files, files[0]):
+        stored = demo.post("/images", files={"image": file}).json()
+        assert facts(stored) == of(file)
+        asked = {"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]}
+        assert demo.post(f"{session}/turns", json=asked).json()["images"][0]["changes"] == of(file)[1]
+        steps = demo.get(f"/images/{stored['id']}/view", params={"format": "json"}).json()["steps"]
+        assert steps[0]["values"]["bytes"] == len(file)
+        assert len([step for step in steps if step["of"] == "file"]) == 1 + len(of(file)[1])
+    assert told(demo, session) == [of(file) for file in (*files, files[0])]
+
+
+def test_a_turned_picture_tells_of_the_file_it_was_turned_from(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    session = new_session(demo)
+    ids = set()
+    for file in (*files, files[0]):
+        stored = demo.post("/images", files={"image": file}).json()
+        turned = demo.post(f"/images/{stored['id']}/rotate", params={"by": 90}).json()
+        assert facts(turned) == of(file, TURNED)
+        ids.add(turned["id"])
+        demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": turned["id"]}]})
+    assert told(demo, session) == [of(file, TURNED) for file in (*files, files[0])]
+    assert len(ids) == 1
+
+
+def test_an_animation_and_its_first_frame_warn_each_for_itself(demo: httpx2.Client, image: Image.Image) -> None:
+    flat = image.convert("P")
+    moving = io.BytesIO()
+    flat.save(moving, "GIF", save_all=True, append_images=[flat.transpose(Image.Transpose.FLIP_TOP_BOTTOM)])
+    session = new_session(demo)
+    for file in (pictures.encoded(flat, "GIF"), moving.getvalue()):
+        stored = demo.post("/images", files={"image": file}).json()
+        demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]})
+    first, second = demo.get(session).json()["turns"]
+    assert first["images"][0]["id"] == second["images"][0]["id"]
+    assert [turn["images"][0]["warnings"] for turn in (first, second)] == [[], ["first_frame_only"]]
+    assert ["first_frame_only" in turn["warnings"] for turn in (first, second)] == [False, True]
+
+
+def test_an_export_keeps_what_is_told_of_each_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    session = new_session(demo)
+    for file in files:
+        demo.post(f"{session}/turns", files={"image": file})
+    exported = demo.get(f"{session}/export", params={"format": "json"}).json()
+    imported = demo.post("/sessions/import", json=exported).json()
+    assert told(demo, f"/sessions/{imported['id']}") == [of(file) for file in files]
+    # Where an export tells nothing, what is told is what came in.
+    for turn in exported["session"]["turns"]:
+        del turn["files"]
+    (image_id,) = exported["pictures"]
+    plain = demo.post("/sessions/import", json=exported).json()
+    demo.post("/images", files={"image": files[0]})
+    assert told(demo, f"/sessions/{plain['id']}") == [(len(demo.get(f"/images/{image_id}").content), [])] * 2
+
+
+def test_an_export_must_tell_of_every_file_or_of_none(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+    session = new_session(demo)
+    demo.post(f"{session}/turns", files={"image": files[0]})
+    exported = demo.get(f"{session}/export", params={"format": "json"}).json()
+    exported["session"]["turns"][0]["files"] *= 2
+    refused = demo.post("/sessions/import", json=exported)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_archive")
+    assert refused.json()["error"]["param"] == "session.turns.0"
