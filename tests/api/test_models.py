@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway.api import models
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.modelfile import Modelfile, ModelfileError
 from llava_gateway.settings import ModelPins, Settings
 from tests.api.conftest import Serve
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
@@ -223,6 +226,21 @@ def test_modelfiles_that_are_not_taken(stocked: httpx2.Client, text: str, wrong:
     assert error.get("line") == line
     assert "passwd" not in response.text
     assert "made:latest" not in listed(stocked)
+
+
+async def test_a_long_modelfile_is_read_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = await serve(ScriptedEngine())
+    readers: list[bool] = []
+
+    def read(_: str) -> Modelfile:
+        readers.append(threading.current_thread() is threading.main_thread())
+        raise ModelfileError("it is of no use here")
+
+    monkeypatch.setattr(models, "parse_modelfile", read)
+    for text in ("FROM demo", "FROM demo\n" + "#\n" * 100_000):
+        response = await served.client.post("/models", json={"model": "made", "modelfile": text})
+        assert response.json()["error"]["code"] == "invalid_modelfile"
+    assert readers == [True, False]
 
 
 def test_a_modelfile_that_names_files_is_refused_with_the_way_that_takes_them(stocked: httpx2.Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.engines.modelfile import ExampleMessage, Modelfile, ModelfileError, parse_modelfile
+from llava_gateway.engines.modelfile import MOST_INSTRUCTIONS, ExampleMessage, Modelfile, ModelfileError, parse_modelfile
 
 WHOLE = '''\ufeff# a comment
 FROM ./model.gguf
@@ -84,6 +84,8 @@ def test_quotes(value: str, text: str) -> None:
         ("FROM a\nPARAMETER use_mmap maybe", 2, "true or false"),
         ("FROM a\nPARAMETER num_visual_tokens 5", 2, "no parameter 'num_visual_tokens'; known are frequency_penalty,"),
         ("FROM a\nMESSAGE robot hi", 2, "not by 'robot'"),
+        (f"FROM a\nMESSAGE {'r' * 1000} hi", 2, f"not by '{'r' * 40}'"),
+        (f"FROM a\nPARAMETER {'p' * 1000} 1", 2, f"no parameter '{'p' * 40}'"),
         ("FROM a\nMESSAGE user", 2, "a name and a value"),
         ('FROM a\n# x\nTEMPLATE """never\nclosed\n', 3, "never closed"),
         ('FROM a\nSYSTEM "never', 2, "never closed"),
@@ -103,3 +105,14 @@ def test_a_quote_of_many_lines_is_read_in_one_go() -> None:
     assert parse_modelfile(f'FROM a\nSYSTEM """b{lines}c"""').system == f"b{lines}c"
     with pytest.raises(ModelfileError, match="never closed"):
         parse_modelfile(f'FROM a\nSYSTEM """b{lines}')
+
+
+def test_instructions_are_counted() -> None:
+    """Where each stop copied all before it, the last of these took ten seconds."""
+    stops = [f"word {number}" for number in range(60_000)]
+    lines = ["FROM a", "# nothing", *(f"PARAMETER stop {word}" for word in stops)]
+    most = parse_modelfile("\n".join(lines[: MOST_INSTRUCTIONS + 1]))
+    assert most.parameters["stop"] == tuple(stops[: MOST_INSTRUCTIONS - 1])
+    with pytest.raises(ModelfileError, match=f"more than {MOST_INSTRUCTIONS:,} instructions") as caught:
+        parse_modelfile("\n".join(lines))
+    assert caught.value.line == MOST_INSTRUCTIONS + 2

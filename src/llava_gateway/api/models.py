@@ -17,6 +17,7 @@ from llava_gateway.api.native import gateway_of
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import may_change_models, only_from_this_machine
 from llava_gateway.api.stream import TEXT, Form, Out, WatchedResponse, sse, wanted_form
+from llava_gateway.api.threads import off_loop
 from llava_gateway.api.wire import check_length
 from llava_gateway.engines import memory, setup
 from llava_gateway.engines.base import ModelInfo
@@ -66,7 +67,7 @@ async def create(request: Request) -> Response:
     gateway = gateway_of(request)
     body = parse_body(CreateBody, await read_json(request))
     check_length("modelfile", body.modelfile, gateway.settings)
-    modelfile = _parse(body.modelfile)
+    modelfile = await off_loop(len(body.modelfile), _parse, body.modelfile)
     return InstallResponse(gateway, body, modelfile, wanted_form(request.headers.get("accept", "")), request_id(request))
 
 

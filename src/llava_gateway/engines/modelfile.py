@@ -16,6 +16,8 @@ from typing import Literal, TypeAlias, cast
 
 ParameterValue: TypeAlias = int | float | bool | str | tuple[str, ...]
 
+MOST_INSTRUCTIONS = 1000
+"""Ollama knows no such limit. Each MESSAGE is told in every conversation, so a model with more of them is of no use."""
 _WHOLE = frozenset(
     {"num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"}
 )
@@ -61,6 +63,7 @@ def parse_modelfile(text: str) -> Modelfile:
     licenses: list[str] = []
     messages: list[ExampleMessage] = []
     parameters: dict[str, ParameterValue] = {}
+    stops: list[str] = []
     once: dict[str, str] = {}
     for line, instruction, word, value in _statements(text):
         match instruction:
@@ -72,14 +75,16 @@ def parse_modelfile(text: str) -> Modelfile:
                 licenses.append(value)
             case "MESSAGE":
                 if word not in ("system", "user", "assistant"):
-                    raise ModelfileError(f"a MESSAGE is by system, user or assistant, not by {word!r}", line)
+                    raise ModelfileError(f"a MESSAGE is by system, user or assistant, not by {word[:40]!r}", line)
                 messages.append(ExampleMessage(cast("Literal['system', 'user', 'assistant']", word), value))
             case "PARAMETER" if word == "stop":
-                parameters["stop"] = (*cast("tuple[str, ...]", parameters.get("stop", ())), value)
+                stops.append(value)
             case "PARAMETER":
                 parameters[word] = _parameter(word, value, line)
             case _:
                 once[instruction] = value
+    if stops:
+        parameters["stop"] = tuple(stops)
     if not sources:
         raise ModelfileError("there is no FROM: it names the model, or its files")
     return Modelfile(
@@ -90,7 +95,7 @@ def parse_modelfile(text: str) -> Modelfile:
 def _statements(text: str) -> list[tuple[int, str, str, str]]:
     """(line number, instruction, its first word where it has one, value) of every statement."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    found = []
+    found: list[tuple[int, str, str, str]] = []
     number = 0
     while number < len(lines):
         line, number = lines[number], number + 1
@@ -111,6 +116,8 @@ def _statements(text: str) -> list[tuple[int, str, str, str]]:
             number = end
         if not value and instruction == "FROM":
             raise ModelfileError("FROM takes the name of a model or a file", begin)
+        if len(found) == MOST_INSTRUCTIONS:
+            raise ModelfileError(f"there are more than {MOST_INSTRUCTIONS:,} instructions", begin)
         found.append((begin, instruction, word, value))
     return found
 
@@ -154,7 +161,7 @@ def _parameter(name: str, value: str, line: int) -> ParameterValue:
         kind = "a whole number" if name in _WHOLE else "a number" if name in _REAL else "true or false"
         raise ModelfileError(f"{name} takes {kind}, not {value[:40]!r}", line) from None
     known = ", ".join(sorted(_WHOLE | _REAL | {"stop", "use_mmap"}))
-    raise ModelfileError(f"there is no parameter {name!r}; known are {known}", line)
+    raise ModelfileError(f"there is no parameter {name[:40]!r}; known are {known}", line)
 
 
 def _finite(number: float) -> float:

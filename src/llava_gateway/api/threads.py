@@ -1,0 +1,23 @@
+"""Work on what comes in that would hold up everybody, in threads beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE = 8 * 1024
+"""Bytes or characters that are read while everybody waits: it takes a few milliseconds."""
+_POOL = ThreadPoolExecutor(2, "reading")
+"""Only few threads: each more that wants to run makes the event loop wait a moment longer for its turn."""
+
+
+async def off_loop(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` returns or raises; a thread does it where what it reads is large."""
+    if size <= LARGE:
+        return work(*args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_POOL, lambda: work(*args, **kwargs))
