@@ -427,6 +427,21 @@ async def test_the_child_does_not_outlive_its_parent(loop: str) -> None:
     await until(lambda: not runs(pid))
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_child_that_is_dead_before_it_is_told_anything_is_an_error(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without memory kills it at once. uvloop then refuses to write into the pipe."""
+    start = asyncio.create_subprocess_exec
+
+    async def dead(*_: str, **pipes: Any) -> asyncio.subprocess.Process:
+        process = await start(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)", **pipes)
+        await process.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", dead)
+    with pytest.raises(ModelOutOfMemory):
+        pytest.importorskip(loop).run(LlamaProcess.start(LlamaCommand("demo", "demo.gguf", None, 1024, num_gpu=-1, slots=1, threads=1)))
+
+
 @pytest.mark.parametrize("to_the_whole_group", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_to_the_whole_group_is_for_the_parent_to_act_on(to_the_whole_group: signal.Signals) -> None:
     server = await LlamaProcess.start(LlamaCommand("demo", str(DEMO / "demo.gguf"), None, 1024, num_gpu=-1, slots=1, threads=1))

@@ -17,6 +17,7 @@ from llava_gateway.images.picture import Limits
 from llava_gateway.images.pool import DEATHS_TO_PAUSE, DEATHS_WITHIN, MAX_WAITING, PAUSE, WorkerDied, WorkerPool
 from llava_gateway.images.profile import VisionProfile
 from tests.odd_pictures import odd, saved
+from tests.serving import until
 
 MEMORY = 2**30
 JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": VisionProfile(square=112).to_json(), "sight": {}}
@@ -127,6 +128,25 @@ async def test_an_idle_worker_that_is_killed_is_replaced_and_not_counted(clock: 
             (pid,) = pool.pids
             os.kill(pid, signal.SIGKILL)
             assert await work(pool)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_workers_that_died_while_idle_cost_no_picture(loop: str) -> None:
+    """The server runs on uvloop where it can, which refuses to write into a pipe that it has closed."""
+
+    async def walk() -> None:
+        async with running(2) as pool:
+            before = pool.pids
+            idle = list(pool._idle)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda: all(worker._stdin.is_closing() for worker in idle))
+            assert all(await asyncio.gather(*(work(pool) for _ in range(3))))
+            assert before.isdisjoint(pool.pids)
+            await die(pool)
+            assert await work(pool)
+
+    pytest.importorskip(loop).run(walk())
 
 
 async def test_a_worker_that_takes_too_long_is_ended() -> None:

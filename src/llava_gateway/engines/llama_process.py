@@ -77,7 +77,8 @@ class LlamaProcess:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 (for the type checker: all three are pipes)
         assert stdout is not None  # noqa: S101
-        with suppress(ConnectionError):  # a child that is dead already says so by its silence
+        # A child that is dead already says so by its silence. (uvloop raises RuntimeError for a pipe that it has closed.)
+        with suppress(ConnectionError, RuntimeError):
             stdin.write(json.dumps({**asdict(command), "api_key": self.api_key}).encode() + b"\n")
             await stdin.drain()
         line = await stdout.readline()

@@ -216,8 +216,12 @@ class _Worker:
         return self._process.pid
 
     async def send(self, header: dict[str, Any], blob: bytes) -> None:
-        self._stdin.write(frames.pack(header, blob))
-        self._stdin.write(blob)
+        """Raises OSError where the worker is gone, if that is known already."""
+        try:
+            self._stdin.write(frames.pack(header, blob))
+            self._stdin.write(blob)
+        except RuntimeError as error:  # uvloop says so of a closed pipe; asyncio's `drain` raises ConnectionResetError
+            raise BrokenPipeError from error
         await self._stdin.drain()
 
     async def receive(self) -> Frame:
