@@ -365,7 +365,10 @@ class HostNotAllowed(Refused):
 class OriginNotAllowed(Refused):
     code = "origin_not_allowed"
     title = "Requests from this web page are not allowed"
-    hint = "Only the gateway's own page may call it from a browser."
+    hint = (
+        "No setting lets another page in yet. Call the gateway from a program, or from your page's own server: a proxy there that passes"
+        " the Host header on makes both one origin."
+    )
 
 
 class LocalOnly(Refused):

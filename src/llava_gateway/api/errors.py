@@ -20,6 +20,14 @@ log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+OTHER_APIS = {
+    "/v1/messages": "Anthropic's",
+    "/v1/": "OpenAI's",
+    "/chat/completions": "OpenAI's",
+    "/api/": "Ollama's",
+    "/completion": "llama.cpp's",
+}
+"""How addresses of other APIs begin, and whose they are."""
 OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -86,7 +94,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
         headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
-        response = error_response(from_http(error, headers), request_id(request))
+        response = error_response(from_http(error, headers, request.url.path), request_id(request))
         response.headers.update(headers)
         return response
 
@@ -108,14 +116,23 @@ def _allowed(request: Request) -> list[str]:
     return [*found, "HEAD"] if "GET" in found else found
 
 
-def from_http(error: HTTPException, headers: Mapping[str, str]) -> GatewayError:
+def from_http(error: HTTPException, headers: Mapping[str, str], path: str) -> GatewayError:
     """What the framework itself refuses: unknown routes, wrong methods, broken multipart bodies."""
     if error.status_code == 404:
-        return NotFound("There is no such route.")
+        return _of_another_api(path) or NotFound("There is no such route.")
     if error.status_code == 405:
         hint = f"It takes {headers['Allow']}; see /docs."
         return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405, hint=hint)
     return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
+
+
+def _of_another_api(path: str) -> NotFound | None:
+    """What to say to clients of the APIs that most others speak."""
+    api = next((name for start, name in OTHER_APIS.items() if path.startswith(start)), None)
+    if api is None:
+        return None
+    hint = "Ask with POST /ask, in JSON or as a form; GET /models lists the models, GET /docs all routes."
+    return NotFound(f"There is no such route: {api} API is not spoken here yet.", hint=hint)
 
 
 def from_validation(errors: Any, within: str = "") -> InvalidRequest:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
+from llava_gateway.api.aliases import is_for_pictures
 from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, check_string, parse_body, parse_json
 from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
@@ -37,6 +38,8 @@ NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by
 LIST_FIELDS = frozenset({"image_size", "region"})
 FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format"})
 _AS_FILES = "Pictures are files in fields named image; those that are stored already are ids in fields named image_id."
+_AS_BODY = "With curl: -F image=@photo.jpg -F prompt='...'; for JSON, -H 'Content-Type: application/json' before -d."
+_BY_CURL = "With curl: -F image=@photo.jpg."
 _OF_OPTIONS = 'Send a JSON object such as {"temperature": 0.2}, or each option as a field of its own.'
 
 
@@ -112,9 +115,7 @@ async def read_question(
     if unasked and not has_body(request):
         return asked(AskBody())
     if media_type(request) != "application/json":
-        raise UnsupportedBody(
-            "The body must be application/json or multipart/form-data.", hint="With curl: -F image=@photo.jpg -F prompt='...'."
-        )
+        raise UnsupportedBody("The body must be application/json or multipart/form-data.", hint=_AS_BODY)
     return asked(parse_body(AskBody, await read_json(request)))
 
 
@@ -135,30 +136,41 @@ def _session(gateway: Gateway, session_id: str) -> Session:
 
 
 async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:
-    """Files named `image` and ids named `image_id`, in the order they came."""
+    """Files named `image`, or as others name it, and ids named `image_id`, in the order they came. A file that was not chosen is none."""
     found: list[Upload | ImagePart] = []
     for name, value in form.multi_items():
-        if name == "image":
-            found.append(await _file(value, settings))
-        elif name == "image_id" and value:
+        if name == "image_id" and value:
             found.append(_image_id(value))
+        elif is_for_pictures(name) and not _is_empty(value):
+            found.append(await _file(name, value, settings))
     return tuple(found)
 
 
 async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload, str]:
-    """The one file named `image` of a form, and the text of the field `beside` it, "" where there is none."""
+    """The one picture of a form, and the text of the field `beside` it, "" where there is none."""
     if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody(f"The body must be multipart/form-data with image and {beside}.")
+        raise UnsupportedBody("The body must be a form (multipart/form-data) with the picture in its field image.", hint=_BY_CURL)
     async with read_form(request, max_files=2, max_fields=4) as form:
+        files = [(name, value) for name, value in form.multi_items() if is_for_pictures(name) and not _is_empty(value)]
+        if len(files) != 1:
+            said = "There are two pictures in the form, and this route takes one." if files else "There is no picture in the form."
+            raise InvalidRequest(said, param="image", hint=_BY_CURL)
         text = form.get(beside)
-        return await _file(form.get("image"), settings), text if isinstance(text, str) else ""
+        return await _file(*files[0], settings), text if isinstance(text, str) else ""
 
 
-async def _file(file: UploadFile | str | None, settings: Settings) -> Upload:
+def _is_empty(value: UploadFile | str) -> bool:
+    """What a web page sends for a field that was left empty, or a file that was not chosen."""
+    return not (value.filename or value.size) if isinstance(value, UploadFile) else not value
+
+
+async def _file(name: str, file: UploadFile | str, settings: Settings) -> Upload:
     if not isinstance(file, UploadFile):
-        raise InvalidRequest("image must be a file.", param="image", hint="With curl: -F image=@photo.jpg (mind the @).")
+        raise InvalidRequest(f"{name[:64]} must be a file.", param=name[:64], hint=f"{_BY_CURL} Mind the @.")
     if (file.size or 0) > settings.image_max_bytes:
-        raise ImageFileTooLarge(f"The picture file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param="image")
+        raise ImageFileTooLarge(
+            f"The picture file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param=name[:64]
+        )
     return Upload(await file.read())
 
 
@@ -173,15 +185,13 @@ def _ask_body(form: FormData) -> AskBody:
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in form.multi_items():
-        if name in ("image", "image_id"):
+        if name == "image_id" or is_for_pictures(name):
             continue
-        if name == "images":
-            raise InvalidRequest("There is no field 'images' in a form.", code="unknown_field", param=name, hint=_AS_FILES)
+        if _is_empty(value) and (name in FIELDS or isinstance(value, UploadFile)):
+            continue
         if isinstance(value, UploadFile):
-            raise InvalidRequest(f"{name} must be a text, not a file.", param=name, hint=_AS_FILES)
+            raise _no_place_for_a_file(name[:64])
         check_string(value)
-        if not value and name in FIELDS:
-            continue
         if name == "stop":
             options.setdefault("stop", []).append(value)
         elif name in OPTION_LIMITS:
@@ -201,6 +211,13 @@ def _ask_body(form: FormData) -> AskBody:
         else:
             raise InvalidRequest(f"There is no field {name[:64]!r}.", code="unknown_field", param=name[:64])
     return parse_body(AskBody, fields | {"options": options})
+
+
+def _no_place_for_a_file(name: str) -> InvalidRequest:
+    if name in FIELDS:
+        hint = f'With curl, -F "{name}=<{name}.txt" reads the text out of a file. {_AS_FILES}'
+        return InvalidRequest(f"{name} must be a text, not a file.", param=name, hint=hint)
+    return InvalidRequest(f"There is no field {name!r}.", code="unknown_field", param=name, hint=_AS_FILES)
 
 
 def _number(text: str) -> int | float | str:

@@ -8,22 +8,19 @@ import binascii
 from llava_gateway.errors import ImageError, InvalidBase64Image
 
 _WHITESPACE = b" \t\r\n\f\v"
+_MOST_WRAPPINGS = 4
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def decode_base64(text: str) -> bytes:
     """The bytes of a picture sent as base64 or as a `data:` URL; the media type in the URL is not looked at, the content decides.
 
-    Whitespace, the URL-safe alphabet and missing padding are accepted, anything else that is not base64 is refused: plain
-    `b64decode` drops such characters and hands back a damaged file.
+    Whitespace, the URL-safe alphabet and missing padding are accepted, a second data: prefix, and what Python makes of bytes
+    (`b'...'`). Anything else that is not base64 is refused: plain `b64decode` drops such characters and hands back a damaged file.
 
     Raises InvalidBase64Image, ImageError `empty_image_file`.
     """
-    text = text.strip()
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise InvalidBase64Image("The data: URL is not base64; it must read data:image/...;base64,...")
+    text = _bare(text)
     try:
         packed = text.encode("ascii").translate(_STANDARD, _WHITESPACE).rstrip(b"=")
         data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
@@ -32,3 +29,18 @@ def decode_base64(text: str) -> bytes:
     if not data:
         raise ImageError("The picture is empty", code="empty_image_file", hint="Send the bytes of a picture file.")
     return data
+
+
+def _bare(text: str) -> str:
+    """The base64 without what is around it. Programs that put a data: prefix before what has one, or make a text of bytes, are common."""
+    for _ in range(_MOST_WRAPPINGS):
+        text = text.strip()
+        if text[:5].lower() == "data:":
+            head, comma, text = text.partition(",")
+            if not comma or not head.lower().endswith(";base64"):
+                raise InvalidBase64Image("The data: URL is not base64; it must read data:image/...;base64,...")
+        elif text[:2] in ("b'", 'b"') and text[-1] == text[1]:
+            text = text[2:-1].replace("\\n", "")
+        else:
+            break
+    return text

@@ -24,11 +24,12 @@ from PIL import (
 )
 from pillow_heif import register_heif_opener
 
-from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
+from llava_gateway.errors import ImageError, ImageParseError
 from llava_gateway.images import colour, fit, sniff
 from llava_gateway.images.picture import Limits
 from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
+from llava_gateway.images.unread import unread
 
 # Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.
 _PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -78,7 +79,7 @@ class Source:
     def __init__(self, data: bytes, limits: Limits) -> None:
         kind = sniff.sniff(data)
         if kind is None:
-            raise UnsupportedImageType
+            raise unread(data)
         self.kind: Format = kind
         self._data = data
         # Decoders fill what is missing with grey, or hand out half of it; a file that says how long it is is taken at its word.

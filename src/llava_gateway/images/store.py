@@ -18,13 +18,13 @@ from llava_gateway.errors import (
     ImageParseError,
     ShuttingDown,
     StorageFull,
-    UnsupportedImageType,
 )
 from llava_gateway.images.auto import Choice
 from llava_gateway.images.picture import Degrees, Limits, PictureInfo
 from llava_gateway.images.pool import Answers, WorkerDied, WorkerPool
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sniff import sniff
+from llava_gateway.images.unread import unread
 from llava_gateway.settings import Settings
 
 __all__ = ["Picture", "PictureInfo", "PictureStore"]
@@ -312,7 +312,7 @@ class PictureStore:
             raise ImageFileTooLarge(f"The picture file has {len(data) / 2**20:.1f} MiB; {most:.3g} MiB is the most")
         kind = sniff(data)
         if kind is None:
-            raise UnsupportedImageType
+            raise unread(data)
         if kind not in self._settings.image_formats:
             accepted = ", ".join(self._settings.image_formats)
             raise ImageError(f"{kind} pictures are not accepted here", code="invalid_image_format", hint=f"Accepted: {accepted}.")

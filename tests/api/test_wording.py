@@ -1,0 +1,181 @@
+"""What most people get wrong first: taken where it is plain what they mean, and else told what to do in its place."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import zipfile
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from tests import pictures
+from tests.api.test_ask import RED, b64
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+HELLO = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nHello\r\n'
+NOT_CHOSEN = b'--x\r\nContent-Disposition: form-data; name="%b"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n'
+
+
+def error_of(response: httpx2.Response) -> Any:
+    return response.json()["error"]
+
+
+def test_a_picture_sent_bare_is_told_the_form_it_goes_into(demo: httpx2.Client, red_circle: bytes) -> None:
+    for path in ("/images", "/analyze_image"):
+        response = demo.post(path, content=red_circle, headers={"Content-Type": "image/png"})
+        error = error_of(response)
+        assert (response.status_code, error["code"]) == (415, "unsupported_media_type")
+        assert "form" in error["message"]
+        assert "-F image=@photo.jpg" in error["hint"]
+        assert "json" not in (error["message"] + error["hint"]).lower()
+
+
+def test_json_without_its_type_is_told_the_header(demo_url: str) -> None:
+    done = subprocess.run(["curl", "-sS", "-d", '{"prompt": "Hi"}', f"{demo_url}/ask"], capture_output=True, check=True)
+    assert b"-H 'Content-Type: application/json'" in done.stdout
+
+
+@pytest.mark.parametrize("field", ["images", "file", "files", "image[]", "images[]", "files[]", "photo"])
+def test_a_picture_is_taken_from_a_field_of_another_plain_name(demo: httpx2.Client, red_circle: bytes, field: str) -> None:
+    answer = demo.post("/ask", files={field: ("a.png", red_circle), "prompt": (None, "Describe this image.")}).json()
+    assert answer["message"]["content"] == RED
+    assert demo.post("/images", files={field: ("a.png", red_circle)}).status_code == 201
+
+
+def test_pictures_keep_their_order_whatever_their_fields_are_named(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+    files = [("file", red_circle), ("images[]", blue_square), ("image", red_circle)]
+    found = demo.post("/ask", files=files, data={"prompt": "Hello"}).json()["images"]
+    assert found[0]["id"] == found[2]["id"] != found[1]["id"]
+
+
+@pytest.mark.parametrize("field", [b"image", b"images[]", b"file", b"upload", b"prompt"])
+def test_a_file_that_was_not_chosen_is_none(demo: httpx2.Client, field: bytes) -> None:
+    answer = demo.post("/ask", content=NOT_CHOSEN % field + HELLO + b"--x--\r\n", headers=FORM).json()
+    assert answer["images"] == []
+
+
+def test_a_text_field_for_a_picture_that_is_empty_says_nothing(demo: httpx2.Client) -> None:
+    assert demo.post("/ask", files={"image": (None, ""), "prompt": (None, "Hello")}).status_code == 200
+    error = error_of(demo.post("/ask", files={"image": (None, "photo.jpg"), "prompt": (None, "Hello")}))
+    assert (error["message"], error["param"]) == ("image must be a file.", "image")
+
+
+def test_a_form_for_one_picture_says_where_there_is_none_or_two(demo: httpx2.Client, red_circle: bytes) -> None:
+    for path in ("/images", "/analyze_image"):
+        missing = error_of(demo.post(path, content=NOT_CHOSEN % b"image" + HELLO + b"--x--\r\n", headers=FORM))
+        assert (missing["message"], missing["param"]) == ("There is no picture in the form.", "image")
+        two = error_of(demo.post(path, files=[("image", red_circle), ("image", red_circle)]))
+        assert "two pictures" in two["message"]
+
+
+def test_a_file_in_another_field_is_told_where_it_goes(demo: httpx2.Client, red_circle: bytes) -> None:
+    unknown = error_of(demo.post("/ask", files={"upload": ("a.png", red_circle), "prompt": (None, "x")}))
+    assert (unknown["code"], unknown["param"]) == ("unknown_field", "upload")
+    assert "fields named image" in unknown["hint"]
+    text = error_of(demo.post("/ask", files={"prompt": ("prompt.txt", b"What is this?")}))
+    assert text["message"] == "prompt must be a text, not a file."
+    assert '"prompt=<prompt.txt"' in text["hint"]
+
+
+def python_repr(data: bytes) -> str:
+    return str(base64.b64encode(data))
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        python_repr,
+        lambda data: python_repr(data).replace("'", '"'),
+        lambda data: f"data:image/png;base64,{python_repr(data)}",
+        lambda data: str(base64.encodebytes(data)),
+        lambda data: str(f"data:image/png;base64,{b64(data)}".encode()),
+        lambda data: f"data:image/png;base64,data:image/jpeg;base64,{b64(data)}",
+    ],
+    ids=["bytes", "double quotes", "data and bytes", "lines in bytes", "data in bytes", "data twice"],
+)
+def test_base64_with_what_programs_put_around_it_is_taken(demo: httpx2.Client, red_circle: bytes, spelt: Any) -> None:
+    response = demo.post("/ask", json={"prompt": "Describe this image.", "images": [spelt(red_circle)]})
+    assert response.json()["message"]["content"] == RED
+
+
+@pytest.mark.parametrize("spelt", ["b'", "b''", "b'AAAA", "b'AA'AA'", "data:;base64," * 5 + "AAAA", "b'" * 5 + "AAAA" + "'" * 5])
+def test_what_is_no_base64_inside_either_is_refused(demo: httpx2.Client, spelt: str) -> None:
+    assert error_of(demo.post("/ask", json={"images": [spelt]}))["code"] in ("invalid_base64_image", "empty_image_file")
+
+
+def a_zip() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("word/document.xml", "x")
+    return packed.getvalue()
+
+
+def a_pdf() -> bytes:
+    return pictures.encoded(pictures.shape("circle", "red"), "PDF")
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "hint"),
+    [
+        (a_pdf(), "PDF", "Export the page as PNG"),
+        (b"\n" * 500 + a_pdf(), "PDF", "screenshot"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "PNG"),
+        (b"<!DOCTYPE html>\n<html>", "web page", "save the picture"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "video", "screenshot"),
+        (b"\x1aE\xdf\xa3", "video", "screenshot"),
+        (a_zip(), "document", "PNG"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", "PNG"),
+        (b"8BPS\0\1", "Photoshop", "PNG"),
+        (b"iVBORw0KGgoAAAANSUhEUg==", "base64", "file itself"),
+        (b"data:image/png;base64,iVBORw0KGgo=", "base64", "file itself"),
+        (b"hello", "not a picture format we read", "Accepted: JPEG"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_called_what_it_is(demo: httpx2.Client, content: bytes, said: str, hint: str) -> None:
+    response = demo.post("/ask", files={"image": ("a.png", content), "prompt": (None, "x")})
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (415, "unsupported_image_media_type")
+    assert said in error["message"]
+    assert hint in error["hint"]
+
+
+def test_what_pillow_writes_is_still_read(demo: httpx2.Client) -> None:
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
+        packed = io.BytesIO()
+        Image.new("RGB", (64, 64), "red").save(packed, kind)
+        assert demo.post("/images", files={"image": packed.getvalue()}).status_code == 201, kind
+
+
+def test_a_page_of_another_origin_is_told_what_works(demo: httpx2.Client) -> None:
+    own = {"Origin": "http://localhost:3000"}
+    error = error_of(demo.post("/ask", json={"prompt": "Hi"}, headers=own))
+    assert error["code"] == "origin_not_allowed"
+    assert "No setting lets another page in yet." in error["hint"]
+    # What the hint says: a proxy before the page that passes Host on.
+    assert demo.post("/ask", json={"prompt": "Hi"}, headers={**own, "Host": "localhost:3000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "whose"),
+    [
+        ("POST", "/v1/chat/completions", "OpenAI's"),
+        ("GET", "/v1/models", "OpenAI's"),
+        ("POST", "/chat/completions", "OpenAI's"),
+        ("POST", "/v1/messages", "Anthropic's"),
+        ("POST", "/api/chat", "Ollama's"),
+        ("POST", "/api/generate", "Ollama's"),
+        ("GET", "/api/tags", "Ollama's"),
+        ("POST", "/completion", "llama.cpp's"),
+    ],
+)
+def test_clients_of_other_apis_are_told_which_route_to_use(demo: httpx2.Client, method: str, path: str, whose: str) -> None:
+    response = demo.request(method, path)
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (404, "not_found")
+    assert f"{whose} API is not spoken here yet" in error["message"]
+    assert "POST /ask" in error["hint"]
+    assert "yet" not in error_of(demo.get("/nowhere"))["message"]
