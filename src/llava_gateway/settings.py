@@ -114,6 +114,14 @@ class Settings(BaseSettings):
     # Flow
     ollama_slots: int = Field(1, ge=1, le=256, description="Requests given to Ollama at once; set it to Ollama's own OLLAMA_NUM_PARALLEL.")
     embedded_slots: int = Field(1, ge=1, le=16, description="Requests the embedded engine works on at once.")
+    embedded_prompt_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=MiB * MiB,
+        description="Most memory in which the embedded engine keeps conversations while it answers others, so that it need not read them"
+        " again; it counts in whole MiB, and 0 keeps none. Unset: as much as its context takes, at most a quarter of the model's files, at"
+        " least 16 MiB.",
+    )
     openai_slots: int = Field(8, ge=1, le=256, description="Requests given to an OpenAI-compatible server at once.")
     queue_size: int = Field(32, ge=0, le=10000, description="Requests that may wait for an engine; more get 503.")
     queue_timeout: float = Field(60, gt=0, description="Longest wait in the queue.")

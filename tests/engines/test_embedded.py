@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from llava_gateway.chat import EngineRequest, Failed, Finish, Loading, PromptProgress, TextDelta
@@ -33,7 +34,7 @@ from llava_gateway.errors import (
     UpstreamDisconnected,
     UpstreamUnavailable,
 )
-from llava_gateway.settings import ModelPins, Settings
+from llava_gateway.settings import MiB, ModelPins, Settings
 from tests.contract.worlds import kill_llama_children, llama_children
 from tests.pictures import ask, shape, words
 from tests.synthetic_llava import ENDLESS, SyntheticPair, write_pair
@@ -93,6 +94,51 @@ async def test_the_built_in_model_loads_at_the_first_question(demo: EmbeddedEngi
     assert await demo.loading(DESCRIBE) is None
     assert await loaded_context(demo) == 4096
     assert (await answer(demo))[1].timings.load_ms is None
+
+
+@pytest.mark.parametrize("limit", [4 * MiB, None])
+async def test_the_engine_does_not_grow_with_every_question(limit: int | None) -> None:
+    """Each of these prompts takes 1.4 MB in llama.cpp's prompt cache, whose own limit is 8 GiB."""
+    async with embedded(embedded_prompt_cache_bytes=limit) as engine:
+        for number in range(16):  # fill the 16 MiB that are the default for so small a model
+            await answer(engine, long_question(number))
+        warm = size_of_the_engine()
+        for number in range(16, 40):
+            await answer(engine, long_question(number))
+        assert size_of_the_engine() - warm < 10_000_000
+
+
+@pytest.mark.parametrize(("limit", "again"), [(None, False), (0, True)])
+async def test_a_conversation_is_kept_while_another_is_answered(limit: int | None, *, again: bool) -> None:
+    async with embedded(embedded_prompt_cache_bytes=limit) as engine:
+        await answer(engine, long_question(1))
+        await answer(engine, long_question(2))
+        _, end = await answer(engine, long_question(1))
+        assert end.usage.prompt_tokens is not None
+        assert end.usage.cached_tokens is not None
+        read = end.usage.prompt_tokens - end.usage.cached_tokens
+        assert (read > 400) == again
+
+
+async def test_the_memory_of_the_engine_is_told() -> None:
+    async with embedded(embedded_slots=2) as engine:
+        (model,) = await engine.models()
+        assert model.cache_bytes_per_token == 2 * 4 * 160 * 2 * 2  # slots, layers, width, key and value, half precision
+        assert (model.own_context, model.prompt_cache_bytes) == (4096, 16 * MiB)
+    async with embedded(embedded_prompt_cache_bytes=3 * MiB) as engine:
+        assert [model.prompt_cache_bytes for model in await engine.models()] == [3 * MiB]
+
+
+def long_question(number: int) -> EngineRequest:
+    """About a picture of its own, so that no two prompts begin alike, and of more than 500 tokens."""
+    picture = shape("circle", "red", background="white", size=(32 + number, 64))
+    return ask("red " * 450, picture, num_predict=1)
+
+
+def size_of_the_engine() -> int:
+    """Bytes it holds in main memory."""
+    (pid,) = llama_children()
+    return int(psutil.Process(pid).memory_info().rss)
 
 
 async def test_start_loads_without_being_waited_for(demo: EmbeddedEngine) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.engines.memory import Machine, cache_bytes_per_token, fit, gpu_in_use, machine
+from llava_gateway.engines.memory import Machine, cache_bytes_per_token, fit, gpu_in_use, machine, prompt_cache
+from llava_gateway.settings import MiB
 
 GB = 10**9
 LLAVA = ModelInfo("llava:7b", "ollama", vision=True, context_length=32768, size_bytes=4_700_000_000, cache_bytes_per_token=131_072)
@@ -53,6 +54,28 @@ def test_a_loaded_model_whose_engine_does_not_measure() -> None:
     found = fit(replace(LLAVA, engine="embedded", loaded=True, loaded_context=4096), Machine(4 * GB, GB))
     assert found
     assert (found.verdict, found.estimated) == ("loaded", True)
+
+
+def test_the_prompt_cache_counts_in_the_verdict() -> None:
+    bare = fit(LLAVA, Machine(16 * GB, 6 * GB))
+    found = fit(replace(LLAVA, prompt_cache_bytes=GB), Machine(16 * GB, 6 * GB))
+    assert bare
+    assert found
+    assert found.needed == bare.needed + GB
+    assert (bare.verdict, found.verdict) == ("fits", "tight")
+
+
+@pytest.mark.parametrize(
+    ("weights", "cache_per_token", "context", "bytes_"),
+    [
+        (4_000_000_000, 100_000, 8192, 819_200_000),  # as much as the context
+        (4_000_000_000, 500_000, 4096, 1_000_000_000),  # at most a quarter of the files
+        (4_000_000_000, None, 8192, 1_000_000_000),
+        (5_000_000, 2560, 4096, 16 * MiB),
+    ],
+)
+def test_the_prompt_cache_is_in_proportion_to_the_model(weights: int, cache_per_token: int | None, context: int, bytes_: int) -> None:
+    assert prompt_cache(weights, cache_per_token, context) == bytes_
 
 
 def test_nothing_is_said_of_a_model_of_unknown_size() -> None:

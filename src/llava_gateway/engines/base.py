@@ -24,7 +24,8 @@ class ModelInfo:
     """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded).
 
     `own_context` is the one it asks for itself, `memory_bytes` what it takes while it is loaded, `gpu_bytes` how much of that is in GPU
-    memory, `cache_bytes_per_token` what a token of context takes; all None where the engine doesn't tell.
+    memory, `cache_bytes_per_token` what a token of context takes in all slots; all None where the engine doesn't tell.
+    `prompt_cache_bytes` is the most that the engine keeps of other conversations in main memory, beside the context.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelInfo:
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
     cache_bytes_per_token: int | None = None
+    prompt_cache_bytes: int = 0
 
     @property
     def key(self) -> ModelKey:

@@ -22,6 +22,7 @@ from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, Token
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
+from llava_gateway.engines.memory import cache_bytes_per_token, prompt_cache
 from llava_gateway.engines.openai import OpenAIEngine
 from llava_gateway.engines.openai_prompt import LLAMA_CPP
 from llava_gateway.errors import (
@@ -87,7 +88,12 @@ class _Pair:
     def size_bytes(self) -> int:
         return self.text.size_bytes + (self.eye.size_bytes if self.eye else 0)
 
-    def command(self, runner: Runner, slots: int) -> LlamaCommand:
+    @property
+    def cache_bytes_per_token(self) -> int | None:
+        """What a token of context takes in one slot; None where the header doesn't say."""
+        return cache_bytes_per_token(self.text.metadata, self.text.architecture)
+
+    def command(self, runner: Runner, slots: int, prompt_cache: int) -> LlamaCommand:
         return LlamaCommand(
             name=self.name,
             gguf=str(self.gguf),
@@ -96,6 +102,7 @@ class _Pair:
             num_gpu=runner.num_gpu,
             slots=slots,
             threads=1 if self.size_bytes < TINY_MODEL else -1,
+            prompt_cache=prompt_cache,
         )
 
 
@@ -182,6 +189,8 @@ class EmbeddedEngine:
         pair = await self._model()
         child = self._child
         loaded = child is not None and child.server is not None and child.usable
+        runner = child.runner if child and loaded else self._runner(pair, Options())
+        cache_per_token = pair.cache_bytes_per_token
         model = ModelInfo(
             name=pair.name,
             engine="embedded",
@@ -189,11 +198,14 @@ class EmbeddedEngine:
             facts=pair.eye.vision_facts if pair.eye else VisionFacts(),
             context_length=pair.trained_context,
             loaded=loaded,
-            loaded_context=child.runner.num_ctx if child and loaded else None,
+            loaded_context=runner.num_ctx if loaded else None,
+            own_context=runner.num_ctx,
             size_bytes=pair.size_bytes,
             family=pair.text.architecture,
             parameters=pair.text.parameters,
             quantization=pair.text.quantization,
+            cache_bytes_per_token=cache_per_token * self.slots if cache_per_token else None,
+            prompt_cache_bytes=self._prompt_cache(pair, runner),
         )
         return (model,)
 
@@ -350,7 +362,7 @@ class EmbeddedEngine:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.load_timeout):
-                process = await LlamaProcess.start(pair.command(runner, self.slots))
+                process = await LlamaProcess.start(pair.command(runner, self.slots, self._prompt_cache(pair, runner)))
         except TimeoutError:
             raise UpstreamTimeout("The model took too long to load.", hint="Raise load_timeout in the settings.") from None
         except GatewayError:
@@ -416,6 +428,12 @@ class EmbeddedEngine:
         num_gpu = options.num_gpu if options.num_gpu is not None else pinned_gpu
         rounded = -(-num_ctx // _CTX_STEP) * _CTX_STEP
         return Runner(min(rounded, pair.trained_context), -1 if num_gpu is None else num_gpu)
+
+    def _prompt_cache(self, pair: _Pair, runner: Runner) -> int:
+        """Most bytes for conversations that no slot holds: what is set, else in proportion to the model."""
+        if self._settings.embedded_prompt_cache_bytes is not None:
+            return self._settings.embedded_prompt_cache_bytes
+        return prompt_cache(pair.size_bytes, pair.cache_bytes_per_token, runner.num_ctx * self.slots)
 
 
 @cache

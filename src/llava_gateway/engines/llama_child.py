@@ -49,6 +49,10 @@ def _serve(command: dict[str, Any]) -> Any:
     params.n_ctx = command["num_ctx"] * command["slots"]  # llama.cpp shares n_ctx out among the slots
     params.n_gpu_layers = command["num_gpu"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = command["threads"]
+    # llama.cpp's own limit is 8 GiB, whatever the model: on a small machine it is never reached, and the process grows with every question.
+    # 0 switches the cache off. The oldest conversations go first; one that is larger than the limit is not kept
+    # (tools/server/server-task.cpp, `server_prompt_cache::alloc`).
+    params.cache_ram_mib = command["prompt_cache"] // 2**20
     params.warmup = False
     params.hostname = "127.0.0.1"
     params.port = 0

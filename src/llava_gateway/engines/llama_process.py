@@ -32,6 +32,7 @@ class LlamaCommand:
         num_gpu: layers on the GPU; -1: as llama.cpp thinks best.
         slots: answers at the same time.
         threads: on the CPU; -1: as llama.cpp thinks best.
+        prompt_cache: most bytes of main memory for conversations that no slot holds; llama.cpp counts in MiB.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LlamaCommand:
     num_gpu: int
     slots: int
     threads: int
+    prompt_cache: int = 0
 
 
 class LlamaProcess:

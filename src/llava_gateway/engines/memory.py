@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import psutil
 
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.settings import MiB
 
 Verdict: TypeAlias = Literal["loaded", "fits", "tight", "over"]
 
@@ -16,6 +17,10 @@ USUAL_CONTEXT = 4096
 """Tokens of context that Ollama loads a model with where nobody asks for another and the GPUs have less than 23 GiB (server/routes.go)."""
 OVERHEAD = 0.1
 """What the buffers to compute in take, as a share of the weights."""
+PROMPT_CACHE_SHARE = 0.25
+"""Most that the prompt cache takes unasked, as a share of the weights: 1.2 GB for a 7B model in 4 bits, or some talks about pictures."""
+PROMPT_CACHE_LEAST = 16 * MiB
+"""What it takes at least. A tiny model's context takes no more than this, and nobody misses 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,17 @@ def estimate(weights: int, cache_per_token: int, context: int) -> int:
     return weights + cache_per_token * context + int(weights * OVERHEAD)
 
 
+def prompt_cache(weights: int, cache_per_token: int | None, context: int) -> int:
+    """Bytes of main memory for conversations that no slot holds, where the settings don't say.
+
+    Two conversations that take turns in one slot would read each other's pictures anew each time without it. It holds copies of the
+    key-value cache: as much again as that takes is room for one conversation as long as the context, or several shorter ones. Of models
+    whose tokens take much, that would be half as much again as the weights, so there is a limit in proportion to these.
+    """
+    share = int(weights * PROMPT_CACHE_SHARE)
+    return max(PROMPT_CACHE_LEAST, share if cache_per_token is None else min(share, cache_per_token * context))
+
+
 def fit(model: ModelInfo, memory: Machine, *, gpu_bytes: int = 0, num_ctx: int | None = None) -> Fit | None:
     """None where the size is not known.
 
@@ -68,7 +84,7 @@ def fit(model: ModelInfo, memory: Machine, *, gpu_bytes: int = 0, num_ctx: int |
     if model.size_bytes is None:
         return None
     context = model.loaded_context or min(num_ctx or model.own_context or USUAL_CONTEXT, model.context_length or USUAL_CONTEXT)
-    needed = estimate(model.size_bytes, model.cache_bytes_per_token or 0, context)
+    needed = estimate(model.size_bytes, model.cache_bytes_per_token or 0, context) + model.prompt_cache_bytes
     if model.loaded:
         return Fit("loaded", needed, None, context, estimated=True)
     return Fit(verdict(needed, memory, gpu_bytes), needed, None, context, estimated=True)
