@@ -13,6 +13,7 @@ help:
 	@echo 'make families    count 200 pictures of every family of models with the real engine'
 	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
 	@echo 'make bench       measure, and print the tables'
+	@echo 'make soak        ask 2,000 questions, and see that no process grows'
 	@echo 'make lock        write constraints/ again (ARGS=--upgrade takes the newest versions)'
 	@echo 'make demo-model  train the built-in demo model again (about four hours)'
 	@echo 'make clean       remove everything that these targets made'
@@ -38,6 +39,9 @@ bench:
 	@sh scripts/install.sh bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
+soak: install-dev
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
 lock: install-dev
 	sh scripts/lock.sh $(ARGS)
 
@@ -55,4 +59,4 @@ real-ollama: install-dev
 clean:
 	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: help run test families lint bench lock demo-model install-dev real-ollama clean
+.PHONY: help run test families lint bench soak lock demo-model install-dev real-ollama clean

@@ -1,7 +1,7 @@
 """The gateway in a process of its own, as `llava-gateway serve` runs it, that also tells its CPU time. Its argument: settings as JSON.
 
 Commands: `cpu`: user and system seconds of this process (picture workers and engines are processes of their own);
-`engine`: address and key of the embedded engine's server, so that it can be asked directly too.
+`engine`: address, key and process id of the embedded engine's server, so that it can be asked directly too.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def main() -> None:
     set_up_logging()
     app = create_app(Settings(port=0, **json.loads(sys.argv[1])))
 
-    def engine() -> dict[str, str]:
+    def engine() -> dict[str, str | int]:
         embedded = app.state.gateway.pool.engine("embedded")
         assert isinstance(embedded, EmbeddedEngine)
         assert embedded._child is not None
         assert embedded._child.server is not None
         process = embedded._child.server.process
-        return {"address": process.address, "api_key": process.api_key}
+        return {"address": process.address, "api_key": process.api_key, "pid": process.pid}
 
     serve_commands({"cpu": time.process_time, "engine": engine}, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    build_server(app.state.gateway.settings, lambda port: say({"url": f"http://127.0.0.1:{port}"}), app).run()
+    build_server(app.state.gateway.settings, lambda port: say({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}), app).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, turn2, turns
+from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, soak, turn2, turns
 from benchmarks.report import Figure, Report, added, ratio
+from benchmarks.soak import Step
 
 PERSONAL = (platform.node(), str(Path.home()), str(Path.cwd()))
 
@@ -94,6 +96,18 @@ def test_detail(tmp_path: Path) -> None:
     content = written(detail.run(quick=True), tmp_path)
     assert {"llama.cpp: low (576 tokens)", "llama.cpp: high (2880 tokens)"} <= set(names(content["figures"]))
     assert "llama.cpp: high / low" in names(content["ratios"])
+
+
+def test_soak_measures_both_processes() -> None:
+    steps = asyncio.run(soak.soak(10))
+    assert [step.questions for step in steps] == list(range(11))
+    assert all(step.engine > 20 and step.gateway > 20 for step in steps)
+    assert soak.table(steps).row_count == 12
+
+
+def test_soak_compares_the_middle_with_the_end() -> None:
+    steps = [Step(0, 50, 80), Step(1, 90, 81), Step(2, 100, 81)]
+    assert soak.grown(steps) == {"engine": 10, "gateway": 0}
 
 
 def test_figures() -> None:
