@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, turn2, turns
+from benchmarks import detail, images, overhead, page, pixels, read_ahead, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
     "overhead": overhead.run,
     "page": page.run,
-    "pictures": pictures.run,
+    "pictures": images.run,
     "pixels": pixels.run,
     "turn2": turn2.run,
     "turns": turns.run,

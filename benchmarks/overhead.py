@@ -19,7 +19,7 @@ from benchmarks.client_process import CLIENTS, MARGIN, STREAMS, steady
 from benchmarks.engines import Pair, pairs
 from benchmarks.questions import Question, Timed, Turn, ask, client, post, to_gateway
 from benchmarks.report import Figure, Report, added, ratio
-from tests.pictures import encoded, shape
+from tests.sample_images import encoded, shape
 
 ADDED_MS = 1.0
 """Goal: added milliseconds, median."""

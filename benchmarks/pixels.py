@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.report import Figure, Report
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
-from llava_gateway.images import fit
+from llava_gateway.images import resize
 from llava_gateway.images.encode import encode
 
 SIDE = 112
@@ -88,7 +88,7 @@ Shrink: TypeAlias = Callable[[Image.Image], Image.Image]
 Save: TypeAlias = Callable[[Image.Image], bytes]
 
 FILTERS: dict[str, Shrink] = {
-    "ours (reduced, BICUBIC)": lambda im: fit.resample(im, (SIDE, SIDE)),
+    "ours (reduced, BICUBIC)": lambda im: resize.resample(im, (SIDE, SIDE)),
     "BICUBIC": lambda im: im.resize((SIDE, SIDE), Image.Resampling.BICUBIC),
     "LANCZOS": lambda im: im.resize((SIDE, SIDE), Image.Resampling.LANCZOS),
     "BOX": lambda im: im.resize((SIDE, SIDE), Image.Resampling.BOX),

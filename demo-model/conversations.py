@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pictures import Drawing, Scene, draw_photo, for_model, tiles_for_model
+from demo_images import Drawing, Scene, draw_photo, for_model, tiles_for_model
 from questions import DESCRIBE_ALL, DESCRIBE_ALL_ZH, DESCRIBE_JSON, GREETINGS, QA, about_number, as_json, ask, ask_across, describe_all
 
 SYSTEM = (

@@ -18,7 +18,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from conversations import Conversation, Turn, sample
-from pictures import BACKGROUNDS
+from demo_images import BACKGROUNDS
 from vocabulary import FILE
 
 SHIPPED = Path(__file__).parents[1] / "src" / "llava_gateway" / "demo"

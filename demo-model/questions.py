@@ -6,7 +6,7 @@ import json
 import random
 from typing import TypeAlias
 
-from pictures import CELLS, Scene, Shape
+from demo_images import CELLS, Scene, Shape
 
 QA: TypeAlias = tuple[str, str]
 """A question and its answer."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pictures import draw_scene
+from demo_images import draw_scene
 from questions import GREETINGS, ask
 
 FILE = Path(__file__).with_name("tokenizer.json")

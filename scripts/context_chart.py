@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Part, Piece, Policy, Rendition, Sent, TextPart, TokenCount
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.engines.base import Engine, ModelInfo
-from llava_gateway.fitting import Fitted, Fitter
+from llava_gateway.gateway.context import Fitted, Fitter
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 

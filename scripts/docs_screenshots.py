@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import docs_pictures
+import docs_images
 from aiohttp import web
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from playwright.async_api import Browser, async_playwright, expect
@@ -154,12 +154,12 @@ WORDS = {
 
 
 def photo() -> bytes:
-    return docs_pictures.jpeg(docs_pictures.house())
+    return docs_images.jpeg(docs_images.house())
 
 
 def daytimes() -> list[bytes]:
     """The house in the morning, at noon, in the evening, at night and in winter."""
-    house = docs_pictures.house((1200, 900))
+    house = docs_images.house((1200, 900))
     tints = ((255, 226, 200, 0.25), None, (255, 130, 40, 0.42), (10, 18, 60, 0.72), (240, 246, 255, 0.5))
     pictures = []
     for tint in tints:
@@ -167,7 +167,7 @@ def daytimes() -> list[bytes]:
         if tint:
             picture = Image.blend(house, Image.new("RGB", house.size, tint[:3]), tint[3])
             picture = ImageEnhance.Contrast(picture).enhance(1.15)
-        pictures.append(docs_pictures.jpeg(picture))
+        pictures.append(docs_images.jpeg(picture))
     return pictures
 
 
@@ -312,7 +312,7 @@ async def first_run(scene: Scene) -> None:
 async def preparing(scene: Scene) -> None:
     served = await scene.served()
     visitor = await scene.open(served.url)
-    await visitor.pick(file(docs_pictures.jpeg(docs_pictures.house().rotate(90, expand=True), orientation=6), "IMG_2042.jpg", "image/jpeg"))
+    await visitor.pick(file(docs_images.jpeg(docs_images.house().rotate(90, expand=True), orientation=6), "IMG_2042.jpg", "image/jpeg"))
     await visitor.prepared()
     store = served.gateway.pictures
     add = store.add

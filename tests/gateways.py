@@ -9,7 +9,7 @@ from typing import Any
 from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import Answer, ChatRequest, Failed, ImagePart, TextPart, Upload
 from llava_gateway.engines.base import Engine
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 

@@ -15,7 +15,7 @@ import httpx2
 from llava_gateway.api.app import create_app
 from llava_gateway.api.server import Server, build_server
 from llava_gateway.engines.base import Engine
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, overhead, page, pictures, pixels, read_ahead, soak, turn2, turns
+from benchmarks import detail, images, overhead, page, pixels, read_ahead, soak, turn2, turns
 from benchmarks.report import Figure, Report, added, ratio
 from benchmarks.soak import Step
 
@@ -54,7 +54,7 @@ def test_page(chromium: Path, tmp_path: Path) -> None:
 
 
 def test_pictures(tmp_path: Path) -> None:
-    content = written(pictures.run(quick=True), tmp_path)
+    content = written(images.run(quick=True), tmp_path)
     figures = {figure["name"]: figure for figure in content["figures"]}
     assert figures["JPEG to 336: ours"]["goal"] == 70
     assert "JPEG to 336: ours, through the store" in figures
@@ -124,5 +124,5 @@ def test_likeness_falls_with_noise(noise: int, least: float) -> None:
 
     picture = np.random.default_rng(1).uniform(0, 255, (64, 64, 3))
     other = picture + np.random.default_rng(2).normal(0, noise, picture.shape)
-    assert least < pictures.psnr(picture, other) <= 150
-    assert (pictures.ssim(picture, other) > 0.9999) == (noise == 0)
+    assert least < images.psnr(picture, other) <= 150
+    assert (images.ssim(picture, other) > 0.9999) == (noise == 0)

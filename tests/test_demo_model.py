@@ -10,12 +10,12 @@ from importlib import resources
 
 import pytest
 
+from demo_images import FONTS, draw_scene, for_model, load_font
 from llava_gateway.chat import TextDelta
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.settings import Settings
-from pictures import FONTS, draw_scene, for_model, load_font
 from questions import describe
-from tests.pictures import ask
+from tests.sample_images import ask
 
 CHECKSUMS = {
     "demo.gguf": "ffcd80daac8dba608e2a10ab6fb3c0936f150e07288f29fa26b71092673b5f2b",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pillow_heif import register_heif_opener
 
-from tests.pictures import encoded, shape
+from tests.sample_images import encoded, shape
 
 ROOT = Path(__file__).parents[1]
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")

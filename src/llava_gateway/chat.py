@@ -152,7 +152,7 @@ class Rendition:
 class Options:
     """Sampling and runner options by Ollama's names; None leaves the engine's (or the Modelfile's) own default.
 
-    Ranges and units are those of `OPTION_LIMITS`; the border (`api/wire.py`) checks them.
+    Ranges and units are those of `OPTION_LIMITS`; the border (`api/native_json.py`) checks them.
     """
 
     temperature: float | None = None

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from llava_gateway.settings import Settings
-from tests import pictures
+from tests import sample_images
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, served_in_thread, serving
 
@@ -45,9 +45,9 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture(scope="session")
 def red_circle() -> bytes:
-    return pictures.encoded(pictures.shape("circle", "red"))
+    return sample_images.encoded(sample_images.shape("circle", "red"))
 
 
 @pytest.fixture(scope="session")
 def blue_square() -> bytes:
-    return pictures.encoded(pictures.shape("square", "blue"))
+    return sample_images.encoded(sample_images.shape("square", "blue"))

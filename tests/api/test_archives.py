@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from llava_gateway.api.archives import content_disposition
-from tests import pictures
+from tests import sample_images
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine, says_then_waits
 
@@ -86,7 +86,7 @@ def test_a_form_can_bring_the_file(demo: httpx2.Client, session_id: str) -> None
 
 def test_a_photo_may_be_encoded_again_and_is_found_under_its_new_id(demo: httpx2.Client) -> None:
     path = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
-    photo = pictures.encoded(pictures.shape("circle", "red").resize((600, 400)), "JPEG")
+    photo = sample_images.encoded(sample_images.shape("circle", "red").resize((600, 400)), "JPEG")
     demo.post(f"{path}/turns", files={"image": photo})
     exported = demo.get(f"{path}/export?format=json")
     imported = demo.post("/sessions/import", json=exported.json()).json()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests import pictures
+from tests import sample_images
 
 GREEN = "A green circle on a white background."
 RED = "A red circle on a white background."
@@ -108,7 +108,7 @@ def test_multipart_takes_files_prompt_and_options_as_fields(demo: httpx2.Client,
 
 def test_the_curl_line_of_the_readme_prints_an_answer(demo_url: str, tmp_path: Path, red_circle: bytes) -> None:
     photo = tmp_path / "a photo.heic"
-    photo.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
+    photo.write_bytes(sample_images.encoded(sample_images.shape("circle", "red")))
     done = subprocess.run(
         ["curl", "-sS", "-F", f"image=@{photo}", "-F", "prompt=Describe this image.", f"{demo_url}/ask"], capture_output=True, check=True
     )
@@ -340,7 +340,7 @@ def test_an_image_field_that_is_no_file_is_explained(demo: httpx2.Client) -> Non
 
 def test_questions_that_part_between_two_pictures_are_answered(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     """llama.cpp's prompt cache fails on the second and third of these, and on all that follow, unless it is left out once."""
-    green = pictures.encoded(pictures.shape("circle", "green"))
+    green = sample_images.encoded(sample_images.shape("circle", "green"))
     for images, last in (((red_circle, blue_square), BLUE), ((red_circle,), RED), ((red_circle, green), GREEN)):
         answer = demo.post("/ask", json={**DESCRIBE, "images": [b64(image) for image in images]}).json()
         assert answer["message"]["content"] == last

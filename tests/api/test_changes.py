@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests import pictures
+from tests import sample_images
 
 Facts: TypeAlias = tuple[Any, Any]
 GPS, TURNED = "GPS position removed", "turned 90 degrees by hand"
@@ -20,7 +20,7 @@ _sizes = count(300)
 @pytest.fixture
 def image() -> Image.Image:
     """One that no other test has sent."""
-    return pictures.shape("circle", "green", size=(next(_sizes), 300))
+    return sample_images.shape("circle", "green", size=(next(_sizes), 300))
 
 
 @pytest.fixture(params=["the clean one first", "the other one first"])
@@ -31,7 +31,7 @@ def files(request: pytest.FixtureRequest, image: Image.Image) -> tuple[bytes, by
     exif.get_ifd(0x8825)[1] = "N"
     located = io.BytesIO()
     image.save(located, "PNG", exif=exif)
-    files = pictures.encoded(image), located.getvalue()
+    files = sample_images.encoded(image), located.getvalue()
     return files if request.param.startswith("the clean") else (files[1], files[0])
 
 
@@ -99,7 +99,7 @@ def test_an_animation_and_its_first_frame_warn_each_for_itself(demo: httpx2.Clie
     moving = io.BytesIO()
     flat.save(moving, "GIF", save_all=True, append_images=[flat.transpose(Image.Transpose.FLIP_TOP_BOTTOM)])
     session = new_session(demo)
-    for file in (pictures.encoded(flat, "GIF"), moving.getvalue()):
+    for file in (sample_images.encoded(flat, "GIF"), moving.getvalue()):
         stored = demo.post("/images", files={"image": file}).json()
         demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]})
     first, second = demo.get(session).json()["turns"]

@@ -13,7 +13,7 @@ import pytest
 from llava_gateway.chat import EngineRequest, Finish, TextDelta, TokenCount, Usage
 from llava_gateway.engines.counting import token_count
 from llava_gateway.settings import Settings
-from tests.pictures import encoded, shape
+from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, serving
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.engines.base import ModelInfo
-from tests import pictures
+from tests import sample_images
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 
@@ -19,7 +19,7 @@ from tests.scripted_engine import ScriptedEngine
 @pytest.fixture
 def turned_photo() -> bytes:
     """A JPEG that stands upright only by its EXIF orientation, with a GPS position."""
-    image = pictures.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
+    image = sample_images.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8825)[1] = "N"
@@ -128,8 +128,8 @@ async def test_when_nothing_can_be_dropped_there_is_no_room(serve: Serve, red_ci
 
 
 def test_a_stored_picture_can_be_turned(demo: httpx2.Client) -> None:
-    image = pictures.words("F7", size=(320, 240))
-    lying = demo.post("/images", files={"image": pictures.encoded(image.transpose(Image.Transpose.ROTATE_90))}).json()
+    image = sample_images.words("F7", size=(320, 240))
+    lying = demo.post("/images", files={"image": sample_images.encoded(image.transpose(Image.Transpose.ROTATE_90))}).json()
     response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})
     turned = response.json()
     assert (response.status_code, turned["width"], turned["height"]) == (201, 320, 240)

@@ -11,15 +11,15 @@ import pytest
 
 from llava_gateway.api.bodies import AskBody, parse_body
 from llava_gateway.api.forms import FIELDS
-from llava_gateway.api.wire import ADDRESS_MAX_CHARS, chat_request
+from llava_gateway.api.native_json import ADDRESS_MAX_CHARS, chat_request
 from llava_gateway.chat import ImagePart, Sight, TextPart, Upload
 from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRegion, InvalidRequest
 from llava_gateway.settings import Settings
-from tests import pictures
+from tests import sample_images
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 
-IMAGE = base64.b64encode(pictures.encoded(pictures.shape("circle", "red"))).decode()
+IMAGE = base64.b64encode(sample_images.encoded(sample_images.shape("circle", "red"))).decode()
 REF = {"image_id": "0" * 64}
 
 
@@ -219,7 +219,7 @@ def test_the_hint_tells_what_is_right(fields: dict[str, Any], code: str, hint: s
 
 
 def test_the_base64_of_a_jpeg_is_no_path() -> None:
-    text = base64.b64encode(pictures.encoded(pictures.shape("circle", "red"), "JPEG")).decode()[:ADDRESS_MAX_CHARS]
+    text = base64.b64encode(sample_images.encoded(sample_images.shape("circle", "red"), "JPEG")).decode()[:ADDRESS_MAX_CHARS]
     assert text.startswith("/9j/")
     assert sights(images=[text]) == [Sight()]
 

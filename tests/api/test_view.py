@@ -11,13 +11,13 @@ from PIL import Image
 
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.images.facts import VisionFacts
-from tests import pictures
+from tests import sample_images
 from tests.api.conftest import Serve
-from tests.odd_pictures import odd
+from tests.odd_images import odd
 from tests.scripted_engine import ScriptedEngine
 
 LLAVA_16 = VisionFacts("mlp", 336, 14, ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)))
-PHOTO = pictures.encoded(pictures.shape("circle", "red", size=(800, 600)), "JPEG")
+PHOTO = sample_images.encoded(sample_images.shape("circle", "red", size=(800, 600)), "JPEG")
 
 
 def stored(client: httpx2.Client, data: bytes) -> str:

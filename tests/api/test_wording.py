@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests import pictures
+from tests import sample_images
 from tests.api.test_ask import RED, b64
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -115,7 +115,7 @@ def a_zip() -> bytes:
 
 
 def a_pdf() -> bytes:
-    return pictures.encoded(pictures.shape("circle", "red"), "PDF")
+    return sample_images.encoded(sample_images.shape("circle", "red"), "PDF")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.settings import Settings
-from tests import pictures
+from tests import sample_images
 from tests.serving import served_in_thread
 from tests.synthetic_llava import SyntheticPair, write_pair
 
@@ -36,21 +36,21 @@ def endless_url(endless_pair: SyntheticPair) -> Iterator[str]:
 @pytest.fixture
 def red_circle(tmp_path: Path) -> Path:
     path = tmp_path / "a red circle.png"
-    path.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
+    path.write_bytes(sample_images.encoded(sample_images.shape("circle", "red")))
     return path
 
 
 @pytest.fixture
 def blue_square(tmp_path: Path) -> Path:
     path = tmp_path / "blue.png"
-    path.write_bytes(pictures.encoded(pictures.shape("square", "blue")))
+    path.write_bytes(sample_images.encoded(sample_images.shape("square", "blue")))
     return path
 
 
 @pytest.fixture
 def rotated_letters(tmp_path: Path) -> Path:
     """ "F7" as a phone stores it: turned a quarter to the left, with an EXIF orientation that says so."""
-    stored = pictures.words("F7").transpose(Image.Transpose.ROTATE_90)
+    stored = sample_images.words("F7").transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "phone.jpg"

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests import pictures
+from tests import sample_images
 from tests.cli.program import COMMAND, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
 
@@ -189,7 +189,7 @@ async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
 async def test_on_a_terminal_pictures_are_read_while_the_question_is_typed(demo_url: str, tmp_path: Path) -> None:
     picture = tmp_path / "ring.png"
-    picture.write_bytes(pictures.encoded(pictures.shape("circle", "purple", background="yellow")))
+    picture.write_bytes(sample_images.encoded(sample_images.shape("circle", "purple", background="yellow")))
     async with on_a_terminal("chat", str(picture), "--url", demo_url) as (process, screen, keys):
         await until(screen, r"(?s)Ctrl\+D leaves.*> ")
         os.write(keys, b"/help\n")  # nothing new is read for it

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from llava_gateway.cli.odd_images import TEXT_QUESTION, Odd
 from llava_gateway.cli.showcase import page, summary
 from llava_gateway.cli.side_by_side import Row, Said, Setting, judged
-from llava_gateway.images.showcase import TEXT_QUESTION, Odd
 from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
 

@@ -12,7 +12,7 @@ from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Option
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded
 from tests.contract.worlds import NUM_CTX, World
-from tests.pictures import ask, image_id, rendition, shape
+from tests.sample_images import ask, image_id, rendition, shape
 from tests.synthetic_llava import ENDLESS
 
 RED_CIRCLE = shape("circle", "red")

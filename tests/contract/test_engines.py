@@ -13,7 +13,7 @@ from llava_gateway.chat import ChatEvent, EngineRequest, Failed, Finish, Message
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded, ModelNotFound, UpstreamDisconnected, UpstreamUnavailable
 from tests.contract.worlds import NUM_CTX, World
-from tests.pictures import ask, shape
+from tests.sample_images import ask, shape
 from tests.synthetic_llava import ENDLESS
 
 RED_CIRCLE = shape("circle", "red")

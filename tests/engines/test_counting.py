@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from llava_gateway.chat import EngineRequest, Message, Rendition, TextPart, TokenCount
 from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
-from tests.pictures import ask, shape
+from tests.sample_images import ask, shape
 
 FIRST = ask("What is it?", shape("circle", "red"), history=(Message("system", (TextPart("Be brief."),)),))
 REQUEST = ask("And this?", shape("square", "blue"), earlier=FIRST, history=(Message("assistant", (TextPart("A circle."),)),))

@@ -36,7 +36,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.settings import MiB, ModelPins, Settings
 from tests.contract.worlds import kill_llama_children, llama_children
-from tests.pictures import ask, shape, words
+from tests.sample_images import ask, shape, words
 from tests.synthetic_llava import ENDLESS, SyntheticPair, write_pair
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"

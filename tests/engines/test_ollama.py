@@ -57,7 +57,7 @@ from llava_gateway.images.facts import VisionFacts
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, Script, fake_upstream
 from tests.ollama_server import RealOllama
-from tests.pictures import ask, image_id, rendition, shape
+from tests.sample_images import ask, image_id, rendition, shape
 from tests.synthetic_llava import ENDLESS, PINPOINTS_16, UNHURRIED, write_pair
 
 DEMO_FILES = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"

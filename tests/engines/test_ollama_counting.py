@@ -21,7 +21,7 @@ from llava_gateway.engines.tokenizer import Tokenizer
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, fake_upstream
 from tests.ollama_server import RealOllama
-from tests.pictures import ask, shape
+from tests.sample_images import ask, shape
 from tests.synthetic_vocabulary import by_merges, gemma_4
 
 DEMO_FILES = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"

@@ -17,7 +17,7 @@ from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.settings import Settings
 from tests.ollama_server import RealOllama
-from tests.pictures import encoded, shape
+from tests.sample_images import encoded, shape
 from tests.synthetic_eyes import write_eye
 
 RECIPE = 'FROM "{0}.gguf"\nFROM "{0}-mmproj.gguf"\nTEMPLATE "{{{{ .Prompt }}}}"\nPARAMETER num_thread 1\nPARAMETER num_ctx 4096\n'

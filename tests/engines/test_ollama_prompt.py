@@ -10,7 +10,7 @@ import pytest
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
 from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, unloads_at_once, wants_placement
-from tests.pictures import ask, rendition, shape
+from tests.sample_images import ask, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
 

@@ -48,7 +48,7 @@ from llava_gateway.errors import (
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
 from tests.llama_server import llama_server
-from tests.pictures import ask, shape
+from tests.sample_images import ask, shape
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 RED_CIRCLE = shape("circle", "red")

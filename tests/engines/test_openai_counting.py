@@ -15,7 +15,7 @@ from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Ren
 from llava_gateway.engines.openai import OpenAIEngine
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
 from tests.llama_server import llama_server
-from tests.pictures import ask, encoded, shape
+from tests.sample_images import ask, encoded, shape
 from tests.synthetic_llava import PINPOINTS_16, write_pair
 
 RED_CIRCLE = shape("circle", "red")

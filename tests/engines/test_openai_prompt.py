@@ -7,7 +7,7 @@ from typing import Any
 
 from llava_gateway.chat import EngineRequest, Message, TextPart
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, PLAIN, Dialect, chat_body
-from tests.pictures import ask, image_id, rendition, shape
+from tests.sample_images import ask, image_id, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
 

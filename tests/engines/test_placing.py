@@ -6,7 +6,7 @@ import pytest
 
 from llava_gateway.chat import Message, TextPart
 from llava_gateway.engines.placing import picture_comes_first, samples
-from tests.pictures import ask, shape
+from tests.sample_images import ask, shape
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import frames
-from llava_gateway.images.picture import Limits, PictureInfo
+from llava_gateway.images.info import Limits, PictureInfo
 from llava_gateway.images.profile import VisionProfile
 
 MEMORY = 1024 * 1024 * 1024

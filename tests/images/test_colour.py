@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import colour
-from tests.odd_pictures import ADOBE_RGB, DISPLAY_P3, TEST_INKS
+from tests.odd_images import ADOBE_RGB, DISPLAY_P3, TEST_INKS
 
 
 def test_16_bit_is_divided_by_257() -> None:

@@ -8,9 +8,9 @@ from PIL import Image
 
 from llava_gateway.errors import ImageError, ImageParseError
 from llava_gateway.images.decode import Source, check_size, damaged
-from llava_gateway.images.picture import Limits
+from llava_gateway.images.info import Limits
 from llava_gateway.images.sniff import Format
-from tests.odd_pictures import odd, saved, scene
+from tests.odd_images import odd, saved, scene
 
 LIMITS = Limits()
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 from llava_gateway.images.encode import encode
 from llava_gateway.images.facts import VisionFacts, profile_for
+from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, ingest
-from llava_gateway.images.picture import Limits
 from tests.images.test_tiles import SIDE, Model, noise, served
-from tests.odd_pictures import saved
+from tests.odd_images import saved
 from tests.synthetic_llava import PATCH, write_pair
 
 ROW, COLUMN = 5, 9

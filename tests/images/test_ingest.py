@@ -10,12 +10,12 @@ from PIL import Image, ImageChops, ImageStat
 from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import Overview
 from llava_gateway.images.encode import Encoded
+from llava_gateway.images.info import Limits, PictureInfo
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
-from llava_gateway.images.picture import Limits, PictureInfo
 from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker
-from tests.odd_pictures import exif, odd, saved, scene, turned_back
+from tests.odd_images import exif, odd, saved, scene, turned_back
 
 SQUARE = VisionProfile(square=336)
 

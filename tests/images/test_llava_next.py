@@ -10,17 +10,17 @@ from PIL import Image
 
 from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye, best_grid, fit_inside
+from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, ingest
-from llava_gateway.images.picture import Limits
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
-from tests.odd_pictures import saved
+from tests.odd_images import saved
 from tests.reference.llava_next import DRAWN, PINPOINTS, SIDE, SIZES, load, picture, sample
 
 REFERENCE = load()
 EYE = SquareEye(SIDE, 576)
 LARGE = 4_000_000
-"""Pixels from which on we take box means before the filter (fit.py)."""
+"""Pixels from which on we take box means before the filter (resize.py)."""
 
 
 def test_our_grids_are_its_grids() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from llava_gateway.images.profile import CLIP_MEAN, Size
 from llava_gateway.images.sheet import MOST_SIDE, best_grid, sheet
-from tests.odd_pictures import saved
+from tests.odd_images import saved
 
 COLOURS = [(200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 200, 0), (0, 180, 180)]
 

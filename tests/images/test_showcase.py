@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llava_gateway.cli.odd_images import Odd, odd_pictures
 from llava_gateway.errors import ImageParseError
-from llava_gateway.images.showcase import Odd, odd_pictures
 from tests.images.conftest import DirectWorker
 
 ODD = {odd.name: odd for odd in odd_pictures()}

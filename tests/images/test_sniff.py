@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llava_gateway.images.sniff import Format, png_fault, present, sniff, webp_size
-from tests.odd_pictures import odd, saved, scene
+from tests.odd_images import odd, saved, scene
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llava_gateway.chat import Piece, Rendition
-from llava_gateway.images.picture import PictureInfo
+from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.profile import Canvas, Plan, VisionProfile
 from llava_gateway.images.steps import change_step, in_words, shown_pieces, steps
 

@@ -17,7 +17,7 @@ from llava_gateway.images import store as store_module
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.settings import Settings
-from tests.odd_pictures import exif, odd, saved, scene
+from tests.odd_images import exif, odd, saved, scene
 
 SQUARE = VisionProfile(square=112, tokens=64)
 RENDERED = f"{SQUARE.key} {Sight().key}"

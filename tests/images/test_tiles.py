@@ -16,8 +16,8 @@ from PIL import Image
 from llava_gateway.chat import Sight
 from llava_gateway.images.encode import encode
 from llava_gateway.images.facts import VisionFacts, profile_for
+from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest
-from llava_gateway.images.picture import Limits
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from tests.llama_server import client_of, llama_server

@@ -8,7 +8,7 @@ from PIL import Image
 from llava_gateway.images.layout import GAP, drawn_size
 from llava_gateway.images.plan import CLIP_MEAN, Canvas, letterbox
 from llava_gateway.images.view import draw
-from tests.odd_pictures import saved
+from tests.odd_images import saved
 
 RED, GREEN, BLUE, YELLOW, BLACK = (200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 200, 0), (0, 0, 0)
 TILES = Canvas("tiles", (672, 504), (672, 672), fill=BLACK, tile=(336, 336))

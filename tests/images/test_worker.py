@@ -13,7 +13,7 @@ from PIL import Image
 from llava_gateway.errors import ImageError
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker
-from tests.odd_pictures import odd, saved
+from tests.odd_images import odd, saved
 
 SQUARE = VisionProfile(square=112)
 NEEDS_LIMITS = pytest.mark.skipif(sys.platform == "win32", reason="this system can't limit the memory of a process")

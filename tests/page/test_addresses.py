@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 LOADED = "async (image) => { await image.decode(); return image.src.startsWith('blob:'); }"
 
 
@@ -32,7 +32,7 @@ async def test_a_copy_that_failed_is_fetched_again_when_it_is_next_shown(visit: 
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await visitor.ask("What is it?")
-    await page.route("**/images/*", lambda route: route.abort())
+    await page.route("http://*/images/*", lambda route: route.abort())
     await page.reload()
     await expect(visitor.turns.locator(".picture-gone")).to_be_visible()
     await page.unroute_all()
@@ -50,7 +50,7 @@ async def test_copies_that_are_not_shown_are_let_go_the_oldest_first(visit: Visi
     assert await shown.evaluate(LOADED)
     told = await visitor.page.evaluate(
         """async () => {
-            const { address } = await import('/static/js/addresses.js');
+            const { address } = await import('/static/js/images/addresses.js');
             const { effect } = await import('/static/vendor/signals.js');
             const [picture] = performance.getEntriesByType('resource')
                 .map(({ name }) => new URL(name).pathname.slice(1))

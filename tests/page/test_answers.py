@@ -11,14 +11,14 @@ from playwright.async_api import expect
 
 from llava_gateway.chat import ChatEvent, EngineRequest, Loading, PromptProgress, TextDelta
 from llava_gateway.errors import ModelOutOfMemory, UpstreamDisconnected
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.synthetic_llava import ENDLESS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 EVIL = """<img src=x onerror="alert(1)"> <script>alert(2)</script> <svg onload=alert(3)>
 [click](javascript:alert(4)) [data](data:text/html,hi) ![pixel](https://evil.example/pixel.png) [fine](https://fine.example/)
 

@@ -11,13 +11,13 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
 from llava_gateway.errors import ModelOutOfMemory
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 ANSWER = """Both show a **circle**, see [the list](https://example.org/).
 
 # What is in them

@@ -9,15 +9,15 @@ import pytest
 from playwright.async_api import Locator, Route, expect
 
 from llava_gateway.errors import ModelOutOfMemory
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 from tests.serving import Served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue")), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
 PRESS_EDIT = "Change the question"
 
 

@@ -15,15 +15,15 @@ from playwright.async_api import Locator, expect
 
 from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
 from llava_gateway.errors import ModelOutOfMemory
-from tests import pictures
+from tests import sample_images
 from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue")), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from llava_gateway.chat import EngineRequest, TokenCount
-from tests import pictures
+from tests import sample_images
 from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says_then_waits
@@ -17,7 +17,7 @@ from tests.synthetic_llava import ENDLESS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 SMALL = {"options": {"num_ctx": 512, "num_predict": 24}}
 WORDS = "one two three four five six seven eight nine ten "
 
@@ -189,7 +189,7 @@ async def test_a_question_that_does_not_fit_says_so_and_offers_what_helps(visit:
 async def test_a_picture_of_many_tiles_can_be_shown_with_fewer(visit: Visit, tiled_url: str) -> None:
     visitor = await visit(tiled_url, stored={"detail": "high", "options": {"num_predict": 8}})
     page = visitor.page
-    await visitor.pick(file(pictures.encoded(pictures.shape("circle", "red", size=(640, 640))), "circle.png"))
+    await visitor.pick(file(sample_images.encoded(sample_images.shape("circle", "red", size=(640, 640))), "circle.png"))
     await visitor.prepared()
     await visitor.ask("Hi")
     bar = page.get_by_role("button", name=re.compile("^Context: "))
@@ -204,7 +204,7 @@ async def test_a_picture_of_many_tiles_can_be_shown_with_fewer(visit: Visit, til
 async def test_a_picture_that_does_not_fit_with_its_tiles_is_asked_about_without_them(visit: Visit, tiled_url: str) -> None:
     visitor = await visit(tiled_url, stored={"detail": "high", "options": {"num_ctx": 512, "num_predict": 8}})
     visitor.refused = {400}
-    await visitor.pick(file(pictures.encoded(pictures.shape("circle", "red", size=(640, 640))), "circle.png"))
+    await visitor.pick(file(sample_images.encoded(sample_images.shape("circle", "red", size=(640, 640))), "circle.png"))
     await visitor.prepared()
     await visitor.ask(WORDS * 5)
     await visitor.page.get_by_role("alert").get_by_role("button", name="Ask again with low detail").click()

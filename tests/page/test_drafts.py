@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue")), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
 
 
 @asynccontextmanager
@@ -273,7 +273,7 @@ async def test_a_network_break_takes_no_picture_out_of_a_draft(visit: Visit, scr
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await visitor.words.fill("About the circle")
-    await visitor.page.route("**/images/*", lambda route: route.abort())
+    await visitor.page.route("http://*/images/*", lambda route: route.abort())
     visitor.offline = True
     await visitor.page.reload()
     await visitor.prepared()
@@ -282,6 +282,6 @@ async def test_a_network_break_takes_no_picture_out_of_a_draft(visit: Visit, scr
     await visitor.prepared()
     assert "circle.png" in await visitor.page.evaluate("JSON.stringify(sessionStorage)")
     # One that the gateway really has no longer is said to be gone.
-    await visitor.page.route("**/images/*", lambda route: route.fulfill(status=404, json={"error": {"code": "image_not_found"}}))
+    await visitor.page.route("http://*/images/*", lambda route: route.fulfill(status=404, json={"error": {"code": "image_not_found"}}))
     await visitor.page.reload()
     await expect(visitor.chips).to_contain_text("This picture is no longer on the gateway.")

@@ -116,7 +116,7 @@ async def test_both_languages_have_the_same_words(visit: Visit, demo_url: str) -
 @pytest.mark.asyncio(loop_scope="session")
 async def test_what_was_done_to_a_picture_is_said_in_chinese(visit: Visit, demo_url: str) -> None:
     """Every sentence of images/ has its words."""
-    source = "".join((WEB.parent / "images" / name).read_text("utf-8") for name in ("fit.py", "decode.py", "colour.py", "ingest.py"))
+    source = "".join((WEB.parent / "images" / name).read_text("utf-8") for name in ("resize.py", "decode.py", "colour.py", "ingest.py"))
     sentences = [
         *re.findall(r"Image\.Transpose\.\w+, \"([^\"]+)\"", source),
         *re.findall(r"^[A-Z_]+ = \"([a-z][a-z ]+)\"$", source, re.MULTILINE),
@@ -136,7 +136,7 @@ async def test_what_was_done_to_a_picture_is_said_in_chinese(visit: Visit, demo_
     visitor = await visit(demo_url, locale="zh-CN")
     said = await visitor.page.evaluate(
         """async (sentences) => {
-            const { described } = await import('/static/js/changes.js');
+            const { described } = await import('/static/js/images/changes.js');
             return sentences.map((sentence) => described([sentence]));
         }""",
         sentences,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import pictures
+from tests import sample_images
 from tests.page.bidi import Tab, firefox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,7 +22,7 @@ async def press(tab: Tab, name: str) -> None:
 
 async def test_a_picture_is_asked_about(installed_firefox: Path, demo_url: str, tmp_path: Path) -> None:
     circle = tmp_path / "circle.png"
-    circle.write_bytes(pictures.encoded(pictures.shape("circle", "red")))
+    circle.write_bytes(sample_images.encoded(sample_images.shape("circle", "red")))
     (tmp_path / "profile").mkdir()
     async with firefox(installed_firefox, tmp_path / "profile") as tab:
         await tab.open(demo_url)

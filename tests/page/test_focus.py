@@ -10,13 +10,13 @@ import pytest
 from playwright.async_api import Locator, Route, expect
 
 from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WIDE_PICTURE = file(pictures.encoded(pictures.shape("circle", "red").resize((200, 100))), "wide.png")
+WIDE_PICTURE = file(sample_images.encoded(sample_images.shape("circle", "red").resize((200, 100))), "wide.png")
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import ScriptedEngine, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "a picture with a long name that has to end somewhere.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "a picture with a long name that has to end somewhere.png")
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 WIDE = (
     "| one | two | three | four | five | six | seven | eight |\n|"

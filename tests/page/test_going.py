@@ -8,14 +8,14 @@ import pytest
 from playwright.async_api import Route, expect
 
 from llava_gateway.errors import ModelOutOfMemory
-from tests import pictures
+from tests import sample_images
 from tests.page.test_sessions import choose
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 
 
 def id_of(visitor: Visitor) -> str:

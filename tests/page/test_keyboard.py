@@ -9,14 +9,14 @@ import pytest
 from playwright.async_api import FileChooser, expect
 
 from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue")), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
 FOCUSED = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.innerText.trim()"
 HEARD = """
 window.heard = [];

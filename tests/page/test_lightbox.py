@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from playwright.async_api import FloatRect, Locator, expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Visit, Visitor, file
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red", size=(320, 240))), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue", size=(320, 240))), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", size=(320, 240))), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(320, 240))), "square.png")
 
 
 async def opened(visitor: Visitor, name: str = "circle.png", way: str = "Enlarge") -> Locator:

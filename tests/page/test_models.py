@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, expect
 
 from llava_gateway.settings import Settings
-from tests import pictures
+from tests import sample_images
 from tests.ollama_server import RealOllama
 from tests.page.test_axe import WCAG, faults
 from tests.page.visit import Scripted, Visit, Visitor, file
@@ -23,7 +23,7 @@ from tests.serving import Served, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 PAUSE = 1_000_000
 """Bytes after which the registry waits, so that there is progress to see."""
 

@@ -9,13 +9,13 @@ import pytest
 from playwright.async_api import expect
 
 from llava_gateway.chat import Sight, TextPart
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 PRESETS: dict[str, Any] = {"receipts": {"temperature": 0.0, "glossary": ["SKU: stock number", "TTL: total"]}}
 
 

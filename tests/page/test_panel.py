@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 from playwright.async_api import Route, expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red", size=(320, 240))), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue", size=(800, 600)), "JPEG"), "square.jpg", "image/jpeg")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", size=(320, 240))), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(800, 600)), "JPEG"), "square.jpg", "image/jpeg")
 
 
 async def session_of(visitor: Visitor) -> Any:
@@ -186,7 +186,7 @@ async def test_the_panel_stays_while_its_picture_is_turned_and_so_do_its_wishes(
     await expect(panel.locator(".facts-list")).to_contain_text("320 × 240")
     await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
     held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
-    await page.route("**/images/*/rotate*", lambda route: held.set_result(route), times=1)
+    await page.route("http://*/images/*/rotate*", lambda route: held.set_result(route), times=1)
     await page.get_by_role("menuitem", name="Turn right").click()
     turning = await held
     await panel.get_by_role("checkbox").check()
@@ -299,7 +299,7 @@ async def test_a_chat_that_gets_its_address_under_the_panel_is_there_when_the_pa
 
 
 async def test_a_picture_tells_of_its_own_file(visit: Visit, demo_url: str) -> None:
-    image = pictures.shape("circle", "green", size=(333, 222))
+    image = sample_images.shape("circle", "green", size=(333, 222))
     exif = Image.Exif()
     exif[0x0112] = 1  # Pillow writes none that has nothing but parts
     exif.get_ifd(0x8825)[1] = "N"
@@ -307,7 +307,7 @@ async def test_a_picture_tells_of_its_own_file(visit: Visit, demo_url: str) -> N
     image.save(located, "PNG", exif=exif)
     visitor = await visit(demo_url)
     page = visitor.page
-    for data in (located.getvalue(), pictures.encoded(image)):
+    for data in (located.getvalue(), sample_images.encoded(image)):
         await visitor.pick(file(data, "circle.png"))
         await visitor.prepared()
         await visitor.ask("What is in this image?")

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
-from tests import pictures
+from tests import sample_images
 from tests.page import payloads
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine
@@ -125,7 +125,7 @@ async def test_as_questions_answers_titles_and_names_of_files(visit: Visit, scri
         # As names of files, refused and taken.
         await visitor.pick(*(file(b"", payload) for payload in hostile))
         await expect(page.locator(".chip[data-state=refused]")).to_have_count(len(hostile))
-        await visitor.pick(file(pictures.encoded(pictures.shape("circle", "red")), payloads.HTML[6]))
+        await visitor.pick(file(sample_images.encoded(sample_images.shape("circle", "red")), payloads.HTML[6]))
         await visitor.prepared()
         await page.locator(".chip .thumb").last.click()
         await expect(page.locator(".panel")).to_contain_text(payloads.HTML[6])

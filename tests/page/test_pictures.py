@@ -12,15 +12,15 @@ from PIL import Image
 from playwright.async_api import Route, expect
 
 from llava_gateway.settings import VisionOverride
-from tests import pictures
-from tests.odd_pictures import odd
+from tests import sample_images
+from tests.odd_images import odd
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red", size=(320, 240))), "circle.png")
-BLUE_SQUARE = file(pictures.encoded(pictures.shape("square", "blue", size=(320, 240))), "square.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", size=(320, 240))), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(320, 240))), "square.png")
 
 
 async def expect_red_circle(visitor: Visitor) -> None:
@@ -98,7 +98,7 @@ async def test_enter_while_a_picture_is_on_its_way_sends_when_it_is_prepared(vis
 
 
 async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
-    sideways = pictures.shape("circle", "red", size=(320, 240))
+    sideways = sample_images.shape("circle", "red", size=(320, 240))
     exif = Image.Exif()
     exif[0x0112] = 6
     data = io.BytesIO()
@@ -121,7 +121,7 @@ async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
 async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     visitor.refused = {415, 422}
-    noise = pictures.encoded(Image.effect_noise((200, 200), 90).convert("RGB"))
+    noise = sample_images.encoded(Image.effect_noise((200, 200), 90).convert("RGB"))
     await visitor.pick(
         file(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "logo.svg", "image/svg+xml"),
         file(noise[: len(noise) // 2], "cut.png"),
@@ -290,8 +290,8 @@ async def test_pictures_are_put_in_order_by_dragging_by_keys_and_from_the_menu(v
 
 async def test_a_picture_is_turned_from_what_it_was_at_first(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    lying = pictures.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
-    await visitor.pick(file(pictures.encoded(lying), "lying.png"))
+    lying = sample_images.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
+    await visitor.pick(file(sample_images.encoded(lying), "lying.png"))
     await visitor.prepared()
     more = visitor.page.get_by_role("button", name="More about lying.png")
     for turn, size, said in (
@@ -368,7 +368,7 @@ async def test_the_previews_of_files_are_let_go(visit: Visit, scripted: Scripted
 
 async def test_detail_is_wished_for_picture_by_picture(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    large = file(pictures.encoded(pictures.shape("circle", "red", size=(800, 600))), "large.png")
+    large = file(sample_images.encoded(sample_images.shape("circle", "red", size=(800, 600))), "large.png")
     await visitor.pick(large, BLUE_SQUARE)
     await visitor.prepared(2)
     await visitor.page.get_by_role("button", name="More about large.png").click()
@@ -449,7 +449,7 @@ async def test_a_slow_upload_says_how_far_it_is(visit: Visit, demo_url: str) -> 
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 150_000}
     await session.send("Network.emulateNetworkConditions", slow)
     noise = Image.effect_noise((260, 260), 90)
-    await visitor.pick(file(pictures.encoded(noise.convert("RGB")), "noise.png"))
+    await visitor.pick(file(sample_images.encoded(noise.convert("RGB")), "noise.png"))
     await expect(visitor.chips).to_have_text(re.compile(r"Uploading, [1-9]\d?\s?%"))
     assert 0 < await visitor.chips.locator("progress").evaluate("(bar) => bar.value") <= 1
     await visitor.prepared()

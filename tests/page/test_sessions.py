@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 
 
 async def choose(visitor: Visitor, title: str, action: str) -> None:

@@ -7,13 +7,13 @@ import json
 import pytest
 from playwright.async_api import expect
 
-from tests import pictures
+from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import ScriptedEngine, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RED_CIRCLE = file(pictures.encoded(pictures.shape("circle", "red")), "circle.png")
+RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 
 
 async def test_a_ready_made_schema_makes_the_model_answer_in_a_table(visit: Visit, demo_url: str) -> None:

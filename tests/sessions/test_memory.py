@@ -23,7 +23,7 @@ from llava_gateway.images.store import Picture, PictureStore
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
-from tests import pictures
+from tests import sample_images
 
 DAY = 24 * 3600.0
 
@@ -51,7 +51,7 @@ class Rooms:
 
     async def shown(self, session_id: str, colour: str) -> str:
         """One turn with a picture; its id."""
-        picture = await self.pictures.add(pictures.encoded(pictures.shape("circle", colour)))
+        picture = await self.pictures.add(sample_images.encoded(sample_images.shape("circle", colour)))
         image_id = await picture.stored()
         parts: tuple[Part, ...] = (ImagePart(image_id), TextPart("What is it?"))
         with self.sessions.turn(session_id, 11):

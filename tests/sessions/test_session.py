@@ -9,7 +9,7 @@ import pytest
 from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sent, Sight, TextPart
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
-from llava_gateway.images.picture import PictureInfo
+from llava_gateway.images.info import PictureInfo
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
 
 RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)

@@ -12,17 +12,17 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
-from llava_gateway.api import archives, context, models, native, openapi, ops, view, votes, warm
+from llava_gateway.api import archives, context, models, native, openapi, ops, read_ahead, view, votes
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.head import HeadMiddleware
+from llava_gateway.api.native_json import check_presets
 from llava_gateway.api.security import SecurityMiddleware
-from llava_gateway.api.wire import check_presets
 from llava_gateway.engines.base import Engine
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.openai import OpenAIEngine
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.settings import Settings
@@ -85,7 +85,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     app.include_router(archives.router)
     app.include_router(view.router)
     app.include_router(context.router)
-    app.include_router(warm.router)
+    app.include_router(read_ahead.router)
     app.include_router(models.router)
     app.include_router(votes.router)
     app.include_router(ops.router)

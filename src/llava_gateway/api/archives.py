@@ -18,10 +18,10 @@ from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_o
 from llava_gateway.api.bodies import ExportQuery, parse_json
 from llava_gateway.api.forms import media_type, read_query
 from llava_gateway.api.multipart import read_form
+from llava_gateway.api.native_json import session_json
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.wire import session_json
 from llava_gateway.errors import ArchiveTooLarge, ImageError, InvalidArchive, InvalidRequest, UnsupportedBody
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.sessions.archive import Filed, archive
 from llava_gateway.sessions.package import DOCUMENT, ZIP_BEGINS, Package, package

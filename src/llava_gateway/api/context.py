@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request
 
 from llava_gateway.api import openapi
 from llava_gateway.api.forms import read_question
+from llava_gateway.api.native_json import dropped_json
+from llava_gateway.api.read_ahead import unasked
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.warm import unasked
-from llava_gateway.api.wire import dropped_json
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
-from llava_gateway.gateway import Gateway
-from llava_gateway.outlook import Outlook
-from llava_gateway.preparing import Prepared
+from llava_gateway.gateway.forecast import Outlook
+from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.gateway.prompt import Prepared
 
 router = APIRouter(responses=openapi.ERRORS)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llava_gateway.api.bodies import AskBody, DefaultsBody
+from llava_gateway.api.native_json import glossary_of, parse_format, parse_keep_alive, parse_options, preset_values
 from llava_gateway.api.sight import with_sight
-from llava_gateway.api.wire import glossary_of, parse_format, parse_keep_alive, parse_options, preset_values
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 

@@ -14,19 +14,19 @@ from llava_gateway.api.bodies import CreateBody, PullBody, parse_body
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import read_json
 from llava_gateway.api.native import gateway_of
+from llava_gateway.api.native_json import check_length
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import may_change_models, only_from_this_machine
 from llava_gateway.api.stream import TEXT, Form, Out, WatchedResponse, sse, wanted_form
 from llava_gateway.api.threads import off_loop
-from llava_gateway.api.wire import check_length
 from llava_gateway.engines import memory, setup
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.installer import Installing, examples
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError, parse_modelfile
 from llava_gateway.engines.ollama_library import Progress
 from llava_gateway.engines.pool import Default, PoolState
 from llava_gateway.errors import InvalidModelfile
-from llava_gateway.gateway import Gateway
-from llava_gateway.installing import Installing, examples
+from llava_gateway.gateway.gateway import Gateway
 
 router = APIRouter(responses=openapi.ERRORS)
 _LOCAL = [Depends(only_from_this_machine)]

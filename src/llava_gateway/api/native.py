@@ -14,12 +14,12 @@ from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, Sessio
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import has_body, read_image, read_json, read_query, read_question
+from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse, wanted_form
-from llava_gateway.api.wire import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.search import search
 from llava_gateway.sessions.session import Session
 

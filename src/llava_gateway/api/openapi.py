@@ -23,8 +23,8 @@ from llava_gateway.api.bodies import (
     ViewQuery,
     VoteBody,
 )
+from llava_gateway.api.native_json import describe
 from llava_gateway.api.sight import IN_OPTIONS
-from llava_gateway.api.wire import describe
 from llava_gateway.chat import OPTION_LIMITS
 from llava_gateway.sessions.archive import FORMAT, VERSION
 

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.app import create_app
 from llava_gateway.engines.pool import PoolState
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

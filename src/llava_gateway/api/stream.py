@@ -19,10 +19,9 @@ from typing import Any, Literal, TypeAlias, assert_never
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from llava_gateway.answering import Answering
 from llava_gateway.api.errors import error_body, error_response, internal_error
+from llava_gateway.api.native_json import answer_json
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.wire import answer_json
 from llava_gateway.chat import (
     Answer,
     ChatRequest,
@@ -36,7 +35,8 @@ from llava_gateway.chat import (
     ToolCall,
 )
 from llava_gateway.errors import GatewayError
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.answer import Answering
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Sight
 from llava_gateway.errors import InvalidRequest, NotFound
-from llava_gateway.gateway import Gateway
+from llava_gateway.gateway.attachments import Seen
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.layout import drawn_size
 from llava_gateway.images.steps import in_words, shown_pieces, steps
-from llava_gateway.showing import Seen
 
 router = APIRouter(responses=openapi.ERRORS)
 

@@ -13,8 +13,8 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import CandidateBody, VoteBody, parse_body
 from llava_gateway.api.forms import read_json
 from llava_gateway.api.native import gateway_of
+from llava_gateway.api.native_json import check_length, timings_json
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.wire import check_length, timings_json
 from llava_gateway.chat import Timings, Usage
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote, Votes

@@ -23,14 +23,14 @@ from llava_gateway.chat import (
     TextPart,
     Upload,
 )
+from llava_gateway.cli import sample_images
 from llava_gateway.cli.client import gateway_version
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.serve import address, check_port
 from llava_gateway.engines.base import ModelInfo, answer_text
 from llava_gateway.engines.pool import TITLES, EngineState, PoolState
 from llava_gateway.errors import GatewayError
-from llava_gateway.gateway import Gateway
-from llava_gateway.images import samples
+from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.sniff import Format
 from llava_gateway.settings import Settings
@@ -135,7 +135,7 @@ async def check_decoder(gateway: Gateway, kind: Format) -> Check:
     name = f"decoder {kind}"
     again = "Install the packages anew (`pip install --force-reinstall pillow pillow-heif`)."
     try:
-        data = samples.sample(kind)
+        data = sample_images.sample(kind)
     except (OSError, KeyError):
         return Check(name, "warn", f"no {kind} can be written here to try it with; reading one may work.")
     try:
@@ -143,7 +143,7 @@ async def check_decoder(gateway: Gateway, kind: Format) -> Check:
         await picture.stored()
     except GatewayError as error:
         return Check(name, "fail", f"a {kind} picture can't be read: {_plain(error)}.", again)
-    if not samples.shows_sample(picture.canonical or b""):
+    if not sample_images.shows_sample(picture.canonical or b""):
         return Check(name, "fail", f"a {kind} picture comes out in other colours or sizes.", again)
     return Check(name, "ok", "reads its test picture.")
 
@@ -197,7 +197,7 @@ async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
     said = []
     for colour in COLOURS:
         try:
-            said.append(await _ask(gateway, samples.circle(colour, _USUAL_SIDE), COLOUR_QUESTION))
+            said.append(await _ask(gateway, sample_images.circle(colour, _USUAL_SIDE), COLOUR_QUESTION))
         except GatewayError as error:
             return Check("sight", "fail", f"{model.name} does not answer: {_plain(error)}.", error.hint)
     if all(colour in answer.lower() for colour, answer in zip(COLOURS, said, strict=True)):
@@ -211,7 +211,7 @@ async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
     side = model.facts.image_size or _USUAL_SIDE
 
     def drawn(*, stored_turned: bool, tagged: bool) -> Rendition:
-        data = samples.letters(LETTERS, side, stored_turned=stored_turned, tagged=tagged)
+        data = sample_images.letters(LETTERS, side, stored_turned=stored_turned, tagged=tagged)
         return Rendition((Piece(data, "JPEG", side, side),))
 
     async def probe() -> str:
@@ -236,10 +236,10 @@ async def probe_shrinking(gateway: Gateway, model: ModelInfo) -> Check:
     async def probe() -> str:
         levels = {}
         for name, level in LEVELS.items():
-            picture = Rendition((Piece(samples.circle_on_level(level, side), "PNG", side, side),))
+            picture = Rendition((Piece(sample_images.circle_on_level(level, side), "PNG", side, side),))
             levels[name] = await _ask_raw(gateway, model, picture, BACKGROUND_QUESTION)
         large = side * _SHRUNK
-        board = Rendition((Piece(samples.circle_on_checkerboard(large), "PNG", large, large),))
+        board = Rendition((Piece(sample_images.circle_on_checkerboard(large), "PNG", large, large),))
         seen = await _ask_raw(gateway, model, board, BACKGROUND_QUESTION)
         like = [name for name, answer in levels.items() if answer == seen]
         if len(set(levels.values())) < len(levels) or len(like) != 1:

@@ -60,7 +60,7 @@ def showcase(
 
 
 def _save(folder: Path) -> None:
-    from llava_gateway.images.showcase import odd_pictures
+    from llava_gateway.cli.odd_images import odd_pictures
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

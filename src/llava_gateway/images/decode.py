@@ -25,8 +25,8 @@ from PIL import (
 from pillow_heif import register_heif_opener
 
 from llava_gateway.errors import ImageError, ImageParseError
-from llava_gateway.images import colour, fit, sniff
-from llava_gateway.images.picture import Limits
+from llava_gateway.images import colour, resize, sniff
+from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
 from llava_gateway.images.unread import unread
@@ -105,22 +105,22 @@ class Source:
                 box = b"irot" in data[:65536] or b"imir" in data[:65536]
                 copy = im.info.get("original_orientation")
                 said = copy if box and isinstance(copy, int) else 1
-        self.original_size = fit.turned(im.size, said) if self.orientation == 1 else im.size
+        self.original_size = resize.turned(im.size, said) if self.orientation == 1 else im.size
         first, self.warnings = _first_of_many(im, kind)
-        self.facts = tuple(s for s in (fit.turn_sentence(said), first, *facts) if s)
+        self.facts = tuple(s for s in (resize.turn_sentence(said), first, *facts) if s)
         self._full: tuple[Image.Image, tuple[str, ...]] | None = None
         self._unloaded: Image.Image | None = im
 
     @property
     def upright_size(self) -> Size:
-        return fit.turned(self.size, self.orientation)
+        return resize.turned(self.size, self.orientation)
 
     def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[str, ...]]:
         """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and sentences on that.
 
         Only a JPEG can be reduced while it is decoded; everything else is decoded once and kept for the next call.
         """
-        scale = fit.draft_scale(self.size, at_least) if self.kind == "JPEG" else 1
+        scale = resize.draft_scale(self.size, at_least) if self.kind == "JPEG" else 1
         if scale == 1 and self._full:
             return self._full
         im = self._unloaded or self._open()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from llava_gateway.chat import Box, Sight
-from llava_gateway.images import colour, encode, fit
+from llava_gateway.images import colour, encode, resize
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.picture import UNLIMITED, Limits, PictureInfo
+from llava_gateway.images.info import UNLIMITED, Limits, PictureInfo
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.images.profile import VisionProfile
 
@@ -40,7 +40,7 @@ def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Si
     Raises ImageError, and whatever decoders raise on damaged files.
     """
     source = Source(data, limits)
-    size = fit.stored_size(source.upright_size, limits.store_max_pixels)
+    size = resize.stored_size(source.upright_size, limits.store_max_pixels)
     if profile is None:
         (canonical,), lossless, changes = _made(source, [(WHOLE, size)])
         yield Ready(_info(source, size, lossless, len(data), changes), None)
@@ -69,14 +69,14 @@ def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image
 
     Cutting and shrinking come first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
     """
-    decoded, changes = source.pixels(fit.turned(_whole_for(parts), source.orientation))
+    decoded, changes = source.pixels(resize.turned(_whole_for(parts), source.orientation))
     lossless = source.lossless and encode.packs_well(decoded)
     made: list[Image.Image] = []
     colours: tuple[str, ...] = ()
     for region, size in parts:
-        box = pixels(fit.turned_box(region, source.orientation), decoded.size)
+        box = pixels(resize.turned_box(region, source.orientation), decoded.size)
         cut = decoded if box == (0, 0, *decoded.size) else decoded.crop(box)
-        im = fit.turn_upright(fit.resample(cut, fit.turned(size, source.orientation)), source.orientation)
+        im = resize.turn_upright(resize.resample(cut, resize.turned(size, source.orientation)), source.orientation)
         im, colours = colour.to_srgb(colour.on_white(im), source.icc)
         made.append(im)
     return made, lossless, (*changes, *colours)
@@ -91,7 +91,7 @@ def _whole_for(parts: Sequence[tuple[Box, Size]]) -> Size:
 def _rendered(plan: Plan, made: Sequence[Image.Image], lossless: bool) -> Rendered:
     """The plan's pieces. Those of one picture are marked with a digest of all of them, so that no other's have the same bytes: llama.cpp
     tells pictures apart by these, and breaks on a prompt that parts from the one before it between two that stand side by side."""
-    pieces = [piece for canvas, im in zip(plan.canvases, made, strict=True) for piece in _cut(fit.on_canvas(im, canvas), canvas)]
+    pieces = [piece for canvas, im in zip(plan.canvases, made, strict=True) for piece in _cut(resize.on_canvas(im, canvas), canvas)]
     mark = ""
     if len(pieces) > 1:
         digest = hashlib.sha256()

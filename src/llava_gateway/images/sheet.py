@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.images import colour, encode, fit
+from llava_gateway.images import colour, encode, resize
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.picture import UNLIMITED
+from llava_gateway.images.info import UNLIMITED
 from llava_gateway.images.plan import CLIP_MEAN, Size
 
 MOST_SIDE = 2016
@@ -67,7 +67,7 @@ def _shrunk(source: Source, cell: Size) -> tuple[Image.Image, bool]:
     scale = min(cell[0] / width, cell[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     decoded, _ = source.pixels(size)
-    return colour.to_srgb(fit.resample(decoded, size), None)[0], source.lossless
+    return colour.to_srgb(resize.resample(decoded, size), None)[0], source.lossless
 
 
 def _number(im: Image.Image, corner: Size, number: int, height: int) -> None:

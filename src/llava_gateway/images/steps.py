@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from llava_gateway.chat import Box, Piece, Rendition
+from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.layout import inner_box
-from llava_gateway.images.picture import PictureInfo
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 
 Value: TypeAlias = int | float | str
 
-# The sentences of PictureInfo.changes (decode.py, colour.py, fit.py, ingest.py, store.py).
+# The sentences of PictureInfo.changes (decode.py, colour.py, resize.py, ingest.py, store.py).
 _CHANGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (code, re.compile(pattern))
     for code, pattern in (

@@ -20,11 +20,11 @@ from llava_gateway.errors import (
     StorageFull,
 )
 from llava_gateway.images.auto import Choice
-from llava_gateway.images.picture import Degrees, Limits, PictureInfo
-from llava_gateway.images.pool import Answers, WorkerDied, WorkerPool
+from llava_gateway.images.info import Degrees, Limits, PictureInfo
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sniff import sniff
 from llava_gateway.images.unread import unread
+from llava_gateway.images.workers import Answers, WorkerDied, WorkerPool
 from llava_gateway.settings import Settings
 
 __all__ = ["Picture", "PictureInfo", "PictureStore"]

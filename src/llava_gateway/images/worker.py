@@ -20,11 +20,11 @@ from llava_gateway.images import frames
 from llava_gateway.images.decode import damaged
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.frames import Frame
+from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
-from llava_gateway.images.picture import Limits
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.rotate import turned
 from llava_gateway.images.sheet import sheet
-from llava_gateway.images.turn import turned
 from llava_gateway.images.view import draw
 
 try:

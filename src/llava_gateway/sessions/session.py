@@ -33,7 +33,7 @@ from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
-from llava_gateway.images.picture import PictureInfo
+from llava_gateway.images.info import PictureInfo
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 """complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. What came of the answer is kept."""

@@ -10,13 +10,13 @@ const narrow = matchMedia('(max-width: 699px)');
 let leaving = false;
 
 /** A chat that got its address while something lay over it: its own entry is named when that is on top again. */
-let unnamed = /** @type {{chat: import('./chat.js').Chat, hash: string}|null} */ (null);
+let unnamed = /** @type {{chat: import('./chat/chat.js').Chat, hash: string}|null} */ (null);
 
 const countOpen = () => layers.filter((layer) => layer.value !== null).length;
 /** How many entries on the way here are layers' own. @returns {number} */
 export const countEntries = () => history.state?.layers ?? 0;
 
-/** Gives the entry of a chat its address. @param {import('./chat.js').Chat} of @param {string} hash */
+/** Gives the entry of a chat its address. @param {import('./chat/chat.js').Chat} of @param {string} hash */
 export function nameEntry(of, hash) {
   unnamed = countEntries() ? { chat: of, hash } : null;
   history.replaceState(history.state, '', hash);

@@ -1,17 +1,17 @@
 // Starts the page.
 
-import { readAhead } from './ahead.js';
-import { speakAnswers } from './aloud.js';
-import { openAddressed } from './chat.js';
-import { keepDrafts } from './drafts.js';
-import { watchContext } from './context.js';
-import { watchGallery } from './gallery.js';
-import { watch } from './gateway.js';
+import { readAhead } from './images/read_ahead.js';
+import { speakAnswers } from './chat/aloud.js';
+import { openAddressed } from './chat/chat.js';
+import { keepDrafts } from './chat/drafts.js';
+import { watchContext } from './chat/context.js';
+import { watchGallery } from './images/gallery.js';
+import { watch } from './models/gateway.js';
 import { html, render } from './html.js';
 import { watchLayers } from './layers.js';
-import { watchModels } from './models.js';
-import { watchChat } from './news.js';
-import { searchChats } from './sessions.js';
+import { watchModels } from './models/models.js';
+import { watchChat } from './chat/news.js';
+import { searchChats } from './chat/sessions.js';
 import { App } from './views/app.js';
 
 render(html`<${App} />`, document.body);

@@ -3,7 +3,7 @@
 import DOMPurify from '../vendor/purify.js';
 import { Marked } from '../vendor/marked.js';
 import { html, useLayoutEffect, useMemo, useRef } from './html.js';
-import { linkPictures } from './mentions.js';
+import { linkPictures } from './images/mentions.js';
 
 const ESCAPES = /** @type {Record<string, string>} */ ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' });
 /** @param {string} text */

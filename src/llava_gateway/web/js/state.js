@@ -1,8 +1,8 @@
-// What the page knows, as signals; the actions that change it are in gateway.js, pictures.js and chat.js.
+// What the page knows, as signals; the actions that change it are in models/gateway.js, images/pictures.js and chat/chat.js.
 
 import { computed, signal } from '../vendor/signals.js';
 
-/** @typedef {import('./chat.js').Chat} Chat */
+/** @typedef {import('./chat/chat.js').Chat} Chat */
 
 /** The gateway's word on its engines; undefined before the first answer, null when it does not answer. */
 export const readiness = signal(/** @type {import('./types.js').Readiness|null|undefined} */ (undefined));
@@ -33,7 +33,7 @@ export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'cont
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);
 
-/** The picture in the panel and the one in the lightbox, as gallery.js names them; `picking`: a part of it is being picked. */
+/** The picture in the panel and the one in the lightbox, as images/gallery.js names them; `picking`: a part of it is being picked. */
 export const panel = signal(/** @type {number|null} */ (null));
 export const lightbox = signal(/** @type {{at: number, picking: boolean}|null} */ (null));
 

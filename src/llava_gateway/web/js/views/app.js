@@ -1,11 +1,11 @@
 // The whole page, and what works anywhere on it: dropping, pasting, shortcuts.
 
-import { stepHere } from '../branches.js';
-import { stop } from '../chat.js';
-import { endEditing } from '../drafts.js';
+import { stepHere } from '../chat/branches.js';
+import { stop } from '../chat/chat.js';
+import { endEditing } from '../chat/drafts.js';
 import { html, useEffect, useState } from '../html.js';
 import { t } from '../i18n.js';
-import { takeTransfer } from '../intake.js';
+import { takeTransfer } from '../images/intake.js';
 import { announcement, chat, drawer, lightbox, overlay, panel } from '../state.js';
 import { Composer } from './composer.js';
 import { Overlays } from './dialogs.js';

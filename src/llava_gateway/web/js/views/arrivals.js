@@ -4,7 +4,7 @@ import { explained } from '../failures.js';
 import { html } from '../html.js';
 import { bytes, duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { arrivals, pull, putAway } from '../models.js';
+import { arrivals, pull, putAway } from '../models/models.js';
 import { chat, library, model, models, pickedModel } from '../state.js';
 import { useClock } from './parts.js';
 
@@ -22,7 +22,7 @@ export function Arrivals({ only }) {
   </ul>`;
 }
 
-/** @param {{arrival: import('../models.js').Arrival}} props */
+/** @param {{arrival: import('../models/models.js').Arrival}} props */
 function ArrivalRow({ arrival }) {
   const { name, kind } = arrival;
   const state = arrival.state.value;
@@ -59,7 +59,7 @@ function UseIt({ name }) {
   return html`<button class="button small main" type="button" onClick=${() => (pickedModel.value = found.name)}>${t('arrival.use')}</button>`;
 }
 
-/** @param {{arrival: import('../models.js').Arrival}} props */
+/** @param {{arrival: import('../models/models.js').Arrival}} props */
 function Step({ arrival }) {
   const now = useClock();
   const step = arrival.step.value;
@@ -82,7 +82,7 @@ function remaining(seconds) {
   return t('time.hours', { count: number(minutes / 60, { maximumFractionDigits: 1 }) });
 }
 
-/** @param {{arrival: import('../models.js').Arrival}} props */
+/** @param {{arrival: import('../models/models.js').Arrival}} props */
 function Files({ arrival }) {
   if (!arrival.files.value.length) return null;
   return html`<ol class="arrival-files figures">

@@ -1,20 +1,20 @@
 // The pictures in the composer, in order and numbered: what is happening to each, and what can be done with it.
 
-import { haveBeenRead } from '../ahead.js';
-import { changesOf } from '../changes.js';
+import { haveBeenRead } from '../images/read_ahead.js';
+import { changesOf } from '../images/changes.js';
 import { explained } from '../failures.js';
-import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
+import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../images/gallery.js';
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { accepted, canTryAgain, chips, move, remove, turn, upload, wish } from '../pictures.js';
-import { seen, usualDetail } from '../seen.js';
+import { accepted, canTryAgain, chips, move, remove, turn, upload, wish } from '../images/pictures.js';
+import { seen, usualDetail } from '../images/seen.js';
 import { model, panel } from '../state.js';
 import { focusAfterwards, wordsBox } from './focus.js';
 import { Menu } from './menu.js';
 import { PartImage } from './part.js';
 
-/** @typedef {import('../pictures.js').Chip} Chip */
+/** @typedef {import('../images/pictures.js').Chip} Chip */
 
 /** Pixels that a pointer moves before it drags. */
 const DRAG_AFTER = 6;
@@ -121,7 +121,7 @@ function items(chip, place) {
   const at = atOf(key);
   const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
   const last = accepted.value.length - 1;
-  const hung = /** @type {import('../gallery.js').Hung} */ (hungAt(at));
+  const hung = /** @type {import('../images/gallery.js').Hung} */ (hungAt(at));
   return [
     { label: t('chip.closer'), icon: 'zoomin', onChoose: () => lookCloser(at) },
     { label: t('chip.pick'), icon: 'crop', onChoose: () => lookCloser(at, true) },

@@ -1,13 +1,13 @@
 // Answers side by side, with their figures, and the vote.
 
-import { asFailure, phaseWords, speed } from '../chat.js';
-import { add, askAll, begin, columns, complete, drop, firstWord, forgetVotes, isElsewhere, LEAST, loadVotes, MOST, OWN, question, running, stopAll, subject, verdict, vote, votes } from '../compare.js';
+import { asFailure, phaseWords, speed } from '../chat/chat.js';
+import { add, askAll, begin, columns, complete, drop, firstWord, forgetVotes, isElsewhere, LEAST, loadVotes, MOST, OWN, question, running, stopAll, subject, verdict, vote, votes } from '../chat/compare.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
-import { presetName } from '../options.js';
-import { addFiles, chips, underway } from '../pictures.js';
+import { presetName } from '../chat/options.js';
+import { addFiles, chips, underway } from '../images/pictures.js';
 import { catalogue, chat, models, overlay } from '../state.js';
 import { Refusal } from './arrivals.js';
 import { Dialog, PictureImage, useClock } from './parts.js';
@@ -64,7 +64,7 @@ function Question() {
   </form>`;
 }
 
-/** @param {{column: import('../compare.js').Column, place: number}} props */
+/** @param {{column: import('../chat/compare.js').Column, place: number}} props */
 function ColumnView({ column, place }) {
   const turn = column.turn.value;
   const status = turn?.status.value;
@@ -96,7 +96,7 @@ function ColumnView({ column, place }) {
   </li>`;
 }
 
-/** @param {{turn: import('../chat.js').Turn, stop: () => void}} props */
+/** @param {{turn: import('../chat/chat.js').Turn, stop: () => void}} props */
 function AnswerView({ turn, stop }) {
   const status = turn.status.value;
   return html`<div class="column-answer" dir="auto" aria-busy=${status === 'running'}>
@@ -107,7 +107,7 @@ function AnswerView({ turn, stop }) {
     ${status === 'running' && html`<${Phase} turn=${turn} stop=${stop} />`} ${status === 'complete' && html`<${Figures} turn=${turn} />`}`;
 }
 
-/** @param {{turn: import('../chat.js').Turn, stop: () => void}} props */
+/** @param {{turn: import('../chat/chat.js').Turn, stop: () => void}} props */
 function Phase({ turn, stop }) {
   const now = useClock();
   const phase = turn.phase.value;
@@ -117,7 +117,7 @@ function Phase({ turn, stop }) {
   </div>`;
 }
 
-/** The same figures in the same order in every column. @param {{turn: import('../chat.js').Turn}} props */
+/** The same figures in the same order in every column. @param {{turn: import('../chat/chat.js').Turn}} props */
 function Figures({ turn }) {
   const summary = turn.summary.value;
   if (!summary) return null;
@@ -141,7 +141,7 @@ function Vote() {
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   if (running.value || complete.value.length < LEAST) return null;
   if (verdict.value) return html`<p class="vote" role="status">${t(verdict.value === 'tie' ? 'compare.saved_tie' : 'compare.saved')}</p>`;
-  /** @param {import('../compare.js').Column|'tie'} best */
+  /** @param {import('../chat/compare.js').Column|'tie'} best */
   async function cast(best) {
     setFailure(null);
     try {

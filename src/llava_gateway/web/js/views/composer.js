@@ -1,15 +1,15 @@
 // The composer: one box with picture chips above the text, and a quiet line under it.
 
-import { send, stop } from '../chat.js';
-import { composing, editing } from '../composing.js';
-import { endEditing, sendEdited } from '../drafts.js';
+import { send, stop } from '../chat/chat.js';
+import { composing, editing } from '../chat/composing.js';
+import { endEditing, sendEdited } from '../chat/drafts.js';
 import { html, useEffect, useLayoutEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { canCaptureScreen, captureScreen, hasCamera } from '../intake.js';
-import { seeing } from '../models.js';
-import { countOf, presetName } from '../options.js';
-import { addFiles, chips, ready, underway } from '../pictures.js';
+import { canCaptureScreen, captureScreen, hasCamera } from '../images/intake.js';
+import { seeing } from '../models/models.js';
+import { countOf, presetName } from '../chat/options.js';
+import { addFiles, chips, ready, underway } from '../images/pictures.js';
 import { chat, model, modelInfo, overlay, pickedModel, readiness } from '../state.js';
 import { Chips } from './chips.js';
 import { ContextMeter } from './context.js';

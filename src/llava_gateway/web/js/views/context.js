@@ -1,7 +1,7 @@
 // How full the context is: a thin bar, and what the thread says when it is nearly full, when something was dropped, when a question does not fit.
 
-import { askAgain } from '../branches.js';
-import { counted, larger, meter, NEARLY } from '../context.js';
+import { askAgain } from '../chat/branches.js';
+import { counted, larger, meter, NEARLY } from '../chat/context.js';
 import { html } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
@@ -12,7 +12,7 @@ export const PARTS = /** @type {const} */ (['system', 'text', 'images']);
 /** @param {number} share */
 const percent = (share) => number(share, { style: 'percent' });
 
-/** The bar alone. @param {{of: import('../context.js').Meter}} props */
+/** The bar alone. @param {{of: import('../chat/context.js').Meter}} props */
 export function Bar({ of }) {
   const whole = Math.max(of.limit, of.used);
   return html`<span class="meter" data-over=${of.over > 0} aria-hidden="true">
@@ -32,7 +32,7 @@ export function ContextMeter() {
   </button>`;
 }
 
-/** @param {import('../context.js').Meter} now */
+/** @param {import('../chat/context.js').Meter} now */
 export const free = (now) => Math.max(0, now.limit - now.used);
 
 /** Makes the chat's context larger, and says what that costs. @param {{size: number, lastLoad: number|null, then?: () => void}} props */
@@ -77,7 +77,7 @@ export const isAboutContext = (warning) => said(warning) !== undefined;
 /** Whether an answer ended where the context does. @param {string[]} warnings */
 export const isFull = (warnings) => warnings.some((warning) => warning.startsWith('context_full:'));
 
-/** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat.js').Turn}} props */
+/** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat/chat.js').Turn}} props */
 export function ContextNotes({ turn }) {
   const warnings = turn.summary.value?.warnings ?? [];
   const notes = warnings.flatMap((warning) => said(warning)?.(warning) ?? []);
@@ -89,7 +89,7 @@ export function ContextNotes({ turn }) {
 
 const OpenButton = () => html`<button class="link-button" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
 
-/** What helps a question that does not fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn}} props */
+/** What helps a question that does not fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat/chat.js').Turn}} props */
 export function ContextWays({ failure, turn }) {
   const { choices } = chat.value;
   const size = larger(Number(failure.more.num_ctx_needed) || 0);

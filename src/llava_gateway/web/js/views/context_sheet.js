@@ -1,8 +1,8 @@
 // What the context is spent on, turn by turn; what goes next, in which order, and what helps.
 
-import { asFailure } from '../chat.js';
-import { composing } from '../composing.js';
-import { changePicture, counted, meter } from '../context.js';
+import { asFailure } from '../chat/chat.js';
+import { composing } from '../chat/composing.js';
+import { changePicture, counted, meter } from '../chat/context.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
 import { number, t } from '../i18n.js';
@@ -25,7 +25,7 @@ export function ContextSheet() {
   <//>`;
 }
 
-/** @param {{now: import('../context.js').Meter, found: import('../types.js').Counted|null}} props */
+/** @param {{now: import('../chat/context.js').Meter, found: import('../types.js').Counted|null}} props */
 function Legend({ now, found }) {
   return html`<div class="context-legend figures">
     <p>${t('context.used', { used: now.used, limit: now.limit })} <span class="quiet">${t(now.label ? `context.label.${now.label}` : 'context.label.engine')}</span></p>

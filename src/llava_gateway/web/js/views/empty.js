@@ -1,12 +1,12 @@
 // What a new chat shows: an invitation, three pictures to try, what is running, and how to get more.
 
 import { signal } from '../../vendor/signals.js';
-import { send } from '../chat.js';
-import { drawOn, drawnFile, examplesFor, isDemo } from '../examples.js';
+import { send } from '../chat/chat.js';
+import { drawOn, drawnFile, examplesFor, isDemo } from '../images/examples.js';
 import { html, useEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
-import { seeing, setup } from '../models.js';
-import { addFiles, chips, ready, refuse } from '../pictures.js';
+import { seeing, setup } from '../models/models.js';
+import { addFiles, chips, ready, refuse } from '../images/pictures.js';
 import { modelInfo, model, overlay, pickedModel, readiness } from '../state.js';
 import { engineName } from './advice.js';
 import { PassingButton, useHeir } from './focus.js';
@@ -16,7 +16,7 @@ const TOUCH = matchMedia('(pointer: coarse)');
 const SetupCard = lazily(async () => (await import('./setup.js')).SetupCard);
 
 /** The example that is asked as soon as its picture is prepared. */
-const asking = signal(/** @type {import('../examples.js').Example|null} */ (null));
+const asking = signal(/** @type {import('../images/examples.js').Example|null} */ (null));
 
 export function Empty() {
   const quiet = Boolean(readiness.value) && (asking.value || !chips.value.length);
@@ -46,7 +46,7 @@ function Examples({ of }) {
   // Nothing is asked behind the back of a person who went elsewhere.
   useEffect(() => () => void (asking.value = null), []);
 
-  /** @param {import('../examples.js').Example} example */
+  /** @param {import('../images/examples.js').Example} example */
   async function choose(example) {
     if (asking.value) return;
     try {
@@ -70,7 +70,7 @@ function Examples({ of }) {
   </ul>`;
 }
 
-/** @param {{example: import('../examples.js').Example}} props */
+/** @param {{example: import('../images/examples.js').Example}} props */
 function Drawing({ example }) {
   const canvas = useRef(/** @type {HTMLCanvasElement|null} */ (null));
   useEffect(() => drawOn(example, /** @type {HTMLCanvasElement} */ (canvas.current)), [example]);

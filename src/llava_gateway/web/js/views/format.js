@@ -2,7 +2,7 @@
 
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
-import { means } from '../options.js';
+import { means } from '../chat/options.js';
 import { chat } from '../state.js';
 
 const text = { type: 'string' };

@@ -1,6 +1,6 @@
 // The frame around the conversation: top bar, banners, and the veil that shows where pictures can be dropped.
 
-import { newChat } from '../chat.js';
+import { newChat } from '../chat/chat.js';
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';

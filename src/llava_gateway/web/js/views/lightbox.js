@@ -1,17 +1,17 @@
 // The lightbox: a picture as large as the window, zoomed, moved, beside the others, as it is or as a model sees it; a part of it can be picked.
 
-import { askAbout, beside, gallery, hungAt } from '../gallery.js';
+import { askAbout, beside, gallery, hungAt } from '../images/gallery.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { drawing, seen } from '../seen.js';
+import { drawing, seen } from '../images/seen.js';
 import { lightbox } from '../state.js';
 import { PartFrame } from './part.js';
 import { Choice, PictureImage } from './parts.js';
 import { MIDDLE, RegionPicker } from './region.js';
 import { useZoom, ZOOM_STEP } from './zooming.js';
 
-/** @typedef {import('../gallery.js').Hung} Hung */
+/** @typedef {import('../images/gallery.js').Hung} Hung */
 
 const MOVE = 60;
 

@@ -1,12 +1,12 @@
 // The models: which there are and whether they fit, one for this chat, downloading, deleting, and making one from a Modelfile.
 
-import { asFailure } from '../chat.js';
-import { loadModels } from '../gateway.js';
+import { asFailure } from '../chat/chat.js';
+import { loadModels } from '../models/gateway.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { loadSetup, pull, remove, seeing, setup } from '../models.js';
-import { ready } from '../pictures.js';
+import { loadSetup, pull, remove, seeing, setup } from '../models/models.js';
+import { ready } from '../images/pictures.js';
 import { chat, library, model, modelInfo, models, overlay, pickedModel, readiness } from '../state.js';
 import { memoryWords, modelFacts } from './advice.js';
 import { Arrivals, Refusal } from './arrivals.js';

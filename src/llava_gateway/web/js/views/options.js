@@ -1,11 +1,11 @@
 // The options: presets, how pictures are looked at, what every answer is told, and each option with its default, unit and range.
 
-import { composing } from '../composing.js';
+import { composing } from '../chat/composing.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
 import { language, number, t } from '../i18n.js';
 import { OPTIONS, PRESETS } from '../i18n/zh.js';
-import { countOf, POLICIES, presetName } from '../options.js';
+import { countOf, POLICIES, presetName } from '../chat/options.js';
 import { catalogue, chat, modelInfo, overlay } from '../state.js';
 import { PassingButton } from './focus.js';
 import { FormatEditor } from './format.js';

@@ -1,18 +1,18 @@
 // The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
 
-import { changesOf, described, stepsOf } from '../changes.js';
-import { asFailure } from '../chat.js';
+import { changesOf, described, stepsOf } from '../images/changes.js';
+import { asFailure } from '../chat/chat.js';
 import { explained } from '../failures.js';
-import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../gallery.js';
+import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../images/gallery.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytes, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { drawing, seen, usualDetail } from '../seen.js';
+import { drawing, seen, usualDetail } from '../images/seen.js';
 import { panel } from '../state.js';
 import { PartFrame } from './part.js';
 import { Choice, PictureImage } from './parts.js';
 
-/** @typedef {import('../gallery.js').Hung} Hung */
+/** @typedef {import('../images/gallery.js').Hung} Hung */
 
 const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
 

@@ -1,6 +1,6 @@
 // Small parts that several views share: pictures, dialogs, buttons that copy.
 
-import { address, pathOf } from '../addresses.js';
+import { address, pathOf } from '../images/addresses.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';

@@ -3,7 +3,7 @@
 import { explained } from '../failures.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';
-import { create, examples, loadExamples } from '../models.js';
+import { create, examples, loadExamples } from '../models/models.js';
 import { kept } from '../prefs.js';
 import { Arrivals } from './arrivals.js';
 import { Dialog } from './parts.js';
@@ -15,7 +15,7 @@ const NAME_FAULTS = new Set(['invalid_model_name', 'model_exists', 'model_busy']
 
 /** @param {{onBack: () => void, onClose: () => void}} props */
 export function Recipe({ onBack, onClose }) {
-  const [arrival, setArrival] = useState(/** @type {import('../models.js').Arrival|null} */ (null));
+  const [arrival, setArrival] = useState(/** @type {import('../models/models.js').Arrival|null} */ (null));
   const editor = useRef(/** @type {HTMLTextAreaElement|null} */ (null));
   const { name, text } = draft.value;
   const running = arrival?.state.value === 'running';

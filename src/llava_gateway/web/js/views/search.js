@@ -3,7 +3,7 @@
 import { html, useEffect } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { found, openAt, sought } from '../sessions.js';
+import { found, openAt, sought } from '../chat/sessions.js';
 import { announcement } from '../state.js';
 
 const FIELD = 'search-chats';

@@ -3,7 +3,7 @@
 import { html } from '../html.js';
 import { bytes, rich, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { arrivals, pull, setup } from '../models.js';
+import { arrivals, pull, setup } from '../models/models.js';
 import { memoryWords } from './advice.js';
 import { Arrivals } from './arrivals.js';
 import { CopyButton } from './parts.js';

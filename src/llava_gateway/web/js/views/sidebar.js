@@ -1,12 +1,12 @@
 // The sessions on the gateway: list, search, open, rename, delete, fork, save and take in; and the page's own settings at its foot.
 
 import { explained } from '../failures.js';
-import { asFailure, newChat, openedChat, openSession, rename } from '../chat.js';
+import { asFailure, newChat, openedChat, openSession, rename } from '../chat/chat.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
-import { deleteChat, fork, pickFiles, save, sought } from '../sessions.js';
+import { deleteChat, fork, pickFiles, save, sought } from '../chat/sessions.js';
 import { chat, drawer, overlay, sessions } from '../state.js';
 import { focusAfterwards, useHeir } from './focus.js';
 import { Menu } from './menu.js';

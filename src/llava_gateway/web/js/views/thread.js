@@ -1,17 +1,17 @@
 // The conversation: its turns, what is being done, and the first-run invitation.
 
-import { askAgain } from '../branches.js';
-import { described } from '../changes.js';
-import { opening, phaseWords, speed } from '../chat.js';
-import { untold } from '../context.js';
-import { leaving, startOver } from '../drafts.js';
+import { askAgain } from '../chat/branches.js';
+import { described } from '../images/changes.js';
+import { opening, phaseWords, speed } from '../chat/chat.js';
+import { untold } from '../chat/context.js';
+import { leaving, startOver } from '../chat/drafts.js';
 import { explained } from '../failures.js';
-import { lit } from '../gallery.js';
+import { lit } from '../images/gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
-import { pointing } from '../mentions.js';
+import { pointing } from '../images/mentions.js';
 import { chat, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext, isFull } from './context.js';
 import { Empty } from './empty.js';
@@ -72,7 +72,7 @@ export function Thread() {
   </div>`;
 }
 
-/** Each turn with the number of its first picture: pictures are counted through the conversation. @param {import('../chat.js').Turn[]} turns */
+/** Each turn with the number of its first picture: pictures are counted through the conversation. @param {import('../chat/chat.js').Turn[]} turns */
 function numbered(turns) {
   let count = 0;
   return turns.map((turn) => {
@@ -82,7 +82,7 @@ function numbered(turns) {
   });
 }
 
-/** @param {{turn: import('../chat.js').Turn, first: number}} props */
+/** @param {{turn: import('../chat/chat.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
   const article = useRef(/** @type {HTMLElement|null} */ (null));
@@ -109,7 +109,7 @@ function TurnView({ turn, first }) {
   </article>`;
 }
 
-/** @param {{turn: import('../chat.js').Turn, pictures: number}} props  `pictures`: how many there are up to this turn */
+/** @param {{turn: import('../chat/chat.js').Turn, pictures: number}} props  `pictures`: how many there are up to this turn */
 function AnswerView({ turn, pictures }) {
   const text = turn.text.value;
   const status = turn.status.value;
@@ -132,7 +132,7 @@ function Words({ text, ended, pictures }) {
   return tables ? html`<${Tables} tables=${tables} text=${text} />` : html`<${Markdown} text=${text} pictures=${pictures} />`;
 }
 
-/** @param {{turn: import('../chat.js').Turn}} props */
+/** @param {{turn: import('../chat/chat.js').Turn}} props */
 function PhaseLine({ turn }) {
   const now = useClock();
   const phase = turn.phase.value;
@@ -145,7 +145,7 @@ function PhaseLine({ turn }) {
   </p>`;
 }
 
-/** The quiet line under an answer. @param {{turn: import('../chat.js').Turn}} props */
+/** The quiet line under an answer. @param {{turn: import('../chat/chat.js').Turn}} props */
 function Summary({ turn }) {
   const summary = turn.summary.value;
   const text = turn.text.value;
@@ -180,7 +180,7 @@ function timingsWords(timings) {
   return names.flatMap((name) => (timings[name] == null ? [] : [`${t(`timing.${name}`)} ${duration(timings[name])}`])).join('\n');
 }
 
-/** @param {import('../chat.js').Turn} turn */
+/** @param {import('../chat/chat.js').Turn} turn */
 const isLast = (turn) => chat.value.turns.value.at(-1) === turn;
 
 /** What went wrong with the chat as a whole: seen wherever the thread is scrolled to. */
@@ -193,7 +193,7 @@ export function ChatFailure() {
   return failure.value && html`<div class="chat-failure"><${Failed} failure=${failure.value} onClose=${close} /></div>`;
 }
 
-/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat.js').Turn, onClose?: () => void}} props */
+/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat/chat.js').Turn, onClose?: () => void}} props */
 function Failed({ failure, turn, onClose }) {
   const { cause, next } = explained(failure);
   const busy = Boolean(chat.value.running.value);

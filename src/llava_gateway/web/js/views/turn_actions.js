@@ -1,18 +1,18 @@
 // What can be done with a turn: change or ask it again, go through its branches, copy it, begin a chat of its own with it.
 
-import { askAgain, placeOf, step } from '../branches.js';
-import { edit } from '../drafts.js';
+import { askAgain, placeOf, step } from '../chat/branches.js';
+import { edit } from '../chat/drafts.js';
 import { html } from '../html.js';
 import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { presetName } from '../options.js';
-import { fork } from '../sessions.js';
+import { presetName } from '../chat/options.js';
+import { fork } from '../chat/sessions.js';
 import { catalogue, chat, models } from '../state.js';
 import { toast } from '../toasts.js';
 import { Menu } from './menu.js';
 import { copy, CopyButton } from './parts.js';
 
-/** @typedef {import('../chat.js').Turn} Turn */
+/** @typedef {import('../chat/chat.js').Turn} Turn */
 
 // While an answer is written, the style sheet hides what has the class `at-rest`: a long chat need not be drawn again for that.
 

@@ -1,7 +1,7 @@
 // Zooming and moving a picture with wheel, pointers and fingers.
 
 import { useEffect, useLayoutEffect, useRef, useState } from '../html.js';
-import { fitScale, fitted, moved, zoomed } from '../zoom.js';
+import { fitScale, fitted, moved, zoomed } from '../images/zoom.js';
 
 const WHEEL_SPEED = 0.0016;
 /** What a trackpad's pinch sends is much smaller. */
@@ -11,8 +11,8 @@ const LINE_PIXELS = 30;
 const SWIPE = 60;
 export const ZOOM_STEP = 1.4;
 
-/** @typedef {import('../zoom.js').Size} Size */
-/** @typedef {import('../zoom.js').Point} Point */
+/** @typedef {import('../images/zoom.js').Size} Size */
+/** @typedef {import('../images/zoom.js').Point} Point */
 
 /**
  * @param {Size} picture
@@ -22,7 +22,7 @@ export const ZOOM_STEP = 1.4;
 export function useZoom(picture, name, onSwipe) {
   const stage = useRef(/** @type {HTMLElement|null} */ (null));
   const [box, setBox] = useState(/** @type {Size} */ ({ width: 1, height: 1 }));
-  const [own, setOwn] = useState(/** @type {import('../zoom.js').Place|null} */ (null));
+  const [own, setOwn] = useState(/** @type {import('../images/zoom.js').Place|null} */ (null));
   const pointers = useRef(/** @type {Map<number, Point>} */ (new Map()));
   const slid = useRef({ x: 0, y: 0 });
 

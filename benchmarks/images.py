@@ -1,0 +1,188 @@
+"""From a 12-megapixel file to what a model gets, on one core: our way, libvips' way, and how much of the picture either loses.
+
+The functions of images/ are called as a worker process calls them, with a fixed order of turns; then the whole way through the picture
+store, with its worker process. The reference for quality is the slow way: decode every pixel, then one pass of LANCZOS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.photo import SMALL, TWELVE_MEGAPIXELS, encoded, photo
+from benchmarks.report import Figure, Report, ratio
+from llava_gateway.images.encode import Encoded
+from llava_gateway.images.info import Limits
+from llava_gateway.images.ingest import Ready, ingest
+from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.store import PictureStore
+from llava_gateway.settings import Settings
+
+SQUARE_MS = 70.0
+"""Goal at 336 px, milliseconds on one core."""
+SQUARE = VisionProfile(square=336)
+WIDE = VisionProfile(max_side=672)
+OTHER_FORMATS = ("HEIC", "PNG", "WEBP")
+
+
+def run(*, quick: bool) -> Report:
+    report = Report("pictures", "a 12-megapixel picture to model-ready, on one core", quick)
+    rounds, size = (1, SMALL) if quick else (15, TWELVE_MEGAPIXELS)
+    picture = photo(size)
+    jpeg = encoded(picture, "JPEG")
+    report.notes.append(f"The picture: {size[0]}x{size[1]}, as JPEG {len(jpeg) / 1e6:.1f} MB.")
+    with one_core():
+        _jpeg(report, jpeg, rounds)
+        for kind in OTHER_FORMATS:
+            data = encoded(picture, kind)
+            values = [_timed(partial(ready, data, SQUARE)) for _ in range(max(1, rounds // 5))]
+            report.figures.append(Figure(f"{kind} to 336: ours", "ms", tuple(values)))
+    asyncio.run(_whole_way(report, jpeg, rounds))
+    return report
+
+
+def _jpeg(report: Report, jpeg: bytes, rounds: int) -> None:
+    ways: dict[str, Callable[[], bytes]] = {
+        "JPEG to 336: ours": lambda: ready(jpeg, SQUARE).data,
+        "JPEG to 672: ours": lambda: ready(jpeg, WIDE).data,
+        "JPEG to 672: Pillow, every pixel": lambda: _slow(jpeg, WIDE.max_side),
+    }
+    if (vips := _vips()) is not None:
+        ways["JPEG to 672: pyvips"] = lambda: vips(jpeg, WIDE.max_side)
+    else:
+        report.notes.append("pyvips is not installed: its rows are left out.")
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(rounds):
+        for name, way in ways.items():
+            times[name].append(_timed(way))
+    for name, values in times.items():
+        report.figures.append(Figure(name, "ms", tuple(values), SQUARE_MS if "336" in name else None))
+    if vips is not None:
+        report.ratios.append(ratio("JPEG to 672: ours / pyvips", times["JPEG to 672: ours"], times["JPEG to 672: pyvips"], 1.0))
+    report.ratios.append(ratio("JPEG to 672: ours / Pillow", times["JPEG to 672: ours"], times["JPEG to 672: Pillow, every pixel"]))
+    _quality(report, jpeg, ways)
+
+
+def _quality(report: Report, jpeg: bytes, ways: dict[str, Callable[[], bytes]]) -> None:
+    """Likeness to every pixel decoded and LANCZOS, before any encoding."""
+    full = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    for name, way in ways.items():
+        got = Image.open(io.BytesIO(way())).convert("RGB")
+        side = max(got.size)
+        inner = full.copy() if full.width <= side else full.resize((side, -(-full.height * side // full.width)), Image.Resampling.LANCZOS)
+        top = (got.height - inner.height) // 2
+        ours = np.asarray(got.crop((0, top, side, top + inner.height)), np.float64)
+        reference = np.asarray(inner, np.float64)
+        report.figures.append(Figure(f"{name}: PSNR", "dB", (psnr(ours, reference),)))
+        report.figures.append(Figure(f"{name}: SSIM", "", (ssim(ours, reference),)))
+
+
+def ready(data: bytes, profile: VisionProfile) -> Encoded:
+    """What a worker sends back first, and the model waits for."""
+    first = next(iter(ingest(data, Limits(), profile)))
+    assert isinstance(first, Ready)
+    assert first.rendered is not None
+    return first.rendered.pieces[0]
+
+
+def _slow(jpeg: bytes, side: int) -> bytes:
+    im = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    im = im.resize((side, round(im.height * side / im.width)), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    im.save(out, "JPEG", quality=92, subsampling="4:4:4")
+    return out.getvalue()
+
+
+def _vips() -> Callable[[bytes, int], bytes] | None:
+    """libvips' own fast way, to the same size and the same kind of JPEG."""
+    os.environ["VIPS_CONCURRENCY"] = "1"
+    try:
+        import pyvips
+    except (ImportError, OSError):
+        return None
+    pyvips.cache_set_max(0)  # it would hand out the last result again
+
+    def shrink(jpeg: bytes, side: int) -> bytes:
+        thumbnail = pyvips.Image.thumbnail_buffer(jpeg, side, height=side, size="down")
+        data: bytes = thumbnail.jpegsave_buffer(Q=92, subsample_mode="off", keep="none")
+        return data
+
+    return shrink
+
+
+async def _whole_way(report: Report, jpeg: bytes, rounds: int) -> None:
+    """Through the store: the file to the worker, the rendition back; then the rest of the way to the canonical picture."""
+    store = PictureStore(Settings(image_workers=1))
+    await store.start()
+    try:
+        ready_ms, stored_ms = [], []
+        for number in range(rounds + 1):
+            began = time.perf_counter()
+            picture = await store.add(_another(jpeg, number), SQUARE)
+            ready_ms.append((time.perf_counter() - began) * 1000)
+            await picture.stored()
+            stored_ms.append((time.perf_counter() - began) * 1000)
+    finally:
+        await store.aclose()
+    report.figures.append(Figure("JPEG to 336: ours, through the store", "ms", tuple(ready_ms[1:])))
+    report.figures.append(Figure("JPEG: ours, canonical picture stored", "ms", tuple(stored_ms[1:])))
+
+
+def _another(jpeg: bytes, number: int) -> bytes:
+    """The same picture in another file (with a comment in it), for the store knows files that it has seen."""
+    comment = b"%d" % number
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Where the system can say so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
+
+
+def psnr(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Peak signal-to-noise ratio in dB of two 8-bit pictures."""
+    error = float(np.mean((one - other) ** 2))
+    return 10 * float(np.log10(255**2 / max(error, 1e-10)))
+
+
+def ssim(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Structural similarity of the brightness, mean over 8x8 windows (Wang et al., 2004, with a flat window)."""
+    a, b = (picture @ np.array([0.299, 0.587, 0.114]) for picture in (one, other))
+    mean_a, mean_b = _window(a), _window(b)
+    var_a, var_b, both = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2, _window(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    quality = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return float(np.mean(quality))
+
+
+def _window(values: NDArray[np.float64], side: int = 8) -> NDArray[np.float64]:
+    """Means over all windows of side x side."""
+    sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    means: NDArray[np.float64] = (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
+    return means

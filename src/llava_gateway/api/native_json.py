@@ -1,0 +1,403 @@
+"""The native dialect's JSON and form fields: parsed into chat values, and answers rendered."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any, Literal
+
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import Draft202012Validator, validator_for
+
+from llava_gateway.api.bodies import (
+    DEFAULT_PROMPT,
+    DEFAULT_PROMPT_OF_SEVERAL,
+    KEEP_ALIVE_SAYS,
+    AskBody,
+    ImageData,
+    ImageRef,
+    KeepAlive,
+    SightBody,
+    parse_body,
+)
+from llava_gateway.api.sight import IN_OPTIONS, with_sight
+from llava_gateway.chat import (
+    JSON,
+    OPTION_LIMITS,
+    STOP_MAX_CHARS,
+    STOP_MAX_COUNT,
+    Answer,
+    AnsweredImage,
+    ChatRequest,
+    ContextReport,
+    Dropped,
+    ImagePart,
+    OptionLimit,
+    Options,
+    Sent,
+    TextPart,
+    Timings,
+    Upload,
+    Usage,
+)
+from llava_gateway.context.words import ocr_note
+from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidFormat, InvalidOption, InvalidRequest
+from llava_gateway.images.base64 import decode_base64
+from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.store import PictureStore
+from llava_gateway.sessions.search import Match
+from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.settings import Settings, built_in_presets
+
+KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
+KEEP_ALIVE_MAX_CHARS = 32
+KEEP_ALIVE_MAX_SECONDS = 10 * 365 * 24 * 3600
+FORMAT_MAX_CHARS = 32 * 1024
+"""Checking a schema of this length takes about 0.15 s, in which nobody else is served."""
+GLOSSARY_MAX_LINES = 200
+GLOSSARY_LINE_MAX_CHARS = 300
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
+"""Links and paths of files; the base64 of a JPEG begins with /9j/."""
+ADDRESS_MAX_CHARS = 500
+A_PICTURE_IS = (
+    'Send the picture itself as base64 or as {"data": base64}, or {"image_id": …} of one that POST /images took; files go into a form'
+    " (curl -F image=@photo.jpg)."
+)
+BESIDE_OPTIONS = frozenset({"about", "glossary"})
+"""What a preset has beside options."""
+
+
+def chat_request(
+    body: AskBody, settings: Settings, uploads: tuple[Upload | ImagePart, ...] = (), session_id: str | None = None, *, unasked: str = ""
+) -> ChatRequest:
+    """The body as the gateway takes it; `unasked` stands for a question that is not there. Raises InvalidRequest, InvalidOption,
+    InvalidBase64Image."""
+    given = [parse_image(image, index, settings) for index, image in enumerate(body.images)]
+    pictures = with_sight(body, [*((upload, None) for upload in uploads), *given])
+    for name in ("prompt", "system", "ocr_text"):
+        check_length(name, getattr(body, name), settings)
+    describe = DEFAULT_PROMPT if len(pictures) == 1 else DEFAULT_PROMPT_OF_SEVERAL
+    prompt = body.prompt if body.prompt.strip() else unasked or (describe if pictures else "")
+    if not prompt:
+        raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
+    if session_id is not None and body.session_id not in (None, session_id):
+        raise InvalidRequest("session_id is not the session of this address.", param="session_id")
+    session_id = session_id or body.session_id
+    if body.after is not None and session_id is None:
+        raise InvalidRequest("after names a turn of a session, but there is no session_id.", param="after")
+    hints = [TextPart(ocr_note(body.ocr_text, prompt, len(pictures)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
+    return ChatRequest(
+        parts=(*pictures, *hints, TextPart(prompt)),
+        model=body.model or None,
+        system=body.system,
+        options=parse_options(body.options, body.preset or settings.preset, settings),
+        format=parse_format(body.format),
+        keep_alive=parse_keep_alive(body.keep_alive if body.keep_alive is not None else body.options.get("keep_alive")),
+        session_id=session_id,
+        policy=body.policy,
+        # A session has begun with the glossary of the preset of the settings; from then on only what a request names itself changes it.
+        glossary=glossary_of(body.glossary, body.preset or (None if session_id else settings.preset), settings),
+        after=body.after,
+    )
+
+
+def check_length(name: str, text: str | None, settings: Settings, *, beside: int = 0) -> None:
+    """Raises InvalidRequest. `beside`: characters that may be in it beside what a person wrote."""
+    if text is not None and len(text) > settings.prompt_max_chars + beside:
+        raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
+
+
+def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
+    """One item of `images`, and what it says of itself how it is to be looked at. Raises ImageError, InvalidRequest."""
+    param = f"images[{index}]"
+    if isinstance(image, str):
+        return _decoded(image, param, settings), None
+    named = [name for name in ("data", "image_id") if isinstance(image, dict) and name in image]
+    if len(named) != 1:
+        said = "has both data and image_id" if named else "has neither data nor image_id"
+        raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no picture'}.", param=param, hint=A_PICTURE_IS)
+    if "data" in image:
+        data = parse_body(ImageData, image, param)
+        return _decoded(data.data, param, settings), data
+    ref = parse_body(ImageRef, image, param)
+    return ImagePart(ref.image_id), ref
+
+
+def _decoded(data: str, param: str, settings: Settings) -> Upload:
+    if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
+        raise InvalidBase64Image(f"{param} is a link or a path, and those are not fetched.", param=param, hint=A_PICTURE_IS)
+    if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
+        raise ImageFileTooLarge(f"The picture file has more than {settings.image_max_bytes:,} bytes.", param=param)
+    try:
+        return Upload(decode_base64(data))
+    except ImageError as error:
+        error.param = param
+        raise
+
+
+def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON | None:
+    """A schema is checked here: Ollama passes over one that is broken in silence. Raises InvalidFormat."""
+    if value is None or value == "json":
+        return value
+    if len(json.dumps(value)) > FORMAT_MAX_CHARS:
+        raise InvalidFormat(f"The JSON schema has more than {FORMAT_MAX_CHARS:,} characters.", param="format", hint="Describe less of it.")
+    if not isinstance(value.get("$schema", ""), str):
+        raise InvalidFormat("$schema must be a text.", param="format")
+    try:
+        validator_for(value, default=Draft202012Validator).check_schema(value)
+    except SchemaError as error:
+        where = ".".join(["format", *map(str, error.absolute_path)])[:100]
+        raise InvalidFormat(f"{where}: {error.message[:200]}.", param="format") from None
+    except RecursionError:
+        raise InvalidFormat("The JSON schema is nested too deep.", param="format", hint="Describe less of it.") from None
+    return value
+
+
+def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Built-in presets and those of the settings, by name."""
+    return {**built_in_presets(), **settings.presets}
+
+
+def parse_options(given: Mapping[str, Any], preset: str | None, settings: Settings) -> Options:
+    """Checked options over those of the preset. Raises InvalidOption saying what would be right."""
+    base = {name: value for name, value in preset_values(preset, settings).items() if name not in BESIDE_OPTIONS}
+    own = {name: value for name, value in given.items() if name not in ("keep_alive", *IN_OPTIONS)}
+    return Options(**{name: _option(name, value) for name, value in {**base, **own}.items() if value is not None})
+
+
+def preset_values(name: str | None, settings: Settings) -> Mapping[str, Any]:
+    """What a preset holds. Raises InvalidOption where there is none of this name."""
+    if name is None:
+        return {}
+    known = presets(settings)
+    if name not in known:
+        raise InvalidOption(f"There is no preset {name[:64]!r}.", param="preset", hint=f"Presets: {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def glossary_of(given: list[str] | None, preset: str | None, settings: Settings) -> tuple[str, ...] | None:
+    """The lines that were given, else those of the preset, each on one line; None where there are neither. Raises InvalidRequest."""
+    lines = preset_values(preset, settings).get("glossary") if given is None else given
+    if lines is None:
+        return None
+    if (
+        not isinstance(lines, list)
+        or len(lines) > GLOSSARY_MAX_LINES
+        or any(not isinstance(line, str) or len(line) > GLOSSARY_LINE_MAX_CHARS for line in lines)
+    ):
+        raise InvalidRequest(
+            f"glossary must be a list of at most {GLOSSARY_MAX_LINES} texts of at most {GLOSSARY_LINE_MAX_CHARS} characters.",
+            param="glossary",
+            hint="One name or term to a line, with what it means.",
+        )
+    return tuple(" ".join(line.split()) for line in lines if line.strip())
+
+
+def check_presets(settings: Settings) -> None:
+    """Raises InvalidOption, at the start rather than at the first question, for a preset that is not right or not there."""
+    for name in (*presets(settings), settings.preset):
+        try:
+            parse_options({}, name, settings)
+            glossary_of(None, name, settings)
+        except InvalidRequest as error:
+            raise InvalidOption(f"The preset {name} of the settings: {error.message}", hint=error.hint) from None
+
+
+def _option(name: str, value: Any) -> Any:
+    if name == "stop":
+        return _stop(value)
+    limit = OPTION_LIMITS.get(name)
+    if limit is None and name in AskBody.model_fields:
+        raise InvalidOption(
+            f"{name} is no option.", param=f"options.{name}", hint=f'It stands beside options: {{"{name}": …, "options": {{…}}}}.'
+        )
+    if limit is None:
+        raise InvalidOption(
+            f"There is no option {name[:64]!r}.",
+            param=f"options.{name[:64]}",
+            hint=f"Options: {', '.join([*OPTION_LIMITS, 'stop', *IN_OPTIONS])}.",
+        )
+    whole = limit.whole and isinstance(value, float) and value.is_integer()
+    number = int(value) if whole else value
+    if isinstance(number, bool) or not isinstance(number, int if limit.whole else int | float) or not limit.low <= number <= limit.high:
+        raise InvalidOption(
+            f"{name} must be {describe(limit)}; got {json.dumps(value, ensure_ascii=False, default=str)[:40]}.",
+            param=f"options.{name}",
+            hint=f"{name}: {limit.about}.",
+        )
+    if name == "num_predict" and number == 0:  # Ollama takes it for no limit at all, llama.cpp for no answer
+        raise InvalidOption("num_predict must not be 0.", param="options.num_predict", hint="1 is the shortest answer, -1 means no limit.")
+    return number
+
+
+def describe(limit: OptionLimit) -> str:
+    """'a whole number from 256 to 1048576 tokens'."""
+    kind = "a whole number" if limit.whole else "a number"
+    return f"{kind} from {limit.low:g} to {limit.high:.10g}{' ' + limit.unit if limit.unit else ''}"
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    words = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(words, list)
+        or len(words) > STOP_MAX_COUNT
+        or any(not isinstance(w, str) or not 0 < len(w) <= STOP_MAX_CHARS for w in words)
+    ):
+        raise InvalidOption(
+            f"stop must be a text or a list of at most {STOP_MAX_COUNT} texts of 1 to {STOP_MAX_CHARS} characters.",
+            param="options.stop",
+            hint="The answer ends before the first of these texts.",
+        )
+    return tuple(words)
+
+
+def parse_keep_alive(value: Any) -> KeepAlive | None:
+    """Seconds or a Go duration ('5m', '1h30m'), as Ollama takes it. Raises InvalidOption."""
+    if isinstance(value, str) and len(value) <= KEEP_ALIVE_MAX_CHARS and KEEP_ALIVE.fullmatch(value):
+        if not value.lstrip("-").isdigit():
+            return value
+        value = int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= KEEP_ALIVE_MAX_SECONDS):
+        return value
+    raise InvalidOption(f"keep_alive {KEEP_ALIVE_SAYS.words}", param="keep_alive", hint=KEEP_ALIVE_SAYS.hint)
+
+
+def usage_json(usage: Usage) -> dict[str, int | None]:
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "cached_tokens": usage.cached_tokens}
+
+
+def timings_json(timings: Timings) -> dict[str, float | None]:
+    return {name: getattr(timings, name) for name in Timings.__dataclass_fields__}
+
+
+def image_json(image: AnsweredImage) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "width": image.width,
+        "height": image.height,
+        "sent": sent_json(image.sent),
+        "changes": list(image.changes),
+    }
+
+
+def sent_json(sent: Sent) -> dict[str, Any]:
+    """`label` says how far `tokens` can be trusted, `pieces` how many files the picture was sent as."""
+    return {name: getattr(sent, name) for name in Sent.__dataclass_fields__}
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """The native answer: the body of a plain response and the data of the `done` event."""
+    message = {"role": "assistant", "content": answer.text}
+    if answer.reasoning:
+        message["reasoning"] = answer.reasoning
+    return {
+        "id": answer.id,
+        "model": answer.model,
+        "engine": answer.engine,
+        "session_id": answer.session_id,
+        "turn_id": answer.turn_id,
+        "message": message,
+        "finish_reason": answer.finish_reason,
+        "images": [image_json(image) for image in answer.images],
+        "usage": usage_json(answer.usage),
+        "timings": timings_json(answer.timings),
+        "context": context_json(answer.context),
+        "warnings": list(answer.warnings),
+    }
+
+
+def context_json(context: ContextReport) -> dict[str, Any]:
+    return {
+        "used": context.used,
+        "limit": context.limit,
+        "images": context.images,
+        "dropped": [dropped_json(item) for item in context.dropped],
+        "warnings": list(context.warnings),
+    }
+
+
+def dropped_json(item: Dropped) -> dict[str, Any]:
+    """Without `image_id` it is the text of the turn that was dropped."""
+    return {"turn": item.turn, "turn_id": item.turn_id, "image_id": item.image_id, "tokens": item.tokens}
+
+
+def picture_json(image_id: str, info: PictureInfo, sent: Sent | None) -> dict[str, Any]:
+    """A stored picture: what it was, what was done to it, what goes (or went) to the model."""
+    return {
+        "id": image_id,
+        "width": info.width,
+        "height": info.height,
+        "original": {
+            "width": info.original_width,
+            "height": info.original_height,
+            "format": info.original_format,
+            "bytes": info.original_bytes,
+        },
+        "sent": sent_json(sent) if sent else None,
+        "changes": list(info.changes),
+        "warnings": list(info.warnings),
+    }
+
+
+def session_row(session: Session) -> dict[str, Any]:
+    """A session in a list: without its turns. `turn_count` is that of the current branch."""
+    return {
+        "id": session.id,
+        "title": session.title,
+        "model": session.model or None,
+        "engine": session.engine,
+        "created_at": session.created_at.isoformat(),
+        "updated_at": session.updated_at.isoformat(),
+        "turn_count": len(session.turns),
+    }
+
+
+def session_json(session: Session, pictures: PictureStore, *, running: bool) -> dict[str, Any]:
+    """A session with its turns. `pictures` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
+    `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
+    siblings = session.siblings
+    turns = [turn_json(index, turn, siblings[turn.parent], pictures) for index, turn in enumerate(session.turns)]
+    told: JSON = {name: getattr(session, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
+    chosen = {
+        image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
+        for image_id in session.every_image_id
+    }
+    told |= {"glossary": list(session.glossary), "pictures": chosen, "tokens": session.tokens}
+    return {**session_row(session), **told, "running": running, "turns": turns}
+
+
+def match_json(match: Match) -> dict[str, Any]:
+    """A place where a search found something: `text` as it stands there, with what is before and after it; `turn` is null in a title."""
+    return {"turn": match.turn, "in": match.place, "before": match.before, "text": match.text, "after": match.after}
+
+
+def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: PictureStore) -> dict[str, Any]:
+    """A turn; `message` is null where no answer came, `after` is null for a first turn, and `siblings` has the ids of all turns that follow
+    the same one, itself among them. The session holds its pictures, so they are all there."""
+    return {
+        "id": turn.id,
+        "after": turn.parent or None,
+        "siblings": list(siblings),
+        "index": index,
+        "prompt": turn.prompt,
+        "images": [
+            {
+                **picture_json(part.image_id, file or pictures.get(part.image_id).info, sent),
+                "detail": part.sight.detail,
+                "region": part.sight.region,
+            }
+            for part, sent, file in zip_longest(turn.images, turn.sent, turn.files)
+        ],
+        "message": {"role": "assistant", "content": turn.answer} if turn.answer else None,
+        "status": turn.status,
+        "model": turn.model,
+        "finish_reason": turn.finish_reason,
+        "error_code": turn.error_code,
+        "options": turn.options.given(),
+        "usage": usage_json(turn.usage),
+        "timings": timings_json(turn.timings),
+        "warnings": list(turn.warnings),
+        "created_at": turn.created_at.isoformat(),
+    }

@@ -1,0 +1,269 @@
+"""Brings models into Ollama and takes them out, for clients: each work once for all who ask for it, a few at once, ended by a shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.modelfile import Modelfile, parse_modelfile
+from llava_gateway.engines.ollama_library import OllamaLibrary, Progress, without_files
+from llava_gateway.engines.ollama_names import parse_name
+from llava_gateway.engines.pool import EnginePool
+from llava_gateway.errors import (
+    CloudModelRefused,
+    GatewayError,
+    InvalidModelName,
+    ModelBusy,
+    ModelExists,
+    OllamaNotUsed,
+    Overloaded,
+    ShuttingDown,
+)
+from llava_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Kind: TypeAlias = Literal["pull", "create"]
+Steps: TypeAlias = Callable[[OllamaLibrary], AsyncGenerator[Progress]]
+MAX_AT_ONCE = 3
+"""Pulls and creates that run at the same time; they share one network and one disk."""
+RETRY_AFTER = 30.0
+
+
+class Installing:
+    """A model on its way in. Any number may watch; when the last one has left, it stops.
+
+    Attributes:
+        kind, name: what is done, as it was asked for.
+    """
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self._told: list[Progress] = []  # of each status the latest, in order
+        self._error: GatewayError | None = None
+        self._ended = False
+        self._news = asyncio.Event()
+
+    @property
+    def latest(self) -> Progress | None:
+        """How far it is, None before Ollama said anything."""
+        return self._told[-1] if self._told else None
+
+    def tell(self, progress: Progress) -> None:
+        if self._told and self._told[-1].status == progress.status:
+            self._told.pop()
+        self._told.append(progress)
+        self._wake()
+
+    def end(self, error: GatewayError | None = None) -> None:
+        """The first end stays."""
+        if not self._ended:
+            self._error, self._ended = error, True
+            self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def steps(self) -> AsyncGenerator[Progress]:
+        """All it has said and will say, to its end; where figures come faster than they are taken, the latest. Raises GatewayError."""
+        at, seen = 0, None
+        while True:
+            news = self._news
+            if at < len(self._told) and self._told[at] is not seen:
+                seen = self._told[at]
+                yield seen
+            elif at + 1 < len(self._told):
+                at += 1
+            elif not self._ended:
+                await news.wait()
+            elif self._error is not None:
+                raise self._error
+            else:
+                return
+
+
+class Installer:
+    """Changes what Ollama has.
+
+    Args:
+        settings: where Ollama is, and whether it is used at all.
+        pool: looked at again after each change.
+    """
+
+    def __init__(self, settings: Settings, pool: EnginePool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._running: dict[str, _Run] = {}  # by ModelName.key
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def running(self) -> tuple[Installing, ...]:
+        return tuple(run.installing for run in self._running.values())
+
+    @asynccontextmanager
+    async def pull(self, name: str) -> AsyncIterator[Installing]:
+        """Downloads a model, or joins whoever does already. Leaving stops it if nobody else watches; the next pull goes on where it was.
+
+        Entering raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, Overloaded, ShuttingDown.
+        """
+        async with self._watched("pull", name, lambda library: library.pull(name)) as installing:
+            yield installing
+
+    @asynccontextmanager
+    async def create(self, name: str, modelfile: Modelfile, *, replace: bool = False) -> AsyncIterator[Installing]:
+        """Makes a model out of another; leaving stops it.
+
+        Entering raises what `pull` raises, ModelfileNamesFiles, and ModelExists unless `replace`.
+        """
+        recipe = without_files(modelfile)
+        if not replace and self.find(name) is not None:
+            raise ModelExists(param="model")
+        async with self._watched("create", name, lambda library: library.create(name, recipe, None)) as installing:
+            yield installing
+
+    async def delete(self, name: str) -> None:
+        """Raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, ModelNotFound, UpstreamUnavailable."""
+        key = parse_name(name).key
+        self._check_open()
+        if key in self._running:
+            raise ModelBusy(param="model")
+        library = self._library()
+        try:
+            await library.delete(name)
+        finally:
+            await library.aclose()
+        await self._pool.refresh()
+
+    def find(self, name: str) -> ModelInfo | None:
+        """The model of Ollama that has this name in any spelling, as it was last seen. Raises InvalidModelName, CloudModelRefused."""
+        key = parse_name(name).key
+        return next((model for model in self._pool.state.models if model.engine == "ollama" and _key(model.name) == key), None)
+
+    def close(self) -> None:
+        """Ends all that runs, with ShuttingDown; nothing new from now on. What has been downloaded is kept."""
+        self._closed = True
+        for run in self._running.values():
+            run.installing.end(ShuttingDown(hint="Ask again when it is back: a pull goes on where it was."))
+            run.task.cancel()
+
+    async def aclose(self) -> None:
+        self.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _watched(self, kind: Kind, name: str, steps: Steps) -> AsyncIterator[Installing]:
+        key = parse_name(name).key
+        self._check_open()
+        run = self._running.get(key)
+        if run is None:
+            if len(self._running) >= MAX_AT_ONCE:
+                raise Overloaded(f"{MAX_AT_ONCE} models are being brought in already.", retry_after=RETRY_AFTER)
+            run = self._running[key] = self._start(key, Installing(kind, name), steps)
+        elif kind == "create" or run.installing.kind == "create":
+            raise ModelBusy(param="model")
+        run.watchers += 1
+        try:
+            yield run.installing
+        finally:
+            run.watchers -= 1
+            if not run.watchers:
+                run.task.cancel()
+                self._forget(key, run)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ShuttingDown
+        if not any(engine.name == "ollama" for engine in self._pool.engines):
+            raise OllamaNotUsed
+
+    def _library(self) -> OllamaLibrary:
+        return OllamaLibrary(self._settings.ollama_url, connect_timeout=self._settings.connect_timeout)
+
+    def _start(self, key: str, installing: Installing, steps: Steps) -> _Run:
+        task = asyncio.create_task(self._install(installing, steps))
+        run = _Run(installing, task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._forget(key, run))
+        return run
+
+    def _forget(self, key: str, run: _Run) -> None:
+        if self._running.get(key) is run:
+            del self._running[key]
+
+    async def _install(self, installing: Installing, steps: Steps) -> None:
+        library = self._library()
+        try:
+            async with aclosing(steps(library)) as progress:
+                async for step in progress:
+                    installing.tell(step)
+            await self._pool.refresh()
+        except GatewayError as error:
+            installing.end(error)
+        except Exception:  # a bug: whoever watches is told, the others go on
+            log.exception("bringing in a model failed")
+            installing.end(GatewayError())
+        finally:
+            installing.end()
+            await library.aclose()
+
+
+@dataclass(slots=True)
+class _Run:
+    """The task behind an Installing, and how many watch it."""
+
+    installing: Installing
+    task: asyncio.Task[None]
+    watchers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A Modelfile to begin with. `about` is its first sentence, `base` the model it is made of."""
+
+    name: str
+    about: str
+    base: str
+    modelfile: str
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """The Modelfiles of Modelfiles/ that name no files."""
+    inside = resources.files("llava_gateway") / "modelfiles"
+    # An editable install has no copy inside the package: they stand in the checkout.
+    folder = inside if inside.is_dir() else Path(__file__).parents[3] / "Modelfiles"
+    texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
+    recipes = {name: parse_modelfile(texts[name]) for name in sorted(texts)}
+    return tuple(
+        Example(name, _first_sentence(texts[name]), recipe.sources[0], texts[name])
+        for name, recipe in recipes.items()
+        if len(recipe.sources) == 1
+    )
+
+
+def _key(listed: str) -> str | None:
+    """Of a name that Ollama lists; None for those that nothing can be made or pulled as (cloud models)."""
+    try:
+        return parse_name(listed).key
+    except (InvalidModelName, CloudModelRefused):
+        return None
+
+
+def _first_sentence(text: str) -> str:
+    """Of the comment a Modelfile begins with."""
+    head = re.match(r"(?:#.*\n)*", text)
+    words = re.sub(r"\s*\n# *", " ", head[0].removeprefix("# ")) if head else ""
+    return re.split(r"(?<=\.)\s", words, maxsplit=1)[0].strip()

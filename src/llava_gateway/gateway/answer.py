@@ -1,0 +1,204 @@
+"""One answer in the making: what is known of it so far, and which wait of it may take how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from llava_gateway.chat import (
+    Answer,
+    AnsweredImage,
+    ChatEvent,
+    ChatRequest,
+    ContextReport,
+    EngineRequest,
+    Finish,
+    ImagePart,
+    Loading,
+    Part,
+    ReasoningDelta,
+    Sent,
+    TextDelta,
+    TextPart,
+    Timings,
+    Usage,
+)
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.gateway.attachments import Shown
+from llava_gateway.gateway.interrupt import Interrupt
+from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.sessions.session import Turn, TurnStatus, new_id
+from llava_gateway.settings import Settings
+
+
+@dataclass(slots=True)
+class Answering:
+    """Iterate it for the events of the answer, once; after Finish, `answer` is the whole of it.
+
+    Attributes:
+        request: what was asked.
+        prepared: who answers, and what the engine gets.
+        started: when the request came in, in monotonic seconds.
+    """
+
+    request: ChatRequest
+    prepared: Prepared
+    started: float
+    id: str = field(default_factory=lambda: f"answer_{new_id()}")
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    events: AsyncGenerator[ChatEvent] | None = None
+    answer: Answer | None = None
+    warnings: list[str] = field(default_factory=list)
+    prepared_at: float = field(default_factory=time.monotonic)
+    admitted_at: float | None = None
+    first_token_at: float | None = None
+    loading: bool = False
+    accepted: bool = False
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.warnings += self.prepared.warnings
+
+    @property
+    def model(self) -> ModelInfo:
+        return self.prepared.model
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        return self.prepared.shown
+
+    @property
+    def engine_request(self) -> EngineRequest:
+        return self.prepared.engine_request
+
+    def __aiter__(self) -> AsyncIterator[ChatEvent]:
+        if self.events is None:
+            raise RuntimeError("an answer has events only inside `async with gateway.ask(...)`")
+        return self.events
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    def goes_on_with(self, prepared: Prepared) -> None:
+        """The engine gets less than was meant for it."""
+        self.warnings += [warning for warning in prepared.warnings if warning not in self.warnings]
+        self.prepared = prepared
+
+    def loads(self, event: Loading) -> None:
+        """The engine must load the model first; who asked for that is told, with what it cost last time."""
+        self.loading = True
+        if self.request.options.num_ctx is not None or self.request.options.num_gpu is not None:
+            took = "" if event.last_load_ms is None else f" The last load took {event.last_load_ms / 1000:.1f} s."
+            self.warnings.append(f"model_reload: {event.reason or 'The model is loaded with other options.'}{took}")
+
+    def add(self, event: ChatEvent) -> ChatEvent | None:
+        """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space."""
+        if isinstance(event, TextDelta):
+            if not self._text:
+                event = TextDelta(event.text.lstrip())
+                if not event.text:
+                    return None
+            self._text.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+        else:
+            return event
+        if self.first_token_at is None:
+            self.first_token_at = time.monotonic()
+        return event
+
+    def limit(self, settings: Settings, *, reports_progress: bool) -> float:
+        """Seconds the next event may take."""
+        if self.first_token_at is not None:
+            left = self.first_token_at + settings.answer_timeout - time.monotonic()
+            return max(0.0, min(settings.token_gap_timeout, left))
+        silence = settings.progress_timeout if reports_progress else settings.first_token_timeout
+        return silence + (settings.load_timeout if self.loading and not self.accepted else 0)
+
+    def timings(self, engine: Timings) -> Timings:
+        """The engine's figures and ours."""
+        admitted = self.admitted_at or time.monotonic()
+        return replace(
+            engine,
+            prepare_ms=_ms(self.started, self.prepared_at),
+            queue_ms=_ms(self.prepared_at, admitted),
+            first_token_ms=None if self.first_token_at is None else _ms(self.started, self.first_token_at),
+            total_ms=_ms(self.started, time.monotonic()),
+        )
+
+    async def parts(self) -> tuple[Part, ...]:
+        """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
+        ids = iter([await each.picture.stored() for each in self.shown])
+        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.prepared.parts)
+
+    def cut(self, finish: Finish) -> tuple[str, ...]:
+        """What is said of an answer that ended because the context was full."""
+        limit, usage = self.prepared.fitted.limit, finish.usage
+        used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        if finish.reason != "length" or limit is None or used < limit - 1:
+            return ()
+        return (f"context_full: The {limit} tokens of context end here. A larger num_ctx or a new session has room for more.",)
+
+    def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
+        """The turn as the session keeps it."""
+        end = finish or Finish("stop")
+        return Turn(
+            parts=parts,
+            answer=self.text,
+            status=status,
+            model=self.model.name,
+            finish_reason=finish.reason if finish else None,
+            error_code=error_code,
+            sent=tuple(Sent.of(each.rendition) for each in self.shown),
+            files=tuple(each.file for each in self.shown),
+            options=self.request.options,
+            usage=end.usage,
+            timings=self.timings(end.timings),
+            warnings=tuple(self.warnings),
+        )
+
+    def whole(self, finish: Finish, parts: tuple[Part, ...], turn_id: int | None) -> Answer:
+        """The answer that `finish` ended; `turn_id` is its turn's in the session."""
+        ids = [part.image_id for part in parts if isinstance(part, ImagePart)]
+        return Answer(
+            id=self.id,
+            model=self.model.name,
+            engine=self.model.engine,
+            session_id=self.request.session_id,
+            text=self.text,
+            reasoning="".join(self._reasoning),
+            finish_reason=finish.reason,
+            images=tuple(
+                AnsweredImage(
+                    id=image_id,
+                    width=each.file.width,
+                    height=each.file.height,
+                    sent=Sent.of(each.rendition),
+                    changes=each.file.changes,
+                )
+                for image_id, each in zip(ids, self.shown, strict=True)
+            ),
+            usage=finish.usage,
+            timings=self.timings(finish.timings),
+            context=self._context(finish.usage),
+            turn_id=turn_id,
+            warnings=tuple(self.warnings),
+        )
+
+    def _context(self, usage: Usage) -> ContextReport:
+        fitted, request = self.prepared.fitted, self.engine_request
+        images = [rendition.tokens for rendition in request.shown]
+        return ContextReport(
+            used=None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0),
+            limit=fitted.limit,
+            images=None if None in images else sum(tokens or 0 for tokens in images),
+            dropped=fitted.dropped,
+            warnings=fitted.warnings,
+        )
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 3)

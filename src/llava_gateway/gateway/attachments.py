@@ -1,0 +1,261 @@
+"""Makes the pictures of a question ready for a model: how much of each it is shown, and in what form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Label, Options, Part, Rendition, Sight, TextPart, Upload
+from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.memory import all_on_gpu
+from llava_gateway.engines.pool import EnginePool
+from llava_gateway.errors import GatewayError, InvalidRequest
+from llava_gateway.gateway.context import Fitter
+from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
+from llava_gateway.images.facts import profile_for
+from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.learned import LearnedCosts, Pieces
+from llava_gateway.images.plan import Plan, Size
+from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.settings import Settings
+from llava_gateway.telemetry import Telemetry
+
+_MOST_CHOICES = 16
+"""Of a picture that are remembered."""
+
+Hold: TypeAlias = Callable[[Picture], Picture]
+"""Keeps a picture from being evicted until the question is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of the question, how much of it is shown, and what is sent of it.
+
+    Attributes:
+        file: what is known of the file that the question brought; of the one that came last where it named the picture.
+        named: the id by which the question named it, if it did.
+    """
+
+    picture: Picture
+    sight: Sight
+    rendition: Rendition
+    file: PictureInfo
+    named: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture as a model sees it: `rendition` is what `profile` makes of it by `plan`, for `sight`."""
+
+    picture: Picture
+    model: ModelInfo
+    profile: VisionProfile
+    sight: Sight
+    plan: Plan
+    rendition: Rendition
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, with its pictures ready.
+
+    Attributes:
+        parts: its pictures go by `new:` names, since their ids may not be known yet.
+        shown: the pictures in order.
+        warnings: each a code or "code: sentence".
+    """
+
+    parts: tuple[Part, ...]
+    shown: tuple[Shown, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def renditions(self) -> dict[ImagePart, Rendition]:
+        """By the parts that name them."""
+        images = (part for part in self.parts if isinstance(part, ImagePart))
+        return {part: shown.rendition for part, shown in zip(images, self.shown, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What pictures have room in: the context of the model with these options, of which so many tokens are taken by words."""
+
+    options: Options
+    taken: int
+    more_to_come: bool
+
+
+class Showing:
+    """Args:
+    settings: limits, pins, vision. pool: the engines. pictures: the one ingest and store. fitter: what was learned of models.
+    """
+
+    def __init__(self, settings: Settings, pool: EnginePool, pictures: PictureStore, telemetry: Telemetry, fitter: Fitter) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._pictures = pictures
+        self._telemetry = telemetry
+        self._fitter = fitter
+        self._costs = LearnedCosts()
+
+    def profile(self, model: ModelInfo) -> VisionProfile:
+        """What a model does with pictures."""
+        return profile_for(model.facts, model.name, self._settings.vision)
+
+    async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
+        """What `model` gets of a picture; `looking` where only a person looks at it. Raises ImageError, StorageFull, Overloaded."""
+        return self.priced(await self._pictures.rendition(picture, self.profile(model), sight, looking=looking), model)
+
+    def priced(self, rendition: Rendition, model: ModelInfo) -> Rendition:
+        """A rendition with what it costs as far as that was learned, where its plan doesn't tell."""
+        if rendition.tokens is not None:
+            return rendition
+        known = self._costs.predict(model.key, self.profile(model).key, _sizes(rendition))
+        return replace(rendition, tokens=known[0], label=known[1]) if known else rendition
+
+    def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int, label: Label) -> None:
+        """Takes note of what the pictures of a prompt, all of them of one kind, took of it together; `label` says how far that is sure."""
+        self._costs.learn(model.key, self.profile(model).key, map(_sizes, renditions), tokens, label)
+
+    async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
+        """What `model` gets of a picture, and by which plan. Where it is left to us, this is what a question chose, if there was one.
+
+        Raises ImageError, StorageFull, Overloaded.
+        """
+        profile = self.profile(model)
+        choice = picture.chosen.get((model.key, sight, False))
+        sight = choice.sight if choice else sight
+        plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight, looking=True)
+        if choice:
+            plan, rendition = replace(plan, notes=choice.told(plan.notes)), replace(rendition, notes=choice.told(rendition.notes))
+        return Seen(picture, model, profile, sight, plan, rendition)
+
+    async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold, *, beside: int = 0) -> Question:
+        """The question with its pictures as `model` gets them, all made ready at the same time. The first that fails is the one told of.
+
+        Args:
+            options: those of the request over what is pinned for the model.
+            beside: tokens of what is told beside the question in any case.
+        """
+        images = request.pictures
+        texts = tuple(part for part in request.parts if isinstance(part, TextPart))
+        if not images:
+            return Question(texts, (), ())
+        if len(images) > self._settings.images_per_turn:
+            raise InvalidRequest(
+                f"{len(images)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
+                code="too_many_images",
+                hint="Ask about some of them, then about the others: a session remembers all.",
+                param="images",
+            )
+        text = self._fitter.scale(model.key).message(" ".join(part.text for part in texts))
+        room = _Room(options, beside + text, more_to_come=request.session_id is not None)
+        auto = await self._auto(model, room, len(images))
+        results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in images), return_exceptions=True)
+        for index, result in enumerate(results):
+            self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
+            if isinstance(result, BaseException):
+                if isinstance(result, GatewayError) and result.param is None:
+                    result.param = f"images[{index}]"
+                raise result
+        shown = tuple(result for result in results if isinstance(result, Shown))
+        most = self.profile(model).max_pictures
+        if most is not None and len(shown) > most:
+            return await self._on_one_sheet(request, shown, model, await self._auto(model, room, 1), hold)
+        sights = iter(shown)
+        parts = tuple(
+            part if isinstance(part, TextPart) else ImagePart(f"new:{index}", next(sights).sight)
+            for index, part in enumerate(request.parts)
+        )
+        return Question(parts, shown, tuple(note for each in shown for note in _notes(each)))
+
+    async def _ready(self, image: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
+        if isinstance(image, Upload):
+            sight = auto.bound.put_on(image.sight) if auto and auto.bound else image.sight
+            picture = hold(await self._pictures.add(image.data, self.profile(model), sight))
+            return await self._shown(picture, picture.info, image.sight, model, auto)
+        picture = hold(self._pictures.get(image.image_id))
+        return replace(await self._shown(picture, picture.latest, image.sight, model, auto), named=image.image_id)
+
+    async def _shown(self, picture: Picture, file: PictureInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
+        if auto is None or not wish.undecided:
+            return Shown(picture, wish, await self.rendition(picture, model, wish), file)
+        choice = self._choose(picture, wish, model, auto)
+        rendition = await self.rendition(picture, model, choice.sight)
+        return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
+
+    def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
+        key = model.key, wish, earlier
+        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.pop(key, None), wish)
+        picture.chosen[key] = choice
+        while len(picture.chosen) > _MOST_CHOICES:
+            del picture.chosen[next(iter(picture.chosen))]
+        return choice
+
+    async def decided(
+        self, sights: Mapping[str, Sight], model: ModelInfo, options: Options, *, beside: int, pictures: int
+    ) -> dict[str, Sight]:
+        """What is shown from now on of earlier pictures, by image id, with our decision where it is left to us.
+
+        Args:
+            beside: tokens of what is told beside the `pictures` of the session in any case.
+        """
+        auto = await self._auto(model, _Room(options, beside, more_to_come=True), max(1, pictures))
+        if auto is None:
+            return dict(sights)
+        auto = replace(auto, pictures=0)  # it is to stay when more pictures come, as long as there is room for it
+        return {
+            image_id: self._choose(self._pictures.get(image_id), sight, model, auto, earlier=True).sight if sight.undecided else sight
+            for image_id, sight in sights.items()
+        }
+
+    async def _auto(self, model: ModelInfo, room: _Room, pictures: int) -> Auto | None:
+        """What decides about `auto` detail now; None where there is nothing to decide. In a session a picture is to take half of what is
+        free: more is to come."""
+        profile, options = self.profile(model), room.options
+        if profile.most_tokens is None:
+            return None
+        limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
+        free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - room.taken
+        each = max(0, free) // pictures
+        share = each // 2 if room.more_to_come else each
+        bound = auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
+        return Auto(bound, each, limit, pictures)
+
+    async def _on_one_sheet(
+        self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
+    ) -> Question:
+        """All pictures as one, for a model that takes no more; it stands where the first stood."""
+        picture = hold(await self._pictures.sheet([each.picture for each in shown]))
+        wish, left = _in_common([part.sight for part in request.pictures])
+        sheet = await self._shown(picture, picture.info, wish, model, auto)
+        texts = [part for part in request.parts if isinstance(part, TextPart)]
+        warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
+        if left:
+            warnings.append(f"sight_ignored: No picture on a sheet has its own {' or '.join(left)}.")
+        before = [note for each in shown for note in each.file.warnings]
+        return Question((ImagePart("new:0", sheet.sight), *texts), (sheet,), (*warnings, *before, *_notes(sheet)))
+
+
+def _in_common(sights: Sequence[Sight]) -> tuple[Sight, tuple[str, ...]]:
+    """What is wished for alike of all pictures, for the sheet with all of them, and the names of the wishes that are left over."""
+    shared = {name: value for name, value in sights[0].to_json().items() if name != "region"}
+    shared = {name: value for name, value in shared.items() if all(getattr(sight, name) == value for sight in sights)}
+    every = dict.fromkeys(name for sight in sights for name in sight.to_json() if getattr(sight, name) != getattr(Sight(), name))
+    return Sight(**shared), tuple(name for name in every if name not in shared)
+
+
+def _size(picture: Picture) -> Size:
+    return picture.info.width, picture.info.height
+
+
+def _notes(shown: Shown) -> tuple[str, ...]:
+    return (*shown.file.warnings, *shown.rendition.notes)
+
+
+def _sizes(rendition: Rendition) -> Pieces:
+    return tuple((piece.width, piece.height) for piece in rendition.pieces)

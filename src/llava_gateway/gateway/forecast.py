@@ -1,0 +1,152 @@
+"""What a conversation is made of, and what comes when it outgrows the model's context: what goes, in which order, and what would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llava_gateway.chat import Detail, Dropped, Message, Options
+from llava_gateway.context.tokens import Scale
+from llava_gateway.context.window import (
+    ASSUMED_CONTEXT,
+    STEP,
+    Exchange,
+    Rules,
+    Window,
+    bucket,
+    cost,
+    is_told,
+    later,
+    num_ctx_needed,
+    shown,
+)
+from llava_gateway.engines.base import Engine
+from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.sessions.session import title_of
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCost:
+    """A picture of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
+    else what it took; `detail` is what is shown of it, None where it is not told; `pinned` is None where no person said."""
+
+    number: int
+    image_id: str | None
+    tokens: int | None
+    told: bool
+    pinned: bool | None = None
+    detail: Detail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCost:
+    """`turn` is its place in the branch and `turn_id` its id, both None for the question; `asked` are the first words of it; `text_tokens`
+    are reckoned, `told` says whether the text is told."""
+
+    turn: int | None
+    turn_id: int | None
+    asked: str
+    told: bool
+    text_tokens: int
+    images: tuple[ImageCost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Attributes:
+    turns: oldest first, the question last.
+    next: what can go, in the order in which it would; nothing under the policy strict.
+    together: about how many of these go at once when the context is full: the turns until then are not known.
+    larger: the next num_ctx with which it fits; None where the model has no larger one.
+    last_load_ms: how long the model took to load last, which a larger num_ctx makes it do again.
+    """
+
+    turns: tuple[TurnCost, ...]
+    next: tuple[Dropped, ...]
+    together: int
+    larger: int | None
+    last_load_ms: float | None
+
+
+def outlook(prepared: Prepared, engine: Engine, scale: Scale) -> Outlook:
+    """Args:
+    prepared: with its tokens counted. engine: that of its model. scale: by which the question's text is reckoned.
+    """
+    conversation = prepared.conversation
+    order, together = _next(prepared)
+    exchanges = tuple(_turn(prepared, index, exchange) for index, exchange in enumerate(conversation.exchanges))
+    larger = _larger(prepared, engine)
+    return Outlook((*exchanges, _question(prepared, scale)), order, together, larger, engine.last_load_ms(prepared.model.name))
+
+
+def _next(prepared: Prepared) -> tuple[tuple[Dropped, ...], int]:
+    exchanges, window, rules = prepared.conversation.exchanges, prepared.fitted.window, prepared.rules
+    room = (prepared.fitted.limit or ASSUMED_CONTEXT) - prepared.fitted.room
+    full = cost(exchanges, window, rules)
+    order: list[Dropped] = []
+    together, made = 0, 0
+    before = window
+    for move in later(exchanges, window, rules):
+        order += _going(exchanges[move.index], move.index, before, move.window, rules)
+        if made < STEP * room and move.window.gone == window.gone:
+            together, made = len(order), full - move.cost
+        before = move.window
+    return tuple(order), together
+
+
+def _going(exchange: Exchange, index: int, before: Window, after: Window, rules: Rules) -> list[Dropped]:
+    """What one window tells of an exchange and the next one does not."""
+    text = is_told(exchange, index, before, rules) and not is_told(exchange, index, after, rules)
+    numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
+    pictures = exchange.pictures
+    return [Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens)] * text + [
+        Dropped(exchange.turn, exchange.turn_id, pictures[number].image_id, exchange.image_tokens[number - exchange.first_picture])
+        for number in numbers
+    ]
+
+
+def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
+    window, rules = prepared.fitted.window, prepared.rules
+    visible = shown(exchange, index, window, rules)
+    images = []
+    for place, (number, part) in enumerate(exchange.pictures.items()):
+        sent = prepared.engine_request.renditions.get(part) if number in visible else None
+        images.append(
+            ImageCost(
+                number,
+                part.image_id,
+                sent.tokens if sent else exchange.image_tokens[place],
+                number in visible,
+                (rules.pins or {}).get(part.image_id),
+                sent.detail if sent else None,
+            )
+        )
+    return TurnCost(
+        exchange.turn,
+        exchange.turn_id,
+        title_of(exchange.parts),
+        is_told(exchange, index, window, rules),
+        exchange.text_tokens,
+        tuple(images),
+    )
+
+
+def _question(prepared: Prepared, scale: Scale) -> TurnCost:
+    message = Message("user", prepared.conversation.question)
+    images = []
+    own = iter(prepared.shown)
+    for number, part in enumerate(message.images, prepared.conversation.first_picture):
+        image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
+        if sent := prepared.engine_request.renditions.get(part):
+            images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
+        else:  # of a question without an answer, for a model that can't have it beside this one's
+            images.append(ImageCost(number, image_id, None, told=False))
+    return TurnCost(None, None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
+
+
+def _larger(prepared: Prepared, engine: Engine) -> int | None:
+    fitted = prepared.fitted
+    now = fitted.limit or ASSUMED_CONTEXT
+    needed = num_ctx_needed(fitted.count.total + fitted.room) if fitted.count else 0
+    size = bucket(max(now + 1, needed))
+    size = min(size, prepared.model.context_length or size)
+    return size if now < size >= needed and not engine.ignored_options(Options(num_ctx=size)) else None

@@ -1,0 +1,372 @@
+"""The use case: one question walks from the door to the engine and back. `Gateway.ask` is that walk, on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+
+from llava_gateway.chat import (
+    ChatEvent,
+    ChatRequest,
+    Failed,
+    Finish,
+    Queued,
+    Rendition,
+    Sight,
+    Upload,
+)
+from llava_gateway.engines.base import EngineName
+from llava_gateway.engines.installer import Installer
+from llava_gateway.engines.pool import EnginePool
+from llava_gateway.errors import (
+    ContextLengthExceeded,
+    GatewayError,
+    ModelLacksVision,
+    SessionDeleted,
+    ShuttingDown,
+    UpstreamIncomplete,
+    UpstreamTimeout,
+)
+from llava_gateway.gateway.answer import Answering
+from llava_gateway.gateway.attachments import Hold, Seen
+from llava_gateway.gateway.forecast import Outlook, outlook
+from llava_gateway.gateway.prompt import Prepared, Preparer
+from llava_gateway.gateway.queue import Admission, Ticket, connections_limit
+from llava_gateway.gateway.read_ahead import OFF, SESSION_BUSY, Warmed, Warming
+from llava_gateway.gateway.summary import Summariser
+from llava_gateway.images.info import Degrees, PictureInfo
+from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.sessions.memory import SessionStore
+from llava_gateway.sessions.session import Session, Turn, TurnStatus
+from llava_gateway.settings import Settings
+from llava_gateway.telemetry import Telemetry
+
+
+class Gateway:
+    """Answers questions about pictures.
+
+    Args:
+        settings: limits and pins.
+        pool: the engines. pictures: the one ingest and store. sessions: the conversations. telemetry: figures.
+    """
+
+    def __init__(self, settings: Settings, pool: EnginePool, pictures: PictureStore, sessions: SessionStore, telemetry: Telemetry) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.pictures = pictures
+        self.sessions = sessions
+        self.telemetry = telemetry
+        self.installer = Installer(settings, pool)
+        self.preparer = Preparer(settings, pool, pictures, telemetry)
+        queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
+        self.admissions: dict[EngineName, Admission] = {
+            engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
+        }
+        self.summariser = Summariser(self.preparer, self.admissions, sessions, self._holding)
+        self.warming = Warming(settings, self.preparer, self.admissions, telemetry)
+        self._running: dict[str, Answering] = {}
+        self._asking = 0
+        self._news = asyncio.Event()  # for `drain`: someone has ended, or there is no more time
+        self.closing = False
+        self._hurried = False
+        self._ending = False
+
+    @asynccontextmanager
+    async def ask(self, request: ChatRequest) -> AsyncIterator[Answering]:
+        """The walk. What is wrong with the request is raised on entering; what happens to the answer comes as its events,
+        ending with exactly one Finish or Failed. Leaving early stops the engine; what came of the answer is kept in the session."""
+        started = time.monotonic()
+        if self.closing:
+            raise ShuttingDown
+        with self._counted(), self._session(request) as session, self._holding() as hold:
+            model = await self.preparer.model(request, session)
+            admission = self.admissions[model.engine]
+            admission.check_room()
+            answering = Answering(request, await self.preparer.prepare(request, session, model, hold), started)
+            with admission.enter() as ticket, self._registered(answering):
+                async with aclosing(self._recorded(answering, self._answer(answering, ticket))) as answering.events:
+                    yield answering
+        self.summariser.after(request.session_id, answering.prepared)
+
+    async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
+        """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
+
+        Raises what is wrong with the request, and what the engine raises.
+        """
+        if self.closing:
+            raise ShuttingDown
+        if not self.settings.read_ahead:
+            return self.warming.told(OFF)
+        if request.session_id is not None and self.sessions.is_running(request.session_id):
+            return self.warming.told(SESSION_BUSY)
+
+        async def prepare() -> Prepared:
+            now = (Session() if request.session_id is None else self.sessions.get(request.session_id)).under(request)
+            with self._holding() as hold:
+                return await self.preparer.prepare(request, now, await self.preparer.model(request, now), hold)
+
+        return await self.warming.read(await prepare(), request.session_id, prepare, wait=wait)
+
+    async def _answer(self, answering: Answering, ticket: Ticket) -> AsyncGenerator[ChatEvent]:
+        """From the queue to the engine's last event; what goes wrong is raised as a GatewayError."""
+        wait = answering.interrupt.wait
+        while (position := await wait(ticket.position())) is not None:
+            yield Queued(position)
+        answering.admitted_at = time.monotonic()
+        engine = self.pool.engine(answering.model.engine)
+        if loading := await wait(engine.loading(answering.engine_request), self.settings.load_timeout):
+            answering.loads(loading)
+            yield loading
+
+        def limit() -> float:
+            return answering.limit(self.settings, reports_progress=engine.reports_progress)
+
+        async with AsyncExitStack() as stack:
+            try:
+                events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
+            except ContextLengthExceeded as refusal:
+                answering.goes_on_with(await self.preparer.fitted_anew(answering.prepared, refusal))
+                events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
+            answering.accepted = True
+            for name in engine.ignored_options(answering.request.options):
+                answering.warnings.append(f"option_ignored: {name} means nothing to this engine.")
+            while event := await wait(anext(events, None), limit()):
+                if isinstance(event, Failed):
+                    raise event.error
+                if shown := answering.add(event):
+                    yield shown
+
+    async def _recorded(self, answering: Answering, events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[ChatEvent]:
+        """Passes the events on and turns an error into Failed; however it ends, the session and the figures get to know."""
+        finish: Finish | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Finish):
+                        finish = event
+                        break
+                    yield event
+            if finish is None:
+                raise UpstreamIncomplete
+            parts = await answering.parts()
+            answering.warnings += await self.preparer.learn(answering.prepared, finish)
+            answering.warnings += answering.cut(finish)
+            self.preparer.fitter.told(answering.model.key, answering.warnings)
+            turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
+            answering.answer = answering.whole(finish, parts, turn_id)
+        except GatewayError as error:
+            # What the engine never accepted is not kept: the session stays as it was, and the person can send it again. Silence is no
+            # refusal: Ollama says nothing at all before its first word, so a question that it was given and that timed out is kept.
+            if answering.accepted or isinstance(error, UpstreamTimeout):
+                await self._keep_partial(answering, "incomplete", error.code)
+            self._count(answering, error.code)
+            yield Failed(error)
+        except Exception:  # a bug; what there is, is kept
+            await self._keep_partial(answering, "incomplete", "internal_error")
+            self._count(answering, "internal_error")
+            raise
+        except BaseException:  # the client left: GeneratorExit, CancelledError
+            await asyncio.shield(self._keep_partial(answering, "cancelled"))
+            self._count(answering, "cancelled")
+            raise
+        else:
+            self._count(answering, "complete", finish)
+            yield finish
+
+    @contextmanager
+    def _session(self, request: ChatRequest) -> Iterator[Session]:
+        """The session of the request, pinned for this turn; without one, a fresh value that nobody keeps."""
+        if request.session_id is None:
+            yield Session().under(request)
+            return
+        with self.sessions.turn(request.session_id, request.text_bytes) as session:
+            yield session.under(request)
+
+    async def count_tokens(self, request: ChatRequest) -> Prepared:
+        """What `ask` would send, with its tokens counted; nothing of the engine is spent and the session stays as it is.
+
+        Raises what `ask` would, but for ContextLengthExceeded.
+        """
+        session = self.sessions.get(request.session_id) if request.session_id else Session()
+        with self._holding() as hold:
+            session = session.under(request)
+            model = await self.preparer.model(request, session)
+            return await self.preparer.prepare(request, session, model, hold, exactly=True)
+
+    def outlook(self, prepared: Prepared) -> Outlook:
+        """What a counted question's conversation is made of, and what would go next."""
+        return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.key))
+
+    async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
+        """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
+
+        Raises ImageError, ModelNotFound (only for a model that was named), StorageFull.
+        """
+        profile = await self._profile(model)
+        with self._holding() as hold:
+            try:
+                picture = hold(await self.pictures.add(upload.data, profile, name="image"))
+                image_id = await picture.stored()
+            except GatewayError as error:
+                self.telemetry.picture(error.code)
+                raise
+            self.telemetry.picture("ready")
+            return image_id, picture, await self.pictures.rendition(picture, profile) if profile else None
+
+    async def turned(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, Picture, Rendition | None]:
+        """A stored picture turned clockwise, as `store` gives one.
+
+        Raises ImageNotFound, ImageError, ModelNotFound (only for a model that was named), StorageFull, Overloaded.
+        """
+        profile = await self._profile(model)
+        with self._holding() as hold:
+            picture = hold(await self.pictures.turned(hold(self.pictures.get(image_id)), degrees))
+            return await picture.stored(), picture, await self.pictures.rendition(picture, profile) if profile else None
+
+    async def _profile(self, model: str | None) -> VisionProfile | None:
+        """What `model` (None: the default) does with pictures; None where it can't see any. Raises ModelNotFound for one that was named."""
+        info = await self.pool.resolve(model) if model else self.pool.state.default.model
+        return self.preparer.showing.profile(info) if info and info.vision else None
+
+    async def take_in(self, session: Session, pictures: Mapping[str, bytes]) -> Session:
+        """Keeps a session from elsewhere, whose pictures are files by the ids it has for them. They are taken in like any other, and
+        may get other ids by that. Nothing of it stays where any of it can't be taken.
+
+        Raises ImageError, SessionFull, StorageFull, Overloaded.
+        """
+        self.sessions.check(session, sum(map(len, pictures.values())))
+        ids: dict[str, str] = {}
+        files: dict[str, PictureInfo] = {}
+        with self._holding() as hold:
+            for image_id, data in pictures.items():
+                picture = hold(await self.pictures.add(data, name=f"pictures.{image_id}"))
+                ids[image_id], files[image_id] = await picture.stored(), picture.info
+            return self.sessions.create(session.with_pictures(ids, files))
+
+    async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
+        """What a model (None: the default) sees of a picture.
+
+        Raises ModelNotFound, ModelLacksVision, ImageError, StorageFull, Overloaded.
+        """
+        info = await self.pool.resolve(model)
+        if not info.vision:
+            raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
+        return await self.preparer.showing.seen(picture, info, sight)
+
+    def _keep(self, answering: Answering, turn: Turn) -> int | None:
+        """Adds the turn to its session, if it has one, with what it changed there: its id. Raises SessionDeleted."""
+        request = answering.request
+        if request.session_id is None:
+            return None
+        told = {name: given for name in ("system", "glossary", "policy") if (given := getattr(request, name)) is not None}
+        session = self.sessions.record(
+            request.session_id,
+            turn,
+            tuple(each.picture for each in answering.shown),
+            after=request.after,
+            model=answering.model.name,
+            engine=answering.model.engine,
+            window=answering.prepared.window,
+            tokens=turn.tokens if turn.status == "complete" else None,
+            **told,
+        )
+        return session.turns[-1].id
+
+    async def _keep_partial(self, answering: Answering, status: TurnStatus, error_code: str | None = None) -> None:
+        """Keeps the question and what came of the answer; nothing where the session or a picture is gone."""
+        if answering.request.session_id is None:
+            return
+        with suppress(GatewayError):
+            self._keep(answering, answering.turn(await answering.parts(), status, error_code=error_code))
+
+    def _count(self, answering: Answering, outcome: str, finish: Finish | None = None) -> None:
+        end = finish or Finish("stop")
+        self.telemetry.answer(
+            answer_id=answering.id,
+            engine=answering.model.engine,
+            model=answering.model.name,
+            outcome=outcome,
+            usage=end.usage,
+            timings=answering.timings(end.timings),
+        )
+
+    @contextmanager
+    def _holding(self) -> Iterator[Hold]:
+        """Gives a function that keeps a picture from being evicted until the end of the block."""
+        held: list[Picture] = []
+
+        def hold(picture: Picture) -> Picture:
+            self.pictures.hold(picture)
+            held.append(picture)
+            return picture
+
+        try:
+            yield hold
+        finally:
+            for picture in held:
+                self.pictures.release(picture)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a question from the first look at it to the end of its answer: `drain` waits for all of them."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            self._news.set()
+
+    @contextmanager
+    def _registered(self, answering: Answering) -> Iterator[None]:
+        """Makes it known to whoever ends answers."""
+        self._running[answering.id] = answering
+        if self._ending:
+            answering.interrupt.interrupt(ShuttingDown())
+        try:
+            yield
+        finally:
+            del self._running[answering.id]
+            answering.interrupt.close()
+
+    def delete_session(self, session_id: str) -> None:
+        """Deletes it; a running answer in it ends with SessionDeleted. For a while it can be restored. Raises SessionNotFound."""
+        self.sessions.delete(session_id)
+        if undo := self.settings.session_undo:  # it ends then even if nobody asks for anything any more
+            asyncio.get_running_loop().call_later(undo + 0.1, self.sessions.expire)
+        self.warming.end_session(session_id)
+        self.summariser.end_session(session_id)
+        for answering in self._running.values():
+            if answering.request.session_id == session_id:
+                answering.interrupt.interrupt(SessionDeleted())
+
+    def close_door(self) -> None:
+        """No new question from now on (safe in a signal handler)."""
+        self.closing = True
+
+    def hurry(self) -> None:
+        """Ends the patience of `drain` (safe in a signal handler)."""
+        self._hurried = True
+        self._news.set()
+
+    async def drain(self) -> None:
+        """Waits for running answers, at most `shutdown_grace` seconds; then each ends with ShuttingDown. Pulls end at once: they take long,
+        and go on another time where they were."""
+        self.close_door()
+        self.installer.close()
+        await self.warming.aclose()
+        await self.summariser.aclose()
+        await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
+        self._ending = True
+        for answering in list(self._running.values()):
+            answering.interrupt.interrupt(ShuttingDown())
+        await self._until(lambda: not self._asking, 1)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()

@@ -1,0 +1,119 @@
+// How full the model's context is: told by every answer, counted while a question is made, never while an answer runs.
+
+import { computed, effect, signal } from '../../vendor/signals.js';
+import * as api from '../api.js';
+import { draft } from './chat.js';
+import { composing } from './composing.js';
+import { ready, underway } from '../images/pictures.js';
+import { chat, model, modelInfo, readiness } from '../state.js';
+
+/** @typedef {import('../types.js').Counted} Counted */
+/** @typedef {import('./chat.js').Chat} Chat */
+
+/**
+ * Tokens by what they are spent on. `label` is null where the engine itself counted an answer.
+ * @typedef {{system: number, text: number, images: number, used: number, limit: number, over: number, assumed: boolean,
+ *   label: Counted['label']|null}} Meter
+ */
+
+/** Nobody reads the figure between two keys. */
+const PAUSE_MS = 500;
+/** Share of the context from which on it is called nearly full. */
+export const NEARLY = 0.85;
+
+/** The last count, and the last figure of counts and answers, each with the chat that it is of. */
+const lastCount = signal(/** @type {{chat: Chat, counted: Counted}|null} */ (null));
+const lastFigure = signal(/** @type {{chat: Chat, meter: Meter}|null} */ (null));
+
+export const counted = computed(() => (lastCount.value?.chat === chat.value ? lastCount.value.counted : null));
+export const meter = computed(() => (lastFigure.value?.chat === chat.value ? lastFigure.value.meter : null));
+
+/** Pictures of the chat on screen that the model is no longer told. */
+export const untold = computed(() => new Set(counted.value?.dropped.flatMap(({ image_id: id }) => id ?? [])));
+
+/** What is to be counted, as JSON; null while there is nothing to count, it would be refused, or an answer runs. */
+const wanted = computed(() => {
+  const at = chat.value;
+  if (!at || at.running.value || at.elsewhere.value || underway.value || !readiness.value?.ready || !modelInfo.value) return null;
+  const turns = at.turns.value;
+  const images = ready.value.map((chip) => /** @type {import('../types.js').Picture} */ (chip.picture));
+  const prompt = composing.value.words.value.trim();
+  if (!at.id.value && !images.length && !prompt) return null;
+  if (!modelInfo.value.vision && (images.length || turns.some((turn) => turn.images.value.length))) return null;
+  const body = { ...draft(at, images, prompt), ...(at.id.value && { session_id: at.id.value }) };
+  return JSON.stringify({ body, of: [model.value, turns.length, at.choices.now.value, at.pictures.value] });
+});
+
+/** Keeps the meter true for as long as the page is open. */
+export function watchContext() {
+  effect(() => {
+    const { value: at } = chat;
+    if (wanted.value === null) return undefined;
+    const { body } = JSON.parse(wanted.value);
+    const stop = new AbortController();
+    const timer = setTimeout(() => count(at, body, stop.signal), PAUSE_MS);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  });
+  effect(() => {
+    const { value: at } = chat;
+    const report = at?.turns.value.at(-1)?.summary.value?.context;
+    if (report?.used && report.limit) lastFigure.value = { chat: at, meter: told(report, lastFigure.peek()) };
+  });
+}
+
+/** @param {Chat} at @param {object} body @param {AbortSignal} stop */
+async function count(at, body, stop) {
+  try {
+    await at.choices.saved;
+    if (stop.aborted) return;
+    const found = await api.countTokens(body, stop);
+    if (stop.aborted) return;
+    const { system, text, images } = found.parts;
+    const assumed = found.warnings.some((warning) => warning.startsWith('limit_assumed'));
+    lastCount.value = { chat: at, counted: found };
+    lastFigure.value = {
+      chat: at,
+      meter: { system, text, images: sum(images), used: found.total, limit: found.limit, over: found.over, assumed, label: found.label },
+    };
+  } catch {
+    // What is wrong will be said when the question is asked.
+  }
+}
+
+/** @param {number[]} values */
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+/**
+ * What an answer told; of its text, the system prompt was counted before.
+ * @param {import('../types.js').ContextReport} report
+ * @param {{chat: Chat, meter: Meter}|null} before
+ * @returns {Meter}
+ */
+function told({ used, limit, images }, before) {
+  const all = used ?? 0;
+  const system = before?.chat === chat.peek() ? Math.min(before.meter.system, all) : 0;
+  const seen = Math.min(images ?? 0, all - system);
+  return { system, text: all - system - seen, images: seen, used: all, limit: limit ?? all, over: 0, assumed: false, label: null };
+}
+
+/** Pins a picture of the chat on screen, lets it go or shows less of it. @param {string} imageId @param {{pinned?: boolean|null, detail?: import('../types.js').Detail}} patch */
+export async function changePicture(imageId, patch) {
+  const { value: at } = chat;
+  const id = at.id.value;
+  if (!id) return;
+  at.pictures.value = (await api.changeSession(id, { pictures: { [imageId]: patch } })).pictures;
+  at.works();
+}
+
+/** The sizes that the gateway lets a context grow to. */
+const SIZES = [4096, 8192, 16384, 32768];
+
+/** The next context with room for so many tokens, null where the model was not trained for it. @param {number} needed */
+export function larger(needed) {
+  const trained = modelInfo.value?.context_length ?? Infinity;
+  const size = Math.min(SIZES.find((one) => one >= needed) ?? Math.ceil(needed / 4096) * 4096, trained);
+  return size >= needed ? size : null;
+}

@@ -1,0 +1,166 @@
+"""Options, glossaries, schemas and texts at the border: what is taken, and what is said of the rest."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import pytest
+from starlette.requests import Request
+
+from llava_gateway.api.app import create_app
+from llava_gateway.api.bodies import MAX_DEPTH, AskBody, Body, ForkBody, SessionsQuery, parse_body
+from llava_gateway.api.forms import read_query
+from llava_gateway.api.native_json import chat_request, parse_keep_alive, parse_options
+from llava_gateway.chat import OPTION_LIMITS, ChatRequest, Options
+from llava_gateway.errors import InvalidFormat, InvalidOption, InvalidRequest
+from llava_gateway.settings import Settings
+
+
+@pytest.mark.parametrize("name", OPTION_LIMITS)
+def test_every_option_is_taken_at_its_bounds_and_refused_beyond_them(name: str) -> None:
+    limit = OPTION_LIMITS[name]
+    for value in (limit.low, limit.high):
+        number = int(value) if limit.whole else value
+        assert getattr(parse_options({name: number}, None, Settings()), name) == number
+    wrong: list[Any] = [limit.low - 1, limit.high + 1, "1", True, [1], float("nan")]
+    for beyond in wrong:
+        with pytest.raises(InvalidOption) as refused:
+            parse_options({name: beyond}, None, Settings())
+        assert refused.value.param == f"options.{name}"
+        assert f"{name} must be" in refused.value.message
+
+
+def test_an_answer_of_no_words_can_not_be_asked_for() -> None:
+    with pytest.raises(InvalidOption, match="must not be 0"):
+        parse_options({"num_predict": 0}, None, Settings())
+
+
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    assert parse_options({"top_k": 40.0}, None, Settings()) == Options(top_k=40)
+
+
+def test_options_win_over_the_preset_they_stand_beside() -> None:
+    assert parse_options({"temperature": 0}, "factual", Settings()).temperature == 0
+    assert parse_options({}, "factual", Settings()).temperature == 0.2
+    assert parse_options({}, "creative", Settings()).temperature == 0.7
+
+
+def test_a_preset_of_the_settings_is_known_and_an_unknown_one_names_those_that_are() -> None:
+    settings = Settings(presets={"receipts": {"temperature": 0.0, "about": "Reading receipts."}})
+    assert parse_options({}, "receipts", settings) == Options(temperature=0.0)
+    with pytest.raises(InvalidOption) as refused:
+        parse_options({}, "nosuch", settings)
+    assert refused.value.hint == "Presets: balanced, creative, factual, receipts."
+
+
+@pytest.mark.parametrize("wrong", [{"presets": {"mine": {"temperature": 9}}}, {"presets": {"mine": {"nosuch": 1}}}, {"preset": "nosuch"}])
+def test_a_preset_that_is_not_right_is_told_at_the_start(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=r"The preset (mine|nosuch) of the settings"):
+        create_app(Settings(**wrong))
+
+
+@pytest.mark.parametrize(("value", "taken"), [(None, None), (0, 0), (-1, -1), ("300", 300), ("5m", "5m"), ("1h30m", "1h30m"), ("-1", -1)])
+def test_keep_alive_is_seconds_or_a_duration(value: Any, taken: Any) -> None:
+    assert parse_keep_alive(value) == taken
+
+
+@pytest.mark.parametrize("value", ["abc", "5 minutes", "", True, 1.5, []])
+def test_any_other_keep_alive_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidOption, match="keep_alive must be"):
+        parse_keep_alive(value)
+
+
+@pytest.mark.parametrize("stop", ["</s>", ["a", "b"]])
+def test_stop_is_one_text_or_several(stop: Any) -> None:
+    assert parse_options({"stop": stop}, None, Settings()).stop == ((stop,) if isinstance(stop, str) else tuple(stop))
+
+
+@pytest.mark.parametrize("stop", [1, [""], ["x" * 257], ["x"] * 17, [None]])
+def test_any_other_stop_is_refused(stop: Any) -> None:
+    with pytest.raises(InvalidOption, match="stop must be"):
+        parse_options({"stop": stop}, None, Settings())
+
+
+PRESETS = {"receipts": {"temperature": 0.0, "glossary": ["SKU:  stock number", " ", "TTL: total"]}}
+
+
+def asked(settings: Settings, session_id: str | None = None, **body: Any) -> ChatRequest:
+    return chat_request(parse_body(AskBody, {"prompt": "Hi", **body}), settings, session_id=session_id)
+
+
+def test_a_glossary_comes_from_the_question_or_from_its_preset() -> None:
+    settings = Settings(presets=PRESETS)
+    assert asked(settings).glossary is None
+    assert asked(settings, preset="receipts").glossary == ("SKU: stock number", "TTL: total")
+    assert asked(settings, preset="receipts").options == Options(temperature=0.0)
+    assert asked(settings, preset="receipts", glossary=["VAT"]).glossary == ("VAT",)
+    assert asked(settings, preset="receipts", glossary=[]).glossary == ()
+    assert asked(settings, preset="factual").glossary is None
+
+
+def test_the_glossary_of_the_preset_of_the_settings_does_not_replace_that_of_a_session() -> None:
+    settings = Settings(preset="receipts", presets=PRESETS)
+    assert asked(settings).glossary == ("SKU: stock number", "TTL: total")
+    assert asked(settings, session_id="1").glossary is None
+    assert asked(settings, session_id="1", preset="receipts").glossary == ("SKU: stock number", "TTL: total")
+
+
+@pytest.mark.parametrize("glossary", ["one line", [1], ["x" * 301], ["x"] * 201])
+def test_a_glossary_that_is_no_list_of_lines_is_refused_at_the_start(glossary: Any) -> None:
+    with pytest.raises(InvalidOption, match="The preset mine of the settings: glossary must be"):
+        create_app(Settings(presets={"mine": {"glossary": glossary}}))
+
+
+@pytest.mark.parametrize("glossary", [["x" * 301], ["x"] * 201])
+def test_too_much_of_a_glossary_is_refused(glossary: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(Settings(), glossary=glossary)
+    assert refused.value.param == "glossary"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"total": {"type": ["number", "null"]}}, "required": ["total"]},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}},
+    ],
+)
+def test_json_schemas_are_taken_as_they_are(schema: dict[str, Any]) -> None:
+    assert asked(Settings(), format=schema).format == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "objekt"}, "format.type: 'objekt'"),
+        ({"type": "object", "properties": {"total": {"type": "nummer"}}}, "format.properties.total.type: 'nummer'"),
+        ({"required": "total"}, "format.required: 'total'"),
+        ({"pattern": "("}, "format.pattern"),
+        ({"$schema": 5}, r"\$schema must be a text"),
+        ({"enum": ["x" * 40_000]}, "more than 32,768 characters"),
+    ],
+)
+def test_a_schema_that_an_engine_would_pass_over_is_refused(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidFormat, match=said) as refused:
+        asked(Settings(), format=schema)
+    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "invalid_format", "format")
+    assert len(refused.value.message) < 400
+
+
+def test_the_deepest_schema_that_json_may_have_is_checked() -> None:
+    schema: dict[str, Any] = {"type": "nothing"}
+    for _ in range(MAX_DEPTH - 2):
+        schema = {"items": schema}
+    with pytest.raises(InvalidFormat):
+        asked(Settings(), format=schema)
+
+
+def test_what_is_parsed_is_of_the_class_that_was_asked_for() -> None:
+    """The type checker holds the ignored line to it: where it may be wrong without an error, there is nothing to ignore."""
+    request = Request({"type": "http", "query_string": b"deleted=true"})
+    assert assert_type(read_query(request, SessionsQuery), SessionsQuery).deleted == "true"
+    assert assert_type(parse_body(ForkBody, {"at": 1}), ForkBody).at == 1
+    wrong: ForkBody = parse_body(SessionsQuery, {})  # type: ignore[assignment]
+    assert isinstance(wrong, Body)

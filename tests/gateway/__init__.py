@@ -1,0 +1,1 @@
+"""Tests of the walk of one question and of each of its steps."""

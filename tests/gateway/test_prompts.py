@@ -1,0 +1,91 @@
+"""What we write to the model beside the person's words, in the prompt that reaches it: as the real engines' templates put it."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.chat import ChatRequest, EngineRequest, Options, TextPart, Upload
+from llava_gateway.context.window import Window
+from llava_gateway.context.words import ocr_note
+from llava_gateway.engines.counting import without_pixels
+from llava_gateway.engines.embedded import EmbeddedEngine
+from llava_gateway.engines.ollama import OllamaEngine
+from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.sessions.session import Session
+from llava_gateway.settings import Settings
+from tests.gateways import ask, open_gateway
+from tests.sample_images import encoded, shape
+
+DESCRIBE = TextPart("Describe this image.")
+SOBER = Options(temperature=0, num_predict=40)
+QUESTION = TextPart("What color is it?")
+
+
+async def rendered(gateway: Gateway, request: EngineRequest) -> str:
+    """The prompt, with the engine's own mark for each picture."""
+    engine = next(iter(gateway.pool.engines))
+    if isinstance(engine, OllamaEngine):
+        return await engine._rendered(without_pixels(request), placed=True)
+    assert isinstance(engine, EmbeddedEngine)
+    assert engine._child
+    return await engine._child.load.result().api._rendered(without_pixels(request))
+
+
+async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
+    """The prompt of a question that is asked next."""
+    prepared = await gateway.count_tokens(ChatRequest((*parts, QUESTION), session_id=session.id))
+    return await rendered(gateway, prepared.engine_request)
+
+
+async def two_pictures(gateway: Gateway) -> Session:
+    """A session in which a circle and then a square were described."""
+    session = gateway.sessions.create(Session(system="Be brief.", glossary=("Bauhaus: a school of design",)))
+    for picture in (shape("circle", "red"), shape("square", "blue")):
+        await ask(gateway, Upload(encoded(picture)), DESCRIBE, session=session, options=SOBER)
+    return gateway.sessions.get(session.id)
+
+
+@pytest.fixture(params=["embedded", "ollama"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    if request.param == "embedded":
+        return Settings(engine="embedded", model="demo", image_workers=1, reanchor_tokens=20)
+    return Settings(
+        engine="ollama", model="demo", ollama_host=request.getfixturevalue("real_ollama").url, image_workers=1, reanchor_tokens=20
+    )
+
+
+async def test_what_was_dropped_leaves_a_line_and_a_summary_where_it_stood(settings: Settings) -> None:
+    async with open_gateway(settings) as gateway:
+        session = await two_pictures(gateway)
+        gateway.sessions.change(session.id, policy="sliding", window=Window(start=2, summary="Two shapes were described."))
+        prompt = await told(gateway, session)
+    lines = (
+        "Be brief.",
+        "Names and terms that may occur:\n- Bauhaus: a school of design",
+        "(Summary of what was said before: Two shapes were described.)",
+        "(Picture 1 is no longer shown. It was described as: A red circle on a white background.)",
+        "(Picture 2 is no longer shown. It was described as: A blue square on a white background.)",
+        QUESTION.text,
+    )
+    places = [prompt.find(line) for line in lines]
+    assert -1 not in places, prompt
+    assert places == sorted(places), prompt
+    assert DESCRIBE.text not in prompt
+
+
+async def test_pictures_far_behind_are_called_back_to_mind_beside_the_question(settings: Settings) -> None:
+    async with open_gateway(settings) as gateway:
+        session = await two_pictures(gateway)
+        for _ in range(2):
+            await ask(gateway, TextPart("What do you see?"), session=session, options=SOBER)
+        prompt = await told(gateway, session, TextPart(ocr_note("CLOSED", QUESTION.text, 0), note=True))
+    assert prompt.count("Picture 2:") == 1
+    first, second = (
+        f"(Picture {number} is further up; it shows: {shown} on a white background.)"
+        for number, shown in ((1, "A red circle"), (2, "A blue square"))
+    )
+    read = "Text that another program read in the picture (it may contain mistakes):\nCLOSED"
+    places = [prompt.find(line) for line in (first, second, QUESTION.text)]
+    assert -1 not in places, prompt
+    assert places == sorted(places), prompt
+    assert prompt.rfind("USER:") < prompt.find(read) < prompt.find(QUESTION.text)
