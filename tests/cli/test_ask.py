@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.cli import ask as asking
 from llava_gateway.cli.ask import split
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.main import app
@@ -194,6 +198,8 @@ def test_an_address_where_nothing_or_something_else_answers(red_circle: Path) ->
 async def test_ctrl_c_stops_the_answer(endless_url: str) -> None:
     options = [word for name, value in ENDLESS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     async with running("ask", "go", *options, "--url", endless_url) as process:
+        assert process.stdin is not None
+        process.stdin.close()
         await until(process.stdout, r"\w{5}")
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
@@ -236,6 +242,137 @@ def test_all_arguments_but_the_last_are_pictures(arguments: list[str], pictures:
 def test_a_mistyped_file_name_is_not_taken_for_the_question(arguments: list[str], red_circle: Path) -> None:
     with pytest.raises(Failure, match="There is no picture file"):
         split([argument.format(red=red_circle, folder=red_circle.parent) for argument in arguments])
+
+
+def test_a_picture_that_the_question_names_is_attached(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+    done = run("ask", f"What is in this image '{red_circle}'?", "--url", demo_url)
+    assert (done.code, done.out) == (0, "A red circle on a white background.\n")
+    assert done.err == f"Attached {red_circle}.\n"
+    done = run("ask", f"Describe {blue_square}", "--url", demo_url)
+    assert (done.code, done.out) == (0, "A blue square on a white background.\n")
+
+
+def test_a_picture_that_is_given_and_named_is_attached_once(red_circle: Path, blue_square: Path) -> None:
+    names, question = split([str(red_circle), f"Is '{blue_square}' larger than '{red_circle}'?"])
+    assert names == [str(red_circle), str(blue_square)]
+    assert question == "Is Picture 2 larger than Picture 1?"
+
+
+def test_a_question_that_names_no_picture_file_is_refused(demo_url: str, red_circle: Path) -> None:
+    done = run("ask", "What is in ./nowhere.png?", "--url", demo_url)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Error: There is no picture file ./nowhere.png.\nHint: Correct the path.")
+    assert run("ask", "https://example.com/c.png", "What is this?", "--url", demo_url).code == 2
+    assert run("ask", "What is in ./nowhere.png?", "--no-paths", "--url", demo_url).code == 0
+    assert split([f"What is '{red_circle}'?"], paths=False) == ([], f"What is '{red_circle}'?")
+
+
+def test_a_picture_named_in_a_question_is_named_when_it_is_wrong(demo_url: str, tmp_path: Path) -> None:
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_text("<svg/>")
+    done = run("ask", f"What is in {drawing}?", "--url", demo_url)
+    assert done.code == 1
+    assert f"Error: {drawing}: This is not a picture format we read" in done.err
+
+
+def test_a_picture_that_is_piped_in_is_attached(demo_url: str, red_circle: Path) -> None:
+    done = run("ask", "Describe this image.", "--url", demo_url, stdin=red_circle.read_bytes())
+    assert (done.code, done.out) == (0, "A red circle on a white background.\n")
+    assert done.err == "Attached the picture from stdin.\n"
+
+
+def test_a_picture_in_a_file_is_attached_from_stdin(demo_url: str, red_circle: Path) -> None:
+    with red_circle.open("rb") as file:
+        done = subprocess.run(
+            [*COMMAND, "ask", "Describe this image.", "--url", demo_url],
+            stdin=file,
+            capture_output=True,
+            env=environment(),
+            timeout=30,
+            check=False,
+        )
+    assert done.stdout == b"A red circle on a white background.\n"
+
+
+def test_text_that_is_piped_in_stands_before_the_question(demo_url: str) -> None:
+    asked = ("ask", "Who are you?", "--json", "--url", demo_url)
+
+    def tokens(stdin: bytes) -> int:
+        count: int = json.loads(run(*asked, stdin=stdin).out)["usage"]["prompt_tokens"]
+        return count
+
+    assert tokens("Notes: ./nowhere.png is 4 \u20ac. ".encode() * 10) > tokens(b"") + 20
+    assert tokens(b" \n") == tokens(b"")
+
+
+def test_what_is_neither_picture_nor_text_is_refused_from_stdin(demo_url: str) -> None:
+    for stdin in (b"\x7fELF\xff\xfe", b"text\0more"):
+        done = run("ask", "What is this?", "--url", demo_url, stdin=stdin)
+        assert (done.code, done.out) == (2, "")
+        assert "neither a picture that we read nor text" in done.err
+
+
+def test_stdin_that_is_not_read_is_told(demo_url: str, red_circle: Path, blue_square: Path, tmp_path: Path) -> None:
+    asked = ("ask", str(red_circle), QUESTION, "--url", demo_url)
+    done = run(*asked, stdin=blue_square.read_bytes())
+    assert (done.code, done.out) == (0, "A red circle on a white background.\n")
+    assert "warning: stdin is not read where pictures are given." in done.err
+    listed = tmp_path / "list.txt"
+    listed.write_text("one.png\ntwo.png\n")
+    with listed.open("rb") as file:  # as in a loop of a shell, which goes on reading behind us
+        done_in_a_loop = subprocess.run([*COMMAND, *asked], stdin=file, capture_output=True, env=environment(), timeout=30, check=False)
+        assert done_in_a_loop.stderr == b""
+        assert file.read() == listed.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="shells of this kind are not there")
+@pytest.mark.parametrize("command", ["ask", "chat"])
+def test_stdin_may_be_closed(command: str, demo_url: str, red_circle: Path) -> None:
+    arguments = [command, str(red_circle), "--url", demo_url]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *COMMAND, *arguments], capture_output=True, env=environment(), timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.fixture
+def idle_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileIO]:
+    """The end to write to of a pipe on stdin that nobody has written to yet."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr(asking, "_STDIN_SECONDS", 0.01)
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with FileIO(writing, "wb") as pipe:
+            yield pipe
+        wait_for_stdin()
+
+
+def wait_for_stdin() -> None:
+    """Until all that came through stdin has been read."""
+    for thread in threading.enumerate():
+        if thread.name == "stdin":
+            thread.join()
+
+
+@pytest.mark.usefixtures("idle_pipe")
+def test_a_pipe_that_nobody_writes_to_holds_nothing_up(demo_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asking.ask(["Who are you?"], url=demo_url)
+    said = capsys.readouterr()
+    assert said.out.startswith("I am a tiny demo model.")
+    assert "Nothing came through stdin" in said.err
+
+
+def test_what_comes_through_stdin_too_late_is_an_error(demo_url: str, idle_pipe: FileIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer_slowly(*_: object, **__: object) -> dict[str, object]:
+        idle_pipe.write(b"late")
+        idle_pipe.close()
+        wait_for_stdin()
+        return {"warnings": [], "context": {"warnings": []}}
+
+    monkeypatch.setattr("llava_gateway.cli.answer.show_answer", answer_slowly)
+    with pytest.raises(Failure, match="went out before anything came"):
+        asking.ask(["Who are you?"], url=demo_url)
 
 
 def test_a_missing_picture_is_named() -> None:

@@ -128,6 +128,8 @@ def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red
         ("/options num_visual_tokens=1", "There is no option num_visual_tokens."),
         ("/options seed", "Write seed=VALUE"),
         ("/image nowhere.png", "There is no picture file nowhere.png."),
+        ("/nowhere/c.png What is this?", "There is no picture file /nowhere/c.png."),
+        ("What is ./nowhere.png?", "There is no picture file ./nowhere.png."),
         ("/model nope", "No engine has the model nope."),
         ("/detail ultra", "There is no detail ultra."),
         ("/region 5,5,5,5", "5,5,5,5 is no part of a picture."),
@@ -148,6 +150,54 @@ def test_a_question_may_begin_with_a_slash_after_a_space(demo_url: str) -> None:
     done = run("chat", "--url", demo_url, stdin=lines(" /Who are you?"))
     assert "There is no command" not in done.err
     assert done.out.strip()
+
+
+def test_pictures_that_a_line_names_are_attached(demo_url: str, red_circle: Path, blue_square: Path, rotated_letters: Path) -> None:
+    typed = lines(
+        f"{rotated_letters} Read the text.",
+        f"What is in this picture '{red_circle}'?",
+        f"'{blue_square}'",
+        "What is in this picture?",
+        "What color is the background?",
+    )
+    done = run("chat", "--url", demo_url, stdin=typed)
+    answers = done.out.splitlines()
+    assert answers[:3] == ['The text says "F7".', "A red circle on a white background.", "A blue square on a white background."]
+    session = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()
+    assert [(turn["prompt"], len(turn["images"])) for turn in session["turns"]] == [
+        ("Read the text.", 1),
+        ("What is in this picture?", 1),
+        ("What is in this picture?", 1),
+        ("What color is the background?", 0),
+    ]
+
+
+def test_pictures_within_a_line_go_by_their_numbers(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+    done = run("chat", str(red_circle), "--url", demo_url, stdin=lines("What is it?", f"Is '{blue_square}' like '{red_circle}' here?"))
+    turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert (turns[1]["prompt"], len(turns[1]["images"])) == ("Is Picture 2 like Picture 3 here?", 2)
+
+
+def test_a_line_that_failed_attaches_nothing(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_text("<svg/>")
+    done = run("chat", "--url", demo_url, stdin=lines(f"Compare '{red_circle}' with {drawing} now", "Who are you?"))
+    assert "This is not a picture format we read" in done.err
+    turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert [len(turn["images"]) for turn in turns] == [0]
+
+
+def test_paths_stay_text_where_that_is_wished(demo_url: str, red_circle: Path) -> None:
+    done = run("chat", "--no-paths", "--url", demo_url, stdin=lines(f"Who are you, '{red_circle}'?", f"{red_circle} ?"))
+    turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert [(turn["prompt"], turn["images"]) for turn in turns] == [(f"Who are you, '{red_circle}'?", [])]
+    assert "There is no command" in done.err
+
+
+def test_a_picture_piped_in_as_lines_is_refused(demo_url: str, red_circle: Path) -> None:
+    done = run("chat", "--url", demo_url, stdin=red_circle.read_bytes())
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "Error: What is piped in is no text.\nHint: Give a picture as an argument: llava-gateway chat photo.jpg\n"
 
 
 def test_a_picture_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,14 +17,20 @@ from llava_gateway.cli.flags import (
     ApiKeyFlag,
     ConfigFlag,
     JsonFlag,
+    NoPathsFlag,
     UrlFlag,
     VerboseFlag,
     kind_of,
     request_fields,
     with_request_flags,
 )
+from llava_gateway.cli.named import SUFFIXES, Named, find_pictures, is_address, local_path
+from llava_gateway.cli.stdin import Piped, holds_unread, on_terminal, piped
+from llava_gateway.images.sniff import sniff
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+_STDIN_SECONDS = 5.0
+"""How long a question without a picture waits for something to come through a pipe."""
+_FROM_STDIN = "the picture from stdin"
 
 
 @with_request_flags
@@ -33,6 +38,7 @@ def ask(
     arguments: Annotated[
         list[str], typer.Argument(help="Picture files (- reads one from stdin), then the question.", metavar="IMAGE... QUESTION")
     ],
+    no_paths: NoPathsFlag = False,
     as_json: JsonFlag = False,
     url: UrlFlag = None,
     api_key: ApiKeyFlag = None,
@@ -44,21 +50,33 @@ def ask(
 
     The last argument is the question, all before it are pictures. Where the last one is a file too, the pictures are described.
 
+    Picture files that the question names are attached too.
+
+    A question without a picture takes what is piped in: a picture, or text that is put before the question.
+
     \b
     Examples:
       llava-gateway ask photo.heic "What is this?"
       llava-gateway ask before.jpg after.jpg "What has changed?"
+      llava-gateway ask "What is in ./photo.jpg?"
       scanner | llava-gateway ask - "Read the text." --preset factual
+      cat notes.txt | llava-gateway ask "Summarise this."
       llava-gateway ask receipt.png "Read it." --format schema.json --json
       llava-gateway ask map.png "Which street is this?" --region 0.5,0,0.5,0.5
       tesseract bill.png - | llava-gateway ask bill.png "What is due?" --ocr-text -
     """
     set_up_logging()
-    names, question = split(arguments)
-    if [*names, request.get("ocr_text")].count(STDIN) > 1:
+    names, question = split(arguments, paths=not no_paths)
+    readers = [*names, request.get("ocr_text")].count(STDIN)
+    if readers > 1:
         wrong_use("Only one thing can come from stdin.", "Give the others as files.")
     pictures = [read_picture(name) for name in names]
+    _note(f"Attached {name}." for name in names if name not in arguments)
     fields = request_fields(request)
+    descriptor = piped()
+    stdin = Piped(descriptor) if descriptor is not None and not readers and not pictures else None
+    if stdin is not None:
+        pictures, question = _with_stdin(stdin, question)
     from llava_gateway.cli.answer import details, show_answer, warnings
     from llava_gateway.cli.client import connect
 
@@ -67,19 +85,61 @@ def ask(
         answer = show_answer(client, "/ask", [*asked, ("prompt", question), *fields], words=not as_json)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-    for line in (*(details(answer) if verbose else ()), *(() if as_json else warnings(answer))):
+    _note((*(details(answer) if verbose else ()), *(() if as_json else warnings(answer))))
+    if stdin is not None and stdin.is_late:
+        raise Failure("The question went out before anything came through stdin.", f"With -, {_FROM_STDIN} is waited for.")
+    if names and not readers and holds_unread():
+        _note(["warning: stdin is not read where pictures are given. - stands for a picture from it; < /dev/null gives it none."])
+
+
+def _note(lines: Iterable[str]) -> None:
+    for line in lines:
         console(sys.stderr).print(printable(line), style="dim")
 
 
-def split(arguments: list[str]) -> tuple[list[str], str]:
-    """(pictures, question): the question is "" where the last argument is a picture too. Mistyped file names end the command."""
+def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
+    """(pictures, question) with what is piped in: a picture, or text before the question. What is neither ends the command."""
+    came = stdin.whole(_STDIN_SECONDS)
+    if came is None:
+        _note(
+            [f"Nothing came through stdin for {_STDIN_SECONDS:.0f} seconds: the question goes out without it. < /dev/null spares the wait."]
+        )
+        return [], question
+    if sniff(came):
+        _note([f"Attached {_FROM_STDIN}."])
+        return [came], question
+    try:
+        text = came.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        wrong_use("What came through stdin is neither a picture that we read nor text.", "With < /dev/null, nothing is piped in.")
+    return [], f"{text}\n\n{question}" if text else question
+
+
+def split(arguments: list[str], *, paths: bool = True) -> tuple[list[str], str]:
+    """(pictures, question), with `paths` also the pictures that the question names. The question is "" where the last argument is a picture
+    too. Mistyped file names end the command."""
     *names, last = arguments
     if last == STDIN or kind_of(last) == "file":
         return arguments, ""
-    looks_like_a_file = last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
+    named = find_pictures(last) if paths else Named((last,))
+    if named.names:
+        return _attached(names, named)
+    looks_like_a_file = paths and last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
     if looks_like_a_file or kind_of(last) == "folder":
         wrong_use(f"There is no picture file {last}.", "If this is the question, end it with a question mark.")
     return names, last
+
+
+def _attached(names: list[str], named: Named) -> tuple[list[str], str]:
+    """The pictures with those that the question names, each of them once, and the question."""
+    places = {local_path(name).resolve(): number for number, name in reversed([*enumerate(names, 1)])}
+    for name in named.names:
+        if local_path(name).resolve() not in places:
+            names = [*names, name]
+            places[local_path(name).resolve()] = len(names)
+    return names, named.question([places[local_path(name).resolve()] for name in named.names], len(names))
 
 
 @contextmanager
@@ -89,15 +149,16 @@ def _picture_named(names: list[str]) -> Iterator[None]:
         yield
     except Failure as failure:
         found = re.fullmatch(r"images\[(\d+)\]", failure.param)
-        if found and len(names) > 1:
-            failure.message = f"{names[int(found[1])]}: {failure.message}"
+        if found:
+            name = names[int(found[1])] if names else _FROM_STDIN
+            failure.message = f"{name}: {failure.message}"
         raise
 
 
 def read_picture(name: str) -> bytes:
     """A file's bytes, or stdin's for "-"; ends the command where there is none."""
     if name == STDIN:
-        if sys.stdin.isatty():
+        if sys.stdin is None or on_terminal():
             wrong_use("- reads a picture from stdin, but nothing is piped in.", 'cat photo.jpg | llava-gateway ask - "What is this?"')
         return sys.stdin.buffer.read()
     return read_file(name, "A question goes into quotes, after the pictures.")
@@ -105,8 +166,10 @@ def read_picture(name: str) -> bytes:
 
 def read_file(name: str, hint: str = "") -> bytes:
     """A file's bytes; ends the command where there is no such file."""
+    if is_address(name):
+        wrong_use(f"{name} is not fetched.", "Save the picture and give the file.")
     try:
-        return Path(name).expanduser().read_bytes()
+        return local_path(name).read_bytes()
     except FileNotFoundError:
         wrong_use(f"There is no picture file {name}.", hint)
     except OSError as error:

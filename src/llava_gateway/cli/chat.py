@@ -15,13 +15,15 @@ import typer
 from llava_gateway.chat import OPTION_LIMITS, Detail, Policy
 from llava_gateway.cli.ask import read_file, read_picture
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure, wrong_use
-from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
+from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, NoPathsFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
+from llava_gateway.cli.named import Named, find_pictures, local_path
+from llava_gateway.cli.stdin import on_terminal
 
 if TYPE_CHECKING:
     from llava_gateway.cli.client import Fields, GatewayClient, JSONObject
 
 HELP = """\
-/image PATH          add a picture to the next question
+/image PATH          add a picture to the next question; a path in a question, or a file dragged here, does too
 /options             show the options; /options temperature=0.2 seed=7 sets some, /options seed= takes one back
 /model NAME          who answers from now on; without a name, who can
 /system TEXT         system prompt from now on; without a text, the one there is
@@ -42,6 +44,7 @@ _STOP_STEP = 0.05
 def chat(
     images: Annotated[list[str] | None, typer.Argument(help="Picture files for the first question.", metavar="[IMAGE]...")] = None,
     session: Annotated[str | None, typer.Option("--session", help="Go on with this session of a running gateway.", metavar="ID")] = None,
+    no_paths: NoPathsFlag = False,
     url: UrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
@@ -52,11 +55,14 @@ def chat(
 
     Ctrl+C stops the running answer, Ctrl+D leaves, /help lists the commands.
 
+    Picture files that a question names, or that are dragged into the terminal, are attached.
+
     \b
     Examples:
       llava-gateway chat photo.heic
       llava-gateway chat --model llava:13b --preset creative
       echo "What is this?" | llava-gateway chat photo.jpg
+      echo "What is in ./photo.jpg?" | llava-gateway chat
     """
     set_up_logging()
     if request.get("ocr_text") == STDIN:
@@ -66,7 +72,7 @@ def chat(
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config) as client:
-        conversation = Conversation(client, fields, request.get("stop") or [], verbose=verbose)
+        conversation = Conversation(client, fields, request.get("stop") or [], verbose=verbose, paths=not no_paths)
         if session is not None:
             conversation.go_on_with(session)
         for name, picture in pictures:
@@ -82,14 +88,18 @@ class Conversation:
     Args:
         fields: sent with every question (those of ONCE with the first), by form field; /options, /model and others change them.
         stop: texts that end an answer.
+        paths: whether picture files that a question names are attached.
     """
 
-    def __init__(self, client: GatewayClient, fields: dict[str, str], stop: list[str], *, verbose: bool) -> None:
+    def __init__(
+        self, client: GatewayClient, fields: dict[str, str], stop: list[str], *, verbose: bool = False, paths: bool = True
+    ) -> None:
         self._client = client
         self._fields = {name: value for name, value in fields.items() if name not in ONCE}
         self._once = {name: value for name, value in fields.items() if name in ONCE}
         self._stop = stop
         self._verbose = verbose
+        self._paths = paths
         self._notes = console(sys.stderr)
         self._session: str | None = None
         self._waiting: list[str] = []  # ids of the pictures for the next question
@@ -100,15 +110,18 @@ class Conversation:
         self._session = found["id"]
         self._note(f"Going on with {found['title'] or 'a chat without a title'}, {len(found['turns'])} turns so far.")
 
-    def add_picture(self, name: str, picture: bytes) -> None:
-        """Prepares it now, so that what is wrong with it is known before the question is typed."""
+    def add_picture(self, name: str, picture: bytes) -> str:
+        """Prepare it now, so that what is wrong with it is known before the question is typed. Returns its id."""
         stored = self._client.upload(picture)
-        self._waiting.append(stored["id"])
+        image: str = stored["id"]
+        if image not in self._waiting:
+            self._waiting.append(image)
         changes = f", {', '.join(stored['changes'])}" if stored["changes"] else ""
         self._note(f"{Path(name).name}: {stored['width']}x{stored['height']}{changes}")
+        return image
 
     def greet(self) -> None:
-        if sys.stdin.isatty():
+        if on_terminal():
             kept = "It ends with this program." if self._client.is_ours else "It stays in the gateway."
             self._note(f"Ask about your pictures. {kept} /help lists the commands, Ctrl+D leaves.")
 
@@ -126,6 +139,8 @@ class Conversation:
                     return
                 if line.strip():
                     self._do(line.rstrip())
+            except _NoTextError:
+                wrong_use("What is piped in is no text.", "Give a picture as an argument: llava-gateway chat photo.jpg")
             except KeyboardInterrupt:
                 self._note("\nCtrl+D or /quit leaves.")
             except Failure as failure:
@@ -134,20 +149,20 @@ class Conversation:
     def _read_ahead(self) -> None:
         """Has new pictures read while the question about them is typed. What is wrong is said when it is asked."""
         fields: Fields = [*(("image_id", image) for image in self._waiting), *self._fields.items(), *self._once.items()]
-        if self._waiting and fields != self._ahead and sys.stdin.isatty():
+        if self._waiting and fields != self._ahead and on_terminal():
             with suppress(Failure):
                 self._client.warm(self._session, fields)
         self._ahead = fields
 
     def _do(self, line: str) -> None:
         if not line.startswith("/"):
-            self._ask(line.strip())
+            self._ask_about(self._named(line.strip()))
             return
         command, _, rest = line.partition(" ")
         rest = rest.strip()
         match command:
             case "/image":
-                path = _path(rest)
+                path = str(local_path(_path(rest)))
                 self.add_picture(path, read_file(path))
             case "/options":
                 self._options(rest)
@@ -167,8 +182,33 @@ class Conversation:
                 self._note("A new chat.")
             case "/help":
                 self._note(HELP)
+            case _ if (named := self._named(line)).names:
+                self._ask_about(named)
             case _:
                 self._note(f"There is no command {command}; /help lists them. (Put a space before a question that begins with a slash.)")
+
+    def _named(self, line: str) -> Named:
+        return find_pictures(line) if self._paths else Named((line,))
+
+    def _ask_about(self, named: Named) -> None:
+        """A question with the pictures that it names. Where it is nothing but names, the question about them is still to come."""
+        waiting = [*self._waiting]
+        try:
+            before = self._pictures_before() if named.names else 0
+            images = [self.add_picture(name, read_file(name)) for name in named.names]
+            numbers = [before + self._waiting.index(image) + 1 for image in images]
+            if question := named.question(numbers, before + len(self._waiting)):
+                self._ask(question)
+        except Failure:
+            if self._waiting:  # the line will be typed again, and names them again
+                self._waiting = waiting
+            raise
+
+    def _pictures_before(self) -> int:
+        """How many pictures the chat has had."""
+        if self._session is None:
+            return 0
+        return sum(len(turn["images"]) for turn in self._client.get(f"/sessions/{self._session}")["turns"])
 
     def _ask(self, question: str) -> None:
         """One turn. Ctrl+C stops it; what was said until then is kept."""
@@ -266,10 +306,23 @@ def _is_region(text: str) -> bool:
     return len(numbers) == 4 and all(re.fullmatch(r"\s*(0?\.\d+|[01](\.0*)?)\s*", number, re.ASCII) for number in numbers)
 
 
+class _NoTextError(Exception):
+    """What is piped in is a picture, or something else that no line can be read of."""
+
+
 def _read_line() -> str | None:
-    """What was typed or piped in, None at the end of it."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline() or None
+    """What was typed or piped in, None at the end of it. Raises _NoTextError."""
+    if sys.stdin is None:
+        return None
+    if not on_terminal():
+        line = sys.stdin.buffer.readline()
+        try:
+            text = line.decode(sys.stdin.encoding or "utf-8")
+        except UnicodeDecodeError as error:
+            raise _NoTextError from error
+        if "\0" in text:
+            raise _NoTextError
+        return text or None
     with suppress(ImportError):
         import readline  # noqa: F401 (gives `input` its line editing; Windows has its own)
     try:
@@ -291,7 +344,7 @@ def _checked(name: str, value: str) -> str:
 
 def _path(typed: str) -> str:
     """A path as it is, or as a shell would write it: terminals quote what is dropped on them."""
-    if Path(typed).expanduser().is_file():
+    if local_path(typed).is_file():
         return typed
     try:
         words = shlex.split(typed)

@@ -58,6 +58,9 @@ ApiKeyFlag: TypeAlias = Annotated[
     str | None, typer.Option("--api-key", envvar="LLAVA_GATEWAY_API_KEY", help="Key of that gateway.", metavar="KEY")
 ]
 JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+NoPathsFlag: TypeAlias = Annotated[
+    bool, typer.Option("--no-paths", help="Take paths in a question for text; otherwise the pictures are attached.")
+]
 VerboseFlag: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 STDIN = "-"
@@ -182,7 +185,7 @@ def _ocr_text(value: str) -> str:
     """The text of a file or of stdin, else the value itself; a file name that is mistyped ends the command."""
     try:
         if value == STDIN:
-            return sys.stdin.buffer.read().decode("utf-8")
+            return "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8")
         if kind_of(value) == "file":
             return Path(value).read_text("utf-8")
     except OSError as error:

@@ -1,0 +1,84 @@
+"""What is piped into a command."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+
+from llava_gateway.images.sniff import sniff
+
+_PIECE_BYTES = 65536
+_HEAD_BYTES = 512
+
+
+def on_terminal() -> bool:
+    """Whether a person types; not where stdin is closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def piped() -> int | None:
+    """The descriptor of stdin where it is a pipe, a file or a socket; None for a terminal, a device such as /dev/null, and closed."""
+    if sys.stdin is None:
+        return None
+    try:
+        descriptor = sys.stdin.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (OSError, ValueError):
+        return None
+    return descriptor if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) else None
+
+
+class Piped:
+    """Reads a descriptor in the background: a pipe that nobody writes to or closes must not hold a command up."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._data = bytearray()
+        self._begun = threading.Event()
+        self._gave_up = False
+        self._thread = threading.Thread(target=self._read, name="stdin", daemon=True)
+        self._thread.start()
+
+    def whole(self, seconds: float) -> bytes | None:
+        """Wait for the end and return everything; None where nothing begins to come, or ends, within `seconds`."""
+        self._gave_up = not self._begun.wait(seconds)
+        if self._gave_up:
+            return None
+        self._thread.join()
+        return bytes(self._data)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether something came only after `whole` had given up."""
+        return self._gave_up and bool(self._data)
+
+    def _read(self) -> None:
+        # Not through sys.stdin: at the end of the program, Python would wait for the lock that a read in it holds.
+        try:
+            while piece := os.read(self._descriptor, _PIECE_BYTES):
+                self._data += piece
+                self._begun.set()
+        except OSError:  # a folder, or a terminal that went away
+            pass
+        finally:
+            self._begun.set()
+
+
+def holds_unread() -> bool:
+    """Whether stdin has something that nobody read, looked at without reading it. Text in a file does not count: a loop in a shell reads
+    its lines from there."""
+    descriptor = piped()
+    if descriptor is None or sys.platform == "win32":
+        return False
+    import fcntl
+    import termios
+
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return sniff(os.pread(descriptor, _HEAD_BYTES, os.lseek(descriptor, 0, os.SEEK_CUR))) is not None
+        waiting = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
+    except OSError:
+        return False
+    return int.from_bytes(waiting, sys.byteorder) > 0
