@@ -62,13 +62,14 @@ WRONG: dict[str, Any] = {
     "unknown field": {"prompt": "Hi", "api_base": "http://127.0.0.1"},
     "another unknown field": {"prompt": "Hi", "url_idx": 1},
     "empty key": {"": 1},
-    "an option inside": {"prompt": "Hi", "temperature": 1},
+    "an option of another API": {"prompt": "Hi", "presence_penalty": 1},
     "an unknown member of a picture": {"images": [{"image_id": "0" * 64, "path": "/etc/passwd"}]},
     "a path for an id": {"images": [{"image_id": "../../etc/passwd"}]},
     "a picture by address": {"images": [{"url": "http://127.0.0.1/"}]},
 }
 FIELDS = ["prompt", "images", "model", "options", "preset", "system", "format", "keep_alive", "session_id", "title", "at"]
 FIELDS += ["detail", "image_size", "num_visual_tokens", "max_image_tokens", "region", "policy", "glossary", "ocr_text"]
+FIELDS += ["stream", "image", "image_id", "question", "system_prompt", "max_tokens", "stop_sequences", "temperature", "messages"]
 VALUES: list[Any] = [None, True, 0, -1, 1.5, "", "x", "𝄞" * 100, [], [[]], [None], {}, {"a": {}}, 10**30, -(10**30), "x" * 300]
 
 

@@ -1,10 +1,139 @@
-"""Names that other APIs, their clients and their tutorials use for our fields: which are taken, and what is said of the others."""
+"""Names that other APIs, their clients and tutorials use for the fields of a question: those that are taken, and what is said of others.
+
+A name is taken where it can mean only one of our fields; `docs/api.md` lists them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRequest
+
+OPTIONS: Mapping[str, str] = {
+    "max_tokens": "num_predict",
+    "max_new_tokens": "num_predict",
+    "max_completion_tokens": "num_predict",
+    "max_output_tokens": "num_predict",
+    "n_predict": "num_predict",
+    "n_ctx": "num_ctx",
+    "n_gpu_layers": "num_gpu",
+    "repetition_penalty": "repeat_penalty",
+    "stop_sequences": "stop",
+}
+"""Theirs and ours. Each of both may stand inside `options` or beside it."""
+FIELDS: Mapping[str, str] = {"question": "prompt", "query": "prompt", "system_prompt": "system"}
+"""Theirs and ours, beside `options`."""
+OPTION_NAMES = frozenset({*OPTION_LIMITS, "stop"})
+PICTURES = ("images", "image", "image_id")
+"""Fields of JSON that have pictures: `image` one or several as in `images`, `image_id` one id or several."""
 PICTURE_FILES = frozenset({"image", "images", "file", "files", "picture", "pictures", "photo", "photos"})
 """Fields of a form whose files are pictures; PHP's spelling of a list, `images[]`, is known too."""
+
+_PROMPT = "The question is the field prompt."
+_PICTURE = (
+    'In JSON, pictures go into images, as base64 or as {"image_id": …}; in a form they are files in fields named image. Links and paths'
+    " are not fetched."
+)
+_SESSION = "A session keeps the conversation: POST /sessions starts one, POST /sessions/{id}/turns asks its next question, as prompt."
+_PENALTY = "The penalty there is here is repeat_penalty; 1 is off."
+_FORMAT = "The shape of the answer is the field format: 'json', or the JSON schema itself."
+HINTS: Mapping[str, str] = {
+    **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), _PROMPT),
+    **dict.fromkeys(
+        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), _PICTURE
+    ),
+    **dict.fromkeys(PICTURE_FILES - {*PICTURES}, _PICTURE),
+    **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), _SESSION),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty"), _PENALTY),
+    **dict.fromkeys(("response_format", "json_schema", "schema"), _FORMAT),
+}
+"""What is said of names that could mean something else here than where they come from."""
+_LONGEST_NAME = 64
+
+Told = TypeVar("Told", bound=GatewayError)
 
 
 def is_for_pictures(name: str) -> bool:
     return name.removesuffix("[]") in PICTURE_FILES
+
+
+def ours(name: str) -> str:
+    """Our name of a field or an option, if it is known by this one."""
+    return OPTIONS.get(name) or FIELDS.get(name, name)
+
+
+def in_our_names(given: Any) -> tuple[Any, dict[str, str]]:
+    """The body of a question with its fields where we have them; beside it, by our name, what those were called that were renamed.
+
+    Raises ConflictingFields where one thing is said twice, and differently.
+    """
+    if not isinstance(given, dict) or not isinstance(given.get("options", {}), dict):
+        return given, {}
+    fields: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    called: dict[str, str] = {}
+    for name, value in given.items():
+        if name in OPTIONS or name in OPTION_NAMES:
+            _put(options, OPTIONS.get(name, name), value, name, "options.", called)
+        elif name not in ("options", *PICTURES):
+            _put(fields, FIELDS.get(name, name), value, name, "", called)
+    for name, value in given.get("options", {}).items():
+        _put(options, OPTIONS.get(name, name), value, f"options.{name}", "options.", called)
+    if options or "options" in given:
+        fields["options"] = options
+    return fields | _pictures(given, called), called
+
+
+def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str, called: dict[str, str]) -> None:
+    """One value under our name; null says nothing beside another one."""
+    before = target.get(name)
+    if before is not None and value is not None and before != value:
+        other = called.get(within + name, name)
+        raise ConflictingFields(f"{other} and {theirs} say different things.", param=theirs[:_LONGEST_NAME])
+    if before is None:
+        target[name] = value
+        if theirs.removeprefix(within) != name:
+            called[within + name] = theirs
+
+
+def _pictures(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
+    """The pictures of JSON, which one field has: in what order those of two were meant can't be told."""
+    found = [name for name in PICTURES if given.get(name) not in (None, [])]
+    if len(found) > 1:
+        raise ConflictingFields(f"{found[0]} and {found[1]} both have pictures.", param=found[1], hint="Put all into images, in order.")
+    if not found or found == ["images"]:
+        return {"images": given["images"]} if "images" in given else {}
+    name = found[0]
+    several = given[name] if isinstance(given[name], list) else [given[name]]
+    if several is not given[name]:
+        called |= {"images[0].image_id": name, "images[0]": name}
+    return {"images": [{"image_id": one} for one in several] if name == "image_id" else several}
+
+
+def in_their_words(error: Told, called: Mapping[str, str]) -> Told:
+    """The error with the names that the one who asked uses; its hint still tells ours."""
+    for name, theirs in called.items():
+        if error.param is not None and (error.param == name or error.param.startswith(f"{name}.")):
+            error.param = theirs + error.param.removeprefix(name)
+            error.message = error.message.replace(name.removeprefix("options."), theirs, 1)
+            break
+    return error
+
+
+def unknown_field(name: str, known: frozenset[str]) -> InvalidRequest:
+    """The refusal of a field of a question, with a hint which one may be meant."""
+    shown = name[:_LONGEST_NAME]
+    return InvalidRequest(f"There is no field {shown!r}.", code="unknown_field", param=shown, hint=HINTS.get(name) or _spelt(shown, known))
+
+
+def _spelt(name: str, known: frozenset[str]) -> str | None:
+    """A hint for a name that differs from one of ours only in how it is written, such as maxTokens."""
+    letters = {_letters(one): one for one in (*FIELDS, *OPTIONS, *OPTION_NAMES, *known)}
+    found = letters.get(_letters(name))
+    return f"It is written {found}." if found else None
+
+
+def _letters(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")

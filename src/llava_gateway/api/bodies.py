@@ -145,6 +145,9 @@ class AskBody(SightBody):
     keep_alive: Annotated[KeepAlive | None, KEEP_ALIVE_SAYS] = Field(
         None, description="How long Ollama keeps the model loaded: seconds, '5m', 0 for not at all, -1 for ever."
     )
+    stream: Annotated[bool | None, Says("must be true or false.")] = Field(
+        None, description="true: answer as an event stream; false or unset: as JSON. An Accept header that names a form wins."
+    )
     session_id: str | None = Field(None, max_length=64, description="The session this turn belongs to. Unset: nothing is kept.")
     policy: Policy | None = Field(
         None, description="What happens when the conversation no longer fits the context; in a session it stays until another is given."

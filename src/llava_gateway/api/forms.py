@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.aliases import is_for_pictures
+from llava_gateway.api.aliases import in_our_names, in_their_words, is_for_pictures, ours, unknown_field
 from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, check_string, parse_body, parse_json
 from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
@@ -18,6 +18,7 @@ from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import chat_request
 from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (
+    GatewayError,
     ImageFileTooLarge,
     InvalidEncoding,
     InvalidFormat,
@@ -36,7 +37,8 @@ MAX_FIELD_BYTES = 8 * 1024 * 1024
 TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
 NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by", "after"})
 LIST_FIELDS = frozenset({"image_size", "region"})
-FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format"})
+FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format", "stream"})
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _AS_FILES = "Pictures are files in fields named image; those that are stored already are ids in fields named image_id."
 _AS_BODY = "With curl: -F image=@photo.jpg -F prompt='...'; for JSON, -H 'Content-Type: application/json' before -d."
 _BY_CURL = "With curl: -F image=@photo.jpg."
@@ -92,38 +94,68 @@ async def read_question(
 
     A picture that the address names (`image_id`) comes before those of the body. Its query may have no fields but `query`.
     """
-    settings = gateway.settings
     _check_query(request, query)
     named_here = (ImagePart(image_id),) if image_id else ()
+    return (await _read(request, gateway, session_id, unasked, named_here))[0]
 
-    def asked(body: AskBody, uploads: tuple[Upload | ImagePart, ...] = ()) -> ChatRequest:
-        named = session_id or body.session_id
-        full = in_session(body, _session(gateway, named), settings) if named else body
-        request = chat_request(full, settings, (*named_here, *uploads), session_id, unasked=unasked)
-        if not named:
-            return request
-        if unseen := [] if request.pictures else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
-            said = f"sight_ignored: There is no picture here for {' or '.join(unseen)}; PATCH /sessions/{{id}} changes earlier ones."
-            request = replace(request, warnings=(said,))
-        # The session has the glossary of its preset, unless that was changed since.
-        return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 
+async def read_ask(request: Request, gateway: Gateway, session_id: str | None = None) -> tuple[ChatRequest, bool | None]:
+    """The question in a JSON or multipart body, and whether it asks for a stream."""
+    _check_query(request, ())
+    return await _read(request, gateway, session_id, "", ())
+
+
+async def _read(
+    request: Request, gateway: Gateway, session_id: str | None, unasked: str, named_here: tuple[ImagePart, ...]
+) -> tuple[ChatRequest, bool | None]:
+    settings = gateway.settings
+    uploads: tuple[Upload | ImagePart, ...] = ()
     if media_type(request) == "multipart/form-data":
         async with read_form(request, max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
-            return asked(_ask_body(form), uploads)
-    if unasked and not has_body(request):
-        return asked(AskBody())
-    if media_type(request) != "application/json":
+            given: Any = _fields(form)
+    elif unasked and not has_body(request):
+        given = {}
+    elif media_type(request) != "application/json":
         raise UnsupportedBody("The body must be application/json or multipart/form-data.", hint=_AS_BODY)
-    return asked(parse_body(AskBody, await read_json(request)))
+    else:
+        given = await read_json(request)
+    renamed, called = in_our_names(given)
+    try:
+        body = _ask_body(renamed)
+        return _asked(body, gateway, session_id, unasked, (*named_here, *uploads)), body.stream
+    except GatewayError as error:
+        raise in_their_words(error, called) from None
+
+
+def _ask_body(given: Any) -> AskBody:
+    """Raises InvalidRequest, for an unknown field with a word on what may be meant."""
+    for name in given if isinstance(given, dict) else ():
+        if name not in AskBody.model_fields:
+            raise unknown_field(name, frozenset(AskBody.model_fields))
+    return parse_body(AskBody, given)
+
+
+def _asked(body: AskBody, gateway: Gateway, session_id: str | None, unasked: str, uploads: tuple[Upload | ImagePart, ...]) -> ChatRequest:
+    """The question with what its session says of it."""
+    settings = gateway.settings
+    named = session_id or body.session_id
+    full = in_session(body, _session(gateway, named), settings) if named else body
+    request = chat_request(full, settings, uploads, session_id, unasked=unasked)
+    if not named:
+        return request
+    if unseen := [] if request.pictures else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
+        said = f"sight_ignored: There is no picture here for {' or '.join(unseen)}; PATCH /sessions/{{id}} changes earlier ones."
+        request = replace(request, warnings=(said,))
+    # The session has the glossary of its preset, unless that was changed since.
+    return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 
 
 def _check_query(request: Request, known: tuple[str, ...]) -> None:
     """Raises InvalidRequest for what would have no effect where it stands."""
     for name in request.query_params:
         if name not in known:
-            hint = "The fields of a question stand in its body." if name in FIELDS else None
+            hint = "The fields of a question stand in its body." if ours(name) in FIELDS else None
             raise InvalidRequest(f"There is no field {name[:64]!r} in the query.", code="unknown_field", param=name[:64], hint=hint)
 
 
@@ -180,41 +212,42 @@ def _image_id(value: UploadFile | str) -> ImagePart:
     return ImagePart(parse_body(ImageRef, {"image_id": value}).image_id)
 
 
-def _ask_body(form: FormData) -> AskBody:
-    """The form's text fields; an empty one says nothing. Options may be fields of their own or one JSON field `options`."""
+def _fields(form: FormData) -> dict[str, Any]:
+    """What is not a picture, as JSON would have it; a field that is empty says nothing. Options may be fields of their own or one JSON
+    field `options`."""
     fields: dict[str, Any] = {}
-    options: dict[str, Any] = {}
     for name, value in form.multi_items():
+        kind = ours(name)
         if name == "image_id" or is_for_pictures(name):
             continue
-        if _is_empty(value) and (name in FIELDS or isinstance(value, UploadFile)):
+        if _is_empty(value) and (kind in FIELDS or isinstance(value, UploadFile)):
             continue
         if isinstance(value, UploadFile):
             raise _no_place_for_a_file(name[:64])
         check_string(value)
-        if name == "stop":
-            options.setdefault("stop", []).append(value)
-        elif name in OPTION_LIMITS:
-            options[name] = _number(value)
-        elif name == "options":
-            options |= _object(name, value, InvalidOption(param=name, hint=_OF_OPTIONS))
-        elif name in NUMBER_FIELDS:
+        if kind == "stop":
+            fields.setdefault(name, []).append(value)
+        elif kind == "options":
+            fields[name] = fields.get(name, {}) | _object(name, value, InvalidOption(param=name, hint=_OF_OPTIONS))
+        elif kind in OPTION_LIMITS or kind in NUMBER_FIELDS:
             fields[name] = _number(value)
-        elif name in LIST_FIELDS:
+        elif kind in LIST_FIELDS:
             fields[name] = _numbers(value)
-        elif name == "glossary":
+        elif kind == "glossary":
             fields.setdefault(name, []).extend(value.splitlines())
-        elif name == "format":
+        elif kind == "format":
             fields[name] = value if value == "json" else _object(name, value, InvalidFormat(param=name))
-        elif name in TEXT_FIELDS:
+        elif kind == "stream":
+            fields[name] = _TRUTH.get(value.strip().lower(), value)
+        elif kind in TEXT_FIELDS:
             fields[name] = value
         else:
-            raise InvalidRequest(f"There is no field {name[:64]!r}.", code="unknown_field", param=name[:64])
-    return parse_body(AskBody, fields | {"options": options})
+            raise unknown_field(name, FIELDS)
+    return fields
 
 
 def _no_place_for_a_file(name: str) -> InvalidRequest:
-    if name in FIELDS:
+    if ours(name) in FIELDS:
         hint = f'With curl, -F "{name}=<{name}.txt" reads the text out of a file. {_AS_FILES}'
         return InvalidRequest(f"{name} must be a text, not a file.", param=name, hint=hint)
     return InvalidRequest(f"There is no field {name!r}.", code="unknown_field", param=name, hint=_AS_FILES)

@@ -13,7 +13,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import has_body, read_image, read_json, read_query, read_question
+from llava_gateway.api.forms import has_body, read_ask, read_image, read_json, read_query
 from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse, wanted_form
@@ -33,10 +33,10 @@ def gateway_of(request: Request) -> Gateway:
 
 @router.post("/ask", tags=["questions"], summary="Ask about pictures", openapi_extra=openapi.ASK)
 async def ask(request: Request) -> Response:
-    """JSON, an event stream or plain text, as the Accept header asks. Without `session_id` nothing is kept."""
+    """JSON, an event stream or plain text, as the Accept header asks, and where it names none of them as `stream` says. Without
+    `session_id` nothing is kept."""
     gateway = gateway_of(request)
-    question = await read_question(request, gateway)
-    return _answer(request, question)
+    return _answer(request, *await read_ask(request, gateway))
 
 
 @router.post("/sessions/{session_id}/turns", tags=["sessions"], summary="Ask in a session", openapi_extra=openapi.ASK)
@@ -44,12 +44,12 @@ async def ask_in_session(request: Request, session_id: str) -> Response:
     """The same as /ask with this session_id."""
     gateway = gateway_of(request)
     gateway.sessions.get(session_id)
-    question = await read_question(request, gateway, session_id)
-    return _answer(request, question)
+    return _answer(request, *await read_ask(request, gateway, session_id))
 
 
-def _answer(request: Request, question: ChatRequest) -> AnswerResponse:
-    return AnswerResponse(gateway_of(request), question, wanted_form(request.headers.get("accept", "")), request_id(request))
+def _answer(request: Request, question: ChatRequest, stream: bool | None) -> AnswerResponse:
+    form = wanted_form(request.headers.get("accept", ""), stream=bool(stream))
+    return AnswerResponse(gateway_of(request), question, form, request_id(request))
 
 
 @router.post("/analyze_image", tags=["questions"], summary="Ask about one picture, the short way", openapi_extra=openapi.ANALYZE)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
 
+from llava_gateway.api import aliases
 from llava_gateway.api.bodies import (
     DEFAULT_PROMPT,
     DEFAULT_PROMPT_OF_SEVERAL,
@@ -217,7 +218,7 @@ def _option(name: str, value: Any) -> Any:
         raise InvalidOption(
             f"There is no option {name[:64]!r}.",
             param=f"options.{name[:64]}",
-            hint=f"Options: {', '.join([*OPTION_LIMITS, 'stop', *IN_OPTIONS])}.",
+            hint=_option_hint(name),
         )
     whole = limit.whole and isinstance(value, float) and value.is_integer()
     number = int(value) if whole else value
@@ -230,6 +231,13 @@ def _option(name: str, value: Any) -> Any:
     if name == "num_predict" and number == 0:  # Ollama takes it for no limit at all, llama.cpp for no answer
         raise InvalidOption("num_predict must not be 0.", param="options.num_predict", hint="1 is the shortest answer, -1 means no limit.")
     return number
+
+
+def _option_hint(name: str) -> str:
+    known = f"Options: {', '.join([*OPTION_LIMITS, 'stop', *IN_OPTIONS])}."
+    if name in aliases.OPTIONS:
+        return f"It is named {aliases.OPTIONS[name]} here."
+    return f"{aliases.HINTS[name]} {known}" if name in aliases.HINTS else known
 
 
 def describe(limit: OptionLimit) -> str:

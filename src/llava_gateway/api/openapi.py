@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from llava_gateway.api import aliases
 from llava_gateway.api.archive_body import ArchiveBody
 from llava_gateway.api.bodies import (
     AskBody,
@@ -86,7 +88,18 @@ def _ask_schema() -> dict[str, Any]:
     schema["properties"]["images"]["items"] = {"anyOf": [base64, _schema(ImageRef), _schema(ImageData)]}
     options = _option_schema() | {name: sight[name] for name in IN_OPTIONS}
     schema["properties"]["options"] |= {"properties": options, "additionalProperties": False}
+    schema["properties"] |= _option_schema()
+    schema["properties"] |= _other_names(schema["properties"])
     return schema
+
+
+def _other_names(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of others that are taken for ours, and the pictures that JSON may name without a list."""
+    names = {**aliases.FIELDS, **aliases.OPTIONS}
+    renamed = {theirs: properties[ours] | {"description": f"The same as `{ours}`."} for theirs, ours in names.items()}
+    picture = {"description": "One of `images`, or several, in place of it."}
+    stored = {"description": "The id of a stored picture, or several, in place of `images`."}
+    return {**renamed, "image": picture, "image_id": stored}
 
 
 def _json_body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
@@ -141,7 +154,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {"4XX": _ERROR, "5XX": _ERROR}
 """For every route: FastAPI would tell of an error body of its own, which never comes."""
 
 _ASK_SCHEMA = _ask_schema()
-_FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name != "images"}
+_FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name not in aliases.PICTURES}
 # No null in it: FastAPI leaves such members out. Without a session, session_id is null.
 ANSWER = {
     "id": "answer_6f1c…",
@@ -248,7 +261,6 @@ ASK = {
                 "image": {"type": "array", "items": FILE},
                 "image_id": {"type": "array", "items": {"type": "string"}},
                 **_FORM_FIELDS,
-                **_option_schema(),
             },
             [],
         ),

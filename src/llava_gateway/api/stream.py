@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 Form: TypeAlias = Literal["json", "sse", "text"]
 TYPES: dict[str, Form] = {
     "application/json": "json",
-    "*/*": "json",
     "application/*": "json",
     "text/event-stream": "sse",
     "text/plain": "text",
@@ -54,9 +53,11 @@ EVENTS = "text/event-stream; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 
 
-def wanted_form(accept: str) -> Form:
-    """The form an Accept header asks for: the known type of highest q, the first among equals; JSON when there is none."""
-    best: tuple[float, Form] = (0.0, "json")
+def wanted_form(accept: str, *, stream: bool = False) -> Form:
+    """The form an Accept header asks for: the known type of highest q, the first among equals. Where it leaves that open, JSON or, with
+    `stream`, events."""
+    open_: Form = "sse" if stream else "json"
+    best: tuple[float, Form] = (0.0, open_)
     for entry in accept.split(","):
         kind, *parameters = (piece.strip() for piece in entry.split(";"))
         weight = 1.0
@@ -64,7 +65,8 @@ def wanted_form(accept: str) -> Form:
             if parameter.startswith("q="):
                 with suppress(ValueError):
                     weight = float(parameter[2:])
-        if (form := TYPES.get(kind.lower())) and weight > best[0]:
+        form = open_ if kind == "*/*" else TYPES.get(kind.lower())
+        if form and weight > best[0]:
             best = (weight, form)
     return best[1]
 
