@@ -75,8 +75,8 @@ def test_every_way_to_write_a_path_attaches_the_picture(typed: str, name: str, f
         ("What differs? ./c.png, ./b.png", "What differs?", ["c.png", "b.png"]),
         ("'./c.png' './b.png' What differs?", "What differs?", ["c.png", "b.png"]),
         ("这是什么：./c.png？", "这是什么？", ["c.png"]),
-        ("描述./c.png里的形状", "描述图片里的形状", ["c.png"]),
-        ("看图片c.png里有什么", "看图片里有什么", ["图片c.png"]),
+        ("描述./c.png里的形状", "描述这张图片里的形状", ["c.png"]),
+        ("看图片c.png里有什么", "看这张图片里有什么", ["图片c.png"]),
         ("./c.png和./b.png有什么不同？", "图片1和图片2有什么不同？", ["c.png", "b.png"]),
     ],
 )

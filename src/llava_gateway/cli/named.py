@@ -67,7 +67,7 @@ class Named:
         if ends and not "".join(self.texts[1:-1]).strip(_BETWEEN) and not (pictures == 1 and _ASKS_FOR_A_NOUN.search(first)):
             return first.strip().rstrip(_BETWEEN + ":：") + last.strip()
         chinese = is_chinese("".join(self.texts))
-        alone = "图片" if chinese else "the picture"
+        alone = "这张图片" if chinese else "the picture"
         words = [picture_label(number, chinese=chinese)[:-1] if pictures > 1 else alone for number in numbers]
         return "".join(piece for pair in zip(self.texts, [*words, ""], strict=True) for piece in pair).strip()
 
