@@ -149,6 +149,29 @@ def test_read_text_comes_from_a_file_stdin_or_the_flag(demo_url: str, red_circle
     assert (twice.code, "Only one thing can come from stdin." in twice.err) == (2, True)
 
 
+def test_files_may_begin_with_a_byte_order_mark(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+    """Notepad and PowerShell write one."""
+    schema, plain, marked = (tmp_path / name for name in ("schema.json", "plain.txt", "marked.txt"))
+    schema.write_text('{"type": "object"}', "utf-8-sig")
+    plain.write_text("Total 16.00", "utf-8")
+    marked.write_text("Total 16.00", "utf-8-sig")
+    assert run("ask", str(red_circle), QUESTION, "--format", str(schema), "--url", demo_url).code == 0
+
+    def tokens(text: Path) -> int:
+        done = run("ask", str(red_circle), QUESTION, "--ocr-text", str(text), "--json", "--url", demo_url)
+        count: int = json.loads(done.out)["usage"]["prompt_tokens"]
+        return count
+
+    assert tokens(marked) == tokens(plain)
+
+
+def test_bytes_on_the_command_line_that_are_no_text_are_named(demo_url: str) -> None:
+    said = "描述".encode("gbk").decode("utf-8", "surrogateescape")
+    done = run("ask", said, "--url", demo_url)
+    assert done.code == 1
+    assert "not in the encoding of this terminal" in done.err
+
+
 def test_the_glossary_of_a_preset_is_told_to_the_model(red_circle: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text('engine = "embedded"\nport = 1\n[presets.receipts]\nglossary = ["SKU: stock number", "TTL: total"]\n')

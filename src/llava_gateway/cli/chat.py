@@ -317,7 +317,7 @@ def _read_line() -> str | None:
     if not on_terminal():
         line = sys.stdin.buffer.readline()
         try:
-            text = line.decode(sys.stdin.encoding or "utf-8")
+            text = line.decode(sys.stdin.encoding or "utf-8").removeprefix("\ufeff")  # PowerShell's pipes begin with it
         except UnicodeDecodeError as error:
             raise _NoTextError from error
         if "\0" in text:

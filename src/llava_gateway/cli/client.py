@@ -119,6 +119,9 @@ class GatewayClient:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
             raise Failure(f"No gateway answers at {self.url}.", "Start one with `llava-gateway serve`, or leave out --url.") from error
+        except UnicodeEncodeError as error:  # Python keeps bytes of the command line that are no text
+            hint = "Look at the encoding of the terminal (LANG), or pipe the text in as UTF-8."
+            raise Failure("A text that was typed is not in the encoding of this terminal.", hint) from error
         except (httpx2.HTTPError, ValueError) as error:
             raise Failure(f"The gateway at {self.url} went away.", "Look whether it still runs, and ask again.") from error
 

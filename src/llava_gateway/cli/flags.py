@@ -172,7 +172,7 @@ def _format(value: str) -> str:
     if value == "json":
         return value
     try:
-        text = Path(value).read_text("utf-8")
+        text = Path(value).read_text("utf-8-sig")
         json.loads(text)
     except OSError as error:
         wrong_use(f"--format {value} can't be read: {error.strerror}.", "It is 'json' or a file with a JSON schema.")
@@ -185,9 +185,9 @@ def _ocr_text(value: str) -> str:
     """The text of a file or of stdin, else the value itself; a file name that is mistyped ends the command."""
     try:
         if value == STDIN:
-            return "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8")
+            return "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8-sig")
         if kind_of(value) == "file":
-            return Path(value).read_text("utf-8")
+            return Path(value).read_text("utf-8-sig")
     except OSError as error:
         wrong_use(f"--ocr-text {value} can't be read: {error.strerror}.")
     except UnicodeDecodeError:

@@ -201,7 +201,7 @@ def _read(file: Path) -> tuple[str, Modelfile]:
     from llava_gateway.engines.modelfile import ModelfileError, parse_modelfile
 
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
         return text, parse_modelfile(text)
     except OSError as error:
         wrong_use(f"{file} can't be read: {error.strerror}.")
