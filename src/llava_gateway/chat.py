@@ -13,10 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from llava_gateway.errors import GatewayError
-
-Role: TypeAlias = Literal["system", "user", "assistant"]
-FinishReason: TypeAlias = Literal["stop", "length"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 Policy: TypeAlias = Literal["strict", "pin_images", "sliding", "summarise"]
 """What happens when a conversation no longer fits into the context: refuse; drop the oldest text but no picture; drop the oldest turns with
 their pictures; as pin_images, with a summary in place of what was dropped."""
@@ -26,10 +24,16 @@ JSON: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """`note`: words of ours that go to the model beside the person's (a label, a hint); they are not shown as what was asked."""
+    """Words.
+
+    Attributes:
+        note: whether they are ours and go to the model beside the person's (a label, a hint); such are not shown as what was asked.
+        recalls: the number of the image that a note calls back to mind; None for any other text.
+    """
 
     text: str
     note: bool = False
+    recalls: int | None = None
 
 
 Detail: TypeAlias = Literal["auto", "low", "high"]
@@ -82,12 +86,45 @@ class ImagePart:
     sight: Sight = Sight()
 
 
-Part: TypeAlias = TextPart | ImagePart
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image file as a client sent it, not yet looked at. Its name is of no use to anyone, so it ends where the request is parsed."""
+
+    data: bytes
+    sight: Sight = Sight()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallPart:
+    """A call that the model made in an assistant message; `arguments` is JSON as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultPart:
+    """Begins a tool message: the parts after it are the result of the call `call_id` of the tool `name` ("" where it is not known)."""
+
+    call_id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPart:
+    """What the model thought before an earlier answer."""
+
+    text: str
+
+
+Part: TypeAlias = TextPart | ImagePart | Upload | ToolCallPart | ToolResultPart | ReasoningPart
+"""An engine never gets an Upload: by then it is an ImagePart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `parts` keep the order the person gave them."""
+    """One message; `parts` keep the order they were given in."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -104,6 +141,36 @@ class Message:
     @property
     def images(self) -> tuple[ImagePart, ...]:
         return tuple(part for part in self.parts if isinstance(part, ImagePart))
+
+    @property
+    def attachments(self) -> tuple[ImagePart | Upload, ...]:
+        """Its images, those among them that are still files."""
+        return tuple(part for part in self.parts if isinstance(part, ImagePart | Upload))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallPart, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCallPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """The one tool that the model must call."""
+
+    name: str
+
+
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
+Think: TypeAlias = bool | Literal["low", "medium", "high"]
+"""Whether, or how hard, a model that can reason is to do so before it answers."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +228,9 @@ class Options:
     min_p: float | None = None
     repeat_penalty: float | None = None
     repeat_last_n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    typical_p: float | None = None
     num_predict: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
@@ -198,6 +268,9 @@ OPTION_LIMITS: Mapping[str, OptionLimit] = {
     "min_p": OptionLimit(0, 1, "", "leave out words less likely than this share of the likeliest one"),
     "repeat_penalty": OptionLimit(0.5, 2, "", "above 1 discourages repeating; 1 is off"),
     "repeat_last_n": OptionLimit(-1, 32768, "tokens", "how far back repeats are looked for; -1 is the whole context", whole=True),
+    "presence_penalty": OptionLimit(-2, 2, "", "above 0 discourages words that the text has already"),
+    "frequency_penalty": OptionLimit(-2, 2, "", "above 0 discourages words the more often the text has them"),
+    "typical_p": OptionLimit(0, 1, "", "choose among words that are about as surprising as is typical; 1 is off"),
     "num_predict": OptionLimit(-1, 131072, "tokens", "longest answer; -1 means until the model ends", whole=True),
     "seed": OptionLimit(-1, 2**32 - 1, "", "the same seed gives the same answer; -1 is a new one each time", whole=True),
     "num_ctx": OptionLimit(256, 1048576, "tokens", "context length", whole=True, reloads=True),
@@ -230,23 +303,25 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A picture file as it came through a door, not yet looked at. Its name is of no use to anyone, so it ends at the door."""
-
-    data: bytes
-    sight: Sight = Sight()
-
-
-@dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question as every door hands it on.
+    """What is asked, as every API hands it on.
 
-    `parts` keep the person's order. Without `session_id` nothing is kept. `options` has presets already applied. `policy` and `glossary`
-    (lines about names and terms that may occur) stay in a session until others are given; None: the session's. `after` is the id of the
-    session's turn that this one follows, 0 for none; None: the last. `warnings` are what its door has to say of it.
+    Attributes:
+        messages: in a session (`session_id`), what is new; else the whole conversation, in any order of roles: a system message keeps its
+            place, and a last message by the assistant is the beginning of its answer.
+        system: the system prompt of a session; it stays there until another is given. None: the session's.
+        options: with presets already applied.
+        keep_alive: how long the model stays loaded; None: as the settings say.
+        policy, glossary: (lines about names and terms that may occur) stay in a session until others are given; None: the session's.
+        after: the id of the session's turn that this one follows, 0 for none; None: the last.
+        annotate: whether we add words of our own to the prompt: numbers before images, traces of what was dropped. Off where the client
+            wrote the whole conversation itself.
+        tools, tool_choice, think: passed on to engines that know them.
+        logprobs: how many alternatives to each token are wanted with its probability (0: only its own); None: no probabilities.
+        warnings: what the API that took the request has to say of it.
     """
 
-    parts: tuple[TextPart | ImagePart | Upload, ...]
+    messages: tuple[Message, ...]
     model: str | None = None
     system: str | None = None
     options: Options = Options()
@@ -256,15 +331,30 @@ class ChatRequest:
     policy: Policy | None = None
     glossary: tuple[str, ...] | None = None
     after: int | None = None
+    annotate: bool = True
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    think: Think | None = None
+    logprobs: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
-    def pictures(self) -> tuple[ImagePart | Upload, ...]:
-        return tuple(part for part in self.parts if not isinstance(part, TextPart))
+    def question(self) -> Message:
+        """The last message: what is asked now. The messages before it are history."""
+        return self.messages[-1]
+
+    @property
+    def has_images(self) -> bool:
+        return any(message.attachments for message in self.messages)
 
     @property
     def text_bytes(self) -> int:
-        return sum(len(part.text.encode()) for part in self.parts if isinstance(part, TextPart))
+        return sum(len(message.text.encode()) for message in self.messages)
+
+
+def asked(*parts: Part, **rest: Any) -> ChatRequest:
+    """A request with one message by the user; `rest` are further fields of ChatRequest."""
+    return ChatRequest((Message("user", parts),), **rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +417,13 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, as the last event of a stream and the body of a plain request carry it. `turn_id` is its turn's in the session."""
+    """A whole answer, as the last event of a stream and the body of a plain request carry it.
+
+    Attributes:
+        turn_id: of its turn in the session.
+        stop: the text of `options.stop` that ended it; None where none did, or the engine does not tell which.
+        logprobs: of its tokens, where they were asked for.
+    """
 
     id: str
     model: str
@@ -336,6 +432,9 @@ class Answer:
     text: str
     finish_reason: FinishReason
     reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    stop: str | None = None
     images: tuple[AnsweredImage, ...] = ()
     usage: Usage = Usage()
     timings: Timings = Timings()
@@ -349,7 +448,7 @@ class Answer:
 class EngineRequest:
     """What an engine gets: everything resolved, nothing left to look up.
 
-    `renditions` holds the bytes of every picture in `messages`.
+    `renditions` holds the bytes of every picture in `messages`; the other fields are those of ChatRequest.
     """
 
     model: str
@@ -358,6 +457,10 @@ class EngineRequest:
     format: Literal["json"] | JSON | None = None
     keep_alive: str | int | None = None
     renditions: Mapping[ImagePart, Rendition] = field(default_factory=dict)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    think: Think | None = None
+    logprobs: int | None = None
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
@@ -415,8 +518,18 @@ class PromptProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Logprob:
+    """A token of an answer, the natural logarithm of its probability, and the likeliest tokens in its place with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str
+    logprobs: tuple[Logprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +539,8 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """A call that the model makes; `arguments` is JSON as the model wrote it."""
+
     id: str
     name: str
     arguments: str
@@ -433,15 +548,22 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
+    """The end of an engine's answer; `stop` is the text of `options.stop` that ended it, None where the engine does not tell."""
+
     reason: FinishReason
     usage: Usage = Usage()
     timings: Timings = Timings()
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    error: GatewayError
+class Done:
+    """The end of an answer, with all of it."""
+
+    answer: Answer
 
 
-ChatEvent: TypeAlias = Queued | Loading | PromptProgress | TextDelta | ReasoningDelta | ToolCall | Finish | Failed
-"""What an answer consists of, in order; exactly one `Finish` or `Failed`, always last."""
+EngineEvent: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall | Finish
+"""What an engine says of an answer, in order; `Finish` is the last. What goes wrong is raised."""
+AnswerEvent: TypeAlias = Queued | Loading | PromptProgress | TextDelta | ReasoningDelta | ToolCall | Done
+"""What a client gets of an answer, in order; `Done` is the last. What goes wrong is raised."""

@@ -47,6 +47,7 @@ Name: TypeAlias = Annotated[str, Field(max_length=256)]
 class TextBody(Body):
     text: str
     note: bool = False
+    recalls: Count | None = None
 
 
 class ShownBody(Body):
@@ -181,7 +182,7 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
     for index, part in enumerate(body.parts):
         if isinstance(part, TextBody):
             check_length(f"{where}.parts.{index}", part.text, settings, beside=NOTE_WORDS_CHARS if part.note else 0)
-            parts.append(TextPart(part.text, part.note))
+            parts.append(TextPart(part.text, part.note, part.recalls))
         else:
             parts.append(ImagePart(part.image, _sight(part.sight, f"{where}.parts.{index}.sight")))
     shown = sum(isinstance(part, ImagePart) for part in parts)

@@ -144,7 +144,7 @@ def _asked(body: AskBody, gateway: Gateway, session_id: str | None, unasked: str
     request = chat_request(full, settings, uploads, session_id, unasked=unasked)
     if not named:
         return request
-    if unseen := [] if request.pictures else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
+    if unseen := [] if request.has_images else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
         said = f"sight_ignored: There is no picture here for {' or '.join(unseen)}; PATCH /sessions/{{id}} changes earlier ones."
         request = replace(request, warnings=(said,))
     # The session has the glossary of its preset, unless that was changed since.

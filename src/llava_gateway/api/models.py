@@ -14,10 +14,11 @@ from llava_gateway.api.bodies import CreateBody, PullBody, parse_body
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import read_json
 from llava_gateway.api.native import gateway_of
+from llava_gateway.api.native_frames import OutputFormat, frames_for, sse, wanted_output_format
 from llava_gateway.api.native_json import check_length
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import may_change_models, only_from_this_machine
-from llava_gateway.api.stream import TEXT, Form, Out, WatchedResponse, sse, wanted_form
+from llava_gateway.api.stream import Out, WatchedResponse
 from llava_gateway.api.threads import off_loop
 from llava_gateway.engines import memory, setup
 from llava_gateway.engines.base import ModelInfo
@@ -58,7 +59,7 @@ async def pull(request: Request) -> Response:
     """JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection stops it (unless another request
     has asked for the same); the next pull goes on where it was."""
     body = parse_body(PullBody, await read_json(request))
-    return InstallResponse(gateway_of(request), body, None, wanted_form(request.headers.get("accept", "")), request_id(request))
+    return InstallResponse(gateway_of(request), body, None, wanted_output_format(request.headers.get("accept", "")), request_id(request))
 
 
 @router.post("/models", tags=["models"], summary="Make a model from a Modelfile", dependencies=_LOCAL, openapi_extra=openapi.CREATE)
@@ -68,7 +69,7 @@ async def create(request: Request) -> Response:
     body = parse_body(CreateBody, await read_json(request))
     check_length("modelfile", body.modelfile, gateway.settings)
     modelfile = await off_loop(len(body.modelfile), _parse, body.modelfile)
-    return InstallResponse(gateway, body, modelfile, wanted_form(request.headers.get("accept", "")), request_id(request))
+    return InstallResponse(gateway, body, modelfile, wanted_output_format(request.headers.get("accept", "")), request_id(request))
 
 
 @router.delete("/models/{name:path}", tags=["models"], summary="Delete a model of Ollama", status_code=204, dependencies=_LOCAL)
@@ -114,8 +115,11 @@ def _parse(text: str) -> Modelfile:
 class InstallResponse(WatchedResponse):
     """A pull, or (with a `modelfile`) a create, on its way."""
 
-    def __init__(self, gateway: Gateway, body: PullBody | CreateBody, modelfile: Modelfile | None, form: Form, request_id: str) -> None:
-        super().__init__(gateway.settings, form, request_id)
+    def __init__(
+        self, gateway: Gateway, body: PullBody | CreateBody, modelfile: Modelfile | None, output: OutputFormat, request_id: str
+    ) -> None:
+        super().__init__(gateway.settings, frames_for(output), request_id)
+        self._output = output
         self._gateway = gateway
         self._body = body
         self._modelfile = modelfile
@@ -129,17 +133,17 @@ class InstallResponse(WatchedResponse):
         async with work as installing:
             said = ""
             async for progress in installing.steps():
-                if self._form == "sse":
-                    await out.write(sse("progress", progress_json(progress)))
-                elif self._form == "text" and (line := progress_line(progress)) != said:
+                if self._output == "sse":
+                    await out.write(sse("progress", progress_json(progress)), self._frames.media_type or "")
+                elif self._output == "text" and (line := progress_line(progress)) != said:
                     said = line
-                    await out.write(f"{line}\n".encode(), TEXT)
+                    await out.write(f"{line}\n".encode(), self._frames.media_type or "")
         done = self._done()
-        if self._form == "json":
+        if self._output == "json":
             await out.respond(JSONResponse(done))
             return
-        if self._form == "sse":
-            await out.write(sse("done", done))
+        if self._output == "sse":
+            await out.write(sse("done", done), self._frames.media_type or "")
         await out.end()
 
     def _done(self) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, Sessio
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import has_body, read_ask, read_image, read_json, read_query
+from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
 from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.api.response import JSONResponse, unless_known
-from llava_gateway.api.stream import AnswerResponse, wanted_form
-from llava_gateway.chat import ChatRequest, Sent, Sight, TextPart
+from llava_gateway.api.stream import AnswerResponse
+from llava_gateway.chat import ChatRequest, Message, Sent, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.search import search
@@ -48,8 +49,8 @@ async def ask_in_session(request: Request, session_id: str) -> Response:
 
 
 def _answer(request: Request, question: ChatRequest, stream: bool | None) -> AnswerResponse:
-    form = wanted_form(request.headers.get("accept", ""), stream=bool(stream))
-    return AnswerResponse(gateway_of(request), question, form, request_id(request))
+    frames = frames_for(wanted_output_format(request.headers.get("accept", ""), stream=bool(stream)))
+    return AnswerResponse(gateway_of(request), question, frames, request_id(request))
 
 
 @router.post("/analyze_image", tags=["questions"], summary="Ask about one picture, the short way", openapi_extra=openapi.ANALYZE)
@@ -59,8 +60,8 @@ async def analyze_image(request: Request) -> Response:
     upload, question = await read_image(request, gateway.settings, beside="question")
     if not question.strip():
         raise InvalidRequest("question is missing.", param="question")
-    asked = ChatRequest(parts=(upload, TextPart(question)))
-    return AnswerResponse(gateway, asked, "json", request_id(request), lambda answer: {"response": answer.text})
+    asked = ChatRequest((Message("user", (upload, TextPart(question))),))
+    return AnswerResponse(gateway, asked, JSONFrames(lambda answer: {"response": answer.text}), request_id(request))
 
 
 @router.post("/images", tags=["pictures"], summary="Store a picture", openapi_extra=openapi.UPLOAD)

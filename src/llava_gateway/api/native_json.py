@@ -35,6 +35,7 @@ from llava_gateway.chat import (
     ContextReport,
     Dropped,
     ImagePart,
+    Message,
     OptionLimit,
     Options,
     Sent,
@@ -90,7 +91,7 @@ def chat_request(
         raise InvalidRequest("after names a turn of a session, but there is no session_id.", param="after")
     hints = [TextPart(ocr_note(body.ocr_text, prompt, len(pictures)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
     return ChatRequest(
-        parts=(*pictures, *hints, TextPart(prompt)),
+        (Message("user", (*pictures, *hints, TextPart(prompt))),),
         model=body.model or None,
         system=body.system,
         options=parse_options(body.options, body.preset or settings.preset, settings),

@@ -11,18 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import (
-    ChatRequest,
-    EngineRequest,
-    Failed,
-    ImagePart,
-    Message,
-    Options,
-    Piece,
-    Rendition,
-    TextPart,
-    Upload,
-)
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Piece, Rendition, TextPart, Upload, asked
 from llava_gateway.cli import sample_images
 from llava_gateway.cli.client import gateway_version
 from llava_gateway.cli.console import Failure
@@ -269,12 +258,8 @@ def _plain(error: GatewayError) -> str:
 
 async def _ask(gateway: Gateway, picture: bytes, question: str) -> str:
     """The answer to a question that goes the way all questions go. Raises GatewayError."""
-    request = ChatRequest((Upload(picture), TextPart(question)), options=_ALWAYS_THE_SAME)
-    async with gateway.ask(request) as answering:
-        async for event in answering:
-            if isinstance(event, Failed):
-                raise event.error
-    return answering.text.strip()
+    answer = await gateway.answer(asked(Upload(picture), TextPart(question), options=_ALWAYS_THE_SAME))
+    return answer.text.strip()
 
 
 async def _ask_raw(gateway: Gateway, model: ModelInfo, picture: Rendition, question: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from llava_gateway import __version__
 from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import Answer, ChatRequest, Failed, Options, Sight, TextPart, Upload
+from llava_gateway.chat import Answer, Options, Sight, TextPart, Upload, asked
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_pictures, png
 from llava_gateway.engines.base import ModelInfo
@@ -185,13 +185,7 @@ class SideBySide:
     ) -> Answer:
         """The way that all questions go. Raises GatewayError."""
         parts = (*((Upload(picture, sight=sight),) if picture else ()), TextPart(question))
-        request = ChatRequest(parts, model=self._model.name, options=options, session_id=session)
-        async with self._gateway.ask(request) as answering:
-            async for event in answering:
-                if isinstance(event, Failed):
-                    raise event.error
-        assert answering.answer is not None  # noqa: S101 (for the type checker: it ended without Failed)
-        return answering.answer
+        return await self._gateway.answer(asked(*parts, model=self._model.name, options=options, session_id=session))
 
 
 def judged(odd: Odd, plain: Said, direct: Said, ours: Said) -> Row:

@@ -1,19 +1,18 @@
-"""Writes a conversation down as the messages that a model is told: system prompt, what the window shows of the turns, the question (pure).
+"""Writes a conversation down as the messages that a model is sent: instructions, what the window shows of the history, the question (pure).
 
-The first picture stands alone as it always did; from the second on, or where a question has several, each has its number before it.
+The first image stands alone as it always did; from the second on, or where a question has several, each has its number before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from llava_gateway.chat import ImagePart, Message, Part, TextPart
+from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
 from llava_gateway.context.words import (
     anchor,
-    anchored,
-    glossary_note,
     is_chinese,
     language_of,
     older_pictures,
@@ -22,65 +21,119 @@ from llava_gateway.context.words import (
     summary_note,
 )
 
+TYPICAL_IMAGE = 576
+"""Tokens of an image whose cost nobody knows: LLaVA's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All there is to tell.
+    """All there is to send.
 
     Attributes:
-        glossary: lines about names and terms.
-        question: the parts of what is asked now, with what earlier turns left unanswered before it.
+        head: what stands before everything else and is always sent: the instructions.
+        exchanges: what was asked and answered before.
+        question: what is asked now, from the last message by the user on: after it there may be calls and results of tools, and the
+            beginning of the answer.
+        language: of the person who set the conversation up, where that is known: whether it is Chinese.
     """
 
-    system: str
-    glossary: tuple[str, ...]
+    head: tuple[Message, ...]
     exchanges: tuple[Exchange, ...]
-    question: tuple[Part, ...]
+    question: tuple[Message, ...]
+    language: bool | None = None
+
+    @classmethod
+    def of(cls, messages: Sequence[Message], cost: Callable[[ImagePart], int | None], scale: Scale) -> Conversation:
+        """A conversation that a client sent as a whole.
+
+        Args:
+            messages: at least one, in any order of roles.
+            cost: tokens of an image; None where they are not known.
+            scale: by which the tokens of the text are estimated.
+        """
+        groups = list(_groups(messages))
+        head = groups.pop(0) if groups[0][0].role == "system" and all(message.role == "system" for message in groups[0]) else ()
+        exchanges: list[Exchange] = []
+        first = 1
+        for turn, group in enumerate(groups[:-1]):
+            images = tuple(cost(part) or TYPICAL_IMAGE for message in group for part in message.images)
+            exchanges.append(Exchange(turn, group, sum(scale.message(message.text) for message in group), images, first))
+            first += len(images)
+        return cls(head, tuple(exchanges), groups[-1] if groups else ())
+
+    def upto(self, turn: int) -> Conversation:
+        """As it was when the question of this exchange was asked."""
+        asked = self.exchanges[turn].messages
+        ends = next((place for place, message in enumerate(asked) if message.role == "assistant"), len(asked))
+        return replace(self, exchanges=self.exchanges[:turn], question=asked[:ends])
+
+    def asking(self, *parts: Part) -> Conversation:
+        """With further parts at the end of the question's message by the user: what was left unanswered comes first."""
+        before = tuple(part for message in self.question for part in message.parts)
+        return replace(self, question=(Message("user", before + parts),))
+
+    def with_sights(self, seen: Callable[[ImagePart], ImagePart]) -> Conversation:
+        """With how much of each image is shown from now on."""
+
+        def changed(message: Message) -> Message:
+            return replace(message, parts=tuple(seen(part) if isinstance(part, ImagePart) else part for part in message.parts))
+
+        exchanges = tuple(replace(exchange, messages=tuple(map(changed, exchange.messages))) for exchange in self.exchanges)
+        return replace(self, exchanges=exchanges, question=tuple(map(changed, self.question)))
 
     @property
     def first_picture(self) -> int:
-        """The number of the question's first picture."""
+        """The number of the question's first image."""
         return 1 + sum(len(exchange.images) for exchange in self.exchanges)
 
     @property
+    def asked_images(self) -> tuple[ImagePart, ...]:
+        """The images of the question."""
+        return tuple(part for message in self.question for part in message.images)
+
+    @property
+    def asked_text(self) -> str:
+        """The words of the question, our notes among them."""
+        return "\n".join(message.text for message in self.question)
+
+    @property
     def instructions(self) -> str:
-        """What the system message says: the system prompt, and the glossary."""
-        return "\n\n".join(filter(None, (self.system, glossary_note(self.glossary) if self.glossary else "")))
+        return "\n\n".join(message.text for message in self.head)
 
     def messages(self, window: Window, rules: Rules) -> tuple[Message, ...]:
-        """What is told."""
-        told: list[Message] = []
-        if self.instructions:
-            told.append(Message("system", (TextPart(self.instructions),)))
+        """What is sent."""
+        sent: list[Message] = list(self.head)
         notes = self._notes(window, rules)
         visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
-        told_pictures = frozenset().union(*visible)
-        chinese = language_of(self.system)
+        told = frozenset().union(*visible)
+        chinese = self.language
         for index, exchange in enumerate(self.exchanges):
-            chinese = _language(exchange.parts, chinese)
+            chinese = _language(exchange.asked, chinese)
             if not is_told(exchange, index, window, rules):
+                sent += exchange.instructions
                 continue
-            before: tuple[Part, ...] = ()
+            writer = _Writer(rules, exchange.first_picture, visible[index], exchange.answer, chinese=bool(chinese))
+            written = [writer.message(message) for message in exchange.messages]
             if index >= window.start:
-                before, notes = notes, ()
-            parts = labelled(exchange.parts, exchange.first_picture, visible[index], exchange.answer, chinese=bool(chinese))
-            parts = tuple(part for part in parts if not _recalls_what_is_gone(part, told_pictures))
-            told += [Message("user", before + parts), Message("assistant", (TextPart(exchange.answer),))]
-        asked = frozenset(range(self.first_picture, self.first_picture + len(self.question))) - window.gone
-        chinese = _language(self.question, chinese)
+                written, notes = _begun_with(notes, written), ()
+            sent += (_without_recalls(message, told) for message in written)
+        asked = frozenset(range(self.first_picture, self.first_picture + len(self.asked_images))) - window.gone
+        words = "\n".join(message.asked for message in self.question if message.role == "user")
+        chinese = _language(words, chinese)
         if chinese is None:  # a question that is still to be typed may at least be ended in its language
-            chinese = "。" in Message("user", self.question).asked
-        return (*told, Message("user", notes + labelled(self.question, self.first_picture, asked, chinese=chinese)))
+            chinese = "。" in words
+        writer = _Writer(rules, self.first_picture, asked, chinese=chinese)
+        return (*sent, *_begun_with(notes, [writer.message(message) for message in self.question]))
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
-        """What stands where the text that was dropped stood: behind the pictures that stay, so that those need not be read again."""
-        if not window.start:
+        """What stands where the text that was dropped stood: behind the images that stay, so that those need not be read again."""
+        if not window.start or not rules.annotate:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
         untold: list[tuple[int, str, bool]] = []
-        chinese = language_of(self.system)
+        chinese = self.language
         for index, exchange in enumerate(self.exchanges[: window.start]):
-            chinese = _language(exchange.parts, chinese)
+            chinese = _language(exchange.asked, chinese)
             if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
                 untold += [(number, exchange.answer, bool(chinese)) for number in exchange.pictures]
         own = untold[max(0, len(untold) - window.traces) :]
@@ -91,45 +144,88 @@ class Conversation:
         return tuple(TextPart(line, note=True) for line in lines)
 
 
+def _groups(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
+    """What belongs together: a message by the user that follows no other, up to the next one. Instructions before the first such message,
+    and an answer that stands before any question, are groups of their own."""
+    group: list[Message] = []
+    for message in messages:
+        begins = message.role == "user" and group and group[-1].role != "user" and any(one.role != "system" for one in group)
+        leaves_head = group and group[-1].role == "system" and message.role != "system" and all(one.role == "system" for one in group)
+        if group and (begins or (leaves_head and group[0] is messages[0])):
+            yield tuple(group)
+            group = []
+        group.append(message)
+    if group:
+        yield tuple(group)
+
+
+def _begun_with(notes: tuple[TextPart, ...], messages: list[Message]) -> list[Message]:
+    """The messages with notes at the beginning of the first one by the user."""
+    for place, message in enumerate(messages):
+        if notes and message.role == "user":
+            return [*messages[:place], replace(message, parts=(*notes, *message.parts)), *messages[place + 1 :]]
+    return messages
+
+
 MOST_ANCHORS = 4
 
 
 def anchors(conversation: Conversation, window: Window, rules: Rules, after: int) -> tuple[TextPart, ...]:
-    """Lines beside the question that call the told pictures back to mind, once more than `after` tokens of talk lie behind the last of them
-    or behind the last such lines. None where the question has pictures of its own, or `after` is 0."""
-    if not after or Message("user", conversation.question).images:
+    """Lines beside the question that call the images that are sent back to mind, once more than `after` tokens of talk lie behind the last
+    of them or behind the last such lines. None where the question has images of its own, or `after` is 0."""
+    if not after or not rules.annotate or conversation.asked_images:
         return ()
     pictures: list[tuple[int, str]] = []
-    last = window.anchored
+    last = 0
     for index, exchange in enumerate(conversation.exchanges):
         if visible := shown(exchange, index, window, rules):
             pictures += [(number, exchange.answer) for number in sorted(visible)]
-            last = max(last, index + 1)
+            last = index + 1
+        if any(isinstance(part, TextPart) and part.recalls is not None for message in exchange.messages for part in message.parts):
+            last = index  # its own question was asked with them; what came after it counts
     behind = enumerate(conversation.exchanges[last:], last)
     if not pictures or sum(exchange.tokens for index, exchange in behind if is_told(exchange, index, window, rules)) <= after:
         return ()
-    chinese = is_chinese(Message("user", conversation.question).asked)
-    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True) for number, told in pictures[-MOST_ANCHORS:])
+    chinese = is_chinese("\n".join(message.asked for message in conversation.question))
+    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in pictures[-MOST_ANCHORS:])
 
 
-def _language(parts: tuple[Part, ...], before: bool | None) -> bool | None:
+def _language(asked: str, before: bool | None) -> bool | None:
     """Whether a question is Chinese; one without letters is as what was said before it, so that it can be read ahead of its words."""
-    own = language_of(Message("user", parts).asked)
+    own = language_of(asked)
     return before if own is None else own
 
 
-def _recalls_what_is_gone(part: Part, visible: frozenset[int]) -> bool:
-    """A line of an earlier turn about a picture that was told then, and is not any more."""
-    if not (isinstance(part, TextPart) and part.note):
-        return False
-    number = anchored(part.text)
-    return number is not None and number not in visible
+def _without_recalls(message: Message, visible: frozenset[int]) -> Message:
+    """A message without lines of an earlier turn about an image that was sent then, and is not any more."""
+    kept = tuple(part for part in message.parts if not (isinstance(part, TextPart) and part.recalls not in (None, *visible)))
+    return message if len(kept) == len(message.parts) else replace(message, parts=kept)
+
+
+class _Writer:
+    """Writes the messages of one exchange, counting its images: a number before each, a trace in place of those that are not visible."""
+
+    def __init__(self, rules: Rules, first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False) -> None:
+        self._rules = rules
+        self._number = first
+        self._visible = visible
+        self._description = description
+        self._chinese = chinese
+
+    def message(self, message: Message) -> Message:
+        if not message.images:
+            return message
+        annotate = self._rules.annotate
+        parts = labelled(message.parts, self._number, self._visible, self._description, chinese=self._chinese, annotate=annotate)
+        self._number += len(message.images)
+        return replace(message, parts=parts)
 
 
 def labelled(
-    parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False
+    parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False, annotate: bool = True
 ) -> tuple[Part, ...]:
-    """The parts with a number before each picture, and a trace in place of those that are not visible."""
+    """The parts with a number before each image, and a trace in place of those that are not visible; without `annotate` neither, but for
+    a message that would be empty."""
     several = sum(isinstance(part, ImagePart) for part in parts) > 1
     told: list[Part] = []
     number = first
@@ -138,9 +234,10 @@ def labelled(
             told.append(part)
             continue
         if number not in visible:
-            told.append(TextPart(picture_trace(number, description, chinese=chinese), note=True))
+            if annotate or len(parts) == 1:
+                told.append(TextPart(picture_trace(number, description, chinese=chinese), note=True))
         else:
-            if several or number > 1:
+            if annotate and (several or number > 1):
                 told.append(TextPart(picture_label(number, chinese=chinese), note=True))
             told.append(part)
         number += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llava_gateway.chat import ImagePart, Part, Policy
+from llava_gateway.chat import ImagePart, Message, Policy
 
 STEP = 0.4
 """Share of the context that one move of the window makes free."""
@@ -25,19 +25,18 @@ NUM_CTX_BUCKETS = (4096, 8192, 16384, 32768)
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question that was answered, and the answer.
+    """A question that was answered, and the answer: messages that are sent or dropped together.
 
     Attributes:
         turn, turn_id: its place in the branch, and its id, which stays when other branches are gone to.
-        parts: the question, with our notes and with what earlier turns left unanswered.
-        text_tokens, image_tokens: what it costs; the second has a number for each picture in `parts`, in order.
-        first_picture: the number of its first picture in the conversation, counted from 1.
-        images: those in `parts`; kept, because windows are chosen by going over them again and again.
+        messages: by the user, the assistant and tools, in order, with our notes and with what earlier turns left unanswered.
+        text_tokens, image_tokens: what it costs; the second has a number for each image in `messages`, in order.
+        first_picture: the number of its first image in the conversation, counted from 1.
+        images: those in `messages`; kept, because windows are chosen by going over them again and again.
     """
 
     turn: int
-    parts: tuple[Part, ...]
-    answer: str
+    messages: tuple[Message, ...]
     text_tokens: int
     image_tokens: tuple[int, ...] = ()
     first_picture: int = 1
@@ -45,7 +44,22 @@ class Exchange:
     images: tuple[ImagePart, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", tuple(part for part in self.parts if isinstance(part, ImagePart)))
+        object.__setattr__(self, "images", tuple(part for message in self.messages for part in message.images))
+
+    @property
+    def answer(self) -> str:
+        """What the assistant said."""
+        return "\n".join(message.text for message in self.messages if message.role == "assistant")
+
+    @property
+    def asked(self) -> str:
+        """What the user said, without our notes."""
+        return "\n".join(message.asked for message in self.messages if message.role == "user")
+
+    @property
+    def instructions(self) -> tuple[Message, ...]:
+        """System messages in the middle of a conversation; they are sent also where the exchange is dropped."""
+        return tuple(message for message in self.messages if message.role == "system")
 
     @property
     def pictures(self) -> dict[int, ImagePart]:
@@ -64,24 +78,34 @@ class Window:
     Attributes:
         start: exchanges before this one are left out, but for those whose pictures stay.
         gone: numbers of pictures that are left out although the policy would keep them, because there is no room.
-        anchored: the exchange at which pictures were last called back to mind; 0 for never.
         summary: what stands in place of the text that was dropped; "" for nothing.
         traces: how many of the pictures that went with their turn, the newest, leave a line of their own.
     """
 
     start: int = 0
     gone: frozenset[int] = frozenset()
-    anchored: int = 0
     summary: str = ""
     traces: int = MOST_TRACES
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a window is chosen: the policy, and by image id which pictures a person pinned (True) or let go (False)."""
+    """How a window is chosen, and how what it shows is written down.
+
+    Attributes:
+        policy: what goes when not everything fits.
+        pins: by image id which images a person pinned (True) or let go (False).
+        annotate: whether we add words of our own: numbers before images, traces of what was dropped, lines that recall an image.
+    """
 
     policy: Policy = "pin_images"
     pins: Mapping[str, bool] | None = None
+    annotate: bool = True
+
+    @property
+    def trace_tokens(self) -> int:
+        """About what the trace of an image costs."""
+        return TRACE_TOKENS if self.annotate else 0
 
     def stays(self, image_id: str) -> bool:
         """Whether a picture outlives the text around it."""
@@ -117,7 +141,7 @@ def is_told(exchange: Exchange, index: int, window: Window, rules: Rules) -> boo
 
 def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
     """Tokens of what is told of the exchanges, with the traces of the pictures that are not."""
-    return _cost(exchanges, window, rules).total(window)
+    return _cost(exchanges, window, rules).total(window, rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +151,8 @@ class _Cost:
     tokens: int = 0
     untold: int = 0
 
-    def total(self, window: Window) -> int:
-        return self.tokens + TRACE_TOKENS * (min(self.untold, window.traces) + (self.untold > window.traces))
+    def total(self, window: Window, rules: Rules) -> int:
+        return self.tokens + rules.trace_tokens * (min(self.untold, window.traces) + (self.untold > window.traces))
 
     def __add__(self, other: _Cost) -> _Cost:
         return _Cost(self.tokens + other.tokens, self.untold + other.untold)
@@ -147,7 +171,7 @@ def _cost_of(exchange: Exchange, index: int, window: Window, rules: Rules) -> _C
     if not visible and index < window.start:
         return _Cost(0, hidden)
     pictures = sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
-    return _Cost(exchange.text_tokens + pictures + TRACE_TOKENS * hidden)
+    return _Cost(exchange.text_tokens + pictures + rules.trace_tokens * hidden)
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:
@@ -197,13 +221,13 @@ def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterat
     for index, exchange in enumerate(exchanges[window.start :], window.start):
         before, window = window, replace(window, start=index + 1)
         spent += _cost_of(exchange, index, window, rules) - _cost_of(exchange, index, before, rules)
-        yield Move(window, index, spent.total(window))
+        yield Move(window, index, spent.total(window, rules))
     for index, exchange in enumerate(exchanges):
         for number in sorted(shown(exchange, index, window, rules)):
             if rules.may_go(exchange.images[number - exchange.first_picture].image_id):
                 before, window = window, replace(window, gone=window.gone | {number})
                 spent += _cost_of(exchange, index, window, rules) - _cost_of(exchange, index, before, rules)
-                yield Move(window, index, spent.total(window))
+                yield Move(window, index, spent.total(window, rules))
 
 
 def answer_room(num_predict: int | None, default: int, limit: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 TRACE_MAX_CHARS = 200
@@ -45,15 +44,6 @@ def anchor(number: int, description: str, *, chinese: bool = False) -> str:
     if language_of(told) or (chinese and language_of(told) is None):
         return f"（图片{number}在前面，内容是：{told}）"
     return f"(Picture {number} is further up; it shows: {told})"
-
-
-_ANCHOR = re.compile(r"\(Picture (\d+) is further up; |（图片(\d+)在前面，")
-
-
-def anchored(line: str) -> int | None:
-    """The number of the picture that an `anchor` is about; None for any other text."""
-    found = _ANCHOR.match(line)
-    return int(found[1] or found[2]) if found else None
 
 
 def summary_note(text: str) -> str:

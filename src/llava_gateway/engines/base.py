@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Failed, Loading, Options, TextDelta, TokenCount
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, Options, TextDelta, TokenCount
 from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.images.facts import VisionFacts
 
@@ -118,18 +118,12 @@ class Engine(Protocol):
         """The tokens of the prompt as the engine itself would count them (its answer's `prompt_tokens`), without any model at work.
         None where it can't be known; an error is not allowed."""
 
-    def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
+    def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
         """Answer. Entering returns when the engine accepted the request and raises a GatewayError when it did not;
-        the iterator ends with exactly one Finish or Failed; leaving closes the upstream at once."""
+        the iterator ends with exactly one Finish, or raises a GatewayError; leaving closes the upstream at once."""
 
 
 async def answer_text(engine: Engine, request: EngineRequest) -> str:
     """The whole answer, for questions that nobody watches being answered. Raises what `chat` raises, and what an answer failed of."""
-    words: list[str] = []
     async with engine.chat(request) as events:
-        async for event in events:
-            if isinstance(event, Failed):
-                raise event.error
-            if isinstance(event, TextDelta):
-                words.append(event.text)
-    return "".join(words).strip()
+        return "".join([event.text async for event in events if isinstance(event, TextDelta)]).strip()

@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Loading, Options, TokenCount
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, Options, TokenCount
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
@@ -274,7 +274,7 @@ class EmbeddedEngine:
         return child.load.result()
 
     @asynccontextmanager
-    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         pair = await self._model()
         if request.model != pair.name:
             raise ModelNotFound(param="model")

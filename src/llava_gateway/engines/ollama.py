@@ -21,10 +21,10 @@ import httpx2
 
 from llava_gateway.chat import (
     JSON,
-    ChatEvent,
+    EngineEvent,
     EngineRequest,
-    Failed,
     Finish,
+    FinishReason,
     Loading,
     Options,
     ReasoningDelta,
@@ -36,6 +36,7 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.counting import without_pixels
+from llava_gateway.engines.logprobs import read_logprobs
 from llava_gateway.engines.memory import cache_bytes_per_token
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
@@ -193,9 +194,8 @@ class OllamaEngine:
         (server/routes.go, `ChatHandler`). Ollama gives a load up when this is cancelled."""
         keep_alive = None if self.unloads_after(request) else request.keep_alive
         async with self.chat(replace(request, messages=(), renditions={}, keep_alive=keep_alive)) as events:
-            async for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
+            async for _ in events:
+                pass
 
     async def pictures_first(self, request: EngineRequest) -> bool:
         """Where Ollama writes the prompt itself, pictures stand before the words of their message, or where we mark their place. Of a
@@ -282,7 +282,7 @@ class OllamaEngine:
         return answer
 
     @asynccontextmanager
-    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         """Entering returns with Ollama's first word: it sends no headers before. One retry, when it is busy loading other models."""
         if is_cloud(request.model):
             raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
@@ -301,31 +301,30 @@ class OllamaEngine:
                 raise error
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
-    async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[ChatEvent, None]:
+    async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """This loop runs for every token: one json.loads, no models."""
-        try:
-            async with aclosing(lines(response)) as answer:
-                async for line in answer:
-                    chunk = json_object(line)
-                    if "error" in chunk:
-                        raise error_from(None, chunk["error"])
-                    message = chunk.get("message")
-                    if isinstance(message, dict):
-                        if thinking := message.get("thinking"):
-                            yield ReasoningDelta(_text(thinking))
-                        if content := message.get("content"):
-                            yield TextDelta(_text(content))
-                        if calls := message.get("tool_calls"):
-                            for call in _tool_calls(calls):
-                                yield call
-                    if chunk.get("done"):
-                        yield self._finish(chunk, request.model)
-                        return
-            raise UpstreamIncomplete
-        except GatewayError as error:
-            yield Failed(error)
+        called = False
+        async with aclosing(lines(response)) as answer:
+            async for line in answer:
+                chunk = json_object(line)
+                if "error" in chunk:
+                    raise error_from(None, chunk["error"])
+                message = chunk.get("message")
+                if isinstance(message, dict):
+                    if thinking := message.get("thinking"):
+                        yield ReasoningDelta(_text(thinking))
+                    if content := message.get("content"):
+                        yield TextDelta(_text(content), read_logprobs(chunk.get("logprobs")))
+                    if calls := message.get("tool_calls"):
+                        called = True
+                        for call in _tool_calls(calls):
+                            yield call
+                if chunk.get("done"):
+                    yield self._finish(chunk, request.model, called=called)
+                    return
+        raise UpstreamIncomplete
 
-    def _finish(self, chunk: JSON, model: str) -> Finish:
+    def _finish(self, chunk: JSON, model: str, *, called: bool) -> Finish:
         timings = Timings(
             load_ms=_ms(chunk, "load_duration"),
             prompt_ms=_ms(chunk, "prompt_eval_duration"),
@@ -334,7 +333,8 @@ class OllamaEngine:
         if timings.load_ms is not None and timings.load_ms > REAL_LOAD_MS:
             self._load_ms[model] = timings.load_ms
         usage = Usage(_int(chunk, "prompt_eval_count"), _int(chunk, "eval_count"), _int(chunk, "prompt_eval_cached_count"))
-        return Finish("length" if chunk.get("done_reason") == "length" else "stop", usage, timings)
+        reason: FinishReason = "length" if chunk.get("done_reason") == "length" else "tool_calls" if called else "stop"
+        return Finish(reason, usage, timings)
 
     async def _know(self, model: str) -> _Details:
         """The details of a model by any of its names, asked for if they are not known yet."""

@@ -15,7 +15,7 @@ import json
 import re
 from typing import Any
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
+from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 MARKER = "[img]"
 _LOOKS_LIKE_A_MARKER = re.compile(r"\[(?=img[\]-])")
@@ -36,6 +36,13 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
         head["keep_alive"] = _keep_alive(request.keep_alive)
     if request.format is not None:
         head["format"] = request.format
+    if request.tools and request.tool_choice != "none":
+        functions = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in request.tools]
+        head["tools"] = [{"type": "function", "function": function} for function in functions]
+    if request.think is not None:
+        head["think"] = request.think
+    if request.logprobs is not None:
+        head |= {"logprobs": True, "top_logprobs": request.logprobs}
     messages = b",".join(_message(message, request, placed=placed) for message in request.messages)
     return b'%b,"messages":[%b]}' % (json.dumps(head)[:-1].encode(), messages)
 
@@ -57,18 +64,46 @@ def neutral(text: str) -> str:
 
 def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
     content = _placed_content(message, request) if placed and _wants_placement(message) else neutral(message.text)
-    head = json.dumps({"role": message.role, "content": content}).encode()
+    head = json.dumps({"role": message.role, "content": content, **_beside(message)}).encode()
     if not message.images:
         return head
     pictures = '","'.join(piece.base64 for part in message.images for piece in request.renditions[part].pieces)
     return b'%b,"images":["%b"]}' % (head[:-1], pictures.encode())
 
 
+def _beside(message: Message) -> JSON:
+    """The fields of a message beside its content and images. Ollama takes a call's arguments as an object (api/types.go, `ToolCall`)."""
+    fields: JSON = {}
+    for part in message.parts:
+        match part:
+            case ReasoningPart(text):
+                fields["thinking"] = text
+            case ToolResultPart(call_id, name):
+                fields |= {"tool_call_id": call_id} | ({"tool_name": name} if name else {})
+    if calls := message.tool_calls:
+        fields["tool_calls"] = [{"id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}} for call in calls]
+    return fields
+
+
+def _arguments(call: ToolCallPart) -> JSON:
+    """A call's arguments as an object; none where the model wrote something else."""
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
 def _placed_content(message: Message, request: EngineRequest) -> str:
     """Parts in order, a line each; the pieces of one picture side by side, as the model was trained on them."""
-    return "\n".join(
-        neutral(part.text) if isinstance(part, TextPart) else MARKER * len(request.renditions[part].pieces) for part in message.parts
-    )
+    lines: list[str] = []
+    for part in message.parts:
+        match part:
+            case TextPart(text):
+                lines.append(neutral(text))
+            case ImagePart():
+                lines.append(MARKER * len(request.renditions[part].pieces))
+    return "\n".join(lines)
 
 
 def _wants_placement(message: Message) -> bool:

@@ -18,9 +18,8 @@ import httpx2
 
 from llava_gateway.chat import (
     JSON,
-    ChatEvent,
+    EngineEvent,
     EngineRequest,
-    Failed,
     Finish,
     FinishReason,
     Loading,
@@ -35,6 +34,7 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
+from llava_gateway.engines.logprobs import read_logprobs
 from llava_gateway.engines.openai_counting import LlamaCounter, count_on_vllm
 from llava_gateway.engines.openai_errors import chat_error, server_is_loading
 from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body
@@ -204,7 +204,7 @@ class OpenAIEngine:
         return await upstream.get_json(self._client, "POST" if body else "GET", url, within=self._connect_timeout + 1, content=body)
 
     @asynccontextmanager
-    async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+    async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         """As `Engine.chat`; `load_ms` goes into the timings of the Finish."""
         dialect = await self._learn(request.model)
         body = chat_body(request, dialect)
@@ -265,8 +265,8 @@ class OpenAIEngine:
 
 async def read_events(
     lines: AsyncIterator[bytes], *, failed: Callable[[GatewayError], None], load_ms: float | None = None
-) -> AsyncGenerator[ChatEvent, None]:
-    """The events of a streamed chat completion; ends with exactly one Finish, or one Failed of which `failed` is told first."""
+) -> AsyncGenerator[EngineEvent, None]:
+    """The events of a streamed chat completion; ends with exactly one Finish, or raises a GatewayError that `failed` gets first."""
     answer = _Answer()
     try:
         async for line in lines:
@@ -282,8 +282,7 @@ async def read_events(
             raise UpstreamIncomplete
     except GatewayError as error:
         failed(error)
-        yield Failed(error)
-        return
+        raise
     for call in answer.tool_calls.values():
         yield ToolCall(call.id, call.name, call.arguments)
     yield answer.finish(load_ms)
@@ -307,7 +306,7 @@ class _Answer:
     _usage: JSON = field(default_factory=dict)
     _timings: JSON = field(default_factory=dict)
 
-    def read(self, data: bytes) -> list[ChatEvent]:
+    def read(self, data: bytes) -> list[EngineEvent]:
         """The events of one chunk. Raises UpstreamError when it carries an error, UpstreamProtocolError when it is none."""
         chunk = upstream.json_object(data)
         if "error" in chunk:
@@ -319,14 +318,14 @@ class _Answer:
             log.warning("not a chunk of a chat completion: %.200r", data)
             raise UpstreamProtocolError from error
 
-    def _events(self, chunk: JSON) -> list[ChatEvent]:
-        events: list[ChatEvent] = []
+    def _events(self, chunk: JSON) -> list[EngineEvent]:
+        events: list[EngineEvent] = []
         if progress := chunk.get("prompt_progress"):
             events.append(PromptProgress(progress["processed"], progress["total"], progress["cache"]))
         for choice in chunk["choices"]:
             delta = choice["delta"]
             if text := delta.get("content"):
-                events.append(TextDelta(_words(text)))
+                events.append(TextDelta(_words(text), read_logprobs((choice.get("logprobs") or {}).get("content"))))
             # vLLM calls it reasoning since 0.12, the others reasoning_content.
             if thought := delta.get("reasoning_content") or delta.get("reasoning"):
                 events.append(ReasoningDelta(_words(thought)))
@@ -335,7 +334,7 @@ class _Answer:
             if reason := choice.get("finish_reason"):
                 if reason in ("abort", "error"):
                     raise UpstreamIncomplete
-                self.reason = "length" if reason == "length" else "stop"
+                self.reason = reason if reason in ("length", "tool_calls") else "stop"
         if usage := chunk.get("usage"):
             self._usage = usage
         if timings := chunk.get("timings"):

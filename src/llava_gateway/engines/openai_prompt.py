@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Options, Part, Piece, Rendition, TextPart
+from llava_gateway.chat import (
+    JSON,
+    EngineRequest,
+    ImagePart,
+    Message,
+    NamedTool,
+    Options,
+    Part,
+    Piece,
+    ReasoningPart,
+    Rendition,
+    TextPart,
+    Think,
+    ToolResultPart,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +32,19 @@ class Dialect:
     progress: bool = False
 
 
-_COMMON = {"temperature": "temperature", "top_p": "top_p", "num_predict": "max_tokens", "seed": "seed", "stop": "stop"}
+_COMMON = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "num_predict": "max_tokens",
+    "seed": "seed",
+    "stop": "stop",
+}
 PLAIN = Dialect("", _COMMON)
 LLAMA_CPP = Dialect(
     "llama.cpp",
-    _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n"},
+    _COMMON | {name: name for name in ("top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n")},
     progress=True,
 )
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, "Extra parameters for Chat API"
@@ -49,8 +71,27 @@ def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
         fields["response_format"] = {"type": "json_object"}
     elif request.format is not None:
         fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
+    fields |= _tools(request)
+    if request.logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.think is not None:
+        fields |= _think(request.think)
     messages = b",".join(_message(message, request.renditions) for message in request.messages)
     return b'%b,"messages":[%b]}' % (json.dumps(fields)[:-1].encode("ascii"), messages)
+
+
+def _tools(request: EngineRequest) -> JSON:
+    if not request.tools:
+        return {}
+    functions = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in request.tools]
+    choice = request.tool_choice
+    named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
+    return {"tools": [{"type": "function", "function": function} for function in functions], "tool_choice": named}
+
+
+def _think(think: Think) -> JSON:
+    """llama.cpp and vLLM hand template arguments on; a level is OpenAI's own field."""
+    return {"chat_template_kwargs": {"enable_thinking": think}} if isinstance(think, bool) else {"reasoning_effort": think}
 
 
 def _options(options: Options, dialect: Dialect) -> JSON:
@@ -66,17 +107,43 @@ def _options(options: Options, dialect: Dialect) -> JSON:
 
 
 def _message(message: Message, renditions: Mapping[ImagePart, Rendition]) -> bytes:
-    """Words alone are a plain string, which every server takes; with pictures, the parts in their order."""
+    """Words alone are a plain string, which every server takes; with images, the parts in their order."""
+    beside = _beside(message)
     if not message.images:
-        return json.dumps({"role": message.role, "content": message.text}).encode("ascii")
-    parts = b",".join(_part(part, renditions) for part in message.parts)
-    return b'{"role":"%b","content":[%b]}' % (message.role.encode("ascii"), parts)
+        content = None if message.tool_calls and not message.text else message.text
+        return json.dumps({"role": message.role, "content": content, **beside}).encode("ascii")
+    head = json.dumps({"role": message.role, **beside})[:-1].encode("ascii")
+    return b'%b,"content":[%b]}' % (head, b",".join(_parts(message, renditions)))
 
 
-def _part(part: Part, renditions: Mapping[ImagePart, Rendition]) -> bytes:
-    if isinstance(part, TextPart):
-        return json.dumps({"type": "text", "text": part.text}).encode("ascii")
-    return b",".join(_piece(piece) for piece in renditions[part].pieces)
+def _beside(message: Message) -> JSON:
+    """The fields of a message beside its content."""
+    fields: JSON = {}
+    for part in message.parts:
+        match part:
+            case ReasoningPart(text):
+                fields["reasoning_content"] = text
+            case ToolResultPart(call_id):
+                fields["tool_call_id"] = call_id
+    if calls := message.tool_calls:
+        fields["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
+        ]
+    return fields
+
+
+def _parts(message: Message, renditions: Mapping[ImagePart, Rendition]) -> Iterator[bytes]:
+    """Two images side by side are parted by a line break: a later prompt that goes on differently between them breaks llama.cpp's cache."""
+    before: Part | None = None
+    for part in message.parts:
+        match part:
+            case TextPart(text):
+                yield json.dumps({"type": "text", "text": text}).encode("ascii")
+            case ImagePart():
+                if isinstance(before, ImagePart):
+                    yield b'{"type":"text","text":"\\n"}'
+                yield b",".join(_piece(piece) for piece in renditions[part].pieces)
+        before = part
 
 
 def _piece(piece: Piece) -> bytes:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from llava_gateway.chat import (
     Answer,
     AnsweredImage,
-    ChatEvent,
     ChatRequest,
     ContextReport,
     EngineRequest,
     Finish,
     ImagePart,
     Loading,
+    Logprob,
     Part,
+    PromptProgress,
     ReasoningDelta,
     Sent,
     TextDelta,
-    TextPart,
     Timings,
+    ToolCall,
     Usage,
 )
 from llava_gateway.engines.base import ModelInfo
@@ -31,10 +32,12 @@ from llava_gateway.gateway.prompt import Prepared
 from llava_gateway.sessions.session import Turn, TurnStatus, new_id
 from llava_gateway.settings import Settings
 
+Delta: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall
+
 
 @dataclass(slots=True)
 class Answering:
-    """Iterate it for the events of the answer, once; after Finish, `answer` is the whole of it.
+    """What is known of an answer so far.
 
     Attributes:
         request: what was asked.
@@ -47,8 +50,6 @@ class Answering:
     started: float
     id: str = field(default_factory=lambda: f"answer_{new_id()}")
     interrupt: Interrupt = field(default_factory=Interrupt)
-    events: AsyncGenerator[ChatEvent] | None = None
-    answer: Answer | None = None
     warnings: list[str] = field(default_factory=list)
     prepared_at: float = field(default_factory=time.monotonic)
     admitted_at: float | None = None
@@ -57,6 +58,8 @@ class Answering:
     accepted: bool = False
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
+    _tool_calls: list[ToolCall] = field(default_factory=list)
+    _logprobs: list[Logprob] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.warnings += self.prepared.warnings
@@ -72,11 +75,6 @@ class Answering:
     @property
     def engine_request(self) -> EngineRequest:
         return self.prepared.engine_request
-
-    def __aiter__(self) -> AsyncIterator[ChatEvent]:
-        if self.events is None:
-            raise RuntimeError("an answer has events only inside `async with gateway.ask(...)`")
-        return self.events
 
     @property
     def text(self) -> str:
@@ -94,16 +92,19 @@ class Answering:
             took = "" if event.last_load_ms is None else f" The last load took {event.last_load_ms / 1000:.1f} s."
             self.warnings.append(f"model_reload: {event.reason or 'The model is loaded with other options.'}{took}")
 
-    def add(self, event: ChatEvent) -> ChatEvent | None:
+    def add(self, event: Delta) -> Delta | None:
         """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space."""
         if isinstance(event, TextDelta):
+            self._logprobs += event.logprobs
             if not self._text:
-                event = TextDelta(event.text.lstrip())
+                event = replace(event, text=event.text.lstrip())
                 if not event.text:
                     return None
             self._text.append(event.text)
         elif isinstance(event, ReasoningDelta):
             self._reasoning.append(event.text)
+        elif isinstance(event, ToolCall):
+            self._tool_calls.append(event)
         else:
             return event
         if self.first_token_at is None:
@@ -130,9 +131,10 @@ class Answering:
         )
 
     async def parts(self) -> tuple[Part, ...]:
-        """The question's parts with their final image ids; waits for the pictures to be stored. Raises ImageError."""
+        """The parts of the question's message with their final image ids; waits for the images to be stored. Raises ImageError."""
         ids = iter([await each.picture.stored() for each in self.shown])
-        return tuple(part if isinstance(part, TextPart) else ImagePart(next(ids), part.sight) for part in self.prepared.parts)
+        parts = (part for message in self.prepared.question for part in message.parts)
+        return tuple(ImagePart(next(ids), part.sight) if isinstance(part, ImagePart) else part for part in parts)
 
     def cut(self, finish: Finish) -> tuple[str, ...]:
         """What is said of an answer that ended because the context was full."""
@@ -170,6 +172,9 @@ class Answering:
             session_id=self.request.session_id,
             text=self.text,
             reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._tool_calls),
+            logprobs=tuple(self._logprobs),
+            stop=finish.stop,
             finish_reason=finish.reason,
             images=tuple(
                 AnsweredImage(

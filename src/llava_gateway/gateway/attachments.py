@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Label, Options, Part, Rendition, Sight, TextPart, Upload
+from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Options, Rendition, Sight, Upload
 from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
@@ -61,23 +61,31 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, with its pictures ready.
+    """What is asked, with its images ready.
 
     Attributes:
-        parts: its pictures go by `new:` names, since their ids may not be known yet.
-        shown: the pictures in order.
+        messages: their images go by `new:` names, since their ids may not be known yet.
+        shown: the images in order.
         warnings: each a code or "code: sentence".
     """
 
-    parts: tuple[Part, ...]
+    messages: tuple[Message, ...]
     shown: tuple[Shown, ...]
     warnings: tuple[str, ...]
 
     @property
     def renditions(self) -> dict[ImagePart, Rendition]:
         """By the parts that name them."""
-        images = (part for part in self.parts if isinstance(part, ImagePart))
+        images = (part for message in self.messages for part in message.images)
         return {part: shown.rendition for part, shown in zip(images, self.shown, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The earlier messages of a conversation that a client sent as a whole, with their images stored, and what each of these costs."""
+
+    messages: tuple[Message, ...]
+    costs: Mapping[ImagePart, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,44 +142,73 @@ class Showing:
             plan, rendition = replace(plan, notes=choice.told(plan.notes)), replace(rendition, notes=choice.told(rendition.notes))
         return Seen(picture, model, profile, sight, plan, rendition)
 
-    async def question(self, request: ChatRequest, model: ModelInfo, options: Options, hold: Hold, *, beside: int = 0) -> Question:
-        """The question with its pictures as `model` gets them, all made ready at the same time. The first that fails is the one told of.
+    async def question(
+        self, messages: tuple[Message, ...], model: ModelInfo, options: Options, hold: Hold, *, in_session: bool, beside: int = 0
+    ) -> Question:
+        """The question with its images as `model` gets them, all made ready at the same time. The first that fails is the one told of.
 
         Args:
             options: those of the request over what is pinned for the model.
-            beside: tokens of what is told beside the question in any case.
+            in_session: whether more questions are to come.
+            beside: tokens of what is sent beside the question in any case.
         """
-        images = request.pictures
-        texts = tuple(part for part in request.parts if isinstance(part, TextPart))
-        if not images:
-            return Question(texts, (), ())
-        if len(images) > self._settings.images_per_turn:
+        attached = [part for message in messages for part in message.attachments]
+        if not attached:
+            return Question(messages, (), ())
+        if len(attached) > self._settings.images_per_turn:
             raise InvalidRequest(
-                f"{len(images)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
+                f"{len(attached)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
                 code="too_many_images",
                 hint="Ask about some of them, then about the others: a session remembers all.",
                 param="images",
             )
-        text = self._fitter.scale(model.key).message(" ".join(part.text for part in texts))
-        room = _Room(options, beside + text, more_to_come=request.session_id is not None)
-        auto = await self._auto(model, room, len(images))
-        results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in images), return_exceptions=True)
+        room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
+        shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
+        most = self.profile(model).max_pictures
+        if most is not None and len(shown) > most:
+            return await self._on_one_sheet(messages, shown, model, await self._auto(model, room, 1), hold)
+        named = iter([ImagePart(f"new:{number}", each.sight) for number, each in enumerate(shown)])
+        warnings = tuple(note for each in shown for note in _notes(each))
+        return Question(tuple(_with_images(message, named) for message in messages), shown, warnings)
+
+    async def history(self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, *, keeps_images: bool) -> History:
+        """The messages before the question, each image as it was sent when it was asked about: the same files are recognised by their
+        hashes, and what is decided for an image depends on nothing that came after it.
+
+        Args:
+            keeps_images: whether images stay when the text around them is dropped.
+        """
+        ready: list[Message] = []
+        costs: dict[ImagePart, int | None] = {}
+        taken = 0
+        for message in messages:
+            words = self._words((message,), model)
+            taken += words if message.role == "system" or not keeps_images else 0
+            if attached := message.attachments:
+                room = _Room(options, taken + (words if keeps_images else 0), more_to_come=False)
+                shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
+                parts = [ImagePart(await each.picture.stored(), each.sight) for each in shown]
+                costs |= {part: each.rendition.tokens for part, each in zip(parts, shown, strict=True)}
+                taken += sum(each.rendition.tokens or 0 for each in shown)
+                message = _with_images(message, iter(parts))
+            ready.append(message)
+        return History(tuple(ready), costs)
+
+    def _words(self, messages: Sequence[Message], model: ModelInfo) -> int:
+        """About how many tokens the words of messages take."""
+        return self._fitter.scale(model.key).message(" ".join(message.text for message in messages))
+
+    async def _all_ready(
+        self, attached: Sequence[ImagePart | Upload], model: ModelInfo, auto: Auto | None, hold: Hold
+    ) -> tuple[Shown, ...]:
+        results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in attached), return_exceptions=True)
         for index, result in enumerate(results):
             self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
             if isinstance(result, BaseException):
                 if isinstance(result, GatewayError) and result.param is None:
                     result.param = f"images[{index}]"
                 raise result
-        shown = tuple(result for result in results if isinstance(result, Shown))
-        most = self.profile(model).max_pictures
-        if most is not None and len(shown) > most:
-            return await self._on_one_sheet(request, shown, model, await self._auto(model, room, 1), hold)
-        sights = iter(shown)
-        parts = tuple(
-            part if isinstance(part, TextPart) else ImagePart(f"new:{index}", next(sights).sight)
-            for index, part in enumerate(request.parts)
-        )
-        return Question(parts, shown, tuple(note for each in shown for note in _notes(each)))
+        return tuple(result for result in results if isinstance(result, Shown))
 
     async def _ready(self, image: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
         if isinstance(image, Upload):
@@ -227,18 +264,26 @@ class Showing:
         return Auto(bound, each, limit, pictures)
 
     async def _on_one_sheet(
-        self, request: ChatRequest, shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
+        self, messages: tuple[Message, ...], shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
     ) -> Question:
-        """All pictures as one, for a model that takes no more; it stands where the first stood."""
+        """All images as one, for a model that takes no more; it stands where the first stood."""
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
-        wish, left = _in_common([part.sight for part in request.pictures])
+        wish, left = _in_common([part.sight for message in messages for part in message.attachments])
         sheet = await self._shown(picture, picture.info, wish, model, auto)
-        texts = [part for part in request.parts if isinstance(part, TextPart)]
         warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
         if left:
             warnings.append(f"sight_ignored: No picture on a sheet has its own {' or '.join(left)}.")
         before = [note for each in shown for note in each.file.warnings]
-        return Question((ImagePart("new:0", sheet.sight), *texts), (sheet,), (*warnings, *before, *_notes(sheet)))
+        named = iter([ImagePart("new:0", sheet.sight)])
+        return Question(tuple(_with_images(message, named) for message in messages), (sheet,), (*warnings, *before, *_notes(sheet)))
+
+
+def _with_images(message: Message, images: Iterator[ImagePart]) -> Message:
+    """The message with the next of these in place of each image; without those for which there is none."""
+    if not message.attachments:
+        return message
+    parts = (next(images, None) if isinstance(part, ImagePart | Upload) else part for part in message.parts)
+    return replace(message, parts=tuple(part for part in parts if part is not None))
 
 
 def _in_common(sights: Sequence[Sight]) -> tuple[Sight, tuple[str, ...]]:

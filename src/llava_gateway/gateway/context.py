@@ -6,6 +6,7 @@ What may go and in which steps is decided in `context/window.py`; here the engin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -30,11 +31,28 @@ from llava_gateway.engines.base import Engine, ModelInfo, ModelKey
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.settings import Settings
 
-Build: TypeAlias = Callable[[Window, Options], Awaitable[EngineRequest]]
-"""Writes the engine request that a window and runner options make of the conversation."""
+Build: TypeAlias = Callable[[tuple[Message, ...], Options], Awaitable[EngineRequest]]
+"""Makes the engine's request of messages and runner options, with the bytes of all images."""
 
 SPEED_STEADINESS = 0.5
 """How much of an old speed is kept when a new one is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """All there is to send, before anything is dropped.
+
+    Attributes:
+        window: what was sent last time; with it the prompt begins as it did then.
+        before: tokens of the turn before this one, answer included, where this prompt only goes on from that; else None.
+        summary: what takes the place of the text that must be dropped now; "" for nothing.
+    """
+
+    conversation: Conversation
+    rules: Rules
+    window: Window = Window()
+    before: int | None = None
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,55 +146,96 @@ class Fitter:
         if request.options.num_ctx is None:
             self._known[model] = replace(self._of(model), limit=n_ctx)
 
+    async def replayed(self, draft: Draft, build: Build, engine: Engine, model: ModelInfo, wanted: Options) -> Window:
+        """What a session with this history would have sent last: each turn is asked once more in thought, and where it did not fit the
+        window moves as it did then.
+
+        So the window depends on the history alone, and a client that sends it all each time finds the engine's cache as a session does.
+        While the window stays, a prompt only grows from turn to turn; so the turn at which it moves is found by bisection, with few counts.
+        """
+        conversation, rules, window = draft.conversation, draft.rules, draft.window
+        turns = len(conversation.exchanges)
+        if rules.policy == "strict" or not turns:
+            return window
+        runner = self.grown(model.key)
+        request = await build(conversation.messages(window, rules), runner)
+        known = await self.limit(engine, request)
+        if known is None:
+            return window
+        limit = self._largest(engine, model, wanted, known)
+        room = answer_room(request.options.num_predict, self._settings.answer_room, known)
+        if surely_fits(request, conversation, None, limit - room):
+            return window
+
+        async def over(turn: int, window: Window) -> int:
+            asked = await build(conversation.upto(turn).messages(window, rules), runner)
+            return (await self.count(asked, engine, model.key)).total + room - limit
+
+        async def first_over(turn: int, window: Window) -> int | None:
+            if turn >= turns or await over(turns - 1, window) <= 0:
+                return None
+            low, high = turn, turns - 1
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if await over(middle, window) > 0 else (middle + 1, high)
+            return low
+
+        turn: int | None = 0
+        while turn is not None and (turn := await first_over(turn, window)) is not None:
+            earlier = conversation.exchanges[:turn]
+            with suppress(DoesNotFit):  # then this one was refused, and nothing moved
+                moved = window
+                while (too_many := await over(turn, moved)) > 0:
+                    moved = choose(earlier, moved, rules, budget=cost(earlier, moved, rules) - too_many, context=limit - room)
+                window = moved
+            turn += 1
+        return window
+
     async def fit(
         self,
-        conversation: Conversation,
-        rules: Rules,
-        window: Window,
+        draft: Draft,
         build: Build,
         engine: Engine,
         model: ModelInfo,
         *,
         wanted: Options = Options(),
-        before: int | None = None,
-        summary: str = "",
         exactly: bool = False,
         uncounted: int = 0,
     ) -> Fitted:
-        """The request with which the conversation fits, as much of it as can be told.
+        """The request with which the conversation fits, as much of it as can be sent.
 
         Args:
-            window: what was told last time; with it the prompt begins as it did then.
             wanted: the person's own options: a num_ctx that was asked for is not grown.
-            before: tokens of the turn before this one, answer included, where this prompt only goes on from that.
-            summary: what takes the place of the text that must be dropped now; "" for nothing.
             exactly: count in any case, and where it does not fit say by how much (`over`) instead of raising.
             uncounted: tokens that the engine found in the prompt beyond those that are counted here.
 
         Raises ContextLengthExceeded.
         """
+        conversation, rules, window = draft.conversation, draft.rules, draft.window
         first = self.grown(model.key)
-        request = await build(window, first)
+        request = await build(conversation.messages(window, rules), first)
         limit = await self.limit(engine, request)
         room = answer_room(request.options.num_predict, self._settings.answer_room, limit or ASSUMED_CONTEXT)
         known = self._of(model.key)
         growth = (known.growth,) if known.growth and wanted.num_ctx is None else ()
         said = (*_adjusted(engine, wanted, limit), *growth)
         plain = Fitted(request, window, None, limit, room, dropped(conversation, window, rules), said)
-        if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, before, limit - room)):
+        if not (exactly or uncounted) and (limit is None or surely_fits(request, conversation, draft.before, limit - room)):
             return plain
 
-        async def counted(fitted: Fitted) -> Fitted:
-            count = await self.count(fitted.engine_request, engine, model.key)
+        async def counted(fitted: Fitted, window: Window, runner: Options) -> Fitted:
+            request = await build(conversation.messages(window, rules), runner)
+            count = await self.count(request, engine, model.key)
             over = count.total + uncounted + room - (fitted.limit or ASSUMED_CONTEXT)
-            return replace(fitted, count=count, dropped=dropped(conversation, fitted.window, rules), over=max(0, over))
+            gone = dropped(conversation, window, rules)
+            return replace(fitted, engine_request=request, window=window, count=count, dropped=gone, over=max(0, over))
 
-        runner, fitted = first, await counted(plain)
+        runner, fitted = first, await counted(plain, window, first)
         notes: dict[str, str] = {}
         while fitted.over:
             if num_ctx := self._larger(engine, model, wanted, fitted):
                 runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(fitted, num_ctx)
-                fitted = await counted(replace(fitted, engine_request=await build(fitted.window, runner), limit=num_ctx))
+                fitted = await counted(replace(fitted, limit=num_ctx), fitted.window, runner)
             elif fitted.limit is None:
                 break  # only assumed: the engine itself will say if it is too much
             else:
@@ -187,9 +246,8 @@ class Fitter:
                         raise _too_long(fitted, conversation, rules, model) from None
                     fitted = replace(fitted, over=error.over)
                     break
-                moved = replace(moved, summary=summary or moved.summary)
-                fitted = await counted(replace(fitted, engine_request=await build(moved, runner), window=moved))
-                notes["trimmed"] = _trimmed(conversation, moved, rules, summarised=bool(summary))
+                fitted = await counted(fitted, replace(moved, summary=draft.summary or moved.summary), runner)
+                notes["trimmed"] = _trimmed(conversation, fitted.window, rules, summarised=bool(draft.summary))
         if runner.num_ctx and runner != first and not exactly:  # who only counts changes nothing
             known = self._of(model.key)
             self._known[model.key] = replace(known, num_ctx=max(runner.num_ctx, known.num_ctx or 0), growth=notes["grown"])
@@ -216,6 +274,12 @@ class Fitter:
         pictures = tuple(rendition.tokens or 0 for rendition in request.shown)
         return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
 
+    def _largest(self, engine: Engine, model: ModelInfo, wanted: Options, limit: int) -> int:
+        """What the context may grow to before anything must be dropped."""
+        most = min(self._settings.num_ctx_max or 0, model.context_length or self._settings.num_ctx_max or 0)
+        grows = wanted.num_ctx is None and most > limit and not engine.ignored_options(Options(num_ctx=most))
+        return most if grows else limit
+
     def _larger(self, engine: Engine, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
         """The num_ctx to grow to; None where the settings, the person or the engine don't let it grow, or it would not help."""
         now = fitted.limit or ASSUMED_CONTEXT
@@ -236,9 +300,8 @@ def surely_fits(request: EngineRequest, conversation: Conversation, before: int 
         return False
     slack = 4 * tokens.MESSAGE_TOKENS
     if before is not None:
-        question = Message("user", conversation.question)
         new = sum(request.renditions[part].tokens or 0 for part in request.messages[-1].images)
-        return before + tokens.bound(question.text) + new + slack * (1 + 2 * len(question.images)) <= allowed
+        return before + tokens.bound(conversation.asked_text) + new + slack * (1 + 2 * len(conversation.asked_images)) <= allowed
     text = sum(tokens.bound(message.text) + slack for message in request.messages)
     return text + sum(image or 0 for image in images) <= allowed
 
@@ -286,11 +349,11 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
 
 
 def _alone(count: TokenCount, conversation: Conversation) -> int:
-    """About what the question takes without what was said before it: of the text its share by length, and its own pictures."""
-    question = Message("user", conversation.question)
-    before = sum(len(exchange.answer) + len(Message("user", exchange.parts).text) for exchange in conversation.exchanges)
-    own = count.images[len(count.images) - len(question.images) :]
-    return count.system + count.text * len(question.text) // (before + len(question.text) or 1) + sum(own)
+    """About what the question takes without what was said before it: of the text its share by length, and its own images."""
+    asked = len(conversation.asked_text)
+    before = sum(len(message.text) for exchange in conversation.exchanges for message in exchange.messages)
+    own = count.images[len(count.images) - len(conversation.asked_images) :]
+    return count.system + count.text * asked // (before + asked or 1) + sum(own)
 
 
 def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llava_gateway.chat import Detail, Dropped, Message, Options
+from llava_gateway.chat import Detail, Dropped, Options
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import (
     ASSUMED_CONTEXT,
@@ -123,7 +123,7 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
     return TurnCost(
         exchange.turn,
         exchange.turn_id,
-        title_of(exchange.parts),
+        title_of(exchange.messages),
         is_told(exchange, index, window, rules),
         exchange.text_tokens,
         tuple(images),
@@ -131,16 +131,17 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
 
 
 def _question(prepared: Prepared, scale: Scale) -> TurnCost:
-    message = Message("user", prepared.conversation.question)
+    conversation = prepared.conversation
     images = []
     own = iter(prepared.shown)
-    for number, part in enumerate(message.images, prepared.conversation.first_picture):
+    for number, part in enumerate(conversation.asked_images, conversation.first_picture):
         image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
         if sent := prepared.engine_request.renditions.get(part):
             images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
         else:  # of a question without an answer, for a model that can't have it beside this one's
             images.append(ImageCost(number, image_id, None, told=False))
-    return TurnCost(None, None, title_of(message.parts), told=True, text_tokens=scale.message(message.text), images=tuple(images))
+    words = scale.message(conversation.asked_text)
+    return TurnCost(None, None, title_of(conversation.question), told=True, text_tokens=words, images=tuple(images))
 
 
 def _larger(prepared: Prepared, engine: Engine) -> int | None:

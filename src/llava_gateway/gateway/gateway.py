@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 
 from llava_gateway.chat import (
-    ChatEvent,
+    Answer,
+    AnswerEvent,
     ChatRequest,
-    Failed,
+    Done,
     Finish,
     Queued,
     Rendition,
@@ -75,9 +76,12 @@ class Gateway:
         self._ending = False
 
     @asynccontextmanager
-    async def ask(self, request: ChatRequest) -> AsyncIterator[Answering]:
-        """The walk. What is wrong with the request is raised on entering; what happens to the answer comes as its events,
-        ending with exactly one Finish or Failed. Leaving early stops the engine; what came of the answer is kept in the session."""
+    async def ask(self, request: ChatRequest) -> AsyncIterator[AsyncGenerator[AnswerEvent]]:
+        """The walk: the images, the conversation, what of it fits, the queue, the engine, the record.
+
+        What is wrong with the request is raised on entering, and what goes wrong with the answer by the events; the last of these is Done.
+        Leaving early stops the engine; what came of the answer is kept in the session.
+        """
         started = time.monotonic()
         if self.closing:
             raise ShuttingDown
@@ -87,9 +91,17 @@ class Gateway:
             admission.check_room()
             answering = Answering(request, await self.preparer.prepare(request, session, model, hold), started)
             with admission.enter() as ticket, self._registered(answering):
-                async with aclosing(self._recorded(answering, self._answer(answering, ticket))) as answering.events:
-                    yield answering
+                async with aclosing(self._recorded(answering, self._events(answering, ticket, hold))) as events:
+                    yield events
         self.summariser.after(request.session_id, answering.prepared)
+
+    async def answer(self, request: ChatRequest) -> Answer:
+        """The whole answer to a request, for those who do not watch it come. Raises GatewayError."""
+        async with self.ask(request) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
+        raise UpstreamIncomplete
 
     async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
         """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
@@ -110,8 +122,8 @@ class Gateway:
 
         return await self.warming.read(await prepare(), request.session_id, prepare, wait=wait)
 
-    async def _answer(self, answering: Answering, ticket: Ticket) -> AsyncGenerator[ChatEvent]:
-        """From the queue to the engine's last event; what goes wrong is raised as a GatewayError."""
+    async def _events(self, answering: Answering, ticket: Ticket, hold: Hold) -> AsyncGenerator[AnswerEvent | Finish]:
+        """From the queue to the engine's last event, which is Finish. Raises GatewayError."""
         wait = answering.interrupt.wait
         while (position := await wait(ticket.position())) is not None:
             yield Queued(position)
@@ -128,20 +140,21 @@ class Gateway:
             try:
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             except ContextLengthExceeded as refusal:
-                answering.goes_on_with(await self.preparer.fitted_anew(answering.prepared, refusal))
+                answering.goes_on_with(await self.preparer.fitted_anew(answering.request, answering.prepared, refusal, hold))
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
             for name in engine.ignored_options(answering.request.options):
                 answering.warnings.append(f"option_ignored: {name} means nothing to this engine.")
             while event := await wait(anext(events, None), limit()):
-                if isinstance(event, Failed):
-                    raise event.error
+                if isinstance(event, Finish):
+                    yield event
+                    return
                 if shown := answering.add(event):
                     yield shown
+            raise UpstreamIncomplete
 
-    async def _recorded(self, answering: Answering, events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[ChatEvent]:
-        """Passes the events on and turns an error into Failed; however it ends, the session and the figures get to know."""
-        finish: Finish | None = None
+    async def _recorded(self, answering: Answering, events: AsyncGenerator[AnswerEvent | Finish]) -> AsyncGenerator[AnswerEvent]:
+        """Forward the events and record the outcome in the session and the metrics, however it ends."""
         try:
             async with aclosing(events):
                 async for event in events:
@@ -149,21 +162,18 @@ class Gateway:
                         finish = event
                         break
                     yield event
-            if finish is None:
-                raise UpstreamIncomplete
             parts = await answering.parts()
             answering.warnings += await self.preparer.learn(answering.prepared, finish)
             answering.warnings += answering.cut(finish)
             self.preparer.fitter.told(answering.model.key, answering.warnings)
             turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
-            answering.answer = answering.whole(finish, parts, turn_id)
         except GatewayError as error:
             # What the engine never accepted is not kept: the session stays as it was, and the person can send it again. Silence is no
             # refusal: Ollama says nothing at all before its first word, so a question that it was given and that timed out is kept.
             if answering.accepted or isinstance(error, UpstreamTimeout):
                 await self._keep_partial(answering, "incomplete", error.code)
             self._count(answering, error.code)
-            yield Failed(error)
+            raise
         except Exception:  # a bug; what there is, is kept
             await self._keep_partial(answering, "incomplete", "internal_error")
             self._count(answering, "internal_error")
@@ -172,9 +182,8 @@ class Gateway:
             await asyncio.shield(self._keep_partial(answering, "cancelled"))
             self._count(answering, "cancelled")
             raise
-        else:
-            self._count(answering, "complete", finish)
-            yield finish
+        self._count(answering, "complete", finish)
+        yield Done(answering.whole(finish, parts, turn_id))
 
     @contextmanager
     def _session(self, request: ChatRequest) -> Iterator[Session]:

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Part, Rendition
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Rendition, TextPart
 from llava_gateway.context.prompt import Conversation, anchors
+from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Rules, Window, cost
 from llava_gateway.engines.base import ModelInfo, ModelKey, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
-from llava_gateway.gateway.attachments import Hold, Showing, Shown
-from llava_gateway.gateway.context import Fitted, Fitter
+from llava_gateway.gateway.attachments import Hold, Question, Showing, Shown
+from llava_gateway.gateway.context import Build, Draft, Fitted, Fitter
 from llava_gateway.images.store import PictureStore
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
@@ -31,23 +31,20 @@ class Prepared:
     """A question as the engine will get it.
 
     Attributes:
-        parts: the question's parts with our notes; its pictures go by `new:` names, since their ids may not be known yet.
-        shown: the question's own pictures, in order, with what is sent of each.
+        question: its messages with our notes; its images go by `new:` names, since their ids may not be known yet.
+        shown: the question's own images, in order, with what is sent of each.
+        draft: all there was to send, before anything was dropped.
         fitted: the engine's request, and how the conversation was made to fit.
-        conversation: all there was to tell. rules: the policy that did it.
         warnings: what the person should know, each a code or "code: sentence".
-        fit: `Fitter.fit` for this conversation, to make it fit anew with what was learned of the engine meanwhile.
-        beyond: numbers of pictures that are left out because this model takes no more.
+        beyond: numbers of images that are left out because this model takes no more.
     """
 
     model: ModelInfo
-    parts: tuple[Part, ...]
+    question: tuple[Message, ...]
     shown: tuple[Shown, ...]
+    draft: Draft
     fitted: Fitted
-    conversation: Conversation
-    rules: Rules
     warnings: tuple[str, ...]
-    fit: Callable[..., Awaitable[Fitted]]
     beyond: frozenset[int] = frozenset()
 
     @property
@@ -58,6 +55,14 @@ class Prepared:
     @property
     def engine_request(self) -> EngineRequest:
         return self.fitted.engine_request
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.draft.conversation
+
+    @property
+    def rules(self) -> Rules:
+        return self.draft.rules
 
 
 class Preparer:
@@ -74,102 +79,99 @@ class Preparer:
         self._sighted: set[ModelKey] = set()  # models that were seen to see
 
     async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
-        """Everything up to the engine.
+        """Everything up to the engine: the images, the conversation, what of it fits.
 
         Args:
-            session: `under(request)`.
+            session: `under(request)`; an empty one where the request has the whole conversation.
             exactly: count the tokens in any case, and don't raise where they are too many.
 
         Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
         """
         self._check_vision(request, session, model)
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
-        rules = Rules(session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict"), session.pins)
-        if any(sight.undecided for sight in session.sights.values()):
-            told = self._beside(replace(session, turns=()), rules, model)
-            sights = await self.showing.decided(session.sights, model, options, beside=told, pictures=len(session.image_ids))
-            session = replace(session, sights=sights)
-        beside = self._beside(session, rules, model) if request.pictures else 0
-        question = await self.showing.question(request, model, options, hold, beside=beside)
-        beyond = self._beyond(session, question.parts, model)
-        parts, window, conversation = self._told(session, question.parts, beyond, rules, model)
-
-        async def build(window: Window, runner: Options) -> EngineRequest:
-            return await self._engine_request(request, conversation.messages(window, rules), model, question.renditions, runner, hold)
-
-        fit = partial(
-            self.fitter.fit,
+        rules = self._rules(request, session)
+        scale = self.fitter.scale(model.key)
+        history, asked = await self._history(request, session, model, options, rules, hold)
+        beside = _beside(history, session.window, rules, scale) if any(message.attachments for message in asked) else 0
+        question = await self.showing.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
+        conversation = _asking(history, question.messages)
+        beyond = self._beyond(conversation, len(question.shown), model) - session.window.gone
+        window = _reopened(conversation, session.window, rules, beyond)
+        if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
+            question = replace(question, messages=_with_notes(question.messages, lines))
+            conversation = _asking(history, question.messages)
+        same_words = model.key == (session.engine, session.model) and not lines
+        draft = Draft(
             conversation,
             rules,
             window,
-            build,
-            self.pool.engine(model.engine),
-            model,
-            wanted=request.options,
-            before=session.tokens if model.key == (session.engine, session.model) and parts == question.parts else None,
+            before=session.tokens if same_words and len(question.messages) == 1 else None,
             summary=session.summary if rules.policy == "summarise" and session.summary_of == session.window.start else "",
-            exactly=exactly,
         )
-        fitted = await fit()
+        build = self._builder(request, model, question.renditions, hold)
+        engine = self.pool.engine(model.engine)
+        if request.session_id is None and not session.turns:
+            draft = replace(draft, window=await self.fitter.replayed(draft, build, engine, model, request.options))
+        fitted = await self.fitter.fit(draft, build, engine, model, wanted=request.options, exactly=exactly)
         left_out = sum(number >= conversation.first_picture for number in beyond)
         note = f"picture_left_out: {model.name} takes no more pictures at once, so {left_out} of questions without an answer can't be seen."
         warnings = (*request.warnings, *question.warnings, *((note,) if left_out else ()), *fitted.warnings)
-        return Prepared(model, parts, question.shown, fitted, conversation, rules, warnings, fit, beyond)
+        return Prepared(model, question.messages, question.shown, draft, fitted, warnings, beyond)
 
-    async def fitted_anew(self, prepared: Prepared, refusal: ContextLengthExceeded) -> Prepared:
+    async def fitted_anew(self, request: ChatRequest, prepared: Prepared, refusal: ContextLengthExceeded, hold: Hold) -> Prepared:
         """The question for an engine that found it too long: only then is the context of a model known that was not loaded before.
 
         Raises ContextLengthExceeded, `refusal` itself where nothing more can be left out.
         """
-        request, model = prepared.engine_request, prepared.model
+        asked, model = prepared.engine_request, prepared.model
+        engine = self.pool.engine(model.engine)
         n_ctx, found = (value if isinstance(value := refusal.extra.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
-        self.fitter.refused(model.key, request, n_ctx)
-        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
+        self.fitter.refused(model.key, asked, n_ctx)
+        count = prepared.fitted.count or await self.fitter.count(asked, engine, model.key)
         uncounted = max(0, (found or 0) - count.total)
-        if uncounted and any(rendition.tokens is None for rendition in request.shown):
-            self.showing.learn_cost(request.shown, model, uncounted + sum(count.images), "estimated")
+        if uncounted and any(rendition.tokens is None for rendition in asked.shown):
+            self.showing.learn_cost(asked.shown, model, uncounted + sum(count.images), "estimated")
             uncounted = 0
-        fitted = await prepared.fit(uncounted=uncounted)
-        if fitted.window == prepared.fitted.window and fitted.engine_request.options == prepared.engine_request.options:
+        question = Question(prepared.question, prepared.shown, ())
+        build = self._builder(request, model, question.renditions, hold)
+        fitted = await self.fitter.fit(prepared.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
+        if fitted.window == prepared.fitted.window and fitted.engine_request.options == asked.options:
             raise refusal
         shown = tuple(replace(each, rendition=self.showing.priced(each.rendition, model)) for each in prepared.shown)
         return replace(prepared, shown=shown, fitted=fitted, warnings=tuple(dict.fromkeys((*prepared.warnings, *fitted.warnings))))
 
-    def _beside(self, session: Session, rules: Rules, model: ModelInfo) -> int:
-        """Tokens that are told beside a question in any case: the system prompt, and of the turns those that don't go for a new one."""
-        scale = self.fitter.scale(model.key)
-        conversation = session.conversation((), scale)
-        exchanges, window = conversation.exchanges, session.window
-        if rules.policy != "strict":
-            window = replace(window, start=len(exchanges))
-        system = scale.message(conversation.instructions) if conversation.instructions else 0
-        return system + cost(exchanges, window, rules)
+    def _rules(self, request: ChatRequest, session: Session) -> Rules:
+        policy = session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict")
+        return Rules(policy, session.pins, request.annotate)
 
-    def _beyond(self, session: Session, parts: tuple[Part, ...], model: ModelInfo) -> frozenset[int]:
-        """The numbers of earlier pictures, those of unanswered questions among them, that a model which takes only so many can't have
-        beside the question's own."""
+    async def _history(
+        self, request: ChatRequest, session: Session, model: ModelInfo, options: Options, rules: Rules, hold: Hold
+    ) -> tuple[Conversation, tuple[Message, ...]]:
+        """The conversation so far, built once, and the messages that ask: of a session its turns, else what stands in the request before
+        the last message by the user."""
+        scale = self.fitter.scale(model.key)
+        if request.session_id is not None or len(request.messages) == 1:
+            conversation = session.conversation((), scale)
+            if any(sight.undecided for sight in session.sights.values()):
+                told = _beside(replace(conversation, exchanges=()), session.window, rules, scale)
+                sights = await self.showing.decided(session.sights, model, options, beside=told, pictures=len(session.image_ids))
+                conversation = conversation.with_sights(replace(session, sights=sights).seen)
+            return conversation, request.messages
+        begin = _last_question(request.messages)
+        before = request.messages[:begin]
+        keeps_images = rules.policy in ("pin_images", "summarise")
+        known = await self.showing.history((*session.head, *before), model, options, hold, keeps_images=keeps_images)
+        messages = (*known.messages, *request.messages[begin:])
+        return Conversation.of(messages, known.costs.get, scale), request.messages[begin:]
+
+    def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
+        """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
+        the question's own."""
         most = self.showing.profile(model).max_pictures
         if most is None:
             return frozenset()
-        conversation, own = session.conversation(parts), len(Message("user", parts).images)
-        first_own = conversation.first_picture + len(Message("user", conversation.question).images) - own
-        return frozenset(range(1, first_own - max(0, most - own))) - session.window.gone
-
-    def _told(
-        self, session: Session, parts: tuple[Part, ...], beyond: frozenset[int], rules: Rules, model: ModelInfo
-    ) -> tuple[tuple[Part, ...], Window, Conversation]:
-        """The question's parts with the lines that call pictures back to mind, the window before anything is dropped, and all there is
-        to tell."""
-        scale = self.fitter.scale(model.key)
-        conversation = session.conversation(parts, scale)
-        pictures = (item for exchange in conversation.exchanges for item in exchange.pictures.items())
-        pinned = {number for number, part in pictures if (rules.pins or {}).get(part.image_id)}  # since it went: it is to be told again
-        window = replace(session.window, gone=session.window.gone - pinned | beyond)
-        if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
-            parts = (*parts[:-1], *lines, *parts[-1:])
-            window = replace(window, anchored=len(conversation.exchanges))
-            conversation = session.conversation(parts, scale)
-        return parts, window, conversation
+        first_own = conversation.first_picture + len(conversation.asked_images) - own
+        return frozenset(range(1, first_own - max(0, most - own)))
 
     async def learn(self, prepared: Prepared, finish: Finish) -> tuple[str, ...]:
         """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the pictures."""
@@ -222,35 +224,35 @@ class Preparer:
 
     def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
         """Refuses pictures, new ones or the session's, before anything is sent to a model that can't see."""
-        if model.vision or not (session.image_ids or request.pictures):
+        if model.vision or not (session.image_ids or request.has_images):
             return
         seeing = [other.name for other in self.pool.state.models if other.vision]
         hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
         raise ModelLacksVision(f"{model.name} can't see pictures.", hint=hint, param="model")
 
-    async def _engine_request(
-        self,
-        request: ChatRequest,
-        messages: tuple[Message, ...],
-        model: ModelInfo,
-        new: Mapping[ImagePart, Rendition],
-        runner: Options,
-        hold: Hold,
-    ) -> EngineRequest:
-        """The messages with the bytes of their pictures: the question's own (`new`), and those of the session."""
-        renditions = {part: self.showing.priced(rendition, model) for part, rendition in new.items()}  # its cost may be known by now
-        for part in dict.fromkeys(part for message in messages for part in message.images):
-            if part not in renditions:
-                picture = hold(self.pictures.get(part.image_id))
-                renditions[part] = await self.showing.rendition(picture, model, part.sight)
-        return EngineRequest(
-            model=model.name,
-            messages=messages,
-            options=request.options.over(runner.over(self.pins(model.name))),
-            format=request.format,
-            keep_alive=self.settings.keep_alive if request.keep_alive is None else request.keep_alive,
-            renditions=renditions,
-        )
+    def _builder(self, request: ChatRequest, model: ModelInfo, new: Mapping[ImagePart, Rendition], hold: Hold) -> Build:
+        """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""
+
+        async def build(messages: tuple[Message, ...], runner: Options) -> EngineRequest:
+            renditions = {part: self.showing.priced(rendition, model) for part, rendition in new.items()}  # its cost may be known by now
+            for part in dict.fromkeys(part for message in messages for part in message.images):
+                if part not in renditions:
+                    picture = hold(self.pictures.get(part.image_id))
+                    renditions[part] = await self.showing.rendition(picture, model, part.sight)
+            return EngineRequest(
+                model=model.name,
+                messages=messages,
+                options=request.options.over(runner.over(self.pins(model.name))),
+                format=request.format,
+                keep_alive=self.settings.keep_alive if request.keep_alive is None else request.keep_alive,
+                renditions=renditions,
+                tools=request.tools,
+                tool_choice=request.tool_choice,
+                think=request.think,
+                logprobs=request.logprobs,
+            )
+
+        return build
 
     def pins(self, model: str) -> Options:
         """The runner options that the settings pin for a model."""
@@ -258,3 +260,41 @@ class Preparer:
             if same_name(name, model):
                 return Options(num_ctx=pins.num_ctx, num_gpu=pins.num_gpu)
         return Options()
+
+
+def _last_question(messages: Sequence[Message]) -> int:
+    """Where the last question begins: at the first of the last messages by the user that follow each other; 0 where nobody asks."""
+    last = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
+    while last and messages[last].role == messages[last - 1].role == "user":
+        last -= 1
+    return last
+
+
+def _asking(history: Conversation, question: tuple[Message, ...]) -> Conversation:
+    """The conversation with the question. What a session's earlier turns left unanswered goes before it, in the same message, so that
+    nothing is lost and roles alternate."""
+    first, *rest = question
+    if first.role != "user" or (history.question and history.question[-1].role != "user"):
+        return replace(history, question=question)
+    return replace(history.asking(*first.parts), question=(*history.asking(*first.parts).question, *rest))
+
+
+def _beside(history: Conversation, window: Window, rules: Rules, scale: Scale) -> int:
+    """Tokens that are sent beside a question in any case: the instructions, and of the turns those that don't go for a new one."""
+    if rules.policy != "strict":
+        window = replace(window, start=len(history.exchanges))
+    instructions = scale.message(history.instructions) if history.instructions else 0
+    return instructions + cost(history.exchanges, window, rules)
+
+
+def _reopened(conversation: Conversation, window: Window, rules: Rules, beyond: frozenset[int]) -> Window:
+    """The window before anything more is dropped: without the images `beyond`, with those that were pinned since they went."""
+    pictures = (item for exchange in conversation.exchanges for item in exchange.pictures.items())
+    pinned = {number for number, part in pictures if (rules.pins or {}).get(part.image_id)}
+    return replace(window, gone=window.gone - pinned | beyond)
+
+
+def _with_notes(question: tuple[Message, ...], lines: tuple[TextPart, ...]) -> tuple[Message, ...]:
+    """The question with lines of ours before its last words."""
+    first, *rest = question
+    return (replace(first, parts=(*first.parts[:-1], *lines, *first.parts[-1:])), *rest)

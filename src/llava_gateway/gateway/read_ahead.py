@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from llava_gateway.chat import EngineRequest, Failed, Finish, Options, Part, PromptProgress, TextPart, Usage
+from llava_gateway.chat import EngineRequest, Finish, ImagePart, Options, Part, PromptProgress, Usage
 from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
 from llava_gateway.gateway.prompt import Prepared, Preparer
@@ -221,8 +221,6 @@ class Warming:
         """The end of the engine's answer."""
         async with engine.chat(reading.request) as events:
             async for event in events:
-                if isinstance(event, Failed):
-                    raise event.error
                 if isinstance(event, Finish):
                     return event
                 reading.answered = reading.answered or not isinstance(event, PromptProgress)
@@ -263,7 +261,7 @@ def prompt_key(request: EngineRequest) -> Hashable:
     """Equal for requests with the same prompt for the same model, whatever their pictures are called."""
 
     def content(part: Part) -> Hashable:
-        return part.text if isinstance(part, TextPart) else tuple(piece.data for piece in request.renditions[part].pieces)
+        return tuple(piece.data for piece in request.renditions[part].pieces) if isinstance(part, ImagePart) else part
 
     messages = tuple((message.role, tuple(content(part) for part in message.parts)) for message in request.messages)
     return request.model, request.options, messages

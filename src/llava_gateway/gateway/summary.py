@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from llava_gateway.chat import ChatRequest, Options, TextPart
+from llava_gateway.chat import ChatRequest, Message, Options, TextPart
 from llava_gateway.context.words import is_chinese, summary_question
 from llava_gateway.engines.base import EngineName, answer_text
 from llava_gateway.errors import GatewayError
@@ -84,7 +84,7 @@ class Summariser:
         asked = prepared.engine_request
         runner = Options(num_ctx=asked.options.num_ctx, num_gpu=asked.options.num_gpu)
         words = TextPart(summary_question(chinese=is_chinese(told)))
-        question = ChatRequest((words,), model=session.model, options=runner, keep_alive=asked.keep_alive)
+        question = ChatRequest((Message("user", (words,)),), model=session.model, options=runner, keep_alive=asked.keep_alive)
         engine = self._preparer.pool.engine(prepared.model.engine)
         if engine.unloads_after(asked):
             return  # it would be loaded once more, for this alone

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from llava_gateway.chat import JSON, Part, TextPart
+from llava_gateway.chat import JSON, ImagePart, Part, TextPart
 from llava_gateway.sessions.session import Session, Turn
 
 FORMAT = "llava-gateway-session"
@@ -70,9 +70,13 @@ def _turn(turn: Turn) -> JSON:
 
 
 def _part(part: Part) -> JSON:
-    if isinstance(part, TextPart):
-        return {"text": part.text, "note": part.note}
-    return {"image": part.image_id, "sight": part.sight.to_json()}
+    match part:
+        case TextPart():
+            recalls = {} if part.recalls is None else {"recalls": part.recalls}
+            return {"text": part.text, "note": part.note, **recalls}
+        case ImagePart():
+            return {"image": part.image_id, "sight": part.sight.to_json()}
+    raise TypeError(f"a turn keeps no {type(part).__name__}")
 
 
 def _facts(picture: Filed) -> JSON:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -25,12 +25,14 @@ from llava_gateway.chat import (
     Policy,
     Sent,
     Sight,
+    TextPart,
     Timings,
     Usage,
 )
-from llava_gateway.context.prompt import Conversation
+from llava_gateway.context.prompt import TYPICAL_IMAGE, Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
+from llava_gateway.context.words import glossary_note, language_of
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo
@@ -41,8 +43,6 @@ TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 TITLE_MAX_CHARS = 60
 FIRST = 0
 """What the first turn of a conversation follows."""
-TYPICAL_PICTURE = 576
-"""Tokens of a picture whose cost nobody knew when it was shown: LLaVA's."""
 PART_OVERHEAD_BYTES = 256
 """What a turn costs in memory beside its text, roughly; budgets need no more."""
 
@@ -142,8 +142,15 @@ class Session:
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
 
+    @property
+    def head(self) -> tuple[Message, ...]:
+        """The message before all turns: the system prompt, and the glossary; none where there are neither."""
+        glossary = glossary_note(self.glossary) if self.glossary else ""
+        words = "\n\n".join(filter(None, (self.system, glossary)))
+        return (Message("system", (TextPart(words),)),) if words else ()
+
     def conversation(self, parts: tuple[Part, ...], scale: Scale = Scale()) -> Conversation:
-        """All that could be told when `parts` are asked next.
+        """All that could be sent when `parts` are asked next.
 
         The parts of a turn that got no answer go into the next question: nothing that the person gave is lost, and roles alternate.
 
@@ -159,8 +166,9 @@ class Session:
                 exchanges.append(self._exchange(index, unanswered, first_picture, scale))
                 first_picture += len(exchanges[-1].images)
                 unanswered = ()
-        left = tuple(self._seen(part) for turn in unanswered for part in turn.parts)
-        return Conversation(self.system, self.glossary, tuple(exchanges), left + parts)
+        left = tuple(part for turn in unanswered for part in turn.parts) + parts
+        question = (Message("user", left),) if left else ()
+        return Conversation(self.head, tuple(exchanges), question, language_of(self.system)).with_sights(self.seen)
 
     def _exchange(self, index: int, turns: tuple[Turn, ...], first_picture: int, scale: Scale) -> Exchange:
         """The last of the turns was answered, those before it were not."""
@@ -168,12 +176,13 @@ class Session:
         answer = turns[-1].answer
         tokens = scale.message(asked.text) + scale.message(answer)
         costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
-        images = tuple(costs.get(part) or TYPICAL_PICTURE for part in asked.images)
-        return Exchange(index, tuple(self._seen(part) for part in asked.parts), answer, tokens, images, first_picture, turns[-1].id)
+        images = tuple(costs.get(part) or TYPICAL_IMAGE for part in asked.images)
+        messages = (asked, Message("assistant", (TextPart(answer),)))
+        return Exchange(index, messages, tokens, images, first_picture, turns[-1].id)
 
-    def _seen(self, part: Part) -> Part:
-        """The part with the sight that was chosen for its picture since: how much is shown may change, what is looked at stays."""
-        if not isinstance(part, ImagePart) or part.image_id not in self.sights:
+    def seen(self, part: ImagePart) -> ImagePart:
+        """The image with the sight that was chosen for it since: how much is shown may change, what is looked at stays."""
+        if part.image_id not in self.sights:
             return part
         return replace(part, sight=replace(self.sights[part.image_id], region=part.sight.region))
 
@@ -229,7 +238,7 @@ class Session:
         """The session with one more turn at its end; the first of all gives the title where there is none."""
         last = max((known.id for turns in (self.turns, self.aside) for known in turns), default=0)
         added = replace(turn, id=last + 1, parent=self.turns[-1].id if self.turns else FIRST)
-        return replace(self, turns=(*self.turns, added), title=self.title or title_of(turn.parts), updated_at=now())
+        return replace(self, turns=(*self.turns, added), title=self.title or title_of((Message("user", turn.parts),)), updated_at=now())
 
     def after(self, turn_id: int) -> Session:
         """The session as it was when this turn was its last; FIRST: when it had none. Raises TurnNotFound."""
@@ -301,12 +310,13 @@ def _images_of(turns: tuple[Turn, ...]) -> tuple[str, ...]:
 _NOTHING_TOLD: Mapping[str, Any] = {"window": Window(), "tokens": None, "summary": "", "summary_of": -1}
 
 
-def title_of(parts: tuple[Part, ...]) -> str:
+def title_of(question: Sequence[Message]) -> str:
     """The first words of a question, cut at a word where that is possible."""
-    text = Message("user", parts).asked.split()
+    asked = [message for message in question if message.role == "user"]
+    text = " ".join(message.asked for message in asked).split()
     title = " ".join(text)
     if not title:
-        return "Picture" if any(isinstance(part, ImagePart) for part in parts) else ""
+        return "Picture" if any(message.images for message in asked) else ""
     if len(title) <= TITLE_MAX_CHARS:
         return title
     cut = title[:TITLE_MAX_CHARS]
