@@ -9,9 +9,9 @@ from typing import cast, get_args
 from PIL import Image, ImageDraw, ImageFont
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Part, Piece, Policy, Rendition, Sent, TextPart, TokenCount
-from llava_gateway.context.window import Rules, Window
+from llava_gateway.context.window import Rules
 from llava_gateway.engines.base import Engine, ModelInfo
-from llava_gateway.gateway.context import Fitted, Fitter
+from llava_gateway.gateway.context import Draft, Fitted, Fitter
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 
@@ -85,13 +85,13 @@ async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter
     model = ModelInfo("model", "ollama", vision=True)
     conversation = session.conversation(parts, fitter.scale(model.key))
 
-    async def build(window: Window, options: Options) -> EngineRequest:
-        messages = conversation.messages(window, rules)
+    async def build(messages: tuple[Message, ...], options: Options) -> EngineRequest:
         return EngineRequest("model", messages, options, renditions=_renditions(messages))
 
     summary = SUMMARY if policy == "summarise" else ""
     engine = cast("Engine", _Uncounted())
-    return await fitter.fit(conversation, rules, session.window, build, engine, model, summary=summary, exactly=True)
+    draft = Draft(conversation, rules, session.window, summary=summary)
+    return await fitter.fit(draft, build, engine, model, exactly=True)
 
 
 def _renditions(messages: tuple[Message, ...]) -> Mapping[ImagePart, Rendition]:

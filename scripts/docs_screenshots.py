@@ -25,7 +25,7 @@ from aiohttp import web
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from playwright.async_api import Browser, async_playwright, expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Finish, PromptProgress, TextDelta, Timings, TokenCount, Usage
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, PromptProgress, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.images.store import Picture
@@ -222,7 +222,7 @@ class Speaker(ScriptedEngine):
         self.reads_for_ever = False
         self.hold = asyncio.Event()
 
-    async def speak(self, request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def speak(self, request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         question = request.messages[-1].text
         asked = next((name for name, words in self.words.items() if name.endswith("?") and words in question), "tree?")
         answer = self.words[asked.removesuffix("?") if request.model == "llava:7b" else "other"]

@@ -7,18 +7,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeAlias
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, TokenCount, Usage
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.errors import GatewayError, UpstreamUnavailable
 
-Script: TypeAlias = Callable[[EngineRequest], AsyncGenerator[ChatEvent]]
+Script: TypeAlias = Callable[[EngineRequest], AsyncGenerator[EngineEvent]]
 END = Finish("stop", Usage(7, 2, 0), Timings(prompt_ms=1.0))
 
 
 def says(*words: str) -> Script:
     """Answers with these words."""
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in words:
             yield TextDelta(word)
         yield END
@@ -29,7 +29,7 @@ def says(*words: str) -> Script:
 def says_then_waits(*words: str) -> Script:
     """Answers with these words and then nothing more, until someone ends it."""
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in words:
             yield TextDelta(word)
         await asyncio.Event().wait()
@@ -126,7 +126,7 @@ class ScriptedEngine:
         return tuple(name for name in options.given() if name in self.ignores)
 
     @asynccontextmanager
-    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         if self.refusal:
             raise self.refusal
         self.requests.append(request)

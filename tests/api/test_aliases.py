@@ -11,7 +11,7 @@ import pytest
 
 from llava_gateway.api.aliases import FIELDS, HINTS, OPTION_NAMES, OPTIONS
 from llava_gateway.api.bodies import AskBody
-from llava_gateway.api.stream import wanted_form
+from llava_gateway.api.native_frames import wanted_output_format
 from llava_gateway.chat import Options
 from tests.api.conftest import Serve
 from tests.api.test_ask import RED, b64, events
@@ -174,7 +174,7 @@ def test_an_option_beside_options_wins_over_its_sessions(demo: httpx2.Client) ->
     ],
 )
 def test_stream_decides_where_the_accept_header_does_not(accept: str, form: str, *, stream: bool) -> None:
-    assert wanted_form(accept, stream=stream) == form
+    assert wanted_output_format(accept, stream=stream) == form
 
 
 @pytest.mark.parametrize("said", [{"stream": True}, {"stream": "true"}, {"stream": "1"}])

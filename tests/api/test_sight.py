@@ -12,7 +12,7 @@ import pytest
 from llava_gateway.api.bodies import AskBody, parse_body
 from llava_gateway.api.forms import FIELDS
 from llava_gateway.api.native_json import ADDRESS_MAX_CHARS, chat_request
-from llava_gateway.chat import ImagePart, Sight, TextPart, Upload
+from llava_gateway.chat import Sight, TextPart
 from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRegion, InvalidRequest
 from llava_gateway.settings import Settings
 from tests import sample_images
@@ -26,7 +26,7 @@ REF = {"image_id": "0" * 64}
 def sights(**body: Any) -> list[Sight]:
     """What is wished for each picture of a question; of one picture where the body has none."""
     request = chat_request(parse_body(AskBody, {"prompt": "Hi", "images": [IMAGE], **body}), Settings())
-    return [part.sight for part in request.parts if isinstance(part, Upload | ImagePart)]
+    return [part.sight for part in request.question.attachments]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ async def test_text_that_another_program_read_stands_before_the_question_and_is_
 def test_the_hint_is_in_the_language_of_the_question() -> None:
     def hint(**body: Any) -> str:
         request = chat_request(parse_body(AskBody, {"images": [IMAGE], "ocr_text": "合计 12.50", **body}), Settings())
-        (note,) = (part.text for part in request.parts if isinstance(part, TextPart) and part.note)
+        (note,) = (part.text for part in request.question.parts if isinstance(part, TextPart) and part.note)
         return note.partition("\n")[0]
 
     assert hint(prompt="一共多少钱？") == "另一个程序从图片中读出的文字（可能有错）："
@@ -278,7 +278,7 @@ def test_the_hint_is_in_the_language_of_the_question() -> None:
 
 def test_empty_text_is_no_hint_and_too_much_is_refused() -> None:
     request = chat_request(parse_body(AskBody, {"prompt": "Hi", "ocr_text": " \n"}), Settings())
-    assert request.parts == (TextPart("Hi"),)
+    assert request.question.parts == (TextPart("Hi"),)
     with pytest.raises(InvalidRequest) as refused:
         chat_request(parse_body(AskBody, {"prompt": "Hi", "ocr_text": "x" * 101}), Settings(prompt_max_chars=100))
     assert refused.value.param == "ocr_text"

@@ -19,8 +19,8 @@ import httpx2
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from llava_gateway.api.stream import wanted_form
-from llava_gateway.chat import ChatEvent, EngineRequest, Failed, Loading, PromptProgress, ReasoningDelta, TextDelta, ToolCall
+from llava_gateway.api.native_frames import wanted_output_format
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, PromptProgress, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import UpstreamDisconnected, UpstreamTimeout
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
@@ -38,10 +38,10 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> SyntheticPair:
 
 
 def fails_after(*words: str) -> Any:
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in words:
             yield TextDelta(word)
-        yield Failed(UpstreamDisconnected())
+        raise UpstreamDisconnected
 
     return script
 
@@ -63,11 +63,11 @@ def fails_after(*words: str) -> Any:
     ],
 )
 def test_the_form_of_the_answer_is_what_accept_asks_for(accept: str, form: str) -> None:
-    assert wanted_form(accept) == form
+    assert wanted_output_format(accept) == form
 
 
 async def test_events_come_in_their_order_and_with_their_members(serve: Serve) -> None:
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield PromptProgress(10, 20, 5)
         yield ReasoningDelta("Hm.")
         yield TextDelta(" A")
@@ -95,7 +95,7 @@ async def test_events_come_in_their_order_and_with_their_members(serve: Serve) -
 async def test_words_arrive_when_they_are_said_and_not_later(serve: Serve) -> None:
     go_on = asyncio.Event()
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         await go_on.wait()
         yield END
@@ -237,7 +237,7 @@ async def test_five_hundred_clients_that_leave_at_once_leave_nothing_behind(serv
 async def test_a_client_that_never_reads_is_cut_off(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     said = 0
 
-    async def floods(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def floods(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         nonlocal said
         while True:
             yield TextDelta("x" * 10_000)
@@ -277,7 +277,7 @@ async def test_a_slow_reader_is_not_cut_off(serve: Serve) -> None:
 async def test_a_quiet_stream_is_kept_alive_with_comments(serve: Serve) -> None:
     go_on = asyncio.Event()
 
-    async def quiet(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def quiet(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         await go_on.wait()
         yield END
 
@@ -361,7 +361,7 @@ async def test_text_that_fails_ends_with_a_line_and_makes_curl_fail(serve: Serve
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_bug_ends_one_answer_with_internal_error_and_no_other(serve: Serve, form: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def buggy(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def buggy(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         raise ZeroDivisionError("/etc/secret at 10.0.0.1")
 
@@ -491,7 +491,7 @@ async def test_at_a_shutdown_new_questions_are_refused_and_nothing_is_ready(serv
 
 
 async def test_a_client_that_never_reads_does_not_hold_up_the_shutdown(serve: Serve) -> None:
-    async def floods(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def floods(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         while True:
             yield TextDelta("x" * 10_000)
             await asyncio.sleep(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from llava_gateway.chat import ImagePart, Message, TextPart
-from llava_gateway.context.prompt import Conversation, anchors
-from llava_gateway.context.window import Exchange, Rules, Window
+from llava_gateway.context.prompt import anchors
+from llava_gateway.context.window import Rules, Window
+from llava_gateway.sessions.session import Session
+from tests.context.talk import conversation, exchange
 
 RED, BLUE, GREEN = (ImagePart(name) for name in ("red", "blue", "green"))
 
@@ -18,12 +20,12 @@ def note(text: str) -> TextPart:
 
 
 EXCHANGES = (
-    Exchange(0, (RED, said("What is it?")), "A red circle.", 10, (64,), 1),
-    Exchange(1, (said("Thanks"),), "You are welcome.", 900, (), 2),
-    Exchange(2, (BLUE, said("And this?")), "A blue square.", 10, (64,), 2),
-    Exchange(3, (said("Fine"),), "Yes.", 900, (), 3),
+    exchange(0, (RED, said("What is it?")), "A red circle.", 10, (64,), 1),
+    exchange(1, (said("Thanks"),), "You are welcome.", 900, (), 2),
+    exchange(2, (BLUE, said("And this?")), "A blue square.", 10, (64,), 2),
+    exchange(3, (said("Fine"),), "Yes.", 900, (), 3),
 )
-TALK = Conversation("Be brief.", (), EXCHANGES, (said("Which is round?"),))
+TALK = conversation("Be brief.", EXCHANGES, (said("Which is round?"),))
 
 
 def test_all_of_it_with_numbers_from_the_second_picture_on() -> None:
@@ -70,18 +72,18 @@ def test_of_pictures_that_went_long_ago_one_line_tells() -> None:
 
 
 def test_what_is_gone_is_told_of_in_the_language_of_its_question_where_the_answer_has_no_words() -> None:
-    counted = (Exchange(0, (RED, said("有几个圆？")), "3", 10, (64,), 1), Exchange(1, (BLUE, said("这个呢？")), "1", 10, (64,), 2))
-    talk = Conversation("", (), counted, (said("What is it?"),))
+    counted = (exchange(0, (RED, said("有几个圆？")), "3", 10, (64,), 1), exchange(1, (BLUE, said("这个呢？")), "1", 10, (64,), 2))
+    talk = conversation("", counted, (said("What is it?"),))
     for traces, expected in {2: "（图片1已不再显示。它的内容是：3）", 0: "（更早的2张图片也已不再显示。）"}.items():
         (question,) = talk.messages(Window(start=2, traces=traces), Rules("sliding"))
         assert question.parts[0] == note(expected)
-    gone = Conversation("", (), (), (RED, said("图里有什么？"))).messages(Window(gone=frozenset({1})), Rules())
+    gone = conversation("", (), (RED, said("图里有什么？"))).messages(Window(gone=frozenset({1})), Rules())
     assert gone[0].parts[0] == note("（图片1已不再显示。）")
 
 
 def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
-    both = (Exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
-    messages = Conversation("", (), both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())
+    both = (exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
+    messages = conversation("", both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())
     assert messages[0].parts == (
         note("(Picture 1 is no longer shown. It was described as: They differ.)"),
         note("Picture 2:"),
@@ -91,20 +93,21 @@ def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
 
 
 def test_several_pictures_of_a_question_have_numbers_in_the_questions_language() -> None:
-    english = Conversation("", (), (), (RED, BLUE, said("Compare."))).messages(Window(), Rules())
+    english = conversation("", (), (RED, BLUE, said("Compare."))).messages(Window(), Rules())
     assert english[0].parts == (note("Picture 1:"), RED, note("Picture 2:"), BLUE, said("Compare."))
-    chinese = Conversation("", (), EXCHANGES, (GREEN, said("这张图片里有什么？"))).messages(Window(), Rules())
+    chinese = conversation("", EXCHANGES, (GREEN, said("这张图片里有什么？"))).messages(Window(), Rules())
     assert chinese[-1].parts[0] == note("图片3：")
 
 
 def test_the_glossary_follows_the_system_prompt() -> None:
-    messages = Conversation("Be brief.", ("kubectl: a tool",), (), (said("?"),)).messages(Window(), Rules())
+    session = Session(system="Be brief.", glossary=("kubectl: a tool",))
+    messages = session.conversation((said("?"),)).messages(Window(), Rules())
     assert messages[0].text == "Be brief.\n\nNames and terms that may occur:\n- kubectl: a tool"
-    assert Conversation("", ("词",), (), (said("?"),)).messages(Window(), Rules())[0].text == "可能出现的名称和术语：\n- 词"
+    assert Session(glossary=("词",)).conversation((said("?"),)).messages(Window(), Rules())[0].text == "可能出现的名称和术语：\n- 词"
 
 
 def test_a_summary_stands_where_the_text_stood() -> None:
-    talk = Conversation("", (), EXCHANGES, (said("So?"),))
+    talk = conversation("", EXCHANGES, (said("So?"),))
     messages = talk.messages(Window(start=3, summary="They spoke of a circle."), Rules("summarise"))
     assert messages[-3].parts[0] == note("(Summary of what was said before: They spoke of a circle.)")
     assert not any(
@@ -123,19 +126,24 @@ def test_pictures_are_called_back_to_mind_once_they_are_far_behind() -> None:
     ]
     assert all(line.note for line in lines)
     assert anchors(TALK, Window(), Rules(), after=1000) == ()
-    assert anchors(TALK, Window(anchored=4), Rules(), after=800) == ()
+    assert [line.recalls for line in lines] == [1, 2]
+    recalled = (*EXCHANGES, exchange(4, (*lines, said("Which?")), "Both.", 20, (), 3))
+    assert anchors(conversation("", recalled, (said("So?"),)), Window(), Rules(), after=800) == ()
     assert anchors(TALK, Window(), Rules(), after=0) == ()
 
 
 def test_nothing_is_called_back_where_a_picture_has_just_been_given() -> None:
-    talk = Conversation("", (), EXCHANGES, (GREEN, said("And this?")))
+    talk = conversation("", EXCHANGES, (GREEN, said("And this?")))
     assert anchors(talk, Window(), Rules(), after=800) == ()
 
 
 def test_what_called_a_picture_to_mind_goes_with_it() -> None:
     """Else the model is told both that it is shown and that it is not."""
-    recalled = (note("(Picture 1 is further up; it shows: A red circle.)"), note("(Picture 2 is further up; it shows: A blue square.)"))
-    talk = Conversation("", (), (*EXCHANGES, Exchange(4, (*recalled, said("Which?")), "Both.", 20, (), 3)), (said("So?"),))
+    recalled = (
+        TextPart("(Picture 1 is further up; it shows: A red circle.)", note=True, recalls=1),
+        TextPart("(Picture 2 is further up; it shows: A blue square.)", note=True, recalls=2),
+    )
+    talk = conversation("", (*EXCHANGES, exchange(4, (*recalled, said("Which?")), "Both.", 20, (), 3)), (said("So?"),))
     gone = Rules("pin_images", {"red": False})
     assert talk.messages(Window(start=3), gone)[-3].parts == (recalled[1], said("Which?"))
     assert talk.messages(Window(start=3), Rules())[-3].parts == (*recalled, said("Which?"))
@@ -143,11 +151,11 @@ def test_what_called_a_picture_to_mind_goes_with_it() -> None:
 
 def test_the_numbers_before_pictures_are_the_same_before_the_question_is_typed() -> None:
     """What was read ahead is what is asked about then."""
-    chinese = (Exchange(0, (RED, said("这是什么？")), "圆形。", 10, (64,), 1),)
+    chinese = (exchange(0, (RED, said("这是什么？")), "圆形。", 10, (64,), 1),)
     for unasked in (".", "。"):
         for before, question, label in ((chinese, "还有呢？", "图片2："), (EXCHANGES[:1], "And this?", "Picture 2:")):
             for words in (unasked, question):
-                messages = Conversation("", (), before, (BLUE, said(words))).messages(Window(), Rules())
+                messages = conversation("", before, (BLUE, said(words))).messages(Window(), Rules())
                 assert messages[-1].parts[0] == note(label)
-    first = [Conversation("", (), (), (RED, BLUE, said(words))).messages(Window(), Rules())[0].parts[0] for words in (".", "。")]
+    first = [conversation("", (), (RED, BLUE, said(words))).messages(Window(), Rules())[0].parts[0] for words in (".", "。")]
     assert first == [note("Picture 1:"), note("图片1：")]

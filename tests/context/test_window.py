@@ -25,6 +25,7 @@ from llava_gateway.context.window import (
     num_ctx_needed,
     shown,
 )
+from tests.context import talk as talks
 
 PICTURE = 100
 TEXT = 20
@@ -40,7 +41,7 @@ def talk(turns: int, *pictures_at: int) -> tuple[Exchange, ...]:
         images: tuple[int, ...] = ()
         if turn in pictures_at:
             parts, images = (ImagePart(f"picture {next(number)}"), *parts), (PICTURE,)
-        found.append(Exchange(turn, parts, f"Answer {turn}", TEXT, images, first))
+        found.append(talks.exchange(turn, parts, f"Answer {turn}", TEXT, images, first))
         first += len(images)
     return tuple(found)
 
@@ -127,7 +128,7 @@ def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> N
         moves += window != before
         images = (PICTURE,) if turn in pictures else ()
         parts: tuple[Part, ...] = (*(ImagePart(f"{turn}") for _ in images), TextPart("?"))
-        exchanges += (Exchange(turn, parts, "!", size, images, first),)
+        exchanges += (talks.exchange(turn, parts, "!", size, images, first),)
         first += len(images)
     assert sum(len(shown(exchange, index, window, Rules())) for index, exchange in enumerate(exchanges)) == 3
     assert moves <= 20

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Failed, Finish, Message, TextDelta, TextPart
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Message, TextDelta, TextPart
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded, ModelNotFound, UpstreamDisconnected, UpstreamUnavailable
 from tests.contract.worlds import NUM_CTX, World
+from tests.gateways import until_it_fails
 from tests.sample_images import ask, shape
 from tests.synthetic_llava import ENDLESS
 
@@ -50,21 +51,20 @@ async def endless(world: World) -> AsyncIterator[Engine]:
         yield opened.engine
 
 
-async def events_of(engine: Engine, request: EngineRequest) -> list[ChatEvent]:
+async def events_of(engine: Engine, request: EngineRequest) -> list[EngineEvent]:
     async with asyncio.timeout(60), engine.chat(request) as events:
         return [event async for event in events]
 
 
-def text_of(events: list[ChatEvent]) -> str:
+def text_of(events: list[EngineEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta)).strip()
 
 
-def end_of(events: list[ChatEvent]) -> Finish:
+def end_of(events: list[EngineEvent]) -> Finish:
     """The one Finish, which is the last event."""
-    ends = [event for event in events if isinstance(event, Finish | Failed)]
+    ends = [event for event in events if isinstance(event, Finish)]
     assert len(ends) == 1
     assert events[-1] is ends[0]
-    assert isinstance(ends[0], Finish)
     return ends[0]
 
 
@@ -108,16 +108,13 @@ async def test_health_and_models_tell_of_the_model(demo: Engine) -> None:
 
 
 async def test_a_server_that_dies_in_the_middle_ends_the_answer_with_one_failure(mortal_world: World) -> None:
-    events: list[ChatEvent] = []
     async with mortal_world.open("endless") as opened, opened.engine.chat(ask("Hello", model="endless", **ENDLESS)) as answer:
-        async for event in answer:
-            if isinstance(event, TextDelta) and not any(isinstance(before, TextDelta) for before in events):
-                opened.kill()
-            events.append(event)
-    assert [type(event) for event in events if isinstance(event, Finish | Failed)] == [Failed]
-    last = events[-1]
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, UpstreamDisconnected)
+        while not isinstance(await anext(answer), TextDelta):
+            pass
+        opened.kill()
+        events, failed = await until_it_fails(answer)
+    assert isinstance(failed, UpstreamDisconnected)
+    assert not any(isinstance(event, Finish) for event in events)
 
 
 async def test_leaving_stops_the_work(endless: Engine) -> None:
@@ -128,7 +125,7 @@ async def test_leaving_stops_the_work(endless: Engine) -> None:
             assert any([isinstance(event, TextDelta) async for event in _until_text(events)])
 
 
-async def _until_text(events: AsyncIterator[ChatEvent]) -> AsyncIterator[ChatEvent]:
+async def _until_text(events: AsyncIterator[EngineEvent]) -> AsyncIterator[EngineEvent]:
     async for event in events:
         yield event
         if isinstance(event, TextDelta):

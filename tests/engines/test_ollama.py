@@ -17,9 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from llava_gateway.chat import (
-    ChatEvent,
+    EngineEvent,
     EngineRequest,
-    Failed,
     Finish,
     ImagePart,
     Loading,
@@ -56,6 +55,7 @@ from llava_gateway.errors import (
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, Script, fake_upstream
+from tests.gateways import until_it_fails
 from tests.ollama_server import RealOllama
 from tests.sample_images import ask, image_id, rendition, shape
 from tests.synthetic_llava import ENDLESS, PINPOINTS_16, UNHURRIED, write_pair
@@ -122,7 +122,13 @@ async def engine_for() -> AsyncIterator[Callable[[FakeUpstream], OllamaEngine]]:
         await engine.aclose()
 
 
-async def events_of(engine: OllamaEngine, request: EngineRequest) -> list[ChatEvent]:
+async def events_until_failure(engine: OllamaEngine, request: EngineRequest) -> tuple[list[EngineEvent], GatewayError]:
+    """The events of an answer that fails, and what it failed of."""
+    async with engine.chat(request) as answer:
+        return await until_it_fails(answer)
+
+
+async def events_of(engine: OllamaEngine, request: EngineRequest) -> list[EngineEvent]:
     async with engine.chat(request) as events:
         return [event async for event in events]
 
@@ -555,7 +561,7 @@ async def test_leaving_before_the_first_word_hangs_up(engine_for: Callable[[Fake
             await task
 
 
-# Faults after it: one Failed, the last event
+# Faults after it: raised after what came before it
 
 
 async def cut_line(exchange: Exchange) -> None:
@@ -618,11 +624,10 @@ async def test_a_fault_in_the_middle_is_one_failed_at_the_end(
         await fault(exchange)
 
     async with fake_upstream(answer) as fake:
-        first, last = await events_of(engine_for(fake), describe())
-    assert first == TextDelta(" A")
-    assert isinstance(last, Failed)
-    assert type(last.error) is error
-    assert SECRET not in last.error.message + last.error.hint
+        events, failed = await events_until_failure(engine_for(fake), describe())
+    assert events == [TextDelta(" A")]
+    assert type(failed) is error
+    assert SECRET not in failed.message + failed.hint
 
 
 # The same on the real one
@@ -641,25 +646,20 @@ async def test_real_refusals(engine: OllamaEngine) -> None:
 
 
 async def test_an_answer_that_repeats_itself_is_not_whole(engine: OllamaEngine) -> None:
-    events = await events_of(engine, ask("Hello", model="stutter", temperature=0.0, num_predict=2000))
-    assert isinstance(events[-1], Failed)
-    assert isinstance(events[-1].error, UpstreamIncomplete)
+    _, failed = await events_until_failure(engine, ask("Hello", model="stutter", temperature=0.0, num_predict=2000))
+    assert isinstance(failed, UpstreamIncomplete)
 
 
 async def test_a_runner_that_crashes_is_told_from_an_ollama_that_is_gone(
     own_ollama: RealOllama, own_engine: OllamaEngine, stocked: RealOllama
 ) -> None:
     assert "tiles:latest" in [model.name for model in await own_engine.models()]
-    events: list[ChatEvent] = []
     async with own_engine.chat(ask("Hello", model="tiles", **ENDLESS)) as answer:
-        async for event in answer:
-            if not events:
-                for pid in children(own_ollama.process.pid):
-                    os.kill(pid, signal.SIGKILL)
-            events.append(event)
-    last = events[-1]
-    assert isinstance(last, Failed)
-    assert type(last.error) is UpstreamError
+        await anext(answer)
+        for pid in children(own_ollama.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        _, failed = await until_it_fails(answer)
+    assert type(failed) is UpstreamError
     assert await said(own_engine, describe()) == "A red circle on a white background."
 
 

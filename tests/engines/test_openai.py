@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import (
-    ChatEvent,
+    EngineEvent,
     EngineRequest,
-    Failed,
     Finish,
     Message,
     Options,
@@ -47,6 +46,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
+from tests.gateways import until_it_fails
 from tests.llama_server import llama_server
 from tests.sample_images import ask, shape
 
@@ -63,15 +63,28 @@ def data(*chunks: Any) -> list[bytes]:
     return [b"data: " + (value if isinstance(value, bytes) else json.dumps(value).encode()) for value in chunks]
 
 
-async def read(*lines: bytes) -> list[ChatEvent]:
+async def read(*lines: bytes) -> list[EngineEvent]:
     async def source() -> AsyncIterator[bytes]:
         for line in lines:
             yield line
 
     failures: list[GatewayError] = []
     events = [event async for event in read_events(source(), failed=failures.append)]
-    assert failures == [event.error for event in events if isinstance(event, Failed)]
+    assert not failures
     return events
+
+
+async def read_until_it_fails(*lines: bytes) -> tuple[list[EngineEvent], GatewayError]:
+    """The events before the failure, and the failure, of which whoever reads is told first."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for line in lines:
+            yield line
+
+    failures: list[GatewayError] = []
+    events, failed = await until_it_fails(read_events(source(), failed=failures.append))
+    assert failures == [failed]
+    return events, failed
 
 
 async def test_a_whole_answer_of_llama_server() -> None:
@@ -147,11 +160,10 @@ async def test_tool_calls_are_put_together_from_their_pieces() -> None:
     ],
 )
 async def test_what_goes_wrong_in_the_middle_is_the_one_last_event(last: list[bytes], error: type[GatewayError]) -> None:
-    first, failed = await read(*data(chunk({"content": "A"})), *last)
-    assert first == TextDelta("A")
-    assert isinstance(failed, Failed)
-    assert type(failed.error) is error
-    assert "secret" not in str(failed.error)
+    events, failed = await read_until_it_fails(*data(chunk({"content": "A"})), *last)
+    assert events == [TextDelta("A")]
+    assert type(failed) is error
+    assert "secret" not in str(failed)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +301,7 @@ def answering(owner: str, lines: list[bytes], refusals: list[tuple[int, bytes]] 
     return script
 
 
-async def chat(url: str, **more: Any) -> list[ChatEvent]:
+async def chat(url: str, **more: Any) -> list[EngineEvent]:
     engine = OpenAIEngine(f"{url}/v1", **more)
     try:
         async with engine.chat(ask("Hello", model="m")) as events:
@@ -325,10 +337,8 @@ async def test_an_answer_that_is_cut_is_a_disconnect() -> None:
         exchange.reset()
 
     async with fake_upstream(script) as fake:
-        *before, failed = await chat(fake.url, dialect=PLAIN)
-    assert before in ([TextDelta("A")], [])
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, UpstreamDisconnected)
+        with pytest.raises(UpstreamDisconnected):
+            await chat(fake.url, dialect=PLAIN)
 
 
 async def test_a_page_instead_of_a_stream_is_a_protocol_error() -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from llava_gateway.chat import (
     Answer,
-    ChatEvent,
-    ChatRequest,
+    EngineEvent,
     EngineRequest,
     Finish,
     ImagePart,
@@ -23,6 +22,7 @@ from llava_gateway.chat import (
     Timings,
     Upload,
     Usage,
+    asked,
 )
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.gateway import Gateway
@@ -81,7 +81,7 @@ async def test_auto_shows_one_tile_where_the_context_has_no_room_for_more() -> N
 def seeing(facts: VisionFacts, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
     """With a model that has such an eye, reads fast, and has the context that is asked for, else 2048 tokens."""
 
-    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         tokens = sum(rendition.tokens or 0 for rendition in request.shown)
         yield TextDelta("Yes.")
         yield Finish("stop", Usage(tokens + 20, 2, 0), Timings(prompt_ms=10.0))
@@ -116,7 +116,7 @@ async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_be
     async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
         await ask(gateway, upload("blue"), DESCRIBE, options=four)
         red = upload("red")
-        await gateway.warm(ChatRequest((red,), options=four))
+        await gateway.warm(asked(red, options=four))
         answer = await ask(gateway, red, DESCRIBE, options=four, session=gateway.sessions.create(Session()))
         assert (answer.images[0].sent.tokens, codes(answer)) == (2880, [])
         green = await ask(gateway, upload("green"), DESCRIBE, options=four, session=gateway.sessions.create(Session()))
@@ -185,7 +185,7 @@ async def test_a_picture_whose_question_got_no_answer_does_not_come_beside_the_n
         session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
         for colour in ("red", "green"):
             await ask(gateway, upload(colour), TextPart("What is it?"), session=session)
-        counted = await gateway.count_tokens(ChatRequest((upload("blue"), DESCRIBE), session_id=session.id))
+        counted = await gateway.count_tokens(asked(upload("blue"), DESCRIBE, session_id=session.id))
         assert [(image.number, image.told, image.tokens) for image in gateway.outlook(counted).turns[-1].images] == [
             (1, False, None),
             (2, False, None),
@@ -265,7 +265,7 @@ async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_t
     """Ollama before 0.34: it says how long the prompt took, not how much of it was cached."""
     known: set[Any] = set()
 
-    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         pictures = tuple(piece.data for rendition in request.shown for piece in rendition.pieces)
         tokens = sum(rendition.tokens or 0 for rendition in request.shown)
         took = 20.0 if pictures in known else tokens * 60.0
@@ -285,7 +285,7 @@ async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_t
 async def test_a_model_that_became_faster_is_learned_to_be_fast_where_the_engine_does_not_tell() -> None:
     speed = [250.0]
 
-    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         tokens = sum(rendition.tokens or 0 for rendition in request.shown)
         yield TextDelta("Yes.")
         yield Finish("stop", Usage(tokens + 20, 2, None), Timings(prompt_ms=tokens * speed[0]))

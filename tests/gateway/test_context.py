@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import (
-    ChatEvent,
-    ChatRequest,
+    EngineEvent,
     EngineRequest,
     Finish,
     FinishReason,
@@ -24,6 +23,7 @@ from llava_gateway.chat import (
     TokenCount,
     Upload,
     Usage,
+    asked,
 )
 from llava_gateway.context.window import Window
 from llava_gateway.engines.base import EngineName, ModelInfo
@@ -86,12 +86,12 @@ class Uncounting(ScriptedEngine):
     def size(self, request: EngineRequest) -> int:
         return sum(600 * len(message.images) + int(len(message.text) / self.letters_per_token) for message in request.messages)
 
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circle.")
         yield Finish("stop", Usage(self.size(request), 3, 0))
 
     @asynccontextmanager
-    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+    async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         if (size := self.size(request)) > 4096:
             self.refused += 1
             raise ContextLengthExceeded(extra={"n_prompt_tokens": size, "n_ctx": 4096})
@@ -106,7 +106,7 @@ def circle(side: int) -> Upload:
 async def test_what_pictures_cost_is_learned_also_where_the_engine_counts_nothing() -> None:
     async with scripted(engine := Uncounting()) as gateway:
         await ask(gateway, circle(200), QUESTION)
-        count = (await gateway.count_tokens(ChatRequest((circle(200), circle(208), QUESTION)))).fitted.count
+        count = (await gateway.count_tokens(asked(circle(200), circle(208), QUESTION))).fitted.count
         assert count
         assert count.images == pytest.approx((600, 600), rel=0.05)
         assert count.label == "estimated"
@@ -130,7 +130,7 @@ async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_
 
 
 async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_picture() -> None:
-    async def short(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def short(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circle.")
         yield Finish("stop", Usage(600 + sum(len(message.text) // 5 for message in request.messages), 3, 0))
 
@@ -162,7 +162,7 @@ async def test_two_warnings_alike_do_not_hide_the_one_that_comes_after_them() ->
 
 
 async def test_a_model_that_passes_over_pictures_is_found_out_behind_a_long_question_too() -> None:
-    async def blind(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def blind(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circle.")
         yield Finish("stop", Usage(sum(8 + len(message.text) // 4 for message in request.messages), 3, 0))
 
@@ -198,7 +198,7 @@ class Counting(ScriptedEngine):
     def total(request: EngineRequest) -> TokenCount:
         return TokenCount(0, sum(len(message.text) // 4 + 8 for message in request.messages), (), "exact")
 
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("Yes.")
         yield Finish("stop", Usage(self.total(request).total, 3, 0))
 
@@ -219,7 +219,7 @@ async def test_a_context_does_not_grow_where_the_engine_takes_no_num_ctx() -> No
 async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_and_once() -> None:
     async with scripted(Counting(), num_ctx_max=16384) as gateway:
         session = gateway.sessions.create(talk(9))
-        await gateway.warm(ChatRequest((TextPart("."),), session_id=session.id))
+        await gateway.warm(asked(TextPart("."), session_id=session.id))
         own = await ask(gateway, QUESTION, session=session, options=Options(num_ctx=4096))
         assert not any(warning.startswith("num_ctx_grown") for warning in own.warnings), "it did not grow for this one"
         for warnings in ((GROWN,), ()):
@@ -260,7 +260,7 @@ def scripted(engine: ScriptedEngine, **settings: Any) -> AbstractAsyncContextMan
 
 @pytest.mark.parametrize(("words", "reason", "code"), [(96, "length", "context_full"), (50, "length", ""), (96, "stop", "")])
 async def test_an_answer_that_ends_with_the_context_says_so(words: int, reason: FinishReason, code: str) -> None:
-    async def answer(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("And so on")
         yield Finish(reason, Usage(4000, words, 0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from llava_gateway.chat import ChatRequest, ImagePart, TextPart, Upload
+from llava_gateway.chat import ImagePart, TextPart, Upload, asked
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway
@@ -23,7 +23,7 @@ async def test_the_outlook_on_a_long_talk_takes_no_time() -> None:
         picture, *_ = await gateway.store(Upload(encoded(shape("circle", "red"))), None)
         turns = tuple(Turn((TextPart(f"And {n}?"),), "A circle.", id=n + 1, parent=n) for n in range(TURNS))
         session = gateway.sessions.create(Session(turns=(replace(turns[0], parts=(ImagePart(picture), *turns[0].parts)), *turns[1:])))
-        prepared = await gateway.count_tokens(ChatRequest((TextPart("Why?"),), session_id=session.id))
+        prepared = await gateway.count_tokens(asked(TextPart("Why?"), session_id=session.id))
         began = time.process_time()
         outlook = gateway.outlook(prepared)
         took = time.process_time() - began

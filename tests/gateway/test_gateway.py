@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import (
-    ChatEvent,
+    AnswerEvent,
     ChatRequest,
+    Done,
+    EngineEvent,
     EngineRequest,
-    Failed,
-    Finish,
     ImagePart,
     Loading,
     Options,
@@ -23,6 +23,7 @@ from llava_gateway.chat import (
     TextDelta,
     TextPart,
     Upload,
+    asked,
 )
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.errors import (
@@ -46,7 +47,7 @@ from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
 from tests import sample_images
-from tests.gateways import open_gateway
+from tests.gateways import open_gateway, until_it_fails
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import until
 
@@ -62,23 +63,22 @@ async def opened() -> AsyncIterator[Callable[..., Any]]:
 
 
 def question(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
-    return ChatRequest(parts or (TextPart("Hi"),), session_id=session.id if session else None, **rest)
+    return asked(*(parts or (TextPart("Hi"),)), session_id=session.id if session else None, **rest)
 
 
 def picture(colour: str = "red") -> Upload:
     return Upload(sample_images.encoded(sample_images.shape("circle", colour)))
 
 
-async def events_of(gateway: Gateway, asked: ChatRequest) -> list[ChatEvent]:
-    async with gateway.ask(asked) as answering:
-        return [event async for event in answering]
+async def events_of(gateway: Gateway, request: ChatRequest) -> list[AnswerEvent]:
+    async with gateway.ask(request) as events:
+        return [event async for event in events]
 
 
-async def failure_of(gateway: Gateway, asked: ChatRequest) -> GatewayError:
+async def failure_of(gateway: Gateway, request: ChatRequest) -> GatewayError:
     """The error of an answer that was accepted and then failed."""
-    *_, last = await events_of(gateway, asked)
-    assert isinstance(last, Failed)
-    return last.error
+    async with gateway.ask(request) as events:
+        return (await until_it_fails(events))[1]
 
 
 def turns(gateway: Gateway, session: Session) -> tuple[Turn, ...]:
@@ -87,18 +87,22 @@ def turns(gateway: Gateway, session: Session) -> tuple[Turn, ...]:
 
 async def test_an_answer_is_whole_at_its_finish(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(says(" A", " circle.")))
-    async with gateway.ask(question(picture(), TextPart("What is it?"))) as answering:
-        events = [event async for event in answering]
-    assert events == [TextDelta("A"), TextDelta(" circle."), END]  # LLaVA's templates begin with a space; nobody wants it
-    answer = answering.answer
+    *words, end = await events_of(gateway, question(picture(), TextPart("What is it?")))
+    assert words == [TextDelta("A"), TextDelta(" circle.")]  # LLaVA's templates begin with a space; nobody wants it
+    assert isinstance(end, Done)
+    answer = end.answer
     assert (answer.text, answer.model, answer.engine, answer.session_id) == ("A circle.", "scripted", "ollama", None)
     assert (answer.images[0].width, answer.images[0].sent.width) == (112, 112)
+    assert answer.timings.total_ms
+    assert answer.timings.first_token_ms
     assert answer.timings.total_ms >= answer.timings.first_token_ms > 0
 
 
 async def test_a_first_word_of_spaces_alone_is_no_word(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(says(" ", "\n", "Yes", " ")))
-    assert await events_of(gateway, question()) == [TextDelta("Yes"), TextDelta(" "), END]
+    *words, end = await events_of(gateway, question())
+    assert words == [TextDelta("Yes"), TextDelta(" ")]
+    assert isinstance(end, Done)
 
 
 async def test_a_finished_turn_is_kept_with_its_picture(opened: Callable[..., Any]) -> None:
@@ -132,10 +136,10 @@ async def test_the_next_turn_tells_the_model_everything_before_it_in_the_same_by
 
 @pytest.mark.parametrize(("script", "code"), [("raises", "upstream_disconnected"), ("ends", "upstream_incomplete")])
 async def test_what_came_of_a_failed_answer_is_kept_and_marked(opened: Callable[..., Any], script: str, code: str) -> None:
-    async def dies(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def dies(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circ")
         if script == "raises":
-            yield Failed(UpstreamDisconnected())
+            raise UpstreamDisconnected
 
     gateway = await opened(ScriptedEngine(dies))
     session = gateway.sessions.create(Session())
@@ -237,9 +241,8 @@ async def test_deleting_a_session_ends_its_answer_and_no_other(opened: Callable[
     async with gateway.ask(question(session=session)) as one, gateway.ask(question(session=other)) as two:
         assert await anext(aiter(one)) == await anext(aiter(two)) == TextDelta("One")
         gateway.delete_session(session.id)
-        failed = await anext(aiter(one))
-        assert isinstance(failed, Failed)
-        assert isinstance(failed.error, SessionDeleted)
+        with pytest.raises(SessionDeleted):
+            await anext(aiter(one))
         assert engine.running == 1
     with pytest.raises(SessionNotFound):
         gateway.sessions.get(session.id)
@@ -250,7 +253,7 @@ async def test_deleting_a_session_in_the_last_moment_wins(opened: Callable[..., 
     gateway = await opened(ScriptedEngine())
     session = gateway.sessions.create(Session())
 
-    async def deleted_while_it_ends(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def deleted_while_it_ends(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         gateway.sessions.delete(session.id)
         yield END
@@ -262,7 +265,7 @@ async def test_deleting_a_session_in_the_last_moment_wins(opened: Callable[..., 
 async def test_what_runs_at_a_shutdown_may_end_by_itself_within_the_grace(opened: Callable[..., Any]) -> None:
     go_on = asyncio.Event()
 
-    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         await go_on.wait()
         yield END
@@ -275,7 +278,7 @@ async def test_what_runs_at_a_shutdown_may_end_by_itself_within_the_grace(opened
         with pytest.raises(ShuttingDown):
             await events_of(gateway, question())
         go_on.set()
-        assert await anext(aiter(answering)) == END
+        assert isinstance(await anext(aiter(answering)), Done)
         assert not draining.done()
     await draining
 
@@ -285,19 +288,15 @@ async def test_after_the_grace_every_answer_ends_with_shutting_down(opened: Call
     gateway = await opened(ScriptedEngine(says_then_waits("One")), shutdown_grace=60 if impatient else 0.02)
     session = gateway.sessions.create(Session())
 
-    async def all_of_it(asked: ChatRequest) -> ChatEvent:
-        return (await events_of(gateway, asked))[-1]
-
-    asked = [asyncio.create_task(all_of_it(question(session=session))), asyncio.create_task(all_of_it(question()))]
+    asking = [asyncio.create_task(failure_of(gateway, question(session=session))), asyncio.create_task(failure_of(gateway, question()))]
     await until(lambda: gateway.admissions["ollama"].waiting == 1)
     draining = asyncio.create_task(gateway.drain())
     await asyncio.sleep(0)
     if impatient:
         gateway.hurry()
     await draining
-    for last in await asyncio.gather(*asked):
-        assert isinstance(last, Failed)
-        assert isinstance(last.error, ShuttingDown)
+    for error in await asyncio.gather(*asking):
+        assert isinstance(error, ShuttingDown)
     assert [turn.status for turn in turns(gateway, session)] == ["incomplete"]
 
 
@@ -338,13 +337,14 @@ async def test_who_makes_the_model_load_again_is_told_so_and_how_long_the_last_l
     engine = ScriptedEngine()
     engine.load = Loading("scripted", "num_ctx changes from 4096 to 8192.", 2340.0)
     gateway = await opened(engine)
-    async with gateway.ask(question(options=Options(num_ctx=8192))) as answering:
-        events = [event async for event in answering]
-    assert events[0] == engine.load
-    assert answering.answer.warnings == ("model_reload: num_ctx changes from 4096 to 8192. The last load took 2.3 s.",)
-    async with gateway.ask(question()) as answering:
-        assert engine.load in [event async for event in answering]
-    assert answering.answer.warnings == ()  # it loads for the first time, say; that is nobody's doing
+    load, *_, end = await events_of(gateway, question(options=Options(num_ctx=8192)))
+    assert load == engine.load
+    assert isinstance(end, Done)
+    assert end.answer.warnings == ("model_reload: num_ctx changes from 4096 to 8192. The last load took 2.3 s.",)
+    load, *_, end = await events_of(gateway, question())
+    assert load == engine.load
+    assert isinstance(end, Done)
+    assert end.answer.warnings == ()  # it loads for the first time, say; that is nobody's doing
 
 
 async def test_a_model_that_is_gone_is_named_to_its_session_and_another_may_go_on(opened: Callable[..., Any]) -> None:
@@ -413,10 +413,11 @@ async def test_too_many_pictures_and_unknown_ones_are_named(opened: Callable[...
 
 
 async def test_pictures_are_held_while_they_are_asked_about_and_then_let_go(opened: Callable[..., Any]) -> None:
-    gateway = await opened(ScriptedEngine(says_then_waits("One")), store_max_bytes=MiB)
-    async with gateway.ask(question(picture())) as answering:
-        await anext(aiter(answering))
-        image_id = await answering.shown[0].picture.stored()
+    engine = ScriptedEngine(says_then_waits("One"))
+    gateway = await opened(engine, store_max_bytes=MiB)
+    async with gateway.ask(question(picture())) as events:
+        await anext(events)
+        image_id, *_ = await gateway.store(picture(), None)
         with pytest.raises(StorageFull):
             gateway.pictures.make_room(MiB)
     gateway.pictures.make_room(MiB)
@@ -426,8 +427,8 @@ async def test_pictures_are_held_while_they_are_asked_about_and_then_let_go(open
 
 async def test_the_same_new_picture_is_ready_for_a_second_question_while_the_first_runs(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(slots=2))
-    first, second = await asyncio.gather(events_of(gateway, question(picture())), events_of(gateway, question(picture())))
-    assert first == second
+    first, second = await asyncio.gather(gateway.answer(question(picture())), gateway.answer(question(picture())))
+    assert (first.text, first.images) == (second.text, second.images)
 
 
 @pytest.mark.parametrize(
@@ -453,12 +454,8 @@ async def test_an_option_that_the_engine_does_not_know_is_not_ignored_in_silence
     engine = ScriptedEngine()
     engine.ignores = frozenset({"min_p"})
     gateway = await opened(engine)
-    asked = question(options=Options(temperature=0, min_p=0.1))
-    async with gateway.ask(asked) as answering:
-        async for _ in answering:
-            pass
-    assert answering.answer is not None
-    assert answering.answer.warnings == ("option_ignored: min_p means nothing to this engine.",)
+    answer = await gateway.answer(question(options=Options(temperature=0, min_p=0.1)))
+    assert answer.warnings == ("option_ignored: min_p means nothing to this engine.",)
 
 
 async def test_a_question_the_engine_was_silent_about_is_kept(opened: Callable[..., Any]) -> None:
@@ -473,33 +470,33 @@ async def test_a_question_the_engine_was_silent_about_is_kept(opened: Callable[.
 
 
 async def test_a_slow_answer_may_go_on_while_words_come_but_not_for_ever(opened: Callable[..., Any]) -> None:
-    async def drips(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def drips(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         while True:
             yield TextDelta("x")
             await asyncio.sleep(0.01)
 
     gateway = await opened(ScriptedEngine(drips), token_gap_timeout=5, answer_timeout=0.1)
-    *words, last = await events_of(gateway, question())
+    async with gateway.ask(question()) as events:
+        words, failed = await until_it_fails(events)
     assert len(words) > 2
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, UpstreamTimeout)
+    assert isinstance(failed, UpstreamTimeout)
 
 
 async def test_reasoning_is_kept_apart_from_the_words(opened: Callable[..., Any]) -> None:
-    async def thinks(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def thinks(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield ReasoningDelta("It is round.")
         yield TextDelta(" A circle.")
         yield END
 
     gateway = await opened(ScriptedEngine(thinks))
-    async with gateway.ask(question()) as answering:
-        events = [event async for event in answering]
-    assert events == [ReasoningDelta("It is round."), TextDelta("A circle."), END]
-    assert (answering.answer.reasoning, answering.answer.text) == ("It is round.", "A circle.")
+    *events, end = await events_of(gateway, question())
+    assert events == [ReasoningDelta("It is round."), TextDelta("A circle.")]
+    assert isinstance(end, Done)
+    assert (end.answer.reasoning, end.answer.text) == ("It is round.", "A circle.")
 
 
 async def test_exactly_one_event_is_the_last(opened: Callable[..., Any]) -> None:
-    async def goes_on(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def goes_on(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         yield END
         yield TextDelta("more")
@@ -507,11 +504,11 @@ async def test_exactly_one_event_is_the_last(opened: Callable[..., Any]) -> None
 
     gateway = await opened(ScriptedEngine(goes_on))
     events = await events_of(gateway, question())
-    assert [type(event) for event in events] == [TextDelta, Finish]
+    assert [type(event) for event in events] == [TextDelta, Done]
 
 
 async def test_a_bug_in_an_engine_keeps_the_session_usable_and_frees_everything(opened: Callable[..., Any]) -> None:
-    async def buggy(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def buggy(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
         raise KeyError
 
@@ -527,7 +524,7 @@ async def test_a_bug_in_an_engine_keeps_the_session_usable_and_frees_everything(
 async def test_a_failed_answer_still_ends_with_its_own_error_when_its_picture_can_not_be_kept(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ends(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def ends(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("One")
 
     gateway = await opened(ScriptedEngine(ends))

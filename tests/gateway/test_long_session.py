@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from llava_gateway.chat import Answer, ChatRequest, Options, TextPart, TokenCount, Upload
+from llava_gateway.chat import Answer, Options, TextPart, TokenCount, Upload, asked
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import ModelPins, Settings
@@ -36,7 +36,7 @@ class Told:
 
 
 async def next_turn(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Told:
-    predicted = (await gateway.count_tokens(ChatRequest(parts, session_id=session.id, options=SOBER))).fitted.count
+    predicted = (await gateway.count_tokens(asked(*parts, session_id=session.id, options=SOBER))).fitted.count
     assert predicted
     answer = await ask(gateway, *parts, session=session, options=SOBER)
     return Told(predicted, answer, gateway.sessions.get(session.id).window.start)

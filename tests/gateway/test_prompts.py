@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Options, TextPart, Upload
+from llava_gateway.chat import EngineRequest, Options, TextPart, Upload, asked
 from llava_gateway.context.window import Window
 from llava_gateway.context.words import ocr_note
 from llava_gateway.engines.counting import without_pixels
@@ -33,7 +33,7 @@ async def rendered(gateway: Gateway, request: EngineRequest) -> str:
 
 async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
     """The prompt of a question that is asked next."""
-    prepared = await gateway.count_tokens(ChatRequest((*parts, QUESTION), session_id=session.id))
+    prepared = await gateway.count_tokens(asked(*parts, QUESTION, session_id=session.id))
     return await rendered(gateway, prepared.engine_request)
 
 

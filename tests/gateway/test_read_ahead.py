@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import (
-    ChatEvent,
     ChatRequest,
+    EngineEvent,
     EngineRequest,
-    Failed,
-    Finish,
     ImagePart,
     Loading,
     Options,
@@ -24,6 +22,7 @@ from llava_gateway.chat import (
     TextPart,
     Upload,
     Usage,
+    asked,
 )
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.engines.embedded import EmbeddedEngine
@@ -69,19 +68,16 @@ def picture(kind: str = "circle", colour: str = "red") -> Upload:
 
 
 def warm(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
-    return ChatRequest((*(parts or (picture(),)), TextPart(".")), session_id=session.id if session else None, **rest)
+    return asked(*(parts or (picture(),)), TextPart("."), session_id=session.id if session else None, **rest)
 
 
 def question(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
-    return ChatRequest(parts or (TextPart("Hi"),), session_id=session.id if session else None, **rest)
+    return asked(*(parts or (TextPart("Hi"),)), session_id=session.id if session else None, **rest)
 
 
-async def answer_of(gateway: Gateway, asked: ChatRequest) -> tuple[str, Usage]:
-    async with gateway.ask(asked) as answering:
-        *_, last = [event async for event in answering]
-    assert isinstance(last, Finish), last
-    assert answering.answer is not None
-    return answering.answer.text, answering.answer.usage
+async def answer_of(gateway: Gateway, request: ChatRequest) -> tuple[str, Usage]:
+    answer = await gateway.answer(request)
+    return answer.text, answer.usage
 
 
 def outcomes(gateway: Gateway) -> dict[str, float]:
@@ -137,7 +133,7 @@ async def test_a_question_ends_it_and_begins_when_the_engine_has_let_go(opened: 
     await until(lambda: engine.running == 1)
     at_once: list[int] = []
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         at_once.append(engine.running)
         yield TextDelta("Red.")
         yield END
@@ -164,7 +160,7 @@ async def test_nothing_is_read_ahead_while_a_question_is_answered(opened: Opened
 
 
 async def test_questions_are_not_kept_waiting_by_many_calls_to_read_ahead(opened: Opened) -> None:
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         await asyncio.sleep(0)
         yield TextDelta("Red.")
         yield END
@@ -193,7 +189,7 @@ async def test_questions_are_not_kept_waiting_by_many_calls_to_read_ahead(opened
 async def test_of_many_at_once_one_is_read_and_the_others_are_older(opened: Opened) -> None:
     together: list[int] = []
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         together.append(engine.running)
         await asyncio.sleep(0)
         yield TextDelta("A")
@@ -227,7 +223,7 @@ async def test_only_the_newest_of_many_is_read(opened: Opened) -> None:
 async def test_the_same_prompt_twice_is_read_once(opened: Opened) -> None:
     go_on = asyncio.Event()
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         await go_on.wait()
         yield TextDelta("A")
         yield END
@@ -257,7 +253,7 @@ async def test_an_answer_that_has_begun_is_read_to_its_end(opened: Opened) -> No
     """It is one word long. An Ollama whose client leaves between the word and the end may lose its slot."""
     word_came, go_on = asyncio.Event(), asyncio.Event()
 
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield PromptProgress(1, 2)
         yield TextDelta("A")
         word_came.set()
@@ -278,7 +274,7 @@ async def test_an_answer_that_has_begun_is_read_to_its_end(opened: Opened) -> No
 
 
 async def test_while_the_prompt_is_read_it_can_be_ended(opened: Opened) -> None:
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield PromptProgress(1, 2)
         await asyncio.Event().wait()
 
@@ -311,7 +307,7 @@ async def test_it_is_skipped_where_the_template_puts_the_question_before_the_pic
     assert engine.requests == []
     # Earlier turns come before all of that.
     await answer_of(gateway, question(picture(), TextPart("What is it?"), session=session))
-    assert status(await gateway.warm(ChatRequest((TextPart("."),), session_id=session.id))) == ("read", "")
+    assert status(await gateway.warm(asked(TextPart("."), session_id=session.id))) == ("read", "")
     assert len(engine.requests[-1].messages) == 3
 
 
@@ -335,7 +331,7 @@ async def test_ollama_unloads_at_once_what_is_to_stay_no_time(own_ollama: RealOl
 async def test_without_picture_and_history_there_is_nothing_to_read(opened: Opened) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)
-    assert status(await gateway.warm(ChatRequest((TextPart("."),)))) == ("skipped", "nothing_to_read")
+    assert status(await gateway.warm(asked(TextPart(".")))) == ("skipped", "nothing_to_read")
     assert engine.requests == []
 
 
@@ -352,9 +348,12 @@ async def test_what_is_wrong_with_the_request_is_told_as_for_a_question(opened: 
 # What goes wrong.
 
 
-@pytest.mark.parametrize(("events", "error"), [([], UpstreamIncomplete), ([Failed(UpstreamDisconnected())], UpstreamDisconnected)])
-async def test_what_the_engine_does_wrong_is_told(opened: Opened, events: list[ChatEvent], error: type[GatewayError]) -> None:
-    async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+@pytest.mark.parametrize("error", [UpstreamIncomplete, UpstreamDisconnected])
+async def test_what_the_engine_does_wrong_is_told(opened: Opened, error: type[GatewayError]) -> None:
+    async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
+        if error is UpstreamDisconnected:
+            raise UpstreamDisconnected
+        events: list[EngineEvent] = []  # it ends without saying so
         for event in events:
             yield event
 

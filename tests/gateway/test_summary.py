@@ -10,8 +10,7 @@ import pytest
 
 from llava_gateway.chat import (
     Answer,
-    ChatEvent,
-    ChatRequest,
+    EngineEvent,
     EngineRequest,
     Finish,
     Options,
@@ -21,6 +20,7 @@ from llava_gateway.chat import (
     TokenCount,
     Upload,
     Usage,
+    asked,
 )
 from llava_gateway.context.words import summary_question
 from llava_gateway.errors import UpstreamDisconnected
@@ -48,7 +48,7 @@ def counted(request: EngineRequest) -> TokenCount:
     return TokenCount(0, tokens(request) - sum(images), images, "exact")
 
 
-async def script(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
     yield TextDelta(SUMMARY if request.messages[-1].text.endswith(ASKED) else "Yes.")
     yield Finish("stop", Usage(tokens(request), EACH, 0))
 
@@ -68,12 +68,9 @@ async def gateway(engine: ScriptedEngine) -> AsyncIterator[Gateway]:
 
 
 async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload, **rest: Any) -> Answer:
-    async with gateway.ask(ChatRequest(parts, session_id=session.id, **rest)) as answering:
-        async for _ in answering:
-            pass
+    answer = await gateway.answer(asked(*parts, session_id=session.id, **rest))
     await gateway.summariser.wait(session.id)
-    assert answering.answer
-    return answering.answer
+    return answer
 
 
 def summaries(engine: ScriptedEngine) -> int:
@@ -106,7 +103,7 @@ async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway
     session = gateway.sessions.create(Session(policy="summarise"))
     begun = asyncio.Event()
 
-    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         if request.messages[-1].text.endswith(ASKED) and not begun.is_set():
             begun.set()
             await asyncio.Event().wait()
@@ -128,7 +125,7 @@ async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: S
     session = gateway.sessions.create(Session(policy="summarise"))
     begun, ending, let_end, ended = (asyncio.Event() for _ in range(4))
 
-    async def slow_to_end(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slow_to_end(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         if not request.messages[-1].text.endswith(ASKED):
             async for event in script(request):
                 yield event
@@ -156,7 +153,7 @@ async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: S
 
 async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) -> None:
     while not begun.is_set():
-        async with gateway.ask(ChatRequest((TextPart("And now?"),), session_id=session.id)) as answering:
+        async with gateway.ask(asked(TextPart("And now?"), session_id=session.id)) as answering:
             async for _ in answering:
                 pass
         await asyncio.sleep(0)
@@ -166,7 +163,7 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
     session = gateway.sessions.create(Session(policy="summarise"))
     begun = asyncio.Event()
 
-    async def endless(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def endless(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         if request.messages[-1].text.endswith(ASKED):
             begun.set()
             await asyncio.Event().wait()
@@ -183,7 +180,7 @@ async def test_none_begins_once_it_has_ended(gateway: Gateway, engine: ScriptedE
     """An answer that ends while the gateway waits for it begins nothing new."""
     answering, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         answering.set()
         await go_on.wait()
         yield TextDelta("Yes.")
@@ -205,7 +202,7 @@ async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway
     session = gateway.sessions.create(Session(policy="summarise"))
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         if request.messages[-1].text.endswith(ASKED):
             begun.set()
             await go_on.wait()
@@ -259,7 +256,7 @@ async def test_a_summary_is_not_said_to_stand_for_what_it_is_not_of(gateway: Gat
     assert SUMMARY in engine.requests[-1].messages[0].text, "of what it is of, it still tells"
 
 
-async def failing(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+async def failing(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
     if request.messages[-1].text.endswith(ASKED):
         raise UpstreamDisconnected
     async for event in script(request):

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from playwright.async_api import expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, Loading, PromptProgress, TextDelta
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, PromptProgress, TextDelta
 from llava_gateway.errors import ModelOutOfMemory, UpstreamDisconnected
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
@@ -70,7 +70,7 @@ async def test_an_answer_is_written_as_it_comes_and_can_be_stopped(visit: Visit,
 async def test_a_second_page_waits_for_the_answer_and_shows_it(visit: Visit, scripted: Scripted) -> None:
     go_on = asyncio.Event()
 
-    async def slowly(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slowly(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("Half")
         await go_on.wait()
         yield TextDelta(" and whole")
@@ -110,7 +110,7 @@ async def test_a_stopped_question_can_be_asked_again_in_its_place(visit: Visit, 
 async def test_what_is_done_before_the_first_word_is_said(visit: Visit, scripted: Scripted) -> None:
     go_on = asyncio.Event()
 
-    async def slowly(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slowly(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield PromptProgress(64, 128)
         await go_on.wait()
         yield TextDelta("Done")
@@ -157,7 +157,7 @@ async def test_a_failure_says_its_cause_the_next_step_and_offers_it(visit: Visit
 
 
 async def test_an_answer_that_breaks_off_keeps_its_words(visit: Visit, scripted: Scripted) -> None:
-    async def breaks_off(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def breaks_off(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("Half of")
         raise UpstreamDisconnected
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from playwright.async_api import Locator, expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
+from llava_gateway.chat import EngineEvent, EngineRequest, TextDelta
 from llava_gateway.errors import ModelOutOfMemory
 from tests import sample_images
 from tests.page.test_axe import WCAG, faults
@@ -34,7 +34,7 @@ async def compare(visitor: Visitor, name: str = "Compare") -> Locator:
     return dialog
 
 
-async def names_itself(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+async def names_itself(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
     yield TextDelta(f"I am {request.model}.")
     yield END
 
@@ -122,7 +122,7 @@ async def test_models_of_one_engine_wait_for_each_other_and_each_can_be_stopped(
 
 
 async def test_one_that_fails_says_why_and_the_others_are_compared(visit: Visit, scripted: Scripted) -> None:
-    async def only_small(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def only_small(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         if request.model == "large":
             raise ModelOutOfMemory
         async for event in names_itself(request):

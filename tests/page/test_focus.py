@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Route, expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
+from llava_gateway.chat import EngineEvent, EngineRequest, TextDelta
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine, says_then_waits
@@ -45,7 +45,7 @@ async def test_it_goes_from_the_stop_button_to_the_words_when_the_answer_is_stop
 ) -> None:
     go_on = asyncio.Event()
 
-    async def one_that_ends(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def one_that_ends(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         await go_on.wait()
         yield TextDelta("One")
         yield END

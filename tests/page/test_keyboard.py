@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from playwright.async_api import FileChooser, expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
+from llava_gateway.chat import EngineEvent, EngineRequest, TextDelta
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import END, ScriptedEngine, says_then_waits
@@ -128,7 +128,7 @@ async def test_every_key_of_the_list_is_listed_in_both_languages(visit: Visit, d
 async def test_an_answer_is_spoken_in_sentences_some_seconds_apart(visit: Visit, scripted: Scripted) -> None:
     written, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slowly(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+    async def slowly(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in ("There are ", "**two** ", "shapes.", " The [first](https://example.org/) is a ", "cir"):
             yield TextDelta(word)
         written.set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.async_api import Route, expect
 
-from llava_gateway.chat import ChatEvent, EngineRequest, TextDelta
+from llava_gateway.chat import EngineEvent, EngineRequest, TextDelta
 from tests import sample_images
 from tests.page import payloads
 from tests.page.visit import Scripted, Visit, Visitor, file
@@ -73,7 +73,7 @@ async def evil_server() -> AsyncIterator[Evil]:
         yield evil
 
 
-async def said_back(request: EngineRequest) -> AsyncGenerator[ChatEvent]:
+async def said_back(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
     """The question, a few characters at a time: a payload is cut at every place sooner or later."""
     words = request.messages[-1].text
     for start in range(0, len(words), 7):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Sent, Sight, TextPart
+from llava_gateway.chat import ImagePart, Message, Part, Sent, Sight, TextPart, asked
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo
@@ -205,5 +205,5 @@ def test_budgets_and_pictures_are_those_of_all_branches() -> None:
 
 def test_a_request_is_asked_where_it_says() -> None:
     session = branched()
-    assert path(session.under(ChatRequest(text("Hi"), after=1))) == [1]
-    assert session.under(ChatRequest(text("Hi"))) is session
+    assert path(session.under(asked(*text("Hi"), after=1))) == [1]
+    assert session.under(asked(*text("Hi"))) is session

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llava_gateway.chat import Detail, Dropped, Options
+from llava_gateway.chat import Detail, Dropped, Message, Options, Part
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import (
     ASSUMED_CONTEXT,
@@ -123,7 +124,7 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
     return TurnCost(
         exchange.turn,
         exchange.turn_id,
-        title_of(exchange.messages),
+        title_of(_asked(exchange.messages)),
         is_told(exchange, index, window, rules),
         exchange.text_tokens,
         tuple(images),
@@ -141,7 +142,12 @@ def _question(prepared: Prepared, scale: Scale) -> TurnCost:
         else:  # of a question without an answer, for a model that can't have it beside this one's
             images.append(ImageCost(number, image_id, None, told=False))
     words = scale.message(conversation.asked_text)
-    return TurnCost(None, None, title_of(conversation.question), told=True, text_tokens=words, images=tuple(images))
+    return TurnCost(None, None, title_of(_asked(conversation.question)), told=True, text_tokens=words, images=tuple(images))
+
+
+def _asked(messages: Sequence[Message]) -> tuple[Part, ...]:
+    """The parts that the user gave."""
+    return tuple(part for message in messages if message.role == "user" for part in message.parts)
 
 
 def _larger(prepared: Prepared, engine: Engine) -> int | None:

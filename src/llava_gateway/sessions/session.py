@@ -238,7 +238,7 @@ class Session:
         """The session with one more turn at its end; the first of all gives the title where there is none."""
         last = max((known.id for turns in (self.turns, self.aside) for known in turns), default=0)
         added = replace(turn, id=last + 1, parent=self.turns[-1].id if self.turns else FIRST)
-        return replace(self, turns=(*self.turns, added), title=self.title or title_of((Message("user", turn.parts),)), updated_at=now())
+        return replace(self, turns=(*self.turns, added), title=self.title or title_of(turn.parts), updated_at=now())
 
     def after(self, turn_id: int) -> Session:
         """The session as it was when this turn was its last; FIRST: when it had none. Raises TurnNotFound."""
@@ -310,13 +310,12 @@ def _images_of(turns: tuple[Turn, ...]) -> tuple[str, ...]:
 _NOTHING_TOLD: Mapping[str, Any] = {"window": Window(), "tokens": None, "summary": "", "summary_of": -1}
 
 
-def title_of(question: Sequence[Message]) -> str:
+def title_of(parts: Sequence[Part]) -> str:
     """The first words of a question, cut at a word where that is possible."""
-    asked = [message for message in question if message.role == "user"]
-    text = " ".join(message.asked for message in asked).split()
+    text = Message("user", tuple(parts)).asked.split()
     title = " ".join(text)
     if not title:
-        return "Picture" if any(message.images for message in asked) else ""
+        return "Picture" if any(isinstance(part, ImagePart) for part in parts) else ""
     if len(title) <= TITLE_MAX_CHARS:
         return title
     cut = title[:TITLE_MAX_CHARS]
