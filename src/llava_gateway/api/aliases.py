@@ -37,7 +37,6 @@ _PICTURE = (
     " are not fetched."
 )
 _SESSION = "A session keeps the conversation: POST /sessions starts one, POST /sessions/{id}/turns asks its next question, as prompt."
-_PENALTY = "The penalty there is here is repeat_penalty; 1 is off."
 _FORMAT = "The shape of the answer is the field format: 'json', or the JSON schema itself."
 HINTS: Mapping[str, str] = {
     **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), _PROMPT),
@@ -46,7 +45,6 @@ HINTS: Mapping[str, str] = {
     ),
     **dict.fromkeys(PICTURE_FILES - {*PICTURES}, _PICTURE),
     **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), _SESSION),
-    **dict.fromkeys(("frequency_penalty", "presence_penalty"), _PENALTY),
     **dict.fromkeys(("response_format", "json_schema", "schema"), _FORMAT),
 }
 """What is said of names that could mean something else here than where they come from."""
