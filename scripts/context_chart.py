@@ -8,10 +8,12 @@ from typing import cast, get_args
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Part, Piece, Policy, Rendition, Sent, TextPart, TokenCount
+from llava_gateway.answers import Sent
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Part, Piece, Policy, Rendition, TextPart, TokenCount
 from llava_gateway.context.window import Rules
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.gateway.context import Draft, Fitted, Fitter
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 

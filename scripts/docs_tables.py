@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from llava_gateway.chat import OPTION_LIMITS, Detail, Sight
+from llava_gateway.chat import Detail, Sight
 from llava_gateway.errors import GatewayError
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"

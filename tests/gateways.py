@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from llava_gateway.answers import Answer
 from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import Answer, ImagePart, TextPart, Upload, asked
+from llava_gateway.chat import ImagePart, TextPart, Upload, asked
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.gateway import Gateway

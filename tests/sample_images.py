@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Options, Piece, Rendition, TextPart
+from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Piece, Rendition, TextPart
+from llava_gateway.options import Options
 
 SIDE = 112
 """Side in pixels of what the demo model sees."""

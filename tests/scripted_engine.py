@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeAlias
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Loading, Options, TextDelta, Timings, TokenCount, Usage
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Loading, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.errors import GatewayError, UpstreamUnavailable
+from llava_gateway.options import Options
 
 Script: TypeAlias = Callable[[EngineRequest], AsyncGenerator[EngineEvent]]
 END = Finish("stop", Usage(7, 2, 0), Timings(prompt_ms=1.0))

@@ -1,4 +1,4 @@
-"""The vocabulary every room shares: messages made of ordered parts, options, and the events of an answer.
+"""The vocabulary every room shares: messages made of ordered parts, requests, and what an engine says.
 
 All are frozen values. A picture is named by its id (the sha256 of its canonical bytes, hex); its bytes live in the picture store
 (`images/store.py`), and what one model gets of it is a `Rendition`.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
+
+from llava_gateway.options import Options
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
@@ -216,71 +218,6 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Sampling and runner options by Ollama's names; None leaves the engine's (or the Modelfile's) own default.
-
-    Ranges and units are those of `OPTION_LIMITS`; the border (`api/native_json.py`) checks them.
-    """
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    typical_p: float | None = None
-    num_predict: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] | None = None
-    num_ctx: int | None = None
-    num_gpu: int | None = None
-
-    def given(self) -> dict[str, Any]:
-        """Only what is set, by name; `stop` as a list."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
-
-    def over(self, base: Options) -> Options:
-        """These options where they are set, those of `base` elsewhere."""
-        mine = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        return replace(base, **mine)
-
-
-@dataclass(frozen=True, slots=True)
-class OptionLimit:
-    """How an option is shown and checked. `reloads`: a change makes the engine load the model again."""
-
-    low: float
-    high: float
-    unit: str
-    about: str
-    whole: bool = False
-    reloads: bool = False
-
-
-# Bounds are wide enough for every use that makes sense and narrow enough that a slip of the finger is caught at the border.
-OPTION_LIMITS: Mapping[str, OptionLimit] = {
-    "temperature": OptionLimit(0, 2, "", "0 always takes the likeliest word; higher is more varied"),
-    "top_k": OptionLimit(0, 1000, "words", "choose among this many likeliest words; 0 means all", whole=True),
-    "top_p": OptionLimit(0, 1, "", "choose among the likeliest words that together have this probability"),
-    "min_p": OptionLimit(0, 1, "", "leave out words less likely than this share of the likeliest one"),
-    "repeat_penalty": OptionLimit(0.5, 2, "", "above 1 discourages repeating; 1 is off"),
-    "repeat_last_n": OptionLimit(-1, 32768, "tokens", "how far back repeats are looked for; -1 is the whole context", whole=True),
-    "presence_penalty": OptionLimit(-2, 2, "", "above 0 discourages words that the text has already"),
-    "frequency_penalty": OptionLimit(-2, 2, "", "above 0 discourages words the more often the text has them"),
-    "typical_p": OptionLimit(0, 1, "", "choose among words that are about as surprising as is typical; 1 is off"),
-    "num_predict": OptionLimit(-1, 131072, "tokens", "longest answer; -1 means until the model ends", whole=True),
-    "seed": OptionLimit(-1, 2**32 - 1, "", "the same seed gives the same answer; -1 is a new one each time", whole=True),
-    "num_ctx": OptionLimit(256, 1048576, "tokens", "context length", whole=True, reloads=True),
-    "num_gpu": OptionLimit(-1, 999, "layers", "layers on the GPU; -1 lets the engine choose", whole=True, reloads=True),
-}
-STOP_MAX_COUNT = 16
-STOP_MAX_CHARS = 256
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one answer as the engine counted them; `prompt_tokens` includes pictures and cached ones."""
 
@@ -358,93 +295,6 @@ def asked(*parts: Part, **rest: Any) -> ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What of a picture went to the model: `pieces` files, the largest of them `width` x `height` pixels."""
-
-    width: int
-    height: int
-    format: str
-    tokens: int | None
-    label: Label = "estimated"
-    detail: Literal["low", "high"] = "low"
-    pieces: int = 1
-
-    @classmethod
-    def of(cls, rendition: Rendition) -> Sent:
-        first = max(rendition.pieces, key=lambda piece: piece.width * piece.height)
-        return cls(first.width, first.height, first.format, rendition.tokens, rendition.label, rendition.detail, len(rendition.pieces))
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredImage:
-    """A picture of the question: its id, its upright size, what was sent and what was changed on the way."""
-
-    id: str
-    width: int
-    height: int
-    sent: Sent
-    changes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Something the model is not told any more: the text of a turn, or a picture of it (`image_id`). `turn` is its place in the branch."""
-
-    turn: int
-    turn_id: int
-    image_id: str | None
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContextReport:
-    """How full the model's context is.
-
-    Attributes:
-        used: tokens of prompt and answer as the engine counted them.
-        limit: tokens there are; None where the engine doesn't tell.
-        images: tokens of it that pictures take, None where that is not known.
-        dropped: what the model is not told any more, oldest first.
-        warnings: what has just been dropped or changed ("code: sentence").
-    """
-
-    used: int | None = None
-    limit: int | None = None
-    images: int | None = None
-    dropped: tuple[Dropped, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer, as the last event of a stream and the body of a plain request carry it.
-
-    Attributes:
-        turn_id: of its turn in the session.
-        stop: the text of `options.stop` that ended it; None where none did, or the engine does not tell which.
-        logprobs: of its tokens, where they were asked for.
-    """
-
-    id: str
-    model: str
-    engine: str
-    session_id: str | None
-    text: str
-    finish_reason: FinishReason
-    reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    logprobs: tuple[Logprob, ...] = ()
-    stop: str | None = None
-    images: tuple[AnsweredImage, ...] = ()
-    usage: Usage = Usage()
-    timings: Timings = Timings()
-    context: ContextReport = ContextReport()
-    turn_id: int | None = None
-    warnings: tuple[str, ...] = ()
-    """Each is a code, or "code: sentence"."""
-
-
-@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """What an engine gets: everything resolved, nothing left to look up.
 
@@ -490,13 +340,6 @@ class TokenCount:
     @property
     def total(self) -> int:
         return self.system + self.text + sum(self.images)
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """Waiting for a slot; position 1 is next."""
-
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -556,14 +399,5 @@ class Finish:
     stop: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The end of an answer, with all of it."""
-
-    answer: Answer
-
-
 EngineEvent: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall | Finish
 """What an engine says of an answer, in order; `Finish` is the last. What goes wrong is raised."""
-AnswerEvent: TypeAlias = Queued | Loading | PromptProgress | TextDelta | ReasoningDelta | ToolCall | Done
-"""What a client gets of an answer, in order; `Done` is the last. What goes wrong is raised."""

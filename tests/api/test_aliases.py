@@ -12,7 +12,7 @@ import pytest
 from llava_gateway.api.aliases import FIELDS, HINTS, OPTION_NAMES, OPTIONS
 from llava_gateway.api.bodies import AskBody
 from llava_gateway.api.native_frames import wanted_output_format
-from llava_gateway.chat import Options
+from llava_gateway.options import Options
 from tests.api.conftest import Serve
 from tests.api.test_ask import RED, b64, events
 from tests.scripted_engine import ScriptedEngine

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Options
+from llava_gateway.chat import EngineRequest
+from llava_gateway.options import Options
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served

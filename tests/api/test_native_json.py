@@ -11,8 +11,9 @@ from llava_gateway.api.app import create_app
 from llava_gateway.api.bodies import MAX_DEPTH, AskBody, Body, ForkBody, SessionsQuery, parse_body
 from llava_gateway.api.forms import read_query
 from llava_gateway.api.native_json import chat_request, parse_keep_alive, parse_options
-from llava_gateway.chat import OPTION_LIMITS, ChatRequest, Options
+from llava_gateway.chat import ChatRequest
 from llava_gateway.errors import InvalidFormat, InvalidOption, InvalidRequest
+from llava_gateway.options import OPTION_LIMITS, Options
 from llava_gateway.settings import Settings
 
 

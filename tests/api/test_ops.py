@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from llava_gateway import __version__
-from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.options import OPTION_LIMITS
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine, says_then_waits
 

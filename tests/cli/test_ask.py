@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llava_gateway.chat import OPTION_LIMITS
 from llava_gateway.cli import ask as asking
 from llava_gateway.cli.ask import split
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.main import app
+from llava_gateway.options import OPTION_LIMITS
 from tests.cli.program import COMMAND, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
 

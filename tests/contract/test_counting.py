@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Options, TextDelta, TextPart, TokenCount
+from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, TextDelta, TextPart, TokenCount
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded
+from llava_gateway.options import Options
 from tests.contract.worlds import NUM_CTX, World
 from tests.sample_images import ask, image_id, rendition, shape
 from tests.synthetic_llava import ENDLESS

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import JSON, EngineRequest, Finish, Message, Options, TextPart, TokenCount
+from llava_gateway.chat import JSON, EngineRequest, Finish, Message, TextPart, TokenCount
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.ollama_counting import VOCABULARIES_KEPT, OllamaCounter, Vocabulary, segments
 from llava_gateway.engines.ollama_library import OllamaLibrary
 from llava_gateway.engines.tokenizer import Tokenizer
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, fake_upstream
 from tests.ollama_server import RealOllama

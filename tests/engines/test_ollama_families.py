@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Options, Piece, Rendition, Sight, TextPart
+from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Piece, Rendition, Sight, TextPart
 from llava_gateway.engines.modelfile import parse_modelfile
-from llava_gateway.engines.ollama import LEAST_TOKENS, OllamaEngine
+from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.ollama_library import OllamaLibrary
+from llava_gateway.engines.ollama_models import LEAST_TOKENS
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape

@@ -17,7 +17,6 @@ from llava_gateway.chat import (
     EngineRequest,
     Finish,
     Message,
-    Options,
     PromptProgress,
     ReasoningDelta,
     TextDelta,
@@ -44,6 +43,7 @@ from llava_gateway.errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
 from tests.gateways import until_it_fails

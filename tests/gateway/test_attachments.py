@@ -9,24 +9,12 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import (
-    Answer,
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    ImagePart,
-    Options,
-    Sight,
-    TextDelta,
-    TextPart,
-    Timings,
-    Upload,
-    Usage,
-    asked,
-)
+from llava_gateway.answers import Answer
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, ImagePart, Sight, TextDelta, TextPart, Timings, Upload, Usage, asked
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateways import ask, open_gateway

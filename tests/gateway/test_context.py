@@ -17,7 +17,6 @@ from llava_gateway.chat import (
     Finish,
     FinishReason,
     ImagePart,
-    Options,
     TextDelta,
     TextPart,
     TokenCount,
@@ -30,6 +29,7 @@ from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway

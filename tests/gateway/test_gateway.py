@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
+from llava_gateway.answers import AnswerEvent, Done, Queued
 from llava_gateway.chat import (
-    AnswerEvent,
     ChatRequest,
-    Done,
     EngineEvent,
     EngineRequest,
     ImagePart,
     Loading,
-    Options,
-    Queued,
     ReasoningDelta,
     TextDelta,
     TextPart,
@@ -44,6 +41,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
 from tests import sample_images

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from llava_gateway.chat import Answer, Options, TextPart, TokenCount, Upload, asked
+from llava_gateway.answers import Answer
+from llava_gateway.chat import TextPart, TokenCount, Upload, asked
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Options, TextPart, Upload, asked
+from llava_gateway.chat import EngineRequest, TextPart, Upload, asked
 from llava_gateway.context.window import Window
 from llava_gateway.context.words import ocr_note
 from llava_gateway.engines.counting import without_pixels
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway

@@ -16,7 +16,6 @@ from llava_gateway.chat import (
     EngineRequest,
     ImagePart,
     Loading,
-    Options,
     PromptProgress,
     TextDelta,
     TextPart,
@@ -41,6 +40,7 @@ from llava_gateway.errors import (
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.gateway.read_ahead import Warmed
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from tests import sample_images

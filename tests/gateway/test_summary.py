@@ -8,23 +8,12 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import (
-    Answer,
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    Options,
-    Policy,
-    TextDelta,
-    TextPart,
-    TokenCount,
-    Upload,
-    Usage,
-    asked,
-)
+from llava_gateway.answers import Answer
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage, asked
 from llava_gateway.context.words import summary_question
 from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway

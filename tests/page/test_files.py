@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llava_gateway import errors
-from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.settings import built_in_presets
 from tests.page.visit import Visit
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Message, Part, Sent, Sight, TextPart, asked
+from llava_gateway.answers import Sent
+from llava_gateway.chat import ImagePart, Message, Part, Sight, TextPart, asked
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from llava_gateway.chat import OPTION_LIMITS
 from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRequest
+from llava_gateway.options import OPTION_LIMITS
 
 OPTIONS: Mapping[str, str] = {
     "max_tokens": "num_predict",

@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from llava_gateway.answers import Sent
 from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, SightBody, TimingsBody, UsageBody, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.native_json import check_length, glossary_of, parse_options
 from llava_gateway.api.sight import wishes
-from llava_gateway.chat import FinishReason, ImagePart, Label, Options, Part, Policy, Sent, Sight, TextPart, Timings, Usage
+from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidRequest
 from llava_gateway.images.info import PictureInfo
+from llava_gateway.options import Options
 from llava_gateway.sessions.archive import FORMAT, VERSION
 from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
 from llava_gateway.settings import Settings

@@ -16,7 +16,7 @@ from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import chat_request
-from llava_gateway.chat import OPTION_LIMITS, ChatRequest, ImagePart, Upload
+from llava_gateway.chat import ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (
     GatewayError,
     ImageFileTooLarge,
@@ -29,6 +29,7 @@ from llava_gateway.errors import (
     UnsupportedBody,
 )
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery, parse_body
 from llava_gateway.api.defaults import defaults_of
@@ -18,7 +19,7 @@ from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_outpu
 from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse
-from llava_gateway.chat import ChatRequest, Message, Sent, Sight, TextPart
+from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.search import search

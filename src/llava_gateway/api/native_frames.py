@@ -10,20 +10,11 @@ from typing import Any, Literal, TypeAlias, assert_never
 
 from starlette.responses import Response
 
+from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
 from llava_gateway.api.errors import error_body, error_response
 from llava_gateway.api.native_json import answer_json
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.chat import (
-    Answer,
-    AnswerEvent,
-    Done,
-    Loading,
-    PromptProgress,
-    Queued,
-    ReasoningDelta,
-    TextDelta,
-    ToolCall,
-)
+from llava_gateway.chat import Loading, PromptProgress, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import GatewayError
 
 OutputFormat: TypeAlias = Literal["json", "sse", "text"]

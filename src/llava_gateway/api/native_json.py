@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
 
+from llava_gateway.answers import Answer, AnsweredImage, ContextReport, Dropped, Sent
 from llava_gateway.api import aliases
 from llava_gateway.api.bodies import (
     DEFAULT_PROMPT,
@@ -24,31 +25,13 @@ from llava_gateway.api.bodies import (
     parse_body,
 )
 from llava_gateway.api.sight import IN_OPTIONS, with_sight
-from llava_gateway.chat import (
-    JSON,
-    OPTION_LIMITS,
-    STOP_MAX_CHARS,
-    STOP_MAX_COUNT,
-    Answer,
-    AnsweredImage,
-    ChatRequest,
-    ContextReport,
-    Dropped,
-    ImagePart,
-    Message,
-    OptionLimit,
-    Options,
-    Sent,
-    TextPart,
-    Timings,
-    Upload,
-    Usage,
-)
+from llava_gateway.chat import JSON, ChatRequest, ImagePart, Message, TextPart, Timings, Upload, Usage
 from llava_gateway.context.words import ocr_note
 from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidFormat, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.store import PictureStore
+from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
 from llava_gateway.sessions.search import Match
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, built_in_presets

@@ -27,7 +27,7 @@ from llava_gateway.api.bodies import (
 )
 from llava_gateway.api.native_json import describe
 from llava_gateway.api.sight import IN_OPTIONS
-from llava_gateway.chat import OPTION_LIMITS
+from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.archive import FORMAT, VERSION
 
 DESCRIPTION = """Talk with pictures on your own machine. Pictures are made upright, sharp and true in colour before a model sees them;

@@ -14,8 +14,8 @@ from llava_gateway.api.native import gateway_of
 from llava_gateway.api.native_json import presets
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import OWN_FILES_CSP
-from llava_gateway.chat import OPTION_LIMITS
 from llava_gateway.engines.pool import PoolState
+from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.telemetry import CONTENT_TYPE
 
 router = APIRouter(responses=openapi.ERRORS)

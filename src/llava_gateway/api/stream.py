@@ -15,8 +15,9 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.errors import internal_error
-from llava_gateway.chat import Answer, AnswerEvent, ChatRequest, Done
+from llava_gateway.chat import ChatRequest
 from llava_gateway.errors import GatewayError, UpstreamIncomplete
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings

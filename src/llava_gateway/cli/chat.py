@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from llava_gateway.chat import OPTION_LIMITS, Detail, Policy
+from llava_gateway.chat import Detail, Policy
 from llava_gateway.cli.ask import read_file, read_picture
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure, wrong_use
 from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, NoPathsFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
 from llava_gateway.cli.named import Named, find_pictures, local_path
 from llava_gateway.cli.stdin import on_terminal
+from llava_gateway.options import OPTION_LIMITS
 
 if TYPE_CHECKING:
     from llava_gateway.cli.client import Fields, GatewayClient, JSONObject

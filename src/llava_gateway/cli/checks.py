@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Piece, Rendition, TextPart, Upload, asked
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Piece, Rendition, TextPart, Upload, asked
 from llava_gateway.cli import sample_images
 from llava_gateway.cli.client import gateway_version
 from llava_gateway.cli.console import Failure
@@ -22,6 +22,7 @@ from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.sniff import Format
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 from typer.core import TyperGroup
 
-from llava_gateway.chat import OPTION_LIMITS, Detail, OptionLimit, Policy
+from llava_gateway.chat import Detail, Policy
 from llava_gateway.cli.console import wrong_use
+from llava_gateway.options import OPTION_LIMITS, OptionLimit
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from llava_gateway import __version__
+from llava_gateway.answers import Answer
 from llava_gateway.api.app import build_engines, build_gateway
-from llava_gateway.chat import Answer, Options, Sight, TextPart, Upload, asked
+from llava_gateway.chat import Sight, TextPart, Upload, asked
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_pictures, png
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.upstream import json_object, new_client, upstream_errors
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 

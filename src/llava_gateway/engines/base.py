@@ -10,9 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Loading, Options, TextDelta, TokenCount
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
 from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 
 EngineName: TypeAlias = Literal["ollama", "embedded", "openai"]
 ModelKey: TypeAlias = tuple[EngineName, str]

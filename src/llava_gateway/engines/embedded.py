@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Loading, Options, TokenCount
+from llava_gateway.chat import EngineEvent, EngineRequest, Loading, TokenCount
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
@@ -36,6 +36,7 @@ from llava_gateway.errors import (
     UpstreamUnavailable,
 )
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 from llava_gateway.settings import MiB, Settings
 
 log = logging.getLogger(__name__)

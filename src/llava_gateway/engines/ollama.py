@@ -1,7 +1,7 @@
 """The Ollama engine: its native API over HTTP, its errors read as ours, and what it knows of its models.
 
-Modules beside this one share the work: `ollama_errors.py` reads what went wrong, `ollama_prompt.py` writes the request,
-`ollama_counting.py` counts it, `ollama_library.py` pulls, creates and deletes models.
+Modules beside this one share the work: `ollama_models.py` reads what is told of models, `ollama_errors.py` what went wrong,
+`ollama_prompt.py` writes the request, `ollama_counting.py` counts it, `ollama_library.py` pulls, creates and deletes models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from llava_gateway.chat import (
     Finish,
     FinishReason,
     Loading,
-    Options,
     ReasoningDelta,
     TextDelta,
     Timings,
@@ -37,57 +36,25 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.counting import without_pixels
 from llava_gateway.engines.logprobs import read_logprobs
-from llava_gateway.engines.memory import cache_bytes_per_token
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
+from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
-from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, unloads_at_once, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, unloads_at_once, wants_placement
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
 REAL_LOAD_MS = 50.0
 """A load_duration above this was a load; a model that is loaded already answers in 1 to 6 ms."""
-VISION_MIN_CTX = 2048
-"""What Ollama raises num_ctx to for a model with vision (server/sched.go, `getRunner`)."""
 SHOWS_AT_ONCE = 8
 BUSY_PAUSE = (0.2, 1.0)
 """Seconds, least and most, before a request is sent again to an Ollama that is busy."""
-
-
-LEAST_TOKENS = 1024
-LEAST_TOKENS_FOR = ("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe")
-"""Ollama starts the engine with --image-min-tokens 1024 for these (llm/llama_server.go, `qwenVLServerArgs`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Details:
-    """What /api/show tells of a model; it stays true as long as the model's digest does."""
-
-    vision: bool
-    facts: VisionFacts
-    context_length: int | None
-    places_pictures: bool
-    num_ctx: int | None = None
-    """What the Modelfile sets."""
-    system: str = ""
-    messages: tuple[str, ...] = ()
-    """The words of the system prompt and of the turns that the Modelfile puts before every conversation."""
-    cache_bytes_per_token: int | None = None
-
-    def before(self, request: EngineRequest) -> tuple[str, ...]:
-        """The words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
-        own_system = bool(self.messages) or (bool(request.messages) and request.messages[0].role != "system")
-        return (self.system, *self.messages) if self.system and own_system else self.messages
-
-    def clamped(self, num_ctx: int) -> int:
-        """What Ollama makes of a num_ctx."""
-        least = max(num_ctx, VISION_MIN_CTX) if self.vision else num_ctx
-        return min(least, self.context_length or least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +77,11 @@ class OllamaEngine:
         self._within = settings.connect_timeout + 1
         self._fresh_for = settings.engine_poll_interval + 1
         self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
-        self._details: dict[str, _Details] = {}  # by digest
+        self._details: dict[str, Details] = {}  # by digest
         self._digests: dict[str, str] = {}  # by name
         self._runners: dict[str, _Runner] = {}  # by name, as are the next
         self._load_ms: dict[str, float] = {}
-        self._pictures_first: dict[_Details, bool] = {}
+        self._pictures_first: dict[Details, bool] = {}
         self._counter = OllamaCounter()
         self._shows_prompts = True  # until one did not: it has answered a word instead
         self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
@@ -141,21 +108,21 @@ class OllamaEngine:
         Cloud models are left out: a question to one would send the pictures off this machine.
         """
         tags, ps = await asyncio.gather(self._get("/api/tags"), self._get("/api/ps"))
-        rows = [row for row in _rows(tags) if not row.get("remote_host") and not is_cloud(row["name"])]
+        rows = [row for row in rows_of(tags) if not row.get("remote_host") and not is_cloud(row["name"])]
         self._digests = {row["name"]: str(row.get("digest", "")) for row in rows}
         gate = asyncio.Semaphore(SHOWS_AT_ONCE)
         details = await asyncio.gather(*(self._show(row, gate) for row in rows))
         self._details = {digest: self._details[digest] for digest in self._digests.values() if digest in self._details}
-        self._loaded, self._loaded_at = _rows(ps), time.monotonic()
+        self._loaded, self._loaded_at = rows_of(ps), time.monotonic()
         loaded = {row["name"]: row for row in self._loaded}
-        return tuple(_model_info(row, known, loaded.get(row["name"])) for row, known in zip(rows, details, strict=True))
+        return tuple(model_info(row, known, loaded.get(row["name"])) for row, known in zip(rows, details, strict=True))
 
     async def loading(self, request: EngineRequest) -> Loading | None:
         """Asks Ollama, unless `models` saw a moment ago that nothing has to be loaded: asking again would keep the question waiting."""
         if time.monotonic() - self._loaded_at < self._fresh_for and not self._reload_reason(request, self._loaded):
             return None
         try:
-            rows = _rows(await self._get("/api/ps"))
+            rows = rows_of(await self._get("/api/ps"))
         except GatewayError:
             return None
         if reason := self._reload_reason(request, rows):
@@ -169,13 +136,13 @@ class OllamaEngine:
     def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> str:
         """Why Ollama, with what /api/ps lists, would load the model (again) for this request; "" when it would not (server/sched.go,
         `needsReload`)."""
-        running = _running(rows, request.model)
-        if running is None:
+        loaded = running(rows, request.model)
+        if loaded is None:
             return f"{request.model} is not loaded yet."
         last = self._runners.get(request.model)
-        wanted, now = request.options.num_ctx, running.get("context_length")
+        wanted, now = request.options.num_ctx, loaded.get("context_length")
         if wanted is not None:
-            known = self._details.get(str(running.get("digest")))
+            known = self._details.get(str(loaded.get("digest")))
             wanted = known.clamped(wanted) if known else wanted
             if wanted != now:
                 return f"num_ctx {wanted} makes Ollama load {request.model} again: it runs with {now} now."
@@ -235,10 +202,10 @@ class OllamaEngine:
             if last and last.num_ctx is not None:
                 return None
             fresh = time.monotonic() - self._loaded_at < self._fresh_for
-            row = _running(self._loaded if fresh else _rows(await self._get("/api/ps")), request.model)
+            row = running(self._loaded if fresh else rows_of(await self._get("/api/ps")), request.model)
         except GatewayError:
             return None
-        return _int(row, "context_length") if row else None
+        return whole(row, "context_length") if row else None
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
         """Exact for a model that is loaded; an estimate, from its vocabulary, for one that would have to be loaded for it."""
@@ -253,11 +220,11 @@ class OllamaEngine:
         vocabulary = await self._counter.vocabulary(digest, lambda: self._show_all(request.model))
         if vocabulary is None:
             return None
-        row = _running(_rows(await self._get("/api/ps")), request.model)
+        row = running(rows_of(await self._get("/api/ps")), request.model)
         if row is None or str(row.get("digest")) != digest or not self._shows_prompts:
             return await self._counter.roughly(digest, vocabulary, request, known.before(request))
         # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
-        options = Options(num_ctx=_int(row, "context_length"), num_gpu=-1)
+        options = Options(num_ctx=whole(row, "context_length"), num_gpu=-1)
         asked = replace(without_pixels(request), options=options, keep_alive=None)
         rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_pictures)
         if not rendered:
@@ -332,17 +299,17 @@ class OllamaEngine:
         )
         if timings.load_ms is not None and timings.load_ms > REAL_LOAD_MS:
             self._load_ms[model] = timings.load_ms
-        usage = Usage(_int(chunk, "prompt_eval_count"), _int(chunk, "eval_count"), _int(chunk, "prompt_eval_cached_count"))
+        usage = Usage(whole(chunk, "prompt_eval_count"), whole(chunk, "eval_count"), whole(chunk, "prompt_eval_cached_count"))
         reason: FinishReason = "length" if chunk.get("done_reason") == "length" else "tool_calls" if called else "stop"
         return Finish(reason, usage, timings)
 
-    async def _know(self, model: str) -> _Details:
+    async def _know(self, model: str) -> Details:
         """The details of a model by any of its names, asked for if they are not known yet."""
         digest = next((digest for name, digest in self._digests.items() if same_name(name, model)), "")
         known = self._details.get(digest)
         return known or await self._ask(model)
 
-    async def _show(self, row: Mapping[str, Any], gate: asyncio.Semaphore) -> _Details:
+    async def _show(self, row: Mapping[str, Any], gate: asyncio.Semaphore) -> Details:
         """Details of one row of /api/tags. A model Ollama can't describe (a broken file) must not hide the others; it is tried again."""
         digest = str(row.get("digest", ""))
         if known := self._details.get(digest):
@@ -352,17 +319,17 @@ class OllamaEngine:
                 known = await self._ask(row["name"])
             except (UpstreamError, ModelNotFound) as error:  # not found: its file is missing, or it was deleted a moment ago
                 log.warning("Ollama can't describe %r: %s", row["name"], error.code)
-                return _Details("vision" in (row.get("capabilities") or ()), VisionFacts(), None, False)
+                return Details("vision" in (row.get("capabilities") or ()), VisionFacts(), None, False)
         self._details[digest] = known
         return known
 
-    async def _ask(self, model: str) -> _Details:
+    async def _ask(self, model: str) -> Details:
         try:
             answer = await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within, json={"model": model})
-            known = _details(answer)
-            if known.facts.pinpoints or not _has_pinpoints(answer):
+            known = read_details(answer)
+            if known.facts.pinpoints or not has_pinpoints(answer):
                 return known
-            return _details(await self._show_all(model))
+            return read_details(await self._show_all(model))
         except UpstreamError as error:
             raise (ModelNotFound(param="model") if error.status == 404 else error) from error
 
@@ -373,11 +340,6 @@ class OllamaEngine:
         return answer
 
 
-def _running(rows: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
-    """The row of a model among those that are loaded."""
-    return next((row for row in rows if same_name(row["name"], model)), None)
-
-
 async def _refusal(response: httpx2.Response) -> GatewayError | None:
     """Why Ollama did not take the request, None if it did."""
     if response.status_code != 200:
@@ -385,92 +347,6 @@ async def _refusal(response: httpx2.Response) -> GatewayError | None:
     if "json" not in response.headers.get("content-type", ""):
         return UpstreamProtocolError()
     return None
-
-
-def _rows(answer: JSON) -> list[dict[str, Any]]:
-    """The rows of /api/tags and /api/ps that have a name."""
-    rows = answer.get("models") or []
-    if not isinstance(rows, list):
-        raise UpstreamProtocolError
-    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)]
-
-
-def _model_info(row: Mapping[str, Any], known: _Details, running: Mapping[str, Any] | None) -> ModelInfo:
-    about = row.get("details") or {}
-    return ModelInfo(
-        name=row["name"],
-        engine="ollama",
-        vision=known.vision,
-        facts=known.facts,
-        context_length=known.context_length,
-        loaded=running is not None,
-        loaded_context=_int(running, "context_length") if running else None,
-        size_bytes=_int(row, "size"),
-        family=str(about.get("family", "")),
-        parameters=str(about.get("parameter_size", "")),
-        quantization=str(about.get("quantization_level", "")),
-        own_context=known.num_ctx,
-        memory_bytes=_int(running, "size") if running else None,
-        gpu_bytes=_int(running, "size_vram") or 0 if running else None,
-        cache_bytes_per_token=known.cache_bytes_per_token,
-    )
-
-
-def _details(answer: Any) -> _Details:
-    if not isinstance(answer, dict):
-        raise UpstreamProtocolError
-    info, projector = answer.get("model_info") or {}, answer.get("projector_info") or {}
-    capabilities = answer.get("capabilities")
-    # Ollama before 0.6.4 lists no capabilities.
-    vision = "vision" in capabilities if isinstance(capabilities, list) else bool(projector)
-    architecture = str(info.get("general.architecture", ""))
-    return _Details(
-        vision=vision,
-        facts=_facts(projector, info, architecture) if vision else VisionFacts(),
-        context_length=_int(info, f"{architecture}.context_length"),
-        places_pictures=places_pictures(str(answer.get("template") or "")),
-        num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
-        system=str(answer.get("system") or ""),
-        messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),
-        cache_bytes_per_token=cache_bytes_per_token(info, architecture),
-    )
-
-
-def _parameter(parameters: str, name: str) -> int | None:
-    """A whole number of a Modelfile's parameters, as /api/show lists them: a name and a value to the line."""
-    values = [line.split()[1] for line in parameters.splitlines() if line.split()[:1] == [name] and len(line.split()) > 1]
-    return int(values[0]) if values and values[0].isdecimal() else None
-
-
-def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
-    """From the projector's keys, or from the model's own where the eye is inside it (gemma3, qwen2.5vl, mistral3)."""
-    least = LEAST_TOKENS if architecture in LEAST_TOKENS_FOR else None
-    if not projector:
-        merge = f"{architecture}.spatial_merge_size" if architecture == "mistral3" else f"{architecture}.vision.spatial_merge_size"
-        return VisionFacts(
-            projector_type=architecture,
-            image_size=_int(info, f"{architecture}.vision.image_size"),
-            patch_size=_int(info, f"{architecture}.vision.patch_size"),
-            merge=_int(info, merge),
-            least_tokens=least,
-        )
-    # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
-    default = "mlp" if projector.get("clip.has_llava_projector") else ""
-    flat = projector.get("clip.vision.image_grid_pinpoints") or []
-    return VisionFacts(
-        projector_type=str(projector.get("clip.projector_type") or projector.get("clip.vision.projector_type") or default),
-        image_size=_int(projector, "clip.vision.image_size"),
-        patch_size=_int(projector, "clip.vision.patch_size"),
-        pinpoints=tuple(zip(flat[::2], flat[1::2], strict=False)),
-        merge=_int(projector, "clip.vision.spatial_merge_size") or _int(projector, "clip.vision.projector.scale_factor"),
-        queries=_int(projector, "clip.minicpmv_query_num"),
-        version=_int(projector, "clip.minicpmv_version"),
-        least_tokens=least,
-    )
-
-
-def _has_pinpoints(answer: JSON) -> bool:
-    return "clip.vision.image_grid_pinpoints" in (answer.get("projector_info") or {})
 
 
 def _tool_calls(calls: Any) -> list[ToolCall]:
@@ -490,12 +366,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _int(values: Mapping[str, Any], key: str) -> int | None:
-    value = values.get(key)
-    return value if type(value) is int else None
-
-
 def _ms(values: Mapping[str, Any], key: str) -> float | None:
     """Milliseconds from Ollama's nanoseconds."""
-    value = _int(values, key)
+    value = whole(values, key)
     return None if value is None else value / 1e6

@@ -23,7 +23,6 @@ from llava_gateway.chat import (
     Finish,
     FinishReason,
     Loading,
-    Options,
     PromptProgress,
     ReasoningDelta,
     TextDelta,
@@ -47,6 +46,7 @@ from llava_gateway.errors import (
     UpstreamIncomplete,
     UpstreamProtocolError,
 )
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)

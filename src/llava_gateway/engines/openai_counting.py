@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Options, Rendition, TokenCount
+from llava_gateway.chat import EngineRequest, ImagePart, Message, Rendition, TokenCount
 from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, VLLM, chat_body
 from llava_gateway.errors import UpstreamError, UpstreamProtocolError
+from llava_gateway.options import Options
 
 Ask: TypeAlias = Callable[[str, bytes | None], Awaitable[Any]]
 """Asks the server at a path, GET without a body and POST with one; its JSON. Raises UpstreamError and its kin."""

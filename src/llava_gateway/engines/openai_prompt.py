@@ -12,7 +12,6 @@ from llava_gateway.chat import (
     ImagePart,
     Message,
     NamedTool,
-    Options,
     Part,
     Piece,
     ReasoningPart,
@@ -21,6 +20,7 @@ from llava_gateway.chat import (
     Think,
     ToolResultPart,
 )
+from llava_gateway.options import Options
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from llava_gateway.answers import Answer, AnsweredImage, ContextReport, Sent
 from llava_gateway.chat import (
-    Answer,
-    AnsweredImage,
     ChatRequest,
-    ContextReport,
     EngineRequest,
     Finish,
     ImagePart,
@@ -19,7 +17,6 @@ from llava_gateway.chat import (
     Part,
     PromptProgress,
     ReasoningDelta,
-    Sent,
     TextDelta,
     Timings,
     ToolCall,

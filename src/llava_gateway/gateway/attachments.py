@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Options, Rendition, Sight, Upload
+from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Rendition, Sight, Upload
 from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
@@ -21,6 +21,7 @@ from llava_gateway.images.learned import LearnedCosts, Pieces
 from llava_gateway.images.plan import Plan, Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import Dropped, EngineRequest, Message, Options, TokenCount, Usage
+from llava_gateway.answers import Dropped
+from llava_gateway.chat import EngineRequest, Message, TokenCount, Usage
 from llava_gateway.context import tokens
 from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
@@ -29,6 +30,7 @@ from llava_gateway.context.window import (
 )
 from llava_gateway.engines.base import Engine, ModelInfo, ModelKey
 from llava_gateway.errors import ContextLengthExceeded
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
 Build: TypeAlias = Callable[[tuple[Message, ...], Options], Awaitable[EngineRequest]]

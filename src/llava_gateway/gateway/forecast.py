@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llava_gateway.chat import Detail, Dropped, Message, Options, Part
+from llava_gateway.answers import Dropped
+from llava_gateway.chat import Detail, Message, Part
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import (
     ASSUMED_CONTEXT,
@@ -22,6 +23,7 @@ from llava_gateway.context.window import (
 )
 from llava_gateway.engines.base import Engine
 from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import title_of
 
 

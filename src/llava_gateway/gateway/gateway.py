@@ -7,17 +7,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 
-from llava_gateway.chat import (
-    Answer,
-    AnswerEvent,
-    ChatRequest,
-    Done,
-    Finish,
-    Queued,
-    Rendition,
-    Sight,
-    Upload,
-)
+from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
+from llava_gateway.chat import ChatRequest, Finish, Rendition, Sight, Upload
 from llava_gateway.engines.base import EngineName
 from llava_gateway.engines.installer import Installer
 from llava_gateway.engines.pool import EnginePool

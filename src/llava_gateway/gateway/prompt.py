@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Options, Rendition, TextPart
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Rendition, TextPart
 from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Rules, Window, cost
@@ -18,6 +18,7 @@ from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelN
 from llava_gateway.gateway.attachments import Hold, Question, Showing, Shown
 from llava_gateway.gateway.context import Build, Draft, Fitted, Fitter
 from llava_gateway.images.store import PictureStore
+from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry

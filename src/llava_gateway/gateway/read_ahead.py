@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Options, Part, PromptProgress, Usage
+from llava_gateway.chat import EngineRequest, Finish, ImagePart, Part, PromptProgress, Usage
 from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
 from llava_gateway.gateway.prompt import Prepared, Preparer
 from llava_gateway.gateway.queue import Admission
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from llava_gateway.chat import ChatRequest, Message, Options, TextPart
+from llava_gateway.chat import ChatRequest, Message, TextPart
 from llava_gateway.context.words import is_chinese, summary_question
 from llava_gateway.engines.base import EngineName, answer_text
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.attachments import Hold
 from llava_gateway.gateway.prompt import Prepared, Preparer
 from llava_gateway.gateway.queue import Admission
+from llava_gateway.options import Options
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session
 

@@ -13,22 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from llava_gateway.chat import (
-    JSON,
-    ChatRequest,
-    Detail,
-    FinishReason,
-    ImagePart,
-    Message,
-    Options,
-    Part,
-    Policy,
-    Sent,
-    Sight,
-    TextPart,
-    Timings,
-    Usage,
-)
+from llava_gateway.answers import Sent
+from llava_gateway.chat import JSON, ChatRequest, Detail, FinishReason, ImagePart, Message, Part, Policy, Sight, TextPart, Timings, Usage
 from llava_gateway.context.prompt import TYPICAL_IMAGE, Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Window
@@ -36,6 +22,7 @@ from llava_gateway.context.words import glossary_note, language_of
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo
+from llava_gateway.options import Options
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
 """complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. What came of the answer is kept."""

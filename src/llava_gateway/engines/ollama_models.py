@@ -1,0 +1,146 @@
+"""Reads what Ollama tells of its models: the rows of /api/tags and /api/ps, and /api/show (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llava_gateway.chat import JSON, EngineRequest
+from llava_gateway.engines.base import ModelInfo, same_name
+from llava_gateway.engines.memory import cache_bytes_per_token
+from llava_gateway.engines.ollama_prompt import places_pictures
+from llava_gateway.errors import UpstreamProtocolError
+from llava_gateway.images.facts import VisionFacts
+
+VISION_MIN_CTX = 2048
+"""What Ollama raises num_ctx to for a model with vision (server/sched.go, `getRunner`)."""
+LEAST_TOKENS = 1024
+LEAST_TOKENS_FOR = ("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe")
+"""Ollama starts the engine with --image-min-tokens 1024 for these (llm/llama_server.go, `qwenVLServerArgs`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What /api/show tells of a model; it stays true as long as the model's digest does."""
+
+    vision: bool
+    facts: VisionFacts
+    context_length: int | None
+    places_pictures: bool
+    num_ctx: int | None = None
+    """What the Modelfile sets."""
+    system: str = ""
+    messages: tuple[str, ...] = ()
+    """The words of the system prompt and of the turns that the Modelfile puts before every conversation."""
+    cache_bytes_per_token: int | None = None
+
+    def before(self, request: EngineRequest) -> tuple[str, ...]:
+        """The words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
+        own_system = bool(self.messages) or (bool(request.messages) and request.messages[0].role != "system")
+        return (self.system, *self.messages) if self.system and own_system else self.messages
+
+    def clamped(self, num_ctx: int) -> int:
+        """What Ollama makes of a num_ctx."""
+        least = max(num_ctx, VISION_MIN_CTX) if self.vision else num_ctx
+        return min(least, self.context_length or least)
+
+
+def running(rows: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
+    """The row of a model among those that are loaded."""
+    return next((row for row in rows if same_name(row["name"], model)), None)
+
+
+def rows_of(answer: JSON) -> list[dict[str, Any]]:
+    """The rows of /api/tags and /api/ps that have a name."""
+    rows = answer.get("models") or []
+    if not isinstance(rows, list):
+        raise UpstreamProtocolError
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)]
+
+
+def model_info(row: Mapping[str, Any], known: Details, running: Mapping[str, Any] | None) -> ModelInfo:
+    """A model from its row of /api/tags and, where it is loaded, of /api/ps."""
+    about = row.get("details") or {}
+    return ModelInfo(
+        name=row["name"],
+        engine="ollama",
+        vision=known.vision,
+        facts=known.facts,
+        context_length=known.context_length,
+        loaded=running is not None,
+        loaded_context=whole(running, "context_length") if running else None,
+        size_bytes=whole(row, "size"),
+        family=str(about.get("family", "")),
+        parameters=str(about.get("parameter_size", "")),
+        quantization=str(about.get("quantization_level", "")),
+        own_context=known.num_ctx,
+        memory_bytes=whole(running, "size") if running else None,
+        gpu_bytes=whole(running, "size_vram") or 0 if running else None,
+        cache_bytes_per_token=known.cache_bytes_per_token,
+    )
+
+
+def read_details(answer: Any) -> Details:
+    """What /api/show answers. Raises UpstreamProtocolError."""
+    if not isinstance(answer, dict):
+        raise UpstreamProtocolError
+    info, projector = answer.get("model_info") or {}, answer.get("projector_info") or {}
+    capabilities = answer.get("capabilities")
+    # Ollama before 0.6.4 lists no capabilities.
+    vision = "vision" in capabilities if isinstance(capabilities, list) else bool(projector)
+    architecture = str(info.get("general.architecture", ""))
+    return Details(
+        vision=vision,
+        facts=_facts(projector, info, architecture) if vision else VisionFacts(),
+        context_length=whole(info, f"{architecture}.context_length"),
+        places_pictures=places_pictures(str(answer.get("template") or "")),
+        num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
+        system=str(answer.get("system") or ""),
+        messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),
+        cache_bytes_per_token=cache_bytes_per_token(info, architecture),
+    )
+
+
+def _parameter(parameters: str, name: str) -> int | None:
+    """A whole number of a Modelfile's parameters, as /api/show lists them: a name and a value to the line."""
+    values = [line.split()[1] for line in parameters.splitlines() if line.split()[:1] == [name] and len(line.split()) > 1]
+    return int(values[0]) if values and values[0].isdecimal() else None
+
+
+def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
+    """From the projector's keys, or from the model's own where the eye is inside it (gemma3, qwen2.5vl, mistral3)."""
+    least = LEAST_TOKENS if architecture in LEAST_TOKENS_FOR else None
+    if not projector:
+        merge = f"{architecture}.spatial_merge_size" if architecture == "mistral3" else f"{architecture}.vision.spatial_merge_size"
+        return VisionFacts(
+            projector_type=architecture,
+            image_size=whole(info, f"{architecture}.vision.image_size"),
+            patch_size=whole(info, f"{architecture}.vision.patch_size"),
+            merge=whole(info, merge),
+            least_tokens=least,
+        )
+    # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
+    default = "mlp" if projector.get("clip.has_llava_projector") else ""
+    flat = projector.get("clip.vision.image_grid_pinpoints") or []
+    return VisionFacts(
+        projector_type=str(projector.get("clip.projector_type") or projector.get("clip.vision.projector_type") or default),
+        image_size=whole(projector, "clip.vision.image_size"),
+        patch_size=whole(projector, "clip.vision.patch_size"),
+        pinpoints=tuple(zip(flat[::2], flat[1::2], strict=False)),
+        merge=whole(projector, "clip.vision.spatial_merge_size") or whole(projector, "clip.vision.projector.scale_factor"),
+        queries=whole(projector, "clip.minicpmv_query_num"),
+        version=whole(projector, "clip.minicpmv_version"),
+        least_tokens=least,
+    )
+
+
+def has_pinpoints(answer: JSON) -> bool:
+    """Whether the model has a grid; its list may be left out of a short answer."""
+    return "clip.vision.image_grid_pinpoints" in (answer.get("projector_info") or {})
+
+
+def whole(values: Mapping[str, Any], key: str) -> int | None:
+    """A whole number, None where there is none."""
+    value = values.get(key)
+    return value if type(value) is int else None
