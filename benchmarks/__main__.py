@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead] [page] [pictures] [pixels] [turn2] [turns] [read_ahead] [detail] [--quick] [--results FOLDER]`"""
+"""`python -m benchmarks [NAME ...] [--quick] [--results FOLDER]`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, images, overhead, page, pixels, read_ahead, turn2, turns
+from benchmarks import detail, images, overhead, page, pixels, read_ahead, stalls, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "page": page.run,
     "pictures": images.run,
     "pixels": pixels.run,
+    "stalls": stalls.run,
     "turn2": turn2.run,
     "turns": turns.run,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import detail, images, overhead, page, pixels, read_ahead, soak, turn2, turns
+from benchmarks import detail, images, overhead, page, pixels, read_ahead, soak, stalls, turn2, turns
 from benchmarks.report import Figure, Report, added, ratio
 from benchmarks.soak import Step
 
@@ -69,6 +69,14 @@ def test_pixels(tmp_path: Path) -> None:
     assert figures[f"{pixels.OURS}, JPEG 80 4:2:0: mean drift"] > 0
     assert f"{pixels.OURS}, JPEG 92 4:4:4: reads text 30%" in figures
     assert "LANCZOS, PNG: bytes" in figures
+
+
+def test_stalls(tmp_path: Path) -> None:
+    content = written(stalls.run(quick=True), tmp_path)
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    assert any(name.startswith("unknown fields, ") for name in figures)
+    assert figures["longest wait of all"]["goal"] == 100
+    assert figures["longest wait of all"]["median"] == max(figure["max"] for figure in figures.values())
 
 
 def test_turn2(tmp_path: Path) -> None:

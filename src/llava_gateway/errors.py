@@ -17,6 +17,7 @@
     |  +- InvalidModelfile       422
     |     +- ModelfileNamesFiles 422
     +- BodyTooLarge              413
+    +- HeadersTooLarge           431
     +- BodyTimeout               408
     +- UnsupportedBody           415
     +- ImageError                422
@@ -116,7 +117,7 @@ class InvalidJSON(InvalidRequest):
     status = 400
     code = "invalid_json"
     title = "The body is not valid JSON"
-    hint = "Send UTF-8 JSON with finite numbers, without NUL characters, nested at most 64 deep, with at most a million values."
+    hint = "Send UTF-8 JSON with finite numbers, without NUL characters, nested at most 64 deep, with at most 50,000 values."
 
 
 class InvalidOption(InvalidRequest):
@@ -161,6 +162,13 @@ class BodyTooLarge(GatewayError):
     code = "request_too_large"
     title = "The request body is too large"
     hint = "Send fewer or smaller pictures, or refer to pictures by image_id."
+
+
+class HeadersTooLarge(GatewayError):
+    status = 431
+    code = "headers_too_large"
+    title = "The headers or the address of the request are too long"
+    hint = "Send at most 64 KiB and 200 headers. Cookies of other programs on this machine may be among them: delete those."
 
 
 class BodyTimeout(GatewayError):

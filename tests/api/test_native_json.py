@@ -8,7 +8,8 @@ import pytest
 from starlette.requests import Request
 
 from llava_gateway.api.app import create_app
-from llava_gateway.api.bodies import MAX_DEPTH, AskBody, Body, ForkBody, SessionsQuery, parse_body
+from llava_gateway.api.bodies import AskBody, Body, ForkBody, SessionsQuery, parse_body
+from llava_gateway.api.documents import MAX_DEPTH
 from llava_gateway.api.forms import read_query
 from llava_gateway.api.native_json import chat_request, parse_keep_alive, parse_options
 from llava_gateway.chat import ChatRequest

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from llava_gateway.answers import Sent
-from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, SightBody, TimingsBody, UsageBody, parse_body
+from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, Items, SightBody, TimingsBody, UsageBody, Values, parse_body
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.native_json import check_length, glossary_of, parse_options
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
-from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidRequest
+from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidFormat, InvalidRequest
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.options import Options
 from llava_gateway.sessions.archive import FORMAT, VERSION
@@ -76,25 +76,25 @@ class FileBody(Body):
     original_height: Count
     original_format: Annotated[str, Field(max_length=16)]
     original_bytes: Count
-    changes: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
-    warnings: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
+    changes: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
+    warnings: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
 
 
 class TurnBody(Body):
     id: int = Field(ge=1, le=2**31)
     after: int | None = Field(None, description="The id of an earlier turn; null for a first one.")
-    parts: list[TextBody | ShownBody] = Field(min_length=1, max_length=MOST_TEXTS + MOST_PICTURES)
+    parts: Items[TextBody | ShownBody] = Field(min_length=1, max_length=MOST_TEXTS + MOST_PICTURES)
     answer: str = ""
     status: TurnStatus = "complete"
     model: Name = ""
     finish_reason: FinishReason | None = None
     error_code: Name | None = None
-    sent: list[SentBody] = Field(default_factory=list, max_length=MOST_PICTURES)
-    files: list[FileBody] = Field(default_factory=list, max_length=MOST_PICTURES)
+    sent: Items[SentBody] = Field(default_factory=list, max_length=MOST_PICTURES)
+    files: Items[FileBody] = Field(default_factory=list, max_length=MOST_PICTURES)
     options: dict[str, Any] = Field(default_factory=dict)
     usage: UsageBody = UsageBody()
     timings: TimingsBody = TimingsBody()
-    warnings: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=200)
+    warnings: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=200)
     created_at: Moment = Field(default_factory=now)
 
 
@@ -104,10 +104,10 @@ class ArchivedSession(DefaultsBody):
     model: Name = ""
     engine: EngineName | None = None
     policy: Policy | None = None
-    glossary: list[str] = Field(default_factory=list)
-    pins: dict[ImageId, bool] = Field(default_factory=dict)
-    sights: dict[ImageId, SightBody] = Field(default_factory=dict)
-    turns: list[TurnBody] = Field(description="Of all branches; the last one ends the current branch.")
+    glossary: Items[str] = Field(default_factory=list)
+    pins: Values[ImageId, bool] = Field(default_factory=dict)
+    sights: Values[ImageId, SightBody] = Field(default_factory=dict)
+    turns: Items[TurnBody] = Field(description="Of all branches; the last one ends the current branch.")
     created_at: Moment = Field(default_factory=now)
     updated_at: Moment = Field(default_factory=now)
 
@@ -126,7 +126,7 @@ class ArchiveBody(Body):
     format: Literal["llava-gateway-session"]
     version: Literal[1]
     session: ArchivedSession
-    pictures: dict[ImageId, StoredBody] = Field(default_factory=dict)
+    pictures: Values[ImageId, StoredBody] = Field(default_factory=dict)
 
 
 def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
@@ -145,6 +145,8 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
         raise ArchiveTooLarge(f"The session has {len(turns):,} turns; {settings.session_max_turns:,} are the most.", param="session.turns")
     try:
         return parse_body(ArchiveBody, value)
+    except InvalidFormat as error:
+        raise InvalidArchive(error.message, param=f"session.{error.param}") from None
     except InvalidRequest as error:
         raise InvalidArchive(error.message, param=error.param) from None
 

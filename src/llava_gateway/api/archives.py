@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import unicodedata
 from codecs import BOM_UTF8
@@ -15,11 +14,13 @@ from starlette.datastructures import UploadFile
 
 from llava_gateway.api import openapi
 from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_of
-from llava_gateway.api.bodies import ExportQuery, parse_json
-from llava_gateway.api.forms import media_type, read_query
+from llava_gateway.api.bodies import ExportQuery
+from llava_gateway.api.documents import OF_AN_ARCHIVE, parse_json
+from llava_gateway.api.forms import media_type, read_query, read_whole
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import session_json
 from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.threads import in_thread
 from llava_gateway.errors import ArchiveTooLarge, ImageError, InvalidArchive, InvalidRequest, UnsupportedBody
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.base64 import decode_base64
@@ -96,13 +97,13 @@ async def import_session(request: Request) -> Response:
     """The JSON or the zip of an export, as the body or as the form's `file`. All of it is checked before any is kept; the session gets
     a new id, and its pictures are taken in like any other."""
     gateway: Gateway = request.app.state.gateway
-    session, pictures = await asyncio.to_thread(_read, await _read_file(request), gateway.settings)
+    session, pictures = await in_thread(_read, await _read_file(request), gateway.settings)
     taken_in = await gateway.take_in(session, pictures)
     return JSONResponse(session_json(taken_in, gateway.pictures, running=False), 201)
 
 
 async def _read_file(request: Request) -> bytes:
-    """Raises UnsupportedBody, InvalidRequest, InvalidArchive."""
+    """Raises UnsupportedBody, InvalidRequest."""
     if media_type(request) == "multipart/form-data":
         async with read_form(request, max_files=1, max_fields=1) as form:
             file = form.get("file")
@@ -110,11 +111,9 @@ async def _read_file(request: Request) -> bytes:
                 raise InvalidRequest("file must be a file.", param="file", hint="With curl: -F file=@session.zip (mind the @).")
             data = await file.read()
     elif media_type(request) in TAKEN:
-        data = await request.body()
+        data = await read_whole(request)
     else:
         raise UnsupportedBody(f"The body must be {', '.join(TAKEN[:2])} or multipart/form-data.", hint="With curl: -F file=@session.zip.")
-    if not data.strip():
-        raise InvalidArchive("There is nothing in the file.")
     return data
 
 
@@ -123,11 +122,13 @@ def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
 
     Raises InvalidJSON, InvalidArchive, ArchiveTooLarge, ImageError.
     """
+    if not data.strip():
+        raise InvalidArchive("There is nothing in the file.")
     zipped = Package(data) if data.startswith(ZIP_BEGINS) else None
     document = zipped.read(DOCUMENT, settings.body_max_bytes) if zipped else data
     if not document.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
         raise InvalidArchive  # some other kind of file: where it is no JSON does not matter
-    body = parse_archive(parse_json(document), settings)
+    body = parse_archive(parse_json(document, bounds=OF_AN_ARCHIVE), settings)
     return session_of(body, settings), _pictures(body, zipped, settings)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from llava_gateway.api.bodies import AskBody, DefaultsBody
-from llava_gateway.api.native_json import glossary_of, parse_format, parse_keep_alive, parse_options, preset_values
+from llava_gateway.api.native_json import glossary_of, parse_keep_alive, parse_options, preset_values
 from llava_gateway.api.sight import with_sight
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
 
 def defaults_of(body: DefaultsBody, session: Session, settings: Settings) -> dict[str, Any]:
-    """The session's fields that the body changes. Raises InvalidOption, InvalidFormat and what else a question with them would."""
+    """The session's fields that the body changes. Raises InvalidOption and what else a question with them would."""
     given = {name: getattr(body, name) for name in DefaultsBody.model_fields if name in body.model_fields_set}
     if "options" in given:
         given["options"] = {name: value for name, value in (body.options or {}).items() if value is not None}
@@ -20,7 +20,6 @@ def defaults_of(body: DefaultsBody, session: Session, settings: Settings) -> dic
     parse_options(changed["options"], changed["preset"], settings)
     parse_keep_alive(changed["options"].get("keep_alive"))
     with_sight(AskBody(options=changed["options"]), ())
-    parse_format(given.get("format"))
     if "preset" in given and body.preset != session.preset:
         # Its glossary comes and goes with it; lines of the person's own stay where the new preset has none.
         own, before = glossary_of(None, body.preset, settings), glossary_of(None, session.preset, settings)

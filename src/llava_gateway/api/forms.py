@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from llava_gateway.api.aliases import in_our_names, in_their_words, is_for_pictures, ours, unknown_field
-from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, check_string, parse_body, parse_json
+from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, parse_body
 from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
+from llava_gateway.api.documents import check_string, parse_json
 from llava_gateway.api.multipart import read_form
-from llava_gateway.api.native_json import chat_request
+from llava_gateway.api.native_json import GLOSSARY_MAX_CHARS, chat_request
+from llava_gateway.api.threads import in_thread, off_loop
 from llava_gateway.chat import ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (
     GatewayError,
@@ -35,6 +39,8 @@ from llava_gateway.settings import Settings
 
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 8 * 1024 * 1024
+NUMBERS_MAX_CHARS = 256
+"""Of a number, or of a list of up to four: what is longer is none, and is not looked at."""
 TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
 NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by", "after"})
 LIST_FIELDS = frozenset({"image_size", "region"})
@@ -43,6 +49,7 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _AS_FILES = "Pictures are files in fields named image; those that are stored already are ids in fields named image_id."
 _AS_BODY = "With curl: -F image=@photo.jpg -F prompt='...'; for JSON, -H 'Content-Type: application/json' before -d."
 _BY_CURL = "With curl: -F image=@photo.jpg."
+T = TypeVar("T")
 _OF_OPTIONS = 'Send a JSON object such as {"temperature": 0.2}, or each option as a field of its own.'
 
 
@@ -56,11 +63,23 @@ def has_body(request: Request) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def read_json(request: Request) -> Any:
-    """The JSON body. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
+async def read_body(request: Request, kind: type[BodyT]) -> BodyT:
+    """The JSON body as `kind`. Raises what `read_json` and `parse_body` do."""
+    return await read_json(request, partial(parse_body, kind))
+
+
+async def read_json(request: Request, read: Callable[[Any], T]) -> T:
+    """What `read` makes of the JSON body. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
     if media_type(request) != "application/json":
         raise UnsupportedBody("The body must be application/json.", hint="With curl: -H 'Content-Type: application/json'.")
-    return parse_json(as_utf8(await request.body(), charset_of(request.headers["content-type"]), "The body"))
+    raw, charset = await read_whole(request), charset_of(request.headers["content-type"])
+    return await off_loop(len(raw), lambda: read(parse_json(as_utf8(raw, charset, "The body"))))
+
+
+async def read_whole(request: Request) -> bytes:
+    """The body. `request.body()` puts a large one together on the event loop."""
+    parts = [part async for part in request.stream()]
+    return await off_loop(sum(map(len, parts)), b"".join, parts)
 
 
 def read_query(request: Request, kind: type[BodyT]) -> BodyT:
@@ -114,35 +133,42 @@ async def _read(
     if media_type(request) == "multipart/form-data":
         async with read_form(request, max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             uploads = await read_images(form, settings)
-            given: Any = _fields(form)
+            size = sum(len(text) for _, text in form.multi_items() if isinstance(text, str))
+            body, called = await off_loop(size, lambda: _ask_body(_fields(form)))
     elif unasked and not has_body(request):
-        given = {}
+        body, called = AskBody(), {}
     elif media_type(request) != "application/json":
         raise UnsupportedBody("The body must be application/json or multipart/form-data.", hint=_AS_BODY)
     else:
-        given = await read_json(request)
-    renamed, called = in_our_names(given)
+        body, called = await read_json(request, _ask_body)
     try:
-        body = _ask_body(renamed)
-        return _asked(body, gateway, session_id, unasked, (*named_here, *uploads)), body.stream
+        return await _asked(body, gateway, session_id, unasked, (*named_here, *uploads)), body.stream
     except GatewayError as error:
         raise in_their_words(error, called) from None
 
 
-def _ask_body(given: Any) -> AskBody:
-    """Raises InvalidRequest, for an unknown field with a word on what may be meant."""
-    for name in given if isinstance(given, dict) else ():
-        if name not in AskBody.model_fields:
-            raise unknown_field(name, frozenset(AskBody.model_fields))
-    return parse_body(AskBody, given)
+def _ask_body(given: Any) -> tuple[AskBody, dict[str, str]]:
+    """The question, and what those of its fields were called that have another name here. Raises InvalidRequest, for an unknown field with
+    a word on what may be meant."""
+    renamed, called = in_our_names(given)
+    try:
+        for name in renamed if isinstance(renamed, dict) else ():
+            if name not in AskBody.model_fields:
+                raise unknown_field(name, frozenset(AskBody.model_fields))
+        return parse_body(AskBody, renamed), called
+    except GatewayError as error:
+        raise in_their_words(error, called) from None
 
 
-def _asked(body: AskBody, gateway: Gateway, session_id: str | None, unasked: str, uploads: tuple[Upload | ImagePart, ...]) -> ChatRequest:
+async def _asked(
+    body: AskBody, gateway: Gateway, session_id: str | None, unasked: str, uploads: tuple[Upload | ImagePart, ...]
+) -> ChatRequest:
     """The question with what its session says of it."""
     settings = gateway.settings
     named = session_id or body.session_id
     full = in_session(body, _session(gateway, named), settings) if named else body
-    request = chat_request(full, settings, uploads, session_id, unasked=unasked)
+    make = partial(chat_request, full, settings, uploads, session_id, unasked=unasked)
+    request = await in_thread(make) if body.images else make()  # which may be pictures in base64
     if not named:
         return request
     if unseen := [] if request.has_images else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
@@ -235,7 +261,7 @@ def _fields(form: FormData) -> dict[str, Any]:
         elif kind in LIST_FIELDS:
             fields[name] = _numbers(value)
         elif kind == "glossary":
-            fields.setdefault(name, []).extend(value.splitlines())
+            fields.setdefault(name, []).extend(value.splitlines() if len(value) <= GLOSSARY_MAX_CHARS else [value])  # which is refused
         elif kind == "format":
             fields[name] = value if value == "json" else _object(name, value, InvalidFormat(param=name))
         elif kind == "stream":
@@ -256,6 +282,8 @@ def _no_place_for_a_file(name: str) -> InvalidRequest:
 
 def _number(text: str) -> int | float | str:
     """A number where it is one; what is not is refused later, by the name of its option."""
+    if len(text) > NUMBERS_MAX_CHARS:
+        return text
     for kind in (int, float):
         try:
             return kind(text)
@@ -266,6 +294,8 @@ def _number(text: str) -> int | float | str:
 
 def _numbers(text: str) -> Any:
     """'672,672', '672x672' or '[672, 672]'; what is none of these is refused later, by the name of its field."""
+    if len(text) > NUMBERS_MAX_CHARS:
+        return text
     try:
         return parse_json(text.encode()) if text.lstrip().startswith("[") else [_number(word) for word in re.split("[,x×]", text)]
     except InvalidJSON:

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import CreateBody, PullBody, parse_body
+from llava_gateway.api.bodies import CreateBody, PullBody
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import read_json
+from llava_gateway.api.forms import read_body
 from llava_gateway.api.native import gateway_of
 from llava_gateway.api.native_frames import OutputFormat, frames_for, sse, wanted_output_format
 from llava_gateway.api.native_json import check_length
@@ -58,7 +58,7 @@ async def list_examples() -> Response:
 async def pull(request: Request) -> Response:
     """JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection stops it (unless another request
     has asked for the same); the next pull goes on where it was."""
-    body = parse_body(PullBody, await read_json(request))
+    body = await read_body(request, PullBody)
     return InstallResponse(gateway_of(request), body, None, wanted_output_format(request.headers.get("accept", "")), request_id(request))
 
 
@@ -66,7 +66,7 @@ async def pull(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """Answers like /models/pull. A model in FROM that is not here is pulled first."""
     gateway = gateway_of(request)
-    body = parse_body(CreateBody, await read_json(request))
+    body = await read_body(request, CreateBody)
     check_length("modelfile", body.modelfile, gateway.settings)
     modelfile = await off_loop(len(body.modelfile), _parse, body.modelfile)
     return InstallResponse(gateway, body, modelfile, wanted_output_format(request.headers.get("accept", "")), request_id(request))

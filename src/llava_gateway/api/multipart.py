@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from llava_gateway.api.charset import charset_of, decode
+from llava_gateway.api.threads import off_loop
 from llava_gateway.errors import InvalidRequest
 
 CHARSET_FIELD = "_charset_"
@@ -45,7 +46,9 @@ async def read_form(request: Request, *, max_files: int, max_fields: int, max_pa
             said = "The request body can't be read as multipart/form-data."
             raise InvalidRequest(said, status=400, code="invalid_body", hint=hint) from None
     try:
-        yield FormData(_texts(form, parts.charsets, charset_of(request.headers.get("content-type", ""))))
+        size = sum(len(value) for _, value in form.multi_items() if isinstance(value, str))
+        whole = charset_of(request.headers.get("content-type", ""))
+        yield FormData(await off_loop(size, _texts, form, parts.charsets, whole))
     finally:
         await form.close()
 

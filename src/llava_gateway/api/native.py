@@ -11,10 +11,10 @@ from fastapi.responses import Response
 
 from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery, parse_body
+from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
-from llava_gateway.api.forms import has_body, read_ask, read_image, read_json, read_query
+from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, read_query
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
 from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
 from llava_gateway.api.response import JSONResponse, unless_known
@@ -86,7 +86,7 @@ async def rotate_image(request: Request, image_id: str) -> Response:
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)
 async def create_session(request: Request) -> Response:
     gateway = gateway_of(request)
-    body = parse_body(SessionBody, await read_json(request))
+    body = await read_body(request, SessionBody)
     check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
     settings = gateway.settings
@@ -139,7 +139,7 @@ async def get_session(request: Request, session_id: str) -> Response:
 async def change_session(request: Request, session_id: str) -> Response:
     """While it answers, it stays on its branch: that gives `session_busy`."""
     gateway = gateway_of(request)
-    body = parse_body(SessionPatch, await read_json(request))
+    body = await read_body(request, SessionPatch)
     check_length("system", body.system, gateway.settings)
     session = gateway.sessions.get(session_id)
     changes = body.model_dump(include={"title", "system"}, exclude_none=True) | body.model_dump(include={"policy"}, exclude_unset=True)
@@ -159,9 +159,9 @@ async def change_session(request: Request, session_id: str) -> Response:
 
 def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str, Any]:
     """The session's pins and sights with the patches. Raises ImageNotFound for a picture that is not in it."""
-    pins, sights = dict(session.pins), dict(session.sights)
+    pins, sights, shown = dict(session.pins), dict(session.sights), set(session.every_image_id)
     for image_id, patch in patches.items():
-        if image_id not in session.every_image_id:
+        if image_id not in shown:
             raise ImageNotFound("The session has no such picture.", param=f"pictures.{image_id[:64]}")
         if "pinned" in patch.model_fields_set:
             pins.pop(image_id, None)
@@ -197,7 +197,7 @@ async def restore_session(request: Request, session_id: str) -> Response:
 )
 async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
-    body = parse_body(ForkBody, await read_json(request) if has_body(request) else {})
+    body = await read_body(request, ForkBody) if has_body(request) else ForkBody()
     forked = gateway.sessions.fork(session_id, body.at)
     return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
 

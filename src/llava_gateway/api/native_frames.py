@@ -25,6 +25,8 @@ TYPES: dict[str, OutputFormat] = {
     "text/plain": "text",
     "text/*": "text",
 }
+MOST_TYPES = 100
+"""Of an Accept header that are looked at."""
 
 
 def wanted_output_format(accept: str, *, stream: bool = False) -> OutputFormat:
@@ -32,7 +34,7 @@ def wanted_output_format(accept: str, *, stream: bool = False) -> OutputFormat:
     or, with `stream`, events."""
     unsaid: OutputFormat = "sse" if stream else "json"
     best: tuple[float, OutputFormat] = (0.0, unsaid)
-    for entry in accept.split(","):
+    for entry in accept.split(",", MOST_TYPES)[:MOST_TYPES]:
         kind, *parameters = (piece.strip() for piece in entry.split(";"))
         weight = 1.0
         for parameter in parameters:

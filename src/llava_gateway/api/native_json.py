@@ -6,10 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import zip_longest
-from typing import Any, Literal
-
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import Draft202012Validator, validator_for
+from typing import Any
 
 from llava_gateway.answers import Answer, AnsweredImage, ContextReport, Dropped, Sent
 from llava_gateway.api import aliases
@@ -27,7 +24,7 @@ from llava_gateway.api.bodies import (
 from llava_gateway.api.sight import IN_OPTIONS, with_sight
 from llava_gateway.chat import JSON, ChatRequest, ImagePart, Message, TextPart, Timings, Upload, Usage
 from llava_gateway.context.words import ocr_note
-from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidFormat, InvalidOption, InvalidRequest
+from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.store import PictureStore
@@ -39,10 +36,10 @@ from llava_gateway.settings import Settings, built_in_presets
 KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
 KEEP_ALIVE_MAX_CHARS = 32
 KEEP_ALIVE_MAX_SECONDS = 10 * 365 * 24 * 3600
-FORMAT_MAX_CHARS = 32 * 1024
-"""Checking a schema of this length takes about 0.15 s, in which nobody else is served."""
 GLOSSARY_MAX_LINES = 200
 GLOSSARY_LINE_MAX_CHARS = 300
+GLOSSARY_MAX_CHARS = GLOSSARY_MAX_LINES * (GLOSSARY_LINE_MAX_CHARS + 2)
+"""With the ends of its lines."""
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
 """Links and paths of files; the base64 of a JPEG begins with /9j/."""
 ADDRESS_MAX_CHARS = 500
@@ -78,7 +75,7 @@ def chat_request(
         model=body.model or None,
         system=body.system,
         options=parse_options(body.options, body.preset or settings.preset, settings),
-        format=parse_format(body.format),
+        format=body.format,
         keep_alive=parse_keep_alive(body.keep_alive if body.keep_alive is not None else body.options.get("keep_alive")),
         session_id=session_id,
         policy=body.policy,
@@ -120,24 +117,6 @@ def _decoded(data: str, param: str, settings: Settings) -> Upload:
     except ImageError as error:
         error.param = param
         raise
-
-
-def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON | None:
-    """A schema is checked here: Ollama passes over one that is broken in silence. Raises InvalidFormat."""
-    if value is None or value == "json":
-        return value
-    if len(json.dumps(value)) > FORMAT_MAX_CHARS:
-        raise InvalidFormat(f"The JSON schema has more than {FORMAT_MAX_CHARS:,} characters.", param="format", hint="Describe less of it.")
-    if not isinstance(value.get("$schema", ""), str):
-        raise InvalidFormat("$schema must be a text.", param="format")
-    try:
-        validator_for(value, default=Draft202012Validator).check_schema(value)
-    except SchemaError as error:
-        where = ".".join(["format", *map(str, error.absolute_path)])[:100]
-        raise InvalidFormat(f"{where}: {error.message[:200]}.", param="format") from None
-    except RecursionError:
-        raise InvalidFormat("The JSON schema is nested too deep.", param="format", hint="Describe less of it.") from None
-    return value
 
 
 def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:

@@ -17,7 +17,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.errors import error_response, internal_error
 from llava_gateway.engines.ollama_names import is_loopback
-from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, HostNotAllowed, InvalidApiKey, LocalOnly, OriginNotAllowed
+from llava_gateway.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    GatewayError,
+    HeadersTooLarge,
+    HostNotAllowed,
+    InvalidApiKey,
+    LocalOnly,
+    OriginNotAllowed,
+)
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +45,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+HEADERS_MAX_BYTES = 64 * 1024
+HEADERS_MAX_COUNT = 200
+"""Each look at a header goes through all of them."""
 OPEN_PATHS = ("/", "/healthz")
 """Reached without a key: the page itself (it asks for the key), its files under /static/, and the sign of life."""
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -107,6 +119,9 @@ class SecurityMiddleware:
                 await error_response(refusal, request_id)(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
+        size = len(scope["path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > HEADERS_MAX_BYTES or len(scope["headers"]) > HEADERS_MAX_COUNT:
+            raise HeadersTooLarge
         host = headers.get("host", "")
         if ("*" not in self._hosts and _hostname(host) not in self._hosts) or len(headers.getlist("host")) > 1:
             raise HostNotAllowed

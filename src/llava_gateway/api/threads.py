@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE = 8 * 1024
+LARGE = 4 * 1024
 """Bytes or characters that are read while everybody waits: it takes a few milliseconds."""
 _POOL = ThreadPoolExecutor(2, "reading")
 """Only few threads: each more that wants to run makes the event loop wait a moment longer for its turn."""
@@ -18,6 +19,8 @@ _POOL = ThreadPoolExecutor(2, "reading")
 
 async def off_loop(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `work` returns or raises; a thread does it where what it reads is large."""
-    if size <= LARGE:
-        return work(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_POOL, lambda: work(*args, **kwargs))
+    return work(*args, **kwargs) if size <= LARGE else await in_thread(work, *args, **kwargs)
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_POOL, partial(work, *args, **kwargs))

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import CandidateBody, VoteBody, parse_body
-from llava_gateway.api.forms import read_json
+from llava_gateway.api.bodies import CandidateBody, VoteBody
+from llava_gateway.api.forms import read_body
 from llava_gateway.api.native import gateway_of
 from llava_gateway.api.native_json import check_length, timings_json
 from llava_gateway.api.response import JSONResponse
@@ -31,7 +31,7 @@ def votes_of(request: Request) -> Votes:
 async def vote(request: Request) -> Response:
     """Kept in memory, as sessions are; the oldest of many votes go, and of a very long prompt only its beginning is kept."""
     settings = gateway_of(request).settings
-    body = parse_body(VoteBody, await read_json(request))
+    body = await read_body(request, VoteBody)
     check_length("prompt", body.prompt, settings)
     if body.best is not None and body.best >= len(body.candidates):
         raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")

@@ -502,6 +502,7 @@ export const FAILURES = {
   download_damaged: ['模型文件在下载途中损坏了。', '请重试，会重新下载这个文件。'],
   forbidden: ['请求被拒绝。', '请从网关自己的地址打开本页。'],
   host_not_allowed: ['不允许通过这个主机名访问。', '请使用 http://127.0.0.1，或在设置的 allowed_hosts 中加入它。'],
+  headers_too_large: ['请求头或地址太长。', '可能是本机其他程序的 Cookie 太多，请清除后重试。'],
   image_file_not_found: ['图片已不在网关里。', '没有被用到的图片会被清除，请重新添加。'],
   image_file_too_large: ['图片文件太大。', '请导出为 JPEG，或缩小后再试。'],
   image_parse_error: ['图片已损坏。', '文件不完整或已损坏。请重新导出，或截图代替。'],

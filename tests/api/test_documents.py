@@ -1,0 +1,112 @@
+"""JSON is read as Python reads it, whatever its length, where its long texts are taken out and put back too."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from llava_gateway.api import documents
+from llava_gateway.api.documents import OF_A_BODY, Bounds, parse_json
+from llava_gateway.errors import InvalidJSON, InvalidRequest
+
+LETTERS = ["a", "é", "图", "𝄞", '"', "\\", "/", "\n", "\t", "{", "[", ",", ":", " ", "0"]
+
+
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a text of a few letters is a long one and is read in many steps."""
+    monkeypatch.setattr(documents, "LONG_TEXT", 8)
+    monkeypatch.setattr(documents, "_STEP", 16)
+
+
+def value(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.choice(["text", "text", "number", "list", "object"] if depth < 4 else ["text", "number"])
+    if kind == "text":
+        return "".join(rng.choices(LETTERS[: rng.choice([1, 4, len(LETTERS)])], k=rng.choice([0, 3, 9, 40, 300])))
+    if kind == "number":
+        return rng.choice([0, -1, 1.5, 1e300, True, False, None])
+    if kind == "list":
+        return [value(rng, depth + 1) for _ in range(rng.randrange(5))]
+    return {f"{number}{'k' * rng.randrange(5)}": value(rng, depth + 1) for number in range(rng.randrange(5))}
+
+
+@pytest.mark.usefixtures("short_steps")
+@pytest.mark.parametrize("seed", range(100))
+def test_documents_are_read_as_python_reads_them(seed: int) -> None:
+    rng = random.Random(seed)
+    made = value(rng)
+    written = json.dumps(made, ensure_ascii=rng.random() < 0.5, indent=rng.choice([None, 1]))
+    if rng.random() < 0.5:
+        written = written.replace("/", "\\/")
+    assert parse_json(written.encode(), bounds=Bounds(10_000, 1_000_000)) == made
+
+
+@pytest.mark.usefixtures("short_steps")
+@pytest.mark.parametrize("seed", range(100))
+def test_damaged_documents_are_refused_as_python_refuses_them(seed: int) -> None:
+    rng = random.Random(seed)
+    raw = bytearray(json.dumps([value(rng), "text" * 20], ensure_ascii=False).encode())
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(raw))
+        raw[at : at + rng.randrange(3)] = rng.choice([b"", b'"', b"\\", b"\\u00", b"\\ud800", b"\x01", b"\xff", b"\xe5", b",", b"]", b" "])
+    try:
+        json.dumps(json.loads(raw), ensure_ascii=False).encode()
+        fine = True
+    except ValueError:
+        fine = False
+    if fine:
+        assert parse_json(bytes(raw), bounds=Bounds(10_000, 1_000_000)) == json.loads(bytes(raw))
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(bytes(raw), bounds=Bounds(10_000, 1_000_000))
+    assert len(refused.value.message) < 200
+
+
+def test_values_are_counted_outside_of_texts() -> None:
+    most = OF_A_BODY.values
+    assert len(parse_json(b"[%b0]" % (b"0," * (most - 1)))) == most
+    for many in (b"[%b0]" % (b"0," * most), b"[%b]" % (b"[]," * most), b'{"a":[%b""]}' % (b'"",' * most)):
+        with pytest.raises(InvalidJSON, match=r"more than 50,000 values"):
+            parse_json(many)
+    text = '[{,"\\' * most
+    assert parse_json(json.dumps([text]).encode()) == [text]
+
+
+def test_what_stands_beside_long_texts_is_bounded() -> None:
+    for blanks in (b"[%b]" % (b" " * OF_A_BODY.size), b'["%b",%b1]' % (b"A" * 2000, b"\n" * OF_A_BODY.size)):
+        with pytest.raises(InvalidJSON, match=r"bytes beside its long texts"):
+            parse_json(blanks)
+
+
+def test_a_long_name_is_no_field() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(b'{"%b" :1}' % (b"x" * 100_000))
+    assert (refused.value.code, refused.value.param) == ("unknown_field", "x" * 64)
+
+
+def test_where_a_long_document_is_wrong() -> None:
+    long = b"A" * 100_000
+    for raw, says in [
+        (b'{"a":"%b"\n,}' % long, "line 2"),
+        (b'{"a":"%b' % long, "a text is never closed"),
+        (b'{"a":"%b\n"}' % long, "a control character"),
+        (b'{"a":"%b\\x"}' % long, "a wrong escape"),
+        (b'{"a":"\\ud800%b"}' % long, "half of a surrogate pair"),
+        (b'{"a":"%b\\u0000"}' % long, "a NUL character"),
+        (b'{"a":"%b\xe9"}' % long, "not UTF-8"),
+        (b"[%b.0]" % (b"0" * 99_999), "not valid JSON"),
+        (b"[1%b.0]" % (b"0" * 99_999), "too long a number"),
+        (f'{{"a":"{long.decode()}"}}'.encode("utf-16"), "UTF-16"),
+    ]:
+        with pytest.raises(InvalidJSON, match=says):
+            parse_json(raw)
+
+
+def test_a_mark_can_not_be_guessed() -> None:
+    """A text that looks like one from another document stays what it is."""
+    long = "A" * 100_000
+    guesses = [f"{'0' * 32}{number}" for number in range(3)]
+    assert parse_json(json.dumps([long, *guesses, long]).encode()) == [long, *guesses, long]
