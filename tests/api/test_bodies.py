@@ -62,7 +62,7 @@ WRONG: dict[str, Any] = {
     "unknown field": {"prompt": "Hi", "api_base": "http://127.0.0.1"},
     "another unknown field": {"prompt": "Hi", "url_idx": 1},
     "empty key": {"": 1},
-    "an option of another API": {"prompt": "Hi", "presence_penalty": 1},
+    "an option of another API": {"prompt": "Hi", "logit_bias": 1},
     "an unknown member of a picture": {"images": [{"image_id": "0" * 64, "path": "/etc/passwd"}]},
     "a path for an id": {"images": [{"image_id": "../../etc/passwd"}]},
     "a picture by address": {"images": [{"url": "http://127.0.0.1/"}]},
