@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from fastapi import APIRouter
 
 from llava_gateway.api.app import create_app
 from llava_gateway.api.server import Server, build_server
@@ -86,9 +87,13 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, engines: Sequence[Engine] | None = None) -> AsyncIterator[Served]:
-    """The server in this event loop, so that a test can await what happens inside it."""
+async def serving(
+    settings: Settings, engines: Sequence[Engine] | None = None, *, routers: Sequence[APIRouter] = ()
+) -> AsyncIterator[Served]:
+    """The server in this event loop, so that a test can await what happens inside it; `routers` are further APIs on it."""
     app = create_app(settings, engines)
+    for router in routers:
+        app.include_router(router)
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     server = build_server(settings, listening.set_result, app)
     running = asyncio.create_task(server.serve())

@@ -30,7 +30,9 @@ class Exchange:
     Attributes:
         turn, turn_id: its place in the branch, and its id, which stays when other branches are gone to.
         messages: by the user, the assistant and tools, in order, with our notes and with what earlier turns left unanswered.
-        text_tokens, image_tokens: what it costs; the second has a number for each image in `messages`, in order.
+        text_tokens, image_tokens: what it costs as far as is known; the second has a number for each image in `messages`, in order.
+        text_size: by which windows are chosen: about tokens too, but the same whatever was learned of the model meanwhile, so that the
+            same history is always cut in the same places. 0: `text_tokens`.
         first_picture: the number of its first image in the conversation, counted from 1.
         images: those in `messages`; kept, because windows are chosen by going over them again and again.
     """
@@ -41,10 +43,12 @@ class Exchange:
     image_tokens: tuple[int, ...] = ()
     first_picture: int = 1
     turn_id: int = 0
+    text_size: int = 0
     images: tuple[ImagePart, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", tuple(part for message in self.messages for part in message.images))
+        object.__setattr__(self, "text_size", self.text_size or self.text_tokens)
 
     @property
     def answer(self) -> str:
@@ -140,7 +144,7 @@ def is_told(exchange: Exchange, index: int, window: Window, rules: Rules) -> boo
 
 
 def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
-    """Tokens of what is told of the exchanges, with the traces of the pictures that are not."""
+    """About the tokens of what is sent of the exchanges, with the traces of the images that are not."""
     return _cost(exchanges, window, rules).total(window, rules)
 
 
@@ -171,7 +175,7 @@ def _cost_of(exchange: Exchange, index: int, window: Window, rules: Rules) -> _C
     if not visible and index < window.start:
         return _Cost(0, hidden)
     pictures = sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
-    return _Cost(exchange.text_tokens + pictures + rules.trace_tokens * hidden)
+    return _Cost(exchange.text_size + pictures + rules.trace_tokens * hidden)
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:

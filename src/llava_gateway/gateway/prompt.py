@@ -162,8 +162,8 @@ class Preparer:
         before = request.messages[:begin]
         keeps_images = rules.policy in ("pin_images", "summarise")
         known = await self.showing.history((*session.head, *before), model, options, hold, keeps_images=keeps_images)
-        messages = (*known.messages, *request.messages[begin:])
-        return Conversation.of(messages, known.costs.get, scale), request.messages[begin:]
+        history = Conversation.of((*known.messages, Message("user", ())), known.costs.get, scale)
+        return replace(history, question=()), request.messages[begin:]
 
     def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
@@ -274,10 +274,9 @@ def _last_question(messages: Sequence[Message]) -> int:
 def _asking(history: Conversation, question: tuple[Message, ...]) -> Conversation:
     """The conversation with the question. What a session's earlier turns left unanswered goes before it, in the same message, so that
     nothing is lost and roles alternate."""
-    first, *rest = question
-    if first.role != "user" or (history.question and history.question[-1].role != "user"):
+    if not history.question or question[0].role != "user":
         return replace(history, question=question)
-    return replace(history.asking(*first.parts), question=(*history.asking(*first.parts).question, *rest))
+    return replace(history, question=(*history.asking(*question[0].parts).question, *question[1:]))
 
 
 def _beside(history: Conversation, window: Window, rules: Rules, scale: Scale) -> int:

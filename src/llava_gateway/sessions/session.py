@@ -161,11 +161,11 @@ class Session:
         """The last of the turns was answered, those before it were not."""
         asked = Message("user", tuple(part for turn in turns for part in turn.parts))
         answer = turns[-1].answer
-        tokens = scale.message(asked.text) + scale.message(answer)
+        tokens, size = (one.message(asked.text) + one.message(answer) for one in (scale, Scale()))
         costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
         images = tuple(costs.get(part) or TYPICAL_IMAGE for part in asked.images)
         messages = (asked, Message("assistant", (TextPart(answer),)))
-        return Exchange(index, messages, tokens, images, first_picture, turns[-1].id)
+        return Exchange(index, messages, tokens, images, first_picture, turns[-1].id, size)
 
     def seen(self, part: ImagePart) -> ImagePart:
         """The image with the sight that was chosen for it since: how much is shown may change, what is looked at stays."""

@@ -1,0 +1,69 @@
+"""A client that sends the whole conversation each time is cut where a session with the same turns is, and finds the engine's cache."""
+
+from __future__ import annotations
+
+import pytest
+
+from llava_gateway.answers import Answer
+from llava_gateway.chat import ChatRequest, Message, TextPart, Upload
+from llava_gateway.options import Options
+from llava_gateway.sessions.session import Session
+from llava_gateway.settings import ModelPins, Settings
+from tests.gateways import ask, open_gateway
+from tests.sample_images import encoded, shape
+
+TURNS = 30
+PICTURES = {0: shape("circle", "red"), 8: shape("square", "blue"), 16: shape("square", "green")}
+TALK = ("What is in this picture?", "What color is the background?", "Describe this image.", "What do you see?")
+
+PLEASE = "Please look at it once more, take all the time that you need, and then answer in one short sentence."
+
+
+def asked(turn: int) -> tuple[Upload | TextPart, ...]:
+    about = TextPart(f"{TALK[turn % len(TALK)]} {PLEASE}")
+    return (Upload(encoded(PICTURES[turn])), about) if turn in PICTURES else (about,)
+
+
+@pytest.fixture(params=["embedded", "ollama"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """A context that thirty turns do not fit; Ollama gives models that see at least 2048 tokens, so there the answers keep more of it."""
+    if request.param == "embedded":
+        return Settings(engine="embedded", model="demo", models={"demo": ModelPins(num_ctx=1024)}, image_workers=1)
+    url = request.getfixturevalue("real_ollama").url
+    return Settings(engine="ollama", model="demo", ollama_host=url, models={"demo": ModelPins(num_ctx=2048)}, image_workers=1)
+
+
+def options(settings: Settings) -> Options:
+    """`num_predict` is kept free of the context, so a large one leaves as little of it as a small context has."""
+    return Options(temperature=0, num_predict=64 if settings.engine == "embedded" else 1024)
+
+
+async def test_a_stateless_conversation_is_cut_where_the_session_is(settings: Settings) -> None:
+    stateless: list[Answer] = []
+    async with open_gateway(settings) as gateway:
+        await ask(gateway, TextPart("Hello"), options=options(settings))  # what an Ollama has not loaded it can't count
+        session = gateway.sessions.create(Session(policy="pin_images"))
+        in_session = [await ask(gateway, *asked(turn), session=session, options=options(settings)) for turn in range(TURNS)]
+        history: tuple[Message, ...] = ()
+        for turn in range(TURNS):
+            request = ChatRequest((*history, Message("user", asked(turn))), options=options(settings), policy="pin_images")
+            stateless.append(await gateway.answer(request))
+            # The client repeats what it was answered; here what the session was, so that both have the same turns.
+            history = (*request.messages, Message("assistant", (TextPart(in_session[turn].text),)))
+
+    cuts = [dropped(answer) for answer in in_session]
+    assert [dropped(answer) for answer in stateless] == cuts
+    moved = [turn for turn in range(1, TURNS) if cuts[turn] != cuts[turn - 1]]
+    assert 2 <= len(moved) <= TURNS // 3, "it had to be cut, in large steps"
+    assert all(image_id is None for _, image_id in cuts[-1]), "the images stay"
+    for turn in set(range(1, TURNS)) - set(moved):
+        cached, before = stateless[turn].usage.cached_tokens, stateless[turn - 1].usage.prompt_tokens
+        assert cached is not None
+        assert before is not None
+        assert cached >= before - 8, f"turn {turn} found the prompt of the turn before it in the engine's cache"
+    assert [answer.usage.prompt_tokens for answer in stateless] == [answer.usage.prompt_tokens for answer in in_session]
+
+
+def dropped(answer: Answer) -> list[tuple[int, str | None]]:
+    """What is no longer sent: the text of a turn, or an image of it."""
+    return [(item.turn, item.image_id) for item in answer.context.dropped]
