@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from llava_gateway.context import words
@@ -40,3 +42,17 @@ def test_a_line_that_calls_a_picture_to_mind_tells_which(description: str) -> No
     line = words.anchor(12, description)
     assert words.is_chinese(line) is words.is_chinese(description)
     assert "12" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "chinese"), [("图" * 100_000, True), ("a" * 100_000, False), ("1" * 100_000, None), (" " * 100_000 + "图", True)]
+)
+def test_of_a_long_text_the_ends_are_looked_at(text: str, chinese: bool | None) -> None:
+    class Long(str):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("all of it is looked at")
+
+    assert words.language_of(Long(text)) is chinese
+    assert words.is_chinese(Long(text)) is bool(chinese)

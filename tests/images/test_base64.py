@@ -69,3 +69,14 @@ def test_twenty_megabytes_take_a_moment() -> None:
     start = time.process_time()
     assert len(decode_base64(text)) == 20 * 2**20
     assert time.process_time() - start < 0.5  # 0.05 s here; a loop over characters takes seconds
+
+
+@pytest.mark.parametrize("step", [4, 8, 256])
+def test_it_is_read_in_steps(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other thread runs while one step is decoded."""
+    monkeypatch.setattr("llava_gateway.images.base64._STEP", step)
+    for text in (STANDARD, URL_SAFE.rstrip("="), "\n ".join(STANDARD), f"data:image/png;base64,{STANDARD}"):
+        assert decode_base64(text) == DATA
+    for text in ("QUI=QUJD", "QUJDQUI=QUJD", "QQ==QUJDQUJD", "QUJDQUJD*UJD", "QUJDQ", "QUJD" * 100 + "é"):
+        with pytest.raises(InvalidBase64Image):
+            decode_base64(text)
