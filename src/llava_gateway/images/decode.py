@@ -25,7 +25,7 @@ from PIL import (
 from pillow_heif import register_heif_opener
 
 from llava_gateway.errors import ImageError, ImageParseError
-from llava_gateway.images import colour, resize, sniff
+from llava_gateway.images import colour, jpeg, resize, sniff
 from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
@@ -91,6 +91,13 @@ class Source:
         check_size(im.size, kind, limits)
         if kind == "PNG" and (fault := sniff.png_fault(data)):
             raise damaged(data, cut=fault == "cut")
+        if kind == "JPEG":
+            self._data, fault = jpeg.strict(data)
+            if fault:
+                raise damaged(data, cut=fault == "cut")
+            im = self._open()
+        if isinstance(im, TiffImagePlugin.TiffImageFile) and not _is_covered(im):
+            raise damaged(data, cut=True)
         self.size = im.size
         self.icc = icc if isinstance(icc := im.info.get("icc_profile"), bytes) and icc else None
         self.lossless = _is_lossless(im, kind, data)
@@ -128,6 +135,8 @@ class Source:
         if scale > 1:
             im.draft(None, (self.size[0] // scale, self.size[1] // scale))
         im.load()
+        if self.kind == "PNG" and _ends_blank(im) and sniff.png_is_short(self._data):
+            raise damaged(self._data, cut=True)
         if im.mode == "CMYK" and self.kind == "JPEG" and "adobe" not in im.info:
             # Pillow takes every CMYK JPEG as Adobe's, which are inverted; without Adobe's marker they are not (as ImageMagick reads them).
             im = colour.uninverted(im)
@@ -157,6 +166,22 @@ def damaged(data: bytes, *, cut: bool = False) -> ImageParseError:
     if part is not None and 0.01 <= part < 1:
         return ImageParseError(f"This file is cut off at {int(part * 100)} %")
     return ImageParseError("This file is cut off") if cut else ImageParseError()
+
+
+def _is_covered(im: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether every pixel of a TIFF is in one of its strips or tiles: Pillow leaves others black. (libtiff, which unpacks them, raises.)"""
+    if any(tile.codec_name == "libtiff" for tile in im.tile):
+        return True
+    layers = len(im.getbands()) if im.tag_v2.get(284) == 2 else 1
+    # One at 0 was never written.
+    there = [tile.extents for tile in im.tile if tile.extents and tile.offset]
+    return sum((right - left) * (lower - upper) for left, upper, right, lower in there) >= im.width * im.height * layers
+
+
+def _ends_blank(im: Image.Image) -> bool:
+    """Whether the pixels that come last in a PNG may be missing: Pillow leaves them 0. In an interlaced one they are the last odd row."""
+    last = im.height - (1 + im.height % 2 if im.info.get("interlace") else 1)
+    return not any(im.crop((0, last, im.width, last + 1)).tobytes())
 
 
 def _is_lossless(im: Image.Image, kind: Format, data: bytes) -> bool:

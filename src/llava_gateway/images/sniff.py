@@ -13,6 +13,11 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_CONTAINER = {b"mif1", b"msf1", b"miaf"}
 _ISOBMFF_BOXES = {b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"free", b"skip", b"uuid"}
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
+_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
+"""By colour type; one for all others."""
+_PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced one: its first column and row, and the steps to the next ones."""
+_INFLATED_AT_ONCE = 2**20
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -106,3 +111,26 @@ def png_fault(data: bytes) -> Literal["cut", "damaged"] | None:
             return "damaged"
         at = end + 4
     return "cut"
+
+
+def png_is_short(data: bytes) -> bool:
+    """Whether a PNG's compressed data, itself whole, has fewer pixels than the header says (PNG specification, 8 and 9)."""
+    width, height, bits, colour, _, _, interlaced = tuple[int, ...](struct.unpack_from(">IIBBBBB", data, 16))
+    pixel = bits * _PNG_CHANNELS.get(colour, 1)
+    passes = _PNG_PASSES if interlaced else [(0, 0, 1, 1)]
+    sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
+    expected = sum(rows * (1 + (columns * pixel + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
+    return _png_inflated(data, expected) < expected
+
+
+def _png_inflated(data: bytes, most: int) -> int:
+    """Bytes that the pixels have, counted no further than `most`."""
+    inflater, found, at = zlib.decompressobj(), 0, 8
+    while at + 8 <= len(data) and found < most:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        left = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while left and found < most and not inflater.eof:
+            found += len(inflater.decompress(left, _INFLATED_AT_ONCE))
+            left = inflater.unconsumed_tail
+        at += length + 12
+    return found
