@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from llava_gateway.answers import Answer
-from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import ImagePart, TextPart, Upload, asked
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import GatewayError
+from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
@@ -20,16 +20,11 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_gateway(settings: Settings, engines: Sequence[Engine] | None = None) -> AsyncIterator[Gateway]:
-    gateway = build_gateway(settings, build_engines(settings) if engines is None else engines)
-    await gateway.pictures.start()
-    await gateway.pool.start()
-    try:
+    """A running gateway; answers that run at the end of the test are ended."""
+    gateway = build_gateway(settings, engines)
+    async with gateway.running():
         yield gateway
-    finally:
-        await gateway.warming.aclose()
-        await gateway.summariser.aclose()
-        await gateway.pool.aclose()
-        await gateway.pictures.aclose()
+        gateway.hurry()
 
 
 async def ask(gateway: Gateway, *parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> Answer:

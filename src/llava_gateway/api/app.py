@@ -1,11 +1,10 @@
-"""The composition root: `create_app(settings)` builds every room and passes each what it needs."""
+"""The composition root of the service: `create_app(settings)` puts the HTTP doors around a gateway, which runs as long as the app."""
 
 from __future__ import annotations
 
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -18,15 +17,8 @@ from llava_gateway.api.head import HeadMiddleware
 from llava_gateway.api.native_json import check_presets
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.engines.base import Engine
-from llava_gateway.engines.embedded import EmbeddedEngine
-from llava_gateway.engines.ollama import OllamaEngine
-from llava_gateway.engines.openai import OpenAIEngine
-from llava_gateway.engines.pool import EnginePool
-from llava_gateway.gateway.gateway import Gateway
-from llava_gateway.images.store import PictureStore
-from llava_gateway.sessions.memory import SessionStore
+from llava_gateway.gateway.build import build_gateway
 from llava_gateway.settings import Settings
-from llava_gateway.telemetry import Telemetry
 from llava_gateway.votes import Votes
 
 # A machine's own table can be wrong (Windows often says text/plain), and a browser refuses modules of the wrong type.
@@ -35,45 +27,14 @@ mimetypes.add_type("text/javascript", ".mjs")
 mimetypes.add_type("image/svg+xml", ".svg")
 
 
-def build_engines(settings: Settings) -> list[Engine]:
-    """The engines that the settings name; `auto` has all that are configured."""
-    engines: list[Engine] = []
-    if settings.engine_choice in ("auto", "ollama"):
-        engines.append(OllamaEngine(settings))
-    if settings.engine_choice == "openai" or (settings.engine_choice == "auto" and settings.openai_base_url):
-        engines.append(OpenAIEngine.from_settings(settings))
-    if settings.engine_choice in ("auto", "embedded"):
-        engines.append(EmbeddedEngine(settings))
-    return engines
-
-
-def build_gateway(settings: Settings, engines: Sequence[Engine]) -> Gateway:
-    pictures = PictureStore(settings)
-    pool = EnginePool(settings, engines)
-    telemetry = Telemetry()
-    gateway = Gateway(settings, pool, pictures, SessionStore(settings, pictures), telemetry)
-    for name, admission in gateway.admissions.items():
-        telemetry.gauge("active", "Requests an engine works on now", partial(getattr, admission, "active"), engine=name)
-        telemetry.gauge("waiting", "Requests that wait for an engine", partial(getattr, admission, "waiting"), engine=name)
-    telemetry.gauge("sessions", "Sessions in memory", lambda: len(gateway.sessions))
-    telemetry.gauge("store_bytes", "Bytes that pictures and sessions take", lambda: pictures.bytes_used + pictures.reserved)
-    return gateway
-
-
 def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> FastAPI:
     """The whole service; its engines (None: those that the settings name) and workers run between start-up and shutdown of the app."""
     check_presets(settings)
-    gateway = build_gateway(settings, build_engines(settings) if engines is None else engines)
+    gateway = build_gateway(settings, engines)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(gateway.pictures.aclose)
-            await gateway.pictures.start()
-            stack.push_async_callback(gateway.pool.aclose)
-            await gateway.pool.start()
-            stack.push_async_callback(gateway.installer.aclose)
-            stack.push_async_callback(gateway.drain)
+        async with gateway.running():
             yield
 
     app = FastAPI(

@@ -6,11 +6,9 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Piece, Rendition, TextPart, Upload, asked
 from llava_gateway.cli import sample_images
 from llava_gateway.cli.client import gateway_version
@@ -19,6 +17,7 @@ from llava_gateway.cli.serve import address, check_port
 from llava_gateway.engines.base import ModelInfo, answer_text
 from llava_gateway.engines.pool import TITLES, EngineState, PoolState
 from llava_gateway.errors import GatewayError
+from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.sniff import Format
@@ -72,15 +71,11 @@ async def examine(settings: Settings, *, ask: bool) -> AsyncIterator[Check]:
     yield check_python()
     yield check_limits()
     yield await asyncio.to_thread(check_listening, settings)
-    gateway = build_gateway(settings, build_engines(settings))
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(gateway.pictures.aclose)
-        stack.push_async_callback(gateway.pool.aclose)
-        await gateway.pictures.start()
+    gateway = build_gateway(settings)
+    async with gateway.running():
         for kind in get_args(Format):
             if kind in settings.image_formats:
                 yield await check_decoder(gateway, kind)
-        await gateway.pool.start()
         state = gateway.pool.state
         for engine in state.engines:
             yield check_engine(engine, chosen=settings.engine_choice != "auto")

@@ -16,13 +16,13 @@ from typing import Any, Literal, Self, TypeAlias
 
 from llava_gateway import __version__
 from llava_gateway.answers import Answer
-from llava_gateway.api.app import build_engines, build_gateway
 from llava_gateway.chat import Sight, TextPart, Upload, asked
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_pictures, png
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.upstream import json_object, new_client, upstream_errors
 from llava_gateway.errors import GatewayError
+from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
@@ -93,19 +93,15 @@ class SideBySide:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._gateway: Gateway = build_gateway(settings, build_engines(settings))
+        self._gateway: Gateway = build_gateway(settings)
         self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=1)
         self._stack = AsyncExitStack()
         self._model: ModelInfo
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self._client.aclose)
-        self._stack.push_async_callback(self._gateway.pictures.aclose)
-        self._stack.push_async_callback(self._gateway.pool.aclose)
-        self._stack.push_async_callback(self._gateway.summariser.aclose)
         try:
-            await self._gateway.pictures.start()
-            await self._gateway.pool.start()
+            await self._stack.enter_async_context(self._gateway.running())
             self._model = self._seeing()
         except BaseException:
             await self._stack.aclose()

@@ -78,10 +78,13 @@ class EnginePool:
         self._watcher = asyncio.create_task(self._watch())
 
     async def aclose(self) -> None:
+        """Close every engine; the first error is raised after that."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        await asyncio.gather(*(engine.aclose() for engine in self._engines.values()))
+        ends = await asyncio.gather(*(engine.aclose() for engine in self._engines.values()), return_exceptions=True)
+        if error := next((end for end in ends if end is not None), None):
+            raise error
 
     def engine(self, name: EngineName) -> Engine:
         return self._engines[name]

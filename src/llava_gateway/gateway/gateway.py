@@ -342,6 +342,25 @@ class Gateway:
             if answering.request.session_id == session_id:
                 answering.interrupt.interrupt(SessionDeleted())
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the image workers and the engines for the block, once. Leaving drains the gateway (at once after an error) and ends them all.
+
+        What fails on the way in or out is raised, after everything that was started has ended.
+        """
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.pictures.aclose)
+            await self.pictures.start()
+            stack.push_async_callback(self.pool.aclose)
+            await self.pool.start()
+            stack.push_async_callback(self.installer.aclose)
+            stack.push_async_callback(self.drain)
+            try:
+                yield
+            except BaseException:
+                self.hurry()
+                raise
+
     def close_door(self) -> None:
         """No new question from now on (safe in a signal handler)."""
         self.closing = True

@@ -64,8 +64,10 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Start all processes; a first job then need not wait for one."""
-        started = await asyncio.gather(*(self._start_worker() for _ in range(self._size)))
-        self._idle.extend(started)
+        started = await asyncio.gather(*(self._start_worker() for _ in range(self._size)), return_exceptions=True)
+        self._idle.extend(worker for worker in started if not isinstance(worker, BaseException))
+        if error := next((end for end in started if isinstance(end, BaseException)), None):
+            raise error
 
     async def aclose(self) -> None:
         """End all processes; jobs that run fail."""
