@@ -24,7 +24,7 @@ from benchmarks.report import Figure, Report
 GOAL_MS = 100.0
 """Goal: the longest wait for `/healthz` of all rounds and bodies."""
 CLIENTS = 3
-ROUNDS = 5
+ROUNDS = 3
 BOUNDARY = "a-boundary"
 JSON = "application/json"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.native_frames import wanted_output_format
 from llava_gateway.api.schemas import LONG_LIST, MOST_OBJECTS, parse_format
+from llava_gateway.api.threads import TURN
 from llava_gateway.errors import InvalidFormat
 from llava_gateway.sessions.archive import FORMAT
 from tests.api.conftest import Serve
@@ -133,6 +135,12 @@ async def test_a_large_body_is_read_off_the_event_loop(serve: Serve, monkeypatch
         response = await sending
     assert response.status_code in (201, 400, 413, 422), response.text
     assert held == [True]
+
+
+async def test_the_event_loop_gets_its_turn_soon(serve: Serve) -> None:
+    sys.setswitchinterval(0.005)
+    await serve(ScriptedEngine())
+    assert sys.getswitchinterval() == pytest.approx(TURN)
 
 
 async def test_pictures_are_decoded_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.app import create_app
+from llava_gateway.api.threads import TURN
 from llava_gateway.engines.pool import PoolState
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
@@ -112,6 +114,7 @@ class _NoCutBodies(logging.Filter):
 def build_server(settings: Settings, announce: Callable[[int], None] = lambda port: None, app: FastAPI | None = None) -> Server:
     """A server that is ready to `run()`; `announce` gets the port once it listens."""
     app = app or create_app(settings)
+    sys.setswitchinterval(TURN)
     logging.getLogger("uvicorn.error").addFilter(_NoCutBodies())
     config = uvicorn.Config(
         app,

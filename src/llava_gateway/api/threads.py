@@ -13,8 +13,11 @@ T = TypeVar("T")
 
 LARGE = 4 * 1024
 """Bytes or characters that are read while everybody waits: it takes a few milliseconds."""
-_POOL = ThreadPoolExecutor(2, "reading")
-"""Only few threads: each more that wants to run makes the event loop wait a moment longer for its turn."""
+TURN = 0.0005
+"""Seconds after which a thread that works lets the event loop have its turn (`sys.setswitchinterval`); Python's own 5 ms are ten times as
+long, and a small request takes several turns."""
+_POOL = ThreadPoolExecutor(1, "reading")
+"""One thread: they can't work at the same time anyway, and each more of them makes the event loop wait a turn longer."""
 
 
 async def off_loop(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
