@@ -238,7 +238,7 @@ async def test_deleting_a_session_ends_its_answer_and_no_other(opened: Callable[
     session, other = gateway.sessions.create(Session()), gateway.sessions.create(Session())
     async with gateway.ask(question(session=session)) as one, gateway.ask(question(session=other)) as two:
         assert await anext(aiter(one)) == await anext(aiter(two)) == TextDelta("One")
-        gateway.delete_session(session.id)
+        gateway.sessions.delete(session.id)
         with pytest.raises(SessionDeleted):
             await anext(aiter(one))
         assert engine.running == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -52,6 +53,21 @@ async def test_even_a_wait_that_would_not_wait_is_ended() -> None:
     interrupt.interrupt(ShuttingDown())
     with pytest.raises(ShuttingDown):
         await interrupt.wait(at_once(7))
+
+
+@pytest.mark.parametrize("go_on", [at_once, lambda _: forever()])
+async def test_what_is_waited_for_may_interrupt_itself(go_on: Callable[[int], Awaitable[object]]) -> None:
+    """The task is not cancelled for it afterwards."""
+    interrupt = Interrupt()
+
+    async def interrupting() -> None:
+        interrupt.interrupt(SessionDeleted())
+        await go_on(7)
+
+    with pytest.raises(SessionDeleted):
+        await interrupt.wait(interrupting(), 60)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 async def test_the_first_error_stays() -> None:

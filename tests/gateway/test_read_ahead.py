@@ -50,6 +50,7 @@ from tests.scripted_engine import END, Script, ScriptedEngine, says, says_then_w
 from tests.serving import until
 
 PICTURE_TOKENS = 64
+DAY = 24 * 3600.0
 Opened = Callable[..., Coroutine[Any, Any, Gateway]]
 
 
@@ -387,15 +388,35 @@ async def test_a_deleted_session_ends_what_is_read_for_it_alone(opened: Opened) 
     one, other = gateway.sessions.create(Session()), gateway.sessions.create(Session())
     readings = [asyncio.create_task(gateway.warm(warm(session=session))) for session in (one, other)]
     await until(lambda: engine.running == 1 and len(gateway.warming._newest["ollama"].sessions) == 2)
-    gateway.delete_session(one.id)
+    gateway.sessions.delete(one.id)
     await asyncio.sleep(0.01)
     assert engine.running == 1
-    gateway.delete_session(other.id)
+    gateway.sessions.delete(other.id)
     for reading in readings:
         with pytest.raises(SessionDeleted):
             await reading
     assert engine.running == 0
     assert outcomes(gateway) == {"session_deleted": 1}
+
+
+@pytest.mark.parametrize("way", ["expired", "evicted"])
+async def test_a_dropped_session_ends_what_is_read_for_it(opened: Opened, way: str) -> None:
+    engine = ScriptedEngine(says_then_waits())
+    gateway = await opened(engine, session_ttl=DAY)
+    now = 0.0
+    gateway.sessions._clock = lambda: now
+    session = gateway.sessions.create(Session())
+    reading = asyncio.create_task(gateway.warm(warm(session=session)))
+    await until(lambda: engine.running == 1)
+    if way == "expired":
+        now = DAY + 1
+        gateway.sessions.expire()
+    else:
+        assert gateway.pictures.let_go is not None
+        assert gateway.pictures.let_go()
+    with pytest.raises(SessionDeleted):
+        await reading
+    assert engine.running == 0
 
 
 async def test_a_shutdown_ends_it_at_once(opened: Opened) -> None:

@@ -161,7 +161,24 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
 
     engine.script = endless
     await ask_until(gateway, session, begun)
-    gateway.delete_session(session.id)
+    gateway.sessions.delete(session.id)
+    await asyncio.wait_for(engine.idle.wait(), 2)
+
+
+async def test_it_is_given_up_when_the_session_makes_room_for_others(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = gateway.sessions.create(Session(policy="summarise"))
+    begun = asyncio.Event()
+
+    async def endless(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
+        if request.messages[-1].text.endswith(ASKED):
+            begun.set()
+            await asyncio.Event().wait()
+        async for event in script(request):
+            yield event
+
+    engine.script = endless
+    await ask_until(gateway, session, begun)
+    gateway.pictures.make_room(gateway.settings.store_max_bytes)
     await asyncio.wait_for(engine.idle.wait(), 2)
 
 

@@ -296,6 +296,32 @@ async def test_a_session_that_was_deleted_while_it_answered_takes_no_turn(rooms:
     assert room.sessions.restore(session.id).turns == ()
 
 
+def test_each_session_that_is_gone_is_told_of_once(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(store_max_bytes=MiB, session_ttl=DAY, session_undo=60)
+    gone: list[tuple[str, float]] = []
+    room.sessions.on_gone = lambda session_id, undo: gone.append((session_id, undo))
+    deleted, evicted, old = (room.sessions.create(Session()).id for _ in range(3))
+    room.sessions.delete(deleted)
+    room.clock.now += 61  # the end of the undo is no second farewell
+    room.asked(evicted, "x" * 300_000)
+    room.asked(old, "x" * 600_000)
+    room.pictures.make_room(400_000)
+    room.clock.now += DAY + 1
+    room.sessions.expire()
+    assert gone == [(deleted, 60), (evicted, 0), (old, 0)]
+
+
+def test_a_session_that_can_not_be_restored_is_told_of_too(rooms: Callable[..., Rooms]) -> None:
+    room = rooms(session_undo=0)
+    gone: list[tuple[str, float]] = []
+    room.sessions.on_gone = lambda session_id, undo: gone.append((session_id, undo))
+    session = room.sessions.create(Session())
+    room.sessions.delete(session.id)
+    assert gone == [(session.id, 0)]
+    with pytest.raises(SessionNotFound):
+        room.sessions.restore(session.id)
+
+
 async def test_the_same_picture_twice_is_held_once_and_let_go_once(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_undo=0)
     session = room.sessions.create(Session())

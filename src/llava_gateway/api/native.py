@@ -178,7 +178,7 @@ def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str
 async def delete_session(request: Request, session_id: str) -> Response:
     """Nobody finds it any more, and an answer that is running in it ends with `session_deleted`. For `session_undo` seconds it can be
     brought back; then, or when its room is needed, it is gone with its pictures."""
-    gateway_of(request).delete_session(session_id)
+    gateway_of(request).sessions.delete(session_id)
     return Response(status_code=204)
 
 

@@ -50,6 +50,7 @@ class Gateway:
         self.pool = pool
         self.pictures = pictures
         self.sessions = sessions
+        sessions.on_gone = self._end_session
         self.telemetry = telemetry
         self.installer = Installer(settings, pool)
         self.preparer = Preparer(settings, pool, pictures, telemetry)
@@ -331,10 +332,9 @@ class Gateway:
             del self._running[answering.id]
             answering.interrupt.close()
 
-    def delete_session(self, session_id: str) -> None:
-        """Deletes it; a running answer in it ends with SessionDeleted. For a while it can be restored. Raises SessionNotFound."""
-        self.sessions.delete(session_id)
-        if undo := self.settings.session_undo:  # it ends then even if nobody asks for anything any more
+    def _end_session(self, session_id: str, undo: float) -> None:
+        """End what works for a session that is gone: its answer, with SessionDeleted, and what is read ahead or summarised for it."""
+        if undo:  # its memory is freed then even if nobody asks for anything any more
             asyncio.get_running_loop().call_later(undo + 0.1, self.sessions.expire)
         self.warming.end_session(session_id)
         self.summariser.end_session(session_id)

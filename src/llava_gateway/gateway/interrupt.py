@@ -30,7 +30,11 @@ class Interrupt:
         """Ends the wait that runs now (or the next one) with `error`; the first error stays."""
         if self._error is None:
             self._error = error
-            self._end()
+            if self._task is not None and asyncio.current_task() is self._task:
+                # Called by what is waited for itself: a task that cancels itself can't take it back before Python 3.13.
+                asyncio.get_running_loop().call_soon(self._end)
+            else:
+                self._end()
 
     def close(self) -> None:
         """No wait will follow."""

@@ -48,6 +48,9 @@ class SessionStore:
         self._run = secrets.token_hex(4)
         self._changes = 0
         self._deleted: OrderedDict[str, tuple[_Kept, float]] = OrderedDict()  # each with the time of its end, in that order
+        self.on_gone: Callable[[str, float], None] | None = None
+        """Called once for each session that nobody finds any more, whether it was deleted, too old or in the way: its id, and for how many
+        seconds it can be restored. Whatever works for a session ends there. It must not call the store."""
         pictures.let_go = self._let_go
 
     def __len__(self) -> int:
@@ -121,14 +124,14 @@ class SessionStore:
         return self._put(kept, kept.session.on_branch(turn_id))
 
     def delete(self, session_id: str) -> None:
-        """Nothing finds it any more, and an answer that is to be recorded in it ends with SessionDeleted; `restore` brings it back."""
+        """Delete a session: nobody finds it any more, and what works for it ends. `restore` brings it back. Raises SessionNotFound."""
         kept = self._find(session_id)
-        if self._settings.session_undo:
-            del self._kept[session_id]
-            self._changes += 1
-            self._deleted[session_id] = kept, self._clock() + self._settings.session_undo
+        undo = self._settings.session_undo
+        if undo:
+            self._deleted[session_id] = kept, self._clock() + undo
         else:
-            self._drop(kept)
+            self._forget(kept)
+        self._remove(kept, undo)
 
     def restore(self, session_id: str) -> Session:
         """Takes a deletion back. Raises SessionNotFound when it is too late."""
@@ -220,9 +223,15 @@ class SessionStore:
             kept.running = running
 
     def _drop(self, kept: _Kept) -> None:
+        self._forget(kept)
+        self._remove(kept)
+
+    def _remove(self, kept: _Kept, undo: float = 0) -> None:
+        """The one way out of `_kept`."""
         del self._kept[kept.session.id]
         self._changes += 1
-        self._forget(kept)
+        if self.on_gone is not None:
+            self.on_gone(kept.session.id, undo)
 
     def _forget(self, kept: _Kept) -> None:
         self._pictures.reserved -= kept.session.text_bytes
