@@ -18,6 +18,7 @@ from llava_gateway.chat import (
     ToolCall,
     Usage,
 )
+from llava_gateway.notes import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class AnsweredImage:
     width: int
     height: int
     sent: Sent
-    changes: tuple[str, ...] = ()
+    changes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,14 @@ class ContextReport:
         limit: tokens there are; None where the engine doesn't tell.
         images: tokens of it that pictures take, None where that is not known.
         dropped: what the model is not told any more, oldest first.
-        warnings: what has just been dropped or changed ("code: sentence").
+        warnings: what has just been dropped or changed.
     """
 
     used: int | None = None
     limit: int | None = None
     images: int | None = None
     dropped: tuple[Dropped, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,7 @@ class Answer:
     timings: Timings = Timings()
     context: ContextReport = ContextReport()
     turn_id: int | None = None
-    warnings: tuple[str, ...] = ()
-    """Each is a code, or "code: sentence"."""
+    warnings: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from llava_gateway.notes import Note
 from llava_gateway.options import Options
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -203,14 +204,14 @@ class Rendition:
         tokens: what they cost in the model's context, None where that is not known.
         label: how far `tokens` can be trusted.
         detail: "high" where it was cut into tiles.
-        notes: warnings about wishes that could not be met ("code: sentence").
+        notes: wishes that could not be met.
     """
 
     pieces: tuple[Piece, ...]
     tokens: int | None = None
     label: Label = "estimated"
     detail: Literal["low", "high"] = "low"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -273,7 +274,7 @@ class ChatRequest:
     tool_choice: ToolChoice = "auto"
     think: Think | None = None
     logprobs: int | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
     @property
     def question(self) -> Message:
@@ -347,7 +348,7 @@ class Loading:
     """The engine must load the model first; `last_load_ms` is how long that took last time, None if not known."""
 
     model: str
-    reason: str = ""
+    reason: Note | None = None
     last_load_ms: float | None = None
 
 

@@ -16,6 +16,7 @@ from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sig
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidFormat, InvalidRequest
 from llava_gateway.images.info import PictureInfo
+from llava_gateway.notes import Note
 from llava_gateway.options import Options
 from llava_gateway.sessions.archive import FORMAT, VERSION
 from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
@@ -44,6 +45,8 @@ def _moment(value: Any) -> datetime:
 Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment)]
 ImageId: TypeAlias = Annotated[str, Field(pattern=IMAGE_ID)]
 Name: TypeAlias = Annotated[str, Field(max_length=256)]
+NoteName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+NoteValue: TypeAlias = int | float | Name | Annotated[list[Name], Field(max_length=64)]
 
 
 class TextBody(Body):
@@ -67,6 +70,11 @@ class SentBody(Body):
     pieces: Count = 1
 
 
+class NoteBody(Body):
+    code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
+    values: dict[NoteName, NoteValue] = Field(default_factory=dict, max_length=32)
+
+
 class FileBody(Body):
     """What is known of the file that a picture came as."""
 
@@ -76,8 +84,8 @@ class FileBody(Body):
     original_height: Count
     original_format: Annotated[str, Field(max_length=16)]
     original_bytes: Count
-    changes: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
-    warnings: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=64)
+    changes: Items[NoteBody] = Field(default_factory=list, max_length=64)
+    warnings: Items[NoteBody] = Field(default_factory=list, max_length=64)
 
 
 class TurnBody(Body):
@@ -94,7 +102,7 @@ class TurnBody(Body):
     options: dict[str, Any] = Field(default_factory=dict)
     usage: UsageBody = UsageBody()
     timings: TimingsBody = TimingsBody()
-    warnings: Items[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=200)
+    warnings: Items[NoteBody] = Field(default_factory=list, max_length=200)
     created_at: Moment = Field(default_factory=now)
 
 
@@ -206,7 +214,7 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
         options=parse_options(body.options, None, settings) if body.options else Options(),
         usage=Usage(**body.usage.model_dump()),
         timings=Timings(**body.timings.model_dump()),
-        warnings=tuple(body.warnings),
+        warnings=tuple(Note.from_json(warning.model_dump()) for warning in body.warnings),
         created_at=body.created_at,
         id=body.id,
         parent=FIRST if body.after is None else body.after,

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Request
 
 from llava_gateway.api import openapi
 from llava_gateway.api.forms import read_question
-from llava_gateway.api.native_json import dropped_json
+from llava_gateway.api.native_json import dropped_json, notes_json
 from llava_gateway.api.read_ahead import unasked
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway.forecast import Outlook
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.notes import note
 
 router = APIRouter(responses=openapi.ERRORS)
 
@@ -46,7 +47,7 @@ def count_json(prepared: Prepared) -> dict[str, Any]:
         raise RuntimeError("count_tokens counts in any case")
     warnings = list(prepared.warnings)
     if fitted.limit is None:
-        warnings.append(f"limit_assumed: The engine tells its context only once the model is loaded; {ASSUMED_CONTEXT} tokens are assumed.")
+        warnings.append(note("limit_assumed", limit=ASSUMED_CONTEXT))
     return {
         "total": count.total,
         "limit": fitted.limit or ASSUMED_CONTEXT,
@@ -59,5 +60,5 @@ def count_json(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.model.name,
         "policy": prepared.rules.policy,
         "dropped": [dropped_json(item) for item in fitted.dropped],
-        "warnings": warnings,
+        "warnings": notes_json(warnings),
     }

@@ -51,7 +51,7 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
             "code": error.code,
             "param": error.param,
             "hint": error.hint,
-            **error.extra,
+            "values": dict(error.extra),
         },
         "retryable": error.retryable,
     }

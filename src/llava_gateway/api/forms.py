@@ -33,6 +33,7 @@ from llava_gateway.errors import (
     UnsupportedBody,
 )
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
@@ -172,8 +173,7 @@ async def _asked(
     if not named:
         return request
     if unseen := [] if request.has_images else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
-        said = f"sight_ignored: There is no picture here for {' or '.join(unseen)}; PATCH /sessions/{{id}} changes earlier ones."
-        request = replace(request, warnings=(said,))
+        request = replace(request, warnings=(note("sight_ignored", fields=tuple(unseen)),))
     # The session has the glossary of its preset, unless that was changed since.
     return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 

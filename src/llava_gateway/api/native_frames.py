@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
 from llava_gateway.api.errors import error_body, error_response
-from llava_gateway.api.native_json import answer_json
+from llava_gateway.api.native_json import answer_json, note_json
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import Loading, PromptProgress, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import GatewayError
@@ -90,7 +90,7 @@ class EventFrames(JSONFrames):
             case Queued(position):
                 return sse("queued", {"position": position})
             case Loading(model, reason, last_load_ms):
-                return sse("loading", {"model": model, "reason": reason, "last_load_ms": last_load_ms})
+                return sse("loading", {"model": model, "reason": reason and note_json(reason), "last_load_ms": last_load_ms})
             case PromptProgress(processed, total, cached):
                 return sse("progress", {"processed": processed, "total": total, "cached": cached})
             case ToolCall(id_, name, arguments):

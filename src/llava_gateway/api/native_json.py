@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -28,6 +28,7 @@ from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Ima
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.store import PictureStore
+from llava_gateway.notes import Note
 from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
 from llava_gateway.sessions.search import Match
 from llava_gateway.sessions.session import Session, Turn
@@ -243,13 +244,22 @@ def timings_json(timings: Timings) -> dict[str, float | None]:
     return {name: getattr(timings, name) for name in Timings.__dataclass_fields__}
 
 
+def note_json(note: Note) -> JSON:
+    """A fact with its English sentence, for those who have no words of their own for its code."""
+    return {"code": note.code, "message": note.text, "values": note.to_json()["values"]}
+
+
+def notes_json(notes: Iterable[Note]) -> list[JSON]:
+    return [note_json(note) for note in notes]
+
+
 def image_json(image: AnsweredImage) -> dict[str, Any]:
     return {
         "id": image.id,
         "width": image.width,
         "height": image.height,
         "sent": sent_json(image.sent),
-        "changes": list(image.changes),
+        "changes": notes_json(image.changes),
     }
 
 
@@ -275,7 +285,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "usage": usage_json(answer.usage),
         "timings": timings_json(answer.timings),
         "context": context_json(answer.context),
-        "warnings": list(answer.warnings),
+        "warnings": notes_json(answer.warnings),
     }
 
 
@@ -285,7 +295,7 @@ def context_json(context: ContextReport) -> dict[str, Any]:
         "limit": context.limit,
         "images": context.images,
         "dropped": [dropped_json(item) for item in context.dropped],
-        "warnings": list(context.warnings),
+        "warnings": notes_json(context.warnings),
     }
 
 
@@ -307,8 +317,8 @@ def picture_json(image_id: str, info: PictureInfo, sent: Sent | None) -> dict[st
             "bytes": info.original_bytes,
         },
         "sent": sent_json(sent) if sent else None,
-        "changes": list(info.changes),
-        "warnings": list(info.warnings),
+        "changes": notes_json(info.changes),
+        "warnings": notes_json(info.warnings),
     }
 
 
@@ -369,6 +379,6 @@ def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: Pictu
         "options": turn.options.given(),
         "usage": usage_json(turn.usage),
         "timings": timings_json(turn.timings),
-        "warnings": list(turn.warnings),
+        "warnings": notes_json(turn.warnings),
         "created_at": turn.created_at.isoformat(),
     }

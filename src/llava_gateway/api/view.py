@@ -13,6 +13,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ImageQuery, ViewQuery
 from llava_gateway.api.forms import read_query
 from llava_gateway.api.head import wants_head_only
+from llava_gateway.api.native_json import note_json, notes_json
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Sight
@@ -83,7 +84,7 @@ def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
         "profile": in_words(seen.plan),
         "drawing": {"width": width, "height": height},
         "steps": [
-            {"code": step.code, "of": "file" if index < file_steps else "model", "text": step.text, "values": dict(step.values)}
+            {**note_json(step), "of": "file" if index < file_steps else "model"}
             for index, step in enumerate(steps(file, seen.plan, seen.rendition))
         ],
         "pieces": [
@@ -101,7 +102,7 @@ def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
         "tokens": rendition.tokens,
         "label": rendition.label,
         "detail": rendition.detail,
-        "notes": list(rendition.notes),
+        "notes": notes_json(rendition.notes),
     }
 
 

@@ -88,7 +88,7 @@ def details(answer: JSONObject) -> Iterator[str]:
     for number, image in enumerate(answer["images"], 1):
         sent = image["sent"]
         tokens = f", {sent['tokens']} tokens" if sent["tokens"] else ""
-        changes = f": {', '.join(image['changes'])}" if image["changes"] else ""
+        changes = f". {' '.join(change['message'] for change in image['changes'])}" if image["changes"] else ""
         pieces = f"{sent['pieces']} pieces of " if sent["pieces"] > 1 else ""
         size = f"{image['width']}x{image['height']}, sent as {pieces}{sent['width']}x{sent['height']} {sent['format']}{tokens}"
         yield f"picture {number}: {size}{changes}"
@@ -100,5 +100,5 @@ def details(answer: JSONObject) -> Iterator[str]:
 
 def warnings(answer: JSONObject) -> Iterator[str]:
     """What the person should know, of the answer and of the conversation: a line each."""
-    for warning in dict.fromkeys((*answer["warnings"], *answer["context"]["warnings"])):
-        yield f"warning: {warning}"
+    for message in dict.fromkeys(warning["message"] for warning in (*answer["warnings"], *answer["context"]["warnings"])):
+        yield f"warning: {message}"

@@ -117,7 +117,7 @@ class Conversation:
         image: str = stored["id"]
         if image not in self._waiting:
             self._waiting.append(image)
-        changes = f", {', '.join(stored['changes'])}" if stored["changes"] else ""
+        changes = f". {' '.join(change['message'] for change in stored['changes'])}" if stored["changes"] else ""
         self._note(f"{Path(name).name}: {stored['width']}x{stored['height']}{changes}")
         return image
 

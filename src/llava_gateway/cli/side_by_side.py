@@ -212,7 +212,7 @@ def _says(said: Said, words: tuple[str, ...]) -> bool:
 
 
 def _said(answer: Answer) -> Said:
-    notes = [change for image in answer.images for change in image.changes]
+    notes = [change.text for image in answer.images for change in image.changes]
     if gone := answer.context.dropped:
         pictures = sum(item.image_id is not None for item in gone)
         notes.append(f"the text of {len(gone) - pictures} old turns dropped, {pictures or 'no'} pictures")

@@ -36,6 +36,7 @@ from llava_gateway.errors import (
     UpstreamUnavailable,
 )
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.settings import MiB, Settings
 
@@ -60,14 +61,11 @@ class Runner:
     num_ctx: int
     num_gpu: int
 
-    def change_to(self, other: Runner) -> str:
-        """Why the model is loaded again, in words."""
-        changes = [
-            f"{name} changes from {old} to {new}"
-            for name, old, new in (("num_ctx", self.num_ctx, other.num_ctx), ("num_gpu", self.num_gpu, other.num_gpu))
-            if old != new
-        ]
-        return f"{' and '.join(changes)}."
+    def change_to(self, other: Runner) -> Note:
+        """Why the model is loaded again: the first of the options that differ."""
+        if self.num_ctx != other.num_ctx:
+            return note("option_changed", option="num_ctx", old=self.num_ctx, new=other.num_ctx)
+        return note("option_changed", option="num_gpu", old=self.num_gpu, new=other.num_gpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +215,13 @@ class EmbeddedEngine:
             return None
         child = self._child
         if child is None:
-            reason = "The model is not loaded yet."
+            reason = note("model_not_loaded", model=request.model)
         elif child.runner != wanted:
             reason = child.runner.change_to(wanted)
         elif not child.usable:
-            reason = "The engine ended and is started again."
+            reason = note("engine_restarts")
         elif child.server is None:
-            reason = "The model is being loaded."
+            reason = note("model_loading", model=request.model)
         else:
             return None
         return Loading(request.model, reason, self._last_load_ms)

@@ -45,6 +45,7 @@ from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
@@ -63,6 +64,11 @@ class _Runner:
 
     num_ctx: int | None = None
     num_gpu: int | None = None
+
+
+def _old(value: Any) -> dict[str, int]:
+    """What an option was, for a note; nothing where Ollama did not say."""
+    return {"old": value} if isinstance(value, int) else {}
 
 
 class OllamaEngine:
@@ -133,25 +139,25 @@ class OllamaEngine:
     def last_load_ms(self, model: str) -> float | None:
         return self._load_ms.get(model)
 
-    def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> str:
-        """Why Ollama, with what /api/ps lists, would load the model (again) for this request; "" when it would not (server/sched.go,
+    def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> Note | None:
+        """Why Ollama, with what /api/ps lists, would load the model (again) for this request; None when it would not (server/sched.go,
         `needsReload`)."""
         loaded = running(rows, request.model)
         if loaded is None:
-            return f"{request.model} is not loaded yet."
+            return note("model_not_loaded", model=request.model)
         last = self._runners.get(request.model)
         wanted, now = request.options.num_ctx, loaded.get("context_length")
         if wanted is not None:
             known = self._details.get(str(loaded.get("digest")))
             wanted = known.clamped(wanted) if known else wanted
             if wanted != now:
-                return f"num_ctx {wanted} makes Ollama load {request.model} again: it runs with {now} now."
+                return note("option_changed", option="num_ctx", **_old(now), new=wanted)
         elif last and last.num_ctx is not None:
-            return f"{request.model} is loaded again with its own num_ctx: it runs with {now} now, because a request asked for it."
+            return note("num_ctx_released", **_old(now))
         layers = request.options.num_gpu
         if layers is not None and layers >= 0 and last and layers != last.num_gpu:
-            return f"num_gpu {layers} makes Ollama load {request.model} again: the last request had another."
-        return ""
+            return note("option_changed", option="num_gpu", **_old(last.num_gpu), new=layers)
+        return None
 
     def unloads_after(self, request: EngineRequest) -> bool:
         return unloads_at_once(request.keep_alive)

@@ -26,6 +26,7 @@ from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.attachments import Shown
 from llava_gateway.gateway.interrupt import Interrupt
 from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.notes import Note, note
 from llava_gateway.sessions.session import Turn, TurnStatus, new_id
 from llava_gateway.settings import Settings
 
@@ -47,7 +48,7 @@ class Answering:
     started: float
     id: str = field(default_factory=lambda: f"answer_{new_id()}")
     interrupt: Interrupt = field(default_factory=Interrupt)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
     prepared_at: float = field(default_factory=time.monotonic)
     admitted_at: float | None = None
     first_token_at: float | None = None
@@ -86,8 +87,9 @@ class Answering:
         """The engine must load the model first; who asked for that is told, with what it cost last time."""
         self.loading = True
         if self.request.options.num_ctx is not None or self.request.options.num_gpu is not None:
-            took = "" if event.last_load_ms is None else f" The last load took {event.last_load_ms / 1000:.1f} s."
-            self.warnings.append(f"model_reload: {event.reason or 'The model is loaded with other options.'}{took}")
+            reason = event.reason or note("model_not_loaded", model=event.model)
+            took = {} if event.last_load_ms is None else {"last_load_ms": event.last_load_ms}
+            self.warnings.append(Note("model_reload", {"reason": reason.code, **reason.values, **took}))
 
     def add(self, event: Delta) -> Delta | None:
         """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space."""
@@ -133,13 +135,13 @@ class Answering:
         parts = (part for message in self.prepared.question for part in message.parts)
         return tuple(ImagePart(next(ids), part.sight) if isinstance(part, ImagePart) else part for part in parts)
 
-    def cut(self, finish: Finish) -> tuple[str, ...]:
+    def cut(self, finish: Finish) -> tuple[Note, ...]:
         """What is said of an answer that ended because the context was full."""
         limit, usage = self.prepared.fitted.limit, finish.usage
         used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         if finish.reason != "length" or limit is None or used < limit - 1:
             return ()
-        return (f"context_full: The {limit} tokens of context end here. A larger num_ctx or a new session has room for more.",)
+        return (note("context_full", limit=limit),)
 
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
         """The turn as the session keeps it."""

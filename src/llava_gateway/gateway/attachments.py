@@ -21,6 +21,7 @@ from llava_gateway.images.learned import LearnedCosts, Pieces
 from llava_gateway.images.plan import Plan, Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
@@ -67,12 +68,12 @@ class Question:
     Attributes:
         messages: their images go by `new:` names, since their ids may not be known yet.
         shown: the images in order.
-        warnings: each a code or "code: sentence".
+        warnings: what the person should know.
     """
 
     messages: tuple[Message, ...]
     shown: tuple[Shown, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
 
     @property
     def renditions(self) -> dict[ImagePart, Rendition]:
@@ -271,10 +272,10 @@ class Showing:
         picture = hold(await self._pictures.sheet([each.picture for each in shown]))
         wish, left = _in_common([part.sight for message in messages for part in message.attachments])
         sheet = await self._shown(picture, picture.info, wish, model, auto)
-        warnings = [f"contact_sheet: {model.name} takes one picture, so these {len(shown)} are laid on one sheet, numbered from 1."]
+        warnings = [note("contact_sheet", model=model.name, count=len(shown))]
         if left:
-            warnings.append(f"sight_ignored: No picture on a sheet has its own {' or '.join(left)}.")
-        before = [note for each in shown for note in each.file.warnings]
+            warnings.append(note("sight_ignored_on_sheet", fields=left))
+        before = [warning for each in shown for warning in each.file.warnings]
         named = iter([ImagePart("new:0", sheet.sight)])
         return Question(tuple(_with_images(message, named) for message in messages), (sheet,), (*warnings, *before, *_notes(sheet)))
 
@@ -299,7 +300,7 @@ def _size(picture: Picture) -> Size:
     return picture.info.width, picture.info.height
 
 
-def _notes(shown: Shown) -> tuple[str, ...]:
+def _notes(shown: Shown) -> tuple[Note, ...]:
     return (*shown.file.warnings, *shown.rendition.notes)
 
 

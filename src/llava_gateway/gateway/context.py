@@ -30,6 +30,7 @@ from llava_gateway.context.window import (
 )
 from llava_gateway.engines.base import Engine, ModelInfo, ModelKey
 from llava_gateway.errors import ContextLengthExceeded
+from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
@@ -75,7 +76,7 @@ class Fitted:
     limit: int | None
     room: int
     dropped: tuple[Dropped, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
     over: int = 0
 
 
@@ -86,13 +87,13 @@ class _Known:
     Attributes:
         scale: of its vocabulary. num_ctx: what its context has grown to.
         limit: tokens of the context that the engine gives it where nobody asks for one.
-        growth: the warning that it has grown, until an answer has told it.
+        growth: the warning that it has grown, until an answer has carried it; None: there is none.
         ms_per_token: how long it takes to read one token of a prompt with pictures, its eye's work included.
     """
 
     scale: Scale = Scale()
     num_ctx: int | None = None
-    growth: str = ""
+    growth: Note | None = None
     limit: int | None = None
     ms_per_token: float | None = None
 
@@ -126,11 +127,11 @@ class Fitter:
         """The num_ctx that a model's context has grown to, if it has."""
         return Options(num_ctx=self._of(model).num_ctx)
 
-    def told(self, model: ModelKey, warnings: Sequence[str]) -> None:
+    def told(self, model: ModelKey, warnings: Sequence[Note]) -> None:
         """Takes note of what was said with an answer: that the context has grown is said once, and not by who only reads ahead."""
         known = self._of(model)
         if known.growth in warnings:
-            self._known[model] = replace(known, growth="")
+            self._known[model] = replace(known, growth=None)
 
     async def limit(self, engine: Engine, request: EngineRequest) -> int | None:
         """Tokens of context that a request will have; None where that was never told. Ollama tells it of loaded models only, so what it
@@ -233,7 +234,7 @@ class Fitter:
             return replace(fitted, engine_request=request, window=window, count=count, dropped=gone, over=max(0, over))
 
         runner, fitted = first, await counted(plain, window, first)
-        notes: dict[str, str] = {}
+        notes: dict[str, Note] = {}
         while fitted.over:
             if num_ctx := self._larger(engine, model, wanted, fitted):
                 runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(fitted, num_ctx)
@@ -358,24 +359,19 @@ def _alone(count: TokenCount, conversation: Conversation) -> int:
     return count.system + count.text * asked // (before + asked or 1) + sum(own)
 
 
-def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[str, ...]:
+def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[Note, ...]:
     """What is said where a num_ctx that was asked for became another: models have a largest, and Ollama's that see a smallest one."""
-    if wanted.num_ctx is None or limit in (None, wanted.num_ctx) or engine.ignored_options(Options(num_ctx=wanted.num_ctx)):
+    if wanted.num_ctx is None or limit is None or limit == wanted.num_ctx or engine.ignored_options(Options(num_ctx=wanted.num_ctx)):
         return ()
-    return (f"num_ctx_adjusted: {limit} tokens instead of {wanted.num_ctx}.",)
+    return (note("num_ctx_adjusted", num_ctx=limit, wanted=wanted.num_ctx),)
 
 
-def _grown(fitted: Fitted, num_ctx: int) -> str:
-    return f"num_ctx_grown: From {fitted.limit or ASSUMED_CONTEXT} to {num_ctx} tokens; the model is loaded again."
+def _grown(fitted: Fitted, num_ctx: int) -> Note:
+    return note("num_ctx_grown", old=fitted.limit or ASSUMED_CONTEXT, new=num_ctx)
 
 
-def _trimmed(conversation: Conversation, window: Window, rules: Rules, *, summarised: bool) -> str:
-    """What has just been dropped, in words."""
+def _trimmed(conversation: Conversation, window: Window, rules: Rules, *, summarised: bool) -> Note:
+    """What has just been dropped."""
     gone = dropped(conversation, window, rules)
     turns = sum(item.image_id is None for item in gone)
-    pictures = len(gone) - turns
-    what = " and ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in ((turns, "old turn"), (pictures, "picture")) if count)
-    instead = " A summary that the model made stands in its place." if summarised else ""
-    return (
-        f"context_trimmed: {what} no longer fit{'s' * (len(gone) == 1)} and {'is' if len(gone) == 1 else 'are'} not told any more.{instead}"
-    )
+    return note("context_trimmed", turns=turns, images=len(gone) - turns, summarised=int(summarised))

@@ -31,6 +31,7 @@ from llava_gateway.gateway.summary import Summariser
 from llava_gateway.images.info import Degrees, PictureInfo
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.notes import note
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
 from llava_gateway.settings import Settings
@@ -136,7 +137,7 @@ class Gateway:
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
             for name in engine.ignored_options(answering.request.options):
-                answering.warnings.append(f"option_ignored: {name} means nothing to this engine.")
+                answering.warnings.append(note("option_ignored", option=name))
             while event := await wait(anext(events, None), limit()):
                 if isinstance(event, Finish):
                     yield event

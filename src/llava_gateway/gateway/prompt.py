@@ -18,6 +18,7 @@ from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelN
 from llava_gateway.gateway.attachments import Hold, Question, Showing, Shown
 from llava_gateway.gateway.context import Build, Draft, Fitted, Fitter
 from llava_gateway.images.store import PictureStore
+from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
@@ -36,7 +37,7 @@ class Prepared:
         shown: the question's own images, in order, with what is sent of each.
         draft: all there was to send, before anything was dropped.
         fitted: the engine's request, and how the conversation was made to fit.
-        warnings: what the person should know, each a code or "code: sentence".
+        warnings: what the person should know.
         beyond: numbers of images that are left out because this model takes no more.
     """
 
@@ -45,7 +46,7 @@ class Prepared:
     shown: tuple[Shown, ...]
     draft: Draft
     fitted: Fitted
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
     beyond: frozenset[int] = frozenset()
 
     @property
@@ -115,8 +116,8 @@ class Preparer:
             draft = replace(draft, window=await self.fitter.replayed(draft, build, engine, model, request.options))
         fitted = await self.fitter.fit(draft, build, engine, model, wanted=request.options, exactly=exactly)
         left_out = sum(number >= conversation.first_picture for number in beyond)
-        note = f"picture_left_out: {model.name} takes no more pictures at once, so {left_out} of questions without an answer can't be seen."
-        warnings = (*request.warnings, *question.warnings, *((note,) if left_out else ()), *fitted.warnings)
+        missing = (note("picture_left_out", model=model.name, count=left_out),) if left_out else ()
+        warnings = (*request.warnings, *question.warnings, *missing, *fitted.warnings)
         return Prepared(model, question.messages, question.shown, draft, fitted, warnings, beyond)
 
     async def fitted_anew(self, request: ChatRequest, prepared: Prepared, refusal: ContextLengthExceeded, hold: Hold) -> Prepared:
@@ -174,7 +175,7 @@ class Preparer:
         first_own = conversation.first_picture + len(conversation.asked_images) - own
         return frozenset(range(1, first_own - max(0, most - own)))
 
-    async def learn(self, prepared: Prepared, finish: Finish) -> tuple[str, ...]:
+    async def learn(self, prepared: Prepared, finish: Finish) -> tuple[Note, ...]:
         """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the pictures."""
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
@@ -198,7 +199,7 @@ class Preparer:
         if not count.text_is_exact and words > expected:
             return ()  # what is only reckoned may be wrong by that much
         if 2 * surplus < expected:
-            return (f"image_ignored: The prompt has {max(0, surplus)} tokens more than its text; a picture takes about {expected}.",)
+            return (note("image_ignored", surplus=max(0, surplus), expected=expected),)
         self._sighted.add(model.key)
         self.fitter.learn(request, model.key, usage)
         if learnable and (count.text_is_exact or SURE * words <= surplus):

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from llava_gateway.chat import Box, Sight
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, WHOLE, Canvas, Plan, Size, letterbox, pixels
+from llava_gateway.notes import Note, note
 
 Overview: TypeAlias = Literal["last", "first"]
 """Where the overview stands among the tiles: last as in llama.cpp's own grids, first as LLaVA-NeXT was trained."""
@@ -118,7 +119,7 @@ def _tiles(size: Size, grid: Size, eye: SquareEye, region: Box = WHOLE) -> Canva
     return Canvas(role, fit_inside(size, grid), grid, region, BLACK, (eye.side, eye.side))
 
 
-def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[str, ...]) -> Plan:
+def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[Note, ...]) -> Plan:
     pieces = sum(columns * rows for columns, rows in (canvas.grid for canvas in canvases))
     return Plan(
         canvases,
@@ -130,7 +131,7 @@ def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[str, ...]) 
     )
 
 
-def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Size | None, tuple[str, ...]]:
+def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Size | None, tuple[Note, ...]]:
     """The grid for a picture or a part of it, None for one square, and notes on wishes it does not meet.
 
     Args:
@@ -168,15 +169,15 @@ def _affordable(grid: Size, sight: Sight, eye: SquareEye) -> bool:
     return not (sight.max_image_tokens and eye.tokens and eye.pieces(grid) * eye.tokens > sight.max_image_tokens)
 
 
-def _notes(grid: Size | None, sight: Sight, eye: SquareEye, least: int) -> list[str]:
+def _notes(grid: Size | None, sight: Sight, eye: SquareEye, least: int) -> list[Note]:
     width, height = grid or (eye.side, eye.side)
     tokens = eye.tokens and eye.tokens * (least if grid is None else eye.pieces(grid))
     notes = []
     if (wish := sight.image_size) is not None and wish != (width, height):
-        notes.append(f"image_size_adjusted: {width}x{height} instead of {wish[0]}x{wish[1]}.")
-    if sight.num_visual_tokens not in (None, tokens):
-        found = f"{tokens} tokens" if tokens else "one square, whose tokens are not known,"
-        notes.append(f"num_visual_tokens_adjusted: {found} instead of {sight.num_visual_tokens}.")
+        notes.append(note("image_size_adjusted", width=width, height=height, wanted_width=wish[0], wanted_height=wish[1]))
+    if sight.num_visual_tokens is not None and sight.num_visual_tokens != tokens:
+        known = {"tokens": tokens} if tokens else {}
+        notes.append(note("num_visual_tokens_adjusted", **known, wanted=sight.num_visual_tokens))
     if sight.max_image_tokens and tokens and tokens > sight.max_image_tokens:
-        notes.append(f"max_image_tokens_adjusted: {tokens} tokens, the least this takes, instead of {sight.max_image_tokens} at most.")
+        notes.append(note("max_image_tokens_adjusted", tokens=tokens, wanted=sight.max_image_tokens))
     return notes

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from llava_gateway.chat import Sight
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.notes import Note, note
 
 PATIENCE_MS = 120_000
 """Longest a picture may take to be read."""
@@ -16,10 +17,10 @@ STEP = 256
 
 @dataclass(frozen=True, slots=True)
 class AutoBound:
-    """Most tokens a picture may cost, and why it is no more, as it ends a sentence."""
+    """Most tokens a picture may cost, and why it is no more: a note's code and values."""
 
     tokens: int
-    why: str
+    why: Note
 
     def put_on(self, sight: Sight) -> Sight:
         """The sight with the bound, where it is left to us how much is shown; a lower one that was wished for stays."""
@@ -45,7 +46,7 @@ class Auto:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How much is shown of a picture where that is left to us, and the warning that says why it is not all; "" where it is.
+    """How much is shown of a picture where that is left to us, and the warning that says why it is not all; None where it is.
 
     Attributes:
         limit, pictures: the tokens of context, and the number of pictures in the question, for which it was chosen.
@@ -53,14 +54,14 @@ class Choice:
     """
 
     sight: Sight
-    note: str
+    note: Note | None
     limit: int
     pictures: int
     bounded: bool = False
 
-    def told(self, notes: tuple[str, ...]) -> tuple[str, ...]:
+    def told(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
         """The notes of a plan by this sight, with the warning in place of those on a bound that nobody wished for."""
-        wished = tuple(note for note in notes if not (self.bounded and note.startswith("max_image_tokens_")))
+        wished = tuple(each for each in notes if not (self.bounded and each.code == "max_image_tokens_adjusted"))
         return (*wished, self.note) if self.note else wished
 
 
@@ -77,8 +78,9 @@ def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None
         if cost <= max(auto.room, tokens):
             return before
     every = profile.plan(size, wish).tokens or 0
-    note = f"detail_auto: {tokens} tokens instead of {every}; {auto.bound.why}" if auto.bound and tokens < every else ""
-    return Choice(sight, note, auto.limit, auto.pictures, bounded=sight != wish)
+    why = auto.bound.why if auto.bound and tokens < every else None
+    told = Note(why.code, {"tokens": tokens, "full": every, **why.values}) if why else None
+    return Choice(sight, told, auto.limit, auto.pictures, bounded=sight != wish)
 
 
 def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
@@ -94,14 +96,14 @@ def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *,
     if most is None:
         return None
     if free < most:
-        return AutoBound(_rounded(free, profile), f"more would take too much of the {limit} tokens of context.")
+        return AutoBound(_rounded(free, profile), note("detail_auto_context", limit=limit))
     if ms_per_token is not None:
         if most * ms_per_token > PATIENCE_MS:
             seconds = round(most * ms_per_token / 1000)
-            why = f"a picture of {most} takes about {seconds} s to read. detail high asks for more."
+            why = note("detail_auto_slow", largest=most, seconds=seconds)
             return AutoBound(_rounded(int(PATIENCE_MS / ms_per_token), profile), why)
     elif profile.trained and not on_gpu:
-        return AutoBound(_rounded(0, profile), "how fast this model reads was not known yet. detail high asks for more.")
+        return AutoBound(_rounded(0, profile), note("detail_auto_unmeasured"))
     return None
 
 

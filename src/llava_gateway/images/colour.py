@@ -7,15 +7,14 @@ from io import BytesIO
 
 from PIL import Image, ImageChops, ImageCms
 
-WHITE_MADE = "transparent parts made white"
-BROKEN_PROFILE = "broken colour profile ignored"
+from llava_gateway.notes import Note, note
 
 # A profile that moves none of these by more than two steps is sRGB under another name (or a nearly equal one); converting would only round.
 _PROBE = bytes(v for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255) for v in (r, g, b))
 
 
-def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) -> tuple[Image.Image, tuple[str, ...]]:
-    """A decoded picture in one of the modes that can be resampled: L, LA, RGB, RGBA or CMYK, and sentences on what that took.
+def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) -> tuple[Image.Image, tuple[Note, ...]]:
+    """A decoded picture in one of the modes that can be resampled: L, LA, RGB, RGBA or CMYK, and what that took.
 
     Args:
         bits: bits per channel in the file; Pillow itself cuts 16-bit RGB to the high byte, which is right to one step.
@@ -23,10 +22,10 @@ def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) ->
     """
     match im.mode:
         case "I;16" | "I;16L" | "I;16B" | "I;16N":
-            return _from_16_bit(im, bits, white_is_zero), (f"{bits}-bit to 8-bit",)
+            return _from_16_bit(im, bits, white_is_zero), (note("eight_bit", bits=bits),)
         case "I" | "F":
-            return _stretched(im), (f"{bits}-bit to 8-bit, stretched to the full range",)
-    changes = (f"{bits}-bit to 8-bit",) if bits > 8 else ()
+            return _stretched(im), (note("eight_bit_stretched", bits=bits),)
+    changes = (note("eight_bit", bits=bits),) if bits > 8 else ()
     match im.mode:
         case "1":
             return im.convert("L"), changes
@@ -42,7 +41,7 @@ def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) ->
             return im.convert("RGBA"), changes
         case "LAB":
             lab = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
-            return _applied(lab, im), (*changes, "Lab to sRGB")
+            return _applied(lab, im), (*changes, note("lab_to_srgb"))
     return im.convert("RGB"), changes
 
 
@@ -81,8 +80,8 @@ def is_see_through(im: Image.Image) -> bool:
     return im.mode in ("LA", "RGBA") and im.getchannel("A").getextrema() != (255, 255)
 
 
-def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """An opaque picture (L, RGB, CMYK) as RGB in sRGB, through its profile if it has one, and sentences on that.
+def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[Note, ...]]:
+    """An opaque picture (L, RGB, CMYK) as RGB in sRGB, through its profile if it has one, and what was done.
 
     A profile that littlecms can't use for these pixels is ignored and said so.
     """
@@ -90,10 +89,10 @@ def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[str,
         try:
             name, transform = _transform(icc, im.mode)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            return _plain_rgb(im), (BROKEN_PROFILE, *_cmyk_sentence(im))
+            return _plain_rgb(im), (note("profile_broken"), *_cmyk_change(im))
         if transform is not None:
-            return _applied(transform, im), (f"colour profile {name} to sRGB",)
-    return _plain_rgb(im), _cmyk_sentence(im)
+            return _applied(transform, im), (note("profile_to_srgb", profile=name),)
+    return _plain_rgb(im), _cmyk_change(im)
 
 
 def _plain_rgb(im: Image.Image) -> Image.Image:
@@ -101,8 +100,8 @@ def _plain_rgb(im: Image.Image) -> Image.Image:
     return im if im.mode == "RGB" else im.convert("RGB")
 
 
-def _cmyk_sentence(im: Image.Image) -> tuple[str, ...]:
-    return ("CMYK to sRGB",) if im.mode == "CMYK" else ()
+def _cmyk_change(im: Image.Image) -> tuple[Note, ...]:
+    return (note("cmyk_to_srgb"),) if im.mode == "CMYK" else ()
 
 
 def uninverted(im: Image.Image) -> Image.Image:

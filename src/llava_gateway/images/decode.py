@@ -30,6 +30,7 @@ from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
 from llava_gateway.images.unread import unread
+from llava_gateway.notes import Note, note
 
 # Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.
 _PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -70,8 +71,8 @@ class Source:
     Attributes:
         size: pixels as `pixels` gives them; turning them by `orientation` makes them upright.
         original_size: pixels as they lie in the file.
-        facts: sentences known from the header alone.
-        warnings: codes.
+        facts: changes known from the header alone.
+        warnings: what a person should know of the file.
         lossless: whether the file keeps exact pixels.
         subsampled: whether its chroma has half the resolution each way (JPEG 4:2:0).
     """
@@ -114,16 +115,16 @@ class Source:
                 said = copy if box and isinstance(copy, int) else 1
         self.original_size = resize.turned(im.size, said) if self.orientation == 1 else im.size
         first, self.warnings = _first_of_many(im, kind)
-        self.facts = tuple(s for s in (resize.turn_sentence(said), first, *facts) if s)
-        self._full: tuple[Image.Image, tuple[str, ...]] | None = None
+        self.facts = tuple(fact for fact in (resize.turn_note(said), first, *facts) if fact)
+        self._full: tuple[Image.Image, tuple[Note, ...]] | None = None
         self._unloaded: Image.Image | None = im
 
     @property
     def upright_size(self) -> Size:
         return resize.turned(self.size, self.orientation)
 
-    def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[str, ...]]:
-        """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and sentences on that.
+    def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[Note, ...]]:
+        """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and what was done.
 
         Only a JPEG can be reduced while it is decoded; everything else is decoded once and kept for the next call.
         """
@@ -143,7 +144,7 @@ class Source:
         white_is_zero = isinstance(im, TiffImagePlugin.TiffImageFile) and im.tag_v2.get(262) == 0
         decoded, changes = colour.eight_bit(im, self._bits, white_is_zero=white_is_zero)
         if colour.is_see_through(decoded):
-            changes = (*changes, colour.WHITE_MADE)
+            changes = (*changes, note("white_ground"))
         elif decoded.mode in ("LA", "RGBA"):
             decoded = decoded.convert(decoded.mode[:-1])
         decoded.info.clear()  # Pillow would write profiles and comments again
@@ -209,8 +210,8 @@ def _bits(im: Image.Image, kind: Format, data: bytes) -> int:
     return bits if isinstance(bits, int) else 8
 
 
-def _metadata(im: Image.Image) -> tuple[tuple[str, ...], int]:
-    """Sentences on what is left behind, and the EXIF orientation (1 where there is none that means anything)."""
+def _metadata(im: Image.Image) -> tuple[tuple[Note, ...], int]:
+    """What is left behind, and the EXIF orientation (1 where there is none that means anything)."""
     facts = []
     try:
         with warnings.catch_warnings():
@@ -221,16 +222,16 @@ def _metadata(im: Image.Image) -> tuple[tuple[str, ...], int]:
             gps = bool(exif.get_ifd(_GPS)) if _GPS in telling else False
     except Exception:  # whatever a damaged EXIF block makes Pillow raise (TypeError, struct.error, ...), the pixels may be fine
         exif, orientation, telling, gps = None, 1, set(), False
-        facts.append("unreadable EXIF data ignored")
+        facts.append(note("exif_unreadable"))
     xmp = im.info.get("xmp") or im.info.get("XML:com.adobe.xmp") or b""
     if gps or _GPS_IN_XMP.search(xmp.encode() if isinstance(xmp, str) else bytes(xmp)):
-        facts.append("GPS position removed")
+        facts.append(note("gps_removed"))
     if telling - {_GPS} or any(key in _TELLING_INFO or (isinstance(value, str) and im.format == "PNG") for key, value in im.info.items()):
-        facts.append("metadata removed")
+        facts.append(note("metadata_removed"))
     return tuple(facts), orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _first_of_many(im: Image.Image, kind: Format) -> tuple[str | None, tuple[str, ...]]:
+def _first_of_many(im: Image.Image, kind: Format) -> tuple[Note | None, tuple[Note, ...]]:
     """Whether there is more than the first frame. Asked of the header or of the next frame's, never by counting frames."""
     if kind == "JPEG":
         return None, ()  # what follows in a phone's MPO are previews and gain maps
@@ -240,5 +241,5 @@ def _first_of_many(im: Image.Image, kind: Format) -> tuple[str | None, tuple[str
         more = False
     if not more:
         return None, ()
-    sentence = {"TIFF": "first page of several", "HEIC": "main picture of several"}.get(kind, "first frame of an animation")
-    return sentence, ("first_frame_only",)
+    code = {"TIFF": "first_page", "HEIC": "main_picture"}.get(kind, "first_frame")
+    return note(code), (note("first_frame_only"),)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from llava_gateway.chat import Label, Sight
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, GRAY, SMALLEST_SIDE, Canvas, Colour, Plan, Size, letterbox
+from llava_gateway.notes import Note, note
 
 LOW_TOKENS = 576
 """What `detail: low` costs at most, where the family can spend so little: one tile of LLaVA."""
@@ -255,7 +256,7 @@ def shape(size: Size, max_side: int, sight: Sight) -> Plan:
     scale = min(1.0, longest / max(size))
     inner = _within((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), sight.image_size)
     wishes = {"num_visual_tokens": sight.num_visual_tokens, "max_image_tokens": sight.max_image_tokens}
-    notes = tuple(f"{name}_adjusted: what a picture costs this model is not known." for name, wish in wishes.items() if wish is not None)
+    notes = tuple(note("image_cost_unknown", field=name) for name, wish in wishes.items() if wish is not None)
     return Plan((Canvas("whole", inner, (max(inner[0], SMALLEST_SIDE), max(inner[1], SMALLEST_SIDE))),), notes=notes)
 
 
@@ -265,21 +266,21 @@ def _first_within(options: Iterable[_Option], sight: Sight, label: Label) -> Pla
         if not (notes := _beyond(option, sight)):
             break
     if sight.num_visual_tokens is not None and option.visual < sight.num_visual_tokens:
-        notes.append(f"num_visual_tokens_adjusted: {option.visual} tokens instead of {sight.num_visual_tokens}.")
+        notes.append(note("num_visual_tokens_adjusted", tokens=option.visual, wanted=sight.num_visual_tokens))
     detail: Literal["low", "high"] = "low" if option.visual <= LOW_TOKENS else "high"
     return Plan((option.canvas,), option.total, label, detail, notes=tuple(notes))
 
 
-def _beyond(option: _Option, sight: Sight) -> list[str]:
+def _beyond(option: _Option, sight: Sight) -> list[Note]:
     """Notes on the wishes that an option goes beyond."""
     notes = []
     if (visual := sight.num_visual_tokens) is not None and option.visual > visual:
-        notes.append(f"num_visual_tokens_adjusted: {option.visual} tokens, the least this takes, instead of {visual}.")
+        notes.append(note("num_visual_tokens_adjusted", tokens=option.visual, wanted=visual))
     if (most := sight.max_image_tokens) is not None and option.total > most:
-        notes.append(f"max_image_tokens_adjusted: {option.total} tokens, the least this takes, instead of {most} at most.")
+        notes.append(note("max_image_tokens_adjusted", tokens=option.total, wanted=most))
     width, height = option.canvas.size
     if (box := sight.image_size) is not None and (width > box[0] or height > box[1]):
-        notes.append(f"image_size_adjusted: {width}x{height}, the least this takes, instead of {box[0]}x{box[1]}.")
+        notes.append(note("image_size_adjusted", width=width, height=height, wanted_width=box[0], wanted_height=box[1]))
     return notes
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from llava_gateway.notes import Note
+
 Degrees: TypeAlias = Literal[90, 180, 270]
 """By which a picture can be turned, clockwise."""
 
@@ -18,8 +20,8 @@ class PictureInfo:
         original_width, original_height: pixels of the file as they were stored in it.
         original_format: one of sniff.FORMATS.
         original_bytes: size of the file.
-        changes: plain sentences saying what was done to it ("rotated 90 degrees").
-        warnings: codes of what a person may want to know ("first_frame_only").
+        changes: what was done to it.
+        warnings: what a person should know of it.
     """
 
     width: int
@@ -28,20 +30,25 @@ class PictureInfo:
     original_height: int
     original_format: str
     original_bytes: int
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    changes: tuple[Note, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
     @property
     def bytes(self) -> int:
-        """What its sentences take in memory."""
-        return sum(len(text.encode()) for text in (*self.changes, *self.warnings))
+        """What its notes take in memory."""
+        return sum(fact.size for fact in (*self.changes, *self.warnings))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            **asdict(self),
+            "changes": [each.to_json() for each in self.changes],
+            "warnings": [each.to_json() for each in self.warnings],
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PictureInfo:
-        return cls(**{**value, "changes": tuple(value["changes"]), "warnings": tuple(value["warnings"])})
+        notes = {name: tuple(map(Note.from_json, value[name])) for name in ("changes", "warnings")}
+        return cls(**{**value, **notes})
 
 
 @dataclass(frozen=True, slots=True)

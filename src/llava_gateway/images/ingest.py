@@ -16,6 +16,7 @@ from llava_gateway.images.encode import Encoded
 from llava_gateway.images.info import UNLIMITED, Limits, PictureInfo
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.notes import Note, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,16 @@ def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> 
     return _rendered(plan, made, lossless)
 
 
-def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image.Image], bool, tuple[str, ...]]:
+def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image.Image], bool, tuple[Note, ...]]:
     """Parts of the picture at upright sizes in sRGB, all from one decode, as small as the largest of them allows; whether they are to be
-    kept lossless, and sentences on what was done to the colours.
+    kept lossless, and what was done to the colours.
 
     Cutting and shrinking come first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
     """
     decoded, changes = source.pixels(resize.turned(_whole_for(parts), source.orientation))
     lossless = source.lossless and encode.packs_well(decoded)
     made: list[Image.Image] = []
-    colours: tuple[str, ...] = ()
+    colours: tuple[Note, ...] = ()
     for region, size in parts:
         box = pixels(resize.turned_box(region, source.orientation), decoded.size)
         cut = decoded if box == (0, 0, *decoded.size) else decoded.crop(box)
@@ -113,13 +114,13 @@ def _cut(im: Image.Image, canvas: Canvas) -> Iterator[Image.Image]:
             yield im.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
 
 
-def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: tuple[str, ...]) -> PictureInfo:
+def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: tuple[Note, ...]) -> PictureInfo:
     changes = [*source.facts, *colours]
     kept = "PNG" if lossless else "JPEG"
     if kept != source.kind:
-        changes.append(f"{source.kind} to {kept}")
+        changes.append(note("kept_as", original=source.kind, format=kept))
     if size != source.upright_size:
         width, height = source.upright_size
-        verb = "shrunk" if size[0] < width else "enlarged"
-        changes.append(f"{verb} from {width}x{height} to {size[0]}x{size[1]}")
+        code = "kept_smaller" if size[0] < width else "kept_larger"
+        changes.append(note(code, from_width=width, from_height=height, width=size[0], height=size[1]))
     return PictureInfo(*size, *source.original_size, source.kind, file_bytes, tuple(changes), source.warnings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from llava_gateway.chat import Box, Label
+from llava_gateway.notes import Note
 
 Size: TypeAlias = tuple[int, int]
 Colour: TypeAlias = tuple[int, int, int]
@@ -50,7 +51,7 @@ class Plan:
     Attributes:
         tokens, label: what that costs in the engine, begin and end markers and separators included; None where it is not known yet.
         lossless: send PNG, whatever the picture came as.
-        notes: wishes that could not be met ("code: sentence").
+        notes: wishes that could not be met.
     """
 
     canvases: tuple[Canvas, ...]
@@ -58,7 +59,7 @@ class Plan:
     label: Label = "estimated"
     detail: Literal["low", "high"] = "low"
     lossless: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def letterbox(size: Size, side: int, fill: Colour = CLIP_MEAN) -> Canvas:

@@ -8,17 +8,18 @@ from PIL import Image
 
 from llava_gateway.chat import Box
 from llava_gateway.images.plan import SMALLEST_SIDE, Canvas, Size
+from llava_gateway.notes import Note, note
 
 _LARGE = 4_000_000
 # EXIF orientation: what makes the picture upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
-_UPRIGHT: dict[int, tuple[Image.Transpose, str]] = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
-    3: (Image.Transpose.ROTATE_180, "rotated 180 degrees"),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, "flipped upside down"),
-    5: (Image.Transpose.TRANSPOSE, "rotated 90 degrees and mirrored"),
-    6: (Image.Transpose.ROTATE_270, "rotated 90 degrees"),
-    7: (Image.Transpose.TRANSVERSE, "rotated 270 degrees and mirrored"),
-    8: (Image.Transpose.ROTATE_90, "rotated 270 degrees"),
+_UPRIGHT: dict[int, tuple[Image.Transpose, Note]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, note("mirrored")),
+    3: (Image.Transpose.ROTATE_180, note("rotated", degrees=180)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, note("flipped")),
+    5: (Image.Transpose.TRANSPOSE, note("rotated_and_mirrored", degrees=90)),
+    6: (Image.Transpose.ROTATE_270, note("rotated", degrees=90)),
+    7: (Image.Transpose.TRANSVERSE, note("rotated_and_mirrored", degrees=270)),
+    8: (Image.Transpose.ROTATE_90, note("rotated", degrees=270)),
 }
 
 
@@ -53,8 +54,8 @@ def turn_upright(im: Image.Image, orientation: int) -> Image.Image:
     return im.transpose(_UPRIGHT[orientation][0]) if orientation in _UPRIGHT else im
 
 
-def turn_sentence(orientation: int) -> str | None:
-    """What `turn_upright` does, in words; degrees are clockwise."""
+def turn_note(orientation: int) -> Note | None:
+    """What `turn_upright` does; degrees are clockwise."""
     return _UPRIGHT[orientation][1] if orientation in _UPRIGHT else None
 
 

@@ -1,56 +1,15 @@
-"""What is done to a picture on its way to a model, step by step: in words for people, in codes and numbers for programs (pure)."""
+"""What is done to a picture on its way to a model, step by step, as notes (pure)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from llava_gateway.chat import Box, Piece, Rendition
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.layout import inner_box
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
-
-Value: TypeAlias = int | float | str
-
-# The sentences of PictureInfo.changes (decode.py, colour.py, resize.py, ingest.py, store.py).
-_CHANGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (code, re.compile(pattern))
-    for code, pattern in (
-        ("rotated", r"rotated (?P<degrees>\d+) degrees"),
-        ("rotated_and_mirrored", r"rotated (?P<degrees>\d+) degrees and mirrored"),
-        ("mirrored", r"mirrored"),
-        ("flipped", r"flipped upside down"),
-        ("first_frame", r"first frame of an animation"),
-        ("first_page", r"first page of several"),
-        ("main_picture", r"main picture of several"),
-        ("exif_unreadable", r"unreadable EXIF data ignored"),
-        ("gps_removed", r"GPS position removed"),
-        ("metadata_removed", r"metadata removed"),
-        ("eight_bit", r"(?P<bits>\d+)-bit to 8-bit"),
-        ("eight_bit_stretched", r"(?P<bits>\d+)-bit to 8-bit, stretched to the full range"),
-        ("lab_to_srgb", r"Lab to sRGB"),
-        ("cmyk_to_srgb", r"CMYK to sRGB"),
-        ("profile_broken", r"broken colour profile ignored"),
-        ("profile_to_srgb", r"colour profile (?P<profile>.+) to sRGB"),
-        ("white_ground", r"transparent parts made white"),
-        ("kept_as", r"(?P<original>[A-Z]+) to (?P<format>PNG|JPEG)"),
-        ("kept_smaller", r"shrunk from (?P<from_width>\d+)x(?P<from_height>\d+) to (?P<width>\d+)x(?P<height>\d+)"),
-        ("kept_larger", r"enlarged from (?P<from_width>\d+)x(?P<from_height>\d+) to (?P<width>\d+)x(?P<height>\d+)"),
-        ("turned", r"turned (?P<degrees>\d+) degrees by hand"),
-        ("contact_sheet", r"contact sheet of (?P<count>\d+) pictures"),
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """`code` is stable, `values` are its numbers and names, `text` says both in a sentence."""
-
-    code: str
-    text: str
-    values: Mapping[str, Value] = field(default_factory=dict)
+from llava_gateway.notes import Note, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +28,12 @@ class ShownPiece:
     tokens: int | None
 
 
-def steps(info: PictureInfo, plan: Plan, rendition: Rendition) -> tuple[Step, ...]:
+def steps(info: PictureInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ...]:
     """From the file to the tokens, in order."""
     size = info.original_width, info.original_height
-    decoded = Step(
-        "decoded",
-        f"Decoded {info.original_format} of {_x(size)} pixels.",
-        {"format": info.original_format, "width": size[0], "height": size[1], "bytes": info.original_bytes},
-    )
+    decoded = note("decoded", format=info.original_format, width=size[0], height=size[1], bytes=info.original_bytes)
     canvases = [step for canvas in plan.canvases for step in _canvas_steps((info.width, info.height), canvas)]
-    return (decoded, *map(change_step, info.changes), *canvases, _encoded(rendition.pieces), _tokens(rendition))
-
-
-def change_step(sentence: str) -> Step:
-    """One of PictureInfo.changes."""
-    for code, pattern in _CHANGES:
-        if match := pattern.fullmatch(sentence):
-            values = {name: int(value) if value.isdecimal() else value for name, value in match.groupdict().items()}
-            return Step(code, _sentence(sentence), values)
-    raise ValueError(f"a change without a code: {sentence}")
+    return (decoded, *info.changes, *canvases, _encoded(rendition.pieces), _tokens(rendition))
 
 
 def shown_pieces(plan: Plan, rendition: Rendition) -> tuple[ShownPiece, ...]:
@@ -116,49 +62,40 @@ def _canvas_words(canvas: Canvas) -> str:
     return f"{subject} on {_x(canvas.size)} pixels, the rest of them padded"
 
 
-def _canvas_steps(picture: Size, canvas: Canvas) -> Iterator[Step]:
+def _canvas_steps(picture: Size, canvas: Canvas) -> Iterator[Note]:
     part = picture
     if canvas.role == "overview":
-        yield Step("overview", "An overview of the whole picture.")
+        yield note("overview")
     elif canvas.region != WHOLE:
         x, y, *_ = canvas.region
         left, top, right, bottom = pixels(canvas.region, picture)
         part = right - left, bottom - top
-        values: dict[str, Value] = {"x": x, "y": y, "width": part[0], "height": part[1]}
-        yield Step("region", f"The part of {_x(part)} pixels at {x:.0%} from the left and {y:.0%} from the top.", values)
+        yield note("region", x=x, y=y, width=part[0], height=part[1])
     if part != canvas.inner:
         yield _resized(part, canvas.inner)
     if canvas.inner != canvas.size:
         colour = "#" + bytes(canvas.fill).hex()
-        yield Step("padded", f"Padded to {_x(canvas.size)}.", {"width": canvas.size[0], "height": canvas.size[1], "colour": colour})
+        yield note("padded", width=canvas.size[0], height=canvas.size[1], colour=colour)
     if canvas.tile:
         columns, rows = canvas.grid
-        text = f"Cut into {columns}x{rows} tiles of {_x(canvas.tile)}."
-        yield Step("cut", text, {"columns": columns, "rows": rows, "width": canvas.tile[0], "height": canvas.tile[1]})
+        yield note("cut", columns=columns, rows=rows, width=canvas.tile[0], height=canvas.tile[1])
 
 
-def _resized(before: Size, after: Size) -> Step:
-    values: dict[str, Value] = {"from_width": before[0], "from_height": before[1], "width": after[0], "height": after[1]}
+def _resized(before: Size, after: Size) -> Note:
     # Beyond what rounding one side to whole pixels can do to the shape.
-    if abs(after[0] * before[1] - after[1] * before[0]) > max(before):
-        return Step("stretched", f"Stretched from {_x(before)} to {_x(after)}.", values)
-    code = "shrunk" if after < before else "enlarged"
-    return Step(code, f"{code.capitalize()} from {_x(before)} to {_x(after)}.", values)
+    stretched = abs(after[0] * before[1] - after[1] * before[0]) > max(before)
+    code = "stretched" if stretched else "shrunk" if after < before else "enlarged"
+    return note(code, from_width=before[0], from_height=before[1], width=after[0], height=after[1])
 
 
-def _encoded(pieces: Sequence[Piece]) -> Step:
+def _encoded(pieces: Sequence[Piece]) -> Note:
     size = sum(len(piece.data) for piece in pieces)
     formats = "/".join(sorted({piece.format for piece in pieces}))
-    files = "one file" if len(pieces) == 1 else f"{len(pieces)} files"
-    values: dict[str, Value] = {"format": formats, "count": len(pieces), "bytes": size}
-    return Step("encoded", f"Sent as {formats}, {files} of {size / 1000:.1f} kB.", values)
+    return note("encoded", format=formats, count=len(pieces), bytes=size, kilobytes=size / 1000)
 
 
-def _tokens(rendition: Rendition) -> Step:
-    if rendition.tokens is None:
-        return Step("tokens_unknown", "Only the engine knows how many tokens that is.")
-    text = f"{rendition.tokens} tokens, {rendition.label}."
-    return Step("tokens", text, {"tokens": rendition.tokens, "label": rendition.label})
+def _tokens(rendition: Rendition) -> Note:
+    return note("tokens_unknown") if rendition.tokens is None else note("tokens", tokens=rendition.tokens, label=rendition.label)
 
 
 def _boxes(canvas: Canvas) -> Iterator[Box | None]:
@@ -181,10 +118,6 @@ def _span(index: int, axis: int, canvas: Canvas) -> tuple[float, float] | None:
         return None
     at, extent = canvas.region[axis], canvas.region[axis + 2]
     return round(at + start / inner * extent, 6), round((end - start) / inner * extent, 6)
-
-
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
 
 
 def _x(size: Size) -> str:

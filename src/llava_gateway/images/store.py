@@ -25,6 +25,7 @@ from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sniff import sniff
 from llava_gateway.images.unread import unread
 from llava_gateway.images.workers import Answers, WorkerDied, WorkerPool
+from llava_gateway.notes import Note, note
 from llava_gateway.settings import Settings
 
 __all__ = ["Picture", "PictureInfo", "PictureStore"]
@@ -199,7 +200,7 @@ class PictureStore:
 
         def info(header: dict[str, Any], size_bytes: int) -> PictureInfo:
             size = header["width"], header["height"]
-            return PictureInfo(*size, *size, header["format"], size_bytes, (f"contact sheet of {len(pictures)} pictures",))
+            return PictureInfo(*size, *size, header["format"], size_bytes, (note("sheet", count=len(pictures)),))
 
         return await self._made(f"sheet {' '.join(ids)}", {"do": "sheet", "sizes": [len(file) for file in files]}, files, info)
 
@@ -213,7 +214,7 @@ class PictureStore:
         image_id, file = await picture.stored(), picture.latest
 
         def info(header: dict[str, Any], _: int) -> PictureInfo:
-            changes = (*file.changes, f"turned {degrees} degrees by hand")
+            changes = (*file.changes, note("turned", degrees=degrees))
             return replace(file, width=header["width"], height=header["height"], changes=changes)
 
         job = {"do": "turn", "degrees": degrees}
@@ -460,7 +461,7 @@ def _rendition(header: dict[str, Any], data: bytes) -> Rendition:
     for piece in header["pieces"]:
         pieces.append(Piece(data[at : at + piece["bytes"]], piece["format"], piece["width"], piece["height"]))
         at += piece["bytes"]
-    return Rendition(tuple(pieces), header["tokens"], header["label"], header["detail"], tuple(header["notes"]))
+    return Rendition(tuple(pieces), header["tokens"], header["label"], header["detail"], tuple(map(Note.from_json, header["notes"])))
 
 
 async def _sha256(data: bytes) -> str:

@@ -100,7 +100,13 @@ def _rendered(made: Rendered) -> Frame:
     """The pieces one after the other, with what tells them apart."""
     pieces = [{"format": p.format, "width": p.width, "height": p.height, "bytes": len(p.data)} for p in made.pieces]
     plan = made.plan
-    header = {"pieces": pieces, "tokens": plan.tokens, "label": plan.label, "detail": plan.detail, "notes": plan.notes}
+    header = {
+        "pieces": pieces,
+        "tokens": plan.tokens,
+        "label": plan.label,
+        "detail": plan.detail,
+        "notes": [each.to_json() for each in plan.notes],
+    }
     return header, b"".join(piece.data for piece in made.pieces)
 
 

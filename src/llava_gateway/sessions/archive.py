@@ -61,10 +61,11 @@ def _head(session: Session) -> str:
 
 
 def _turn(turn: Turn) -> JSON:
-    names = ("id", "answer", "status", "model", "finish_reason", "error_code", "warnings")
+    names = ("id", "answer", "status", "model", "finish_reason", "error_code")
     told: JSON = {name: getattr(turn, name) for name in names}
     told |= {"after": turn.parent or None, "parts": [_part(part) for part in turn.parts], "sent": [asdict(sent) for sent in turn.sent]}
     told |= {"files": [file.to_json() for file in turn.files]}
+    told["warnings"] = [warning.to_json() for warning in turn.warnings]
     told |= {"options": turn.options.given(), "usage": asdict(turn.usage), "timings": asdict(turn.timings)}
     return told | {"created_at": turn.created_at.isoformat()}
 

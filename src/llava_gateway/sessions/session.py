@@ -22,6 +22,7 @@ from llava_gateway.context.words import glossary_note, language_of
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo
+from llava_gateway.notes import Note
 from llava_gateway.options import Options
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
@@ -64,7 +65,7 @@ class Turn:
     options: Options = Options()
     usage: Usage = Usage()
     timings: Timings = Timings()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
     created_at: datetime = field(default_factory=now)
     id: int = 0
     parent: int = FIRST
@@ -85,9 +86,10 @@ class Turn:
 
     @property
     def bytes(self) -> int:
-        texts = (self.answer, Message("user", self.parts).text, *self.warnings)
+        texts = (self.answer, Message("user", self.parts).text)
         values = len(self.parts) + len(self.sent) + len(self.files) + 1
-        return sum(len(text.encode()) for text in texts) + sum(file.bytes for file in self.files) + PART_OVERHEAD_BYTES * values
+        kept = sum(warning.size for warning in self.warnings) + sum(file.bytes for file in self.files)
+        return sum(len(text.encode()) for text in texts) + kept + PART_OVERHEAD_BYTES * values
 
 
 @dataclass(frozen=True, slots=True)
