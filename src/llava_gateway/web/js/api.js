@@ -4,15 +4,19 @@ import { signal } from '../vendor/signals.js';
 import { language } from './i18n.js';
 import { serverSentEvents } from './sse.js';
 
-/** A failure with what a person can do about it. `code` is the server's, or `network`, `cut_off`, `bad_answer`. */
+/** A failure with what a person can do about it. `code` is the server's, or `network`, `cut_off`, `bad_answer`; `reason` tells apart what has one code. */
 export class Failure extends Error {
   /**
    * @param {string} code
-   * @param {{message?: string, hint?: string, status?: number, retryable?: boolean, instance?: string, param?: string|null, more?: Record<string, unknown>}} [what]
+   * @param {{reason?: string, message?: string, hint?: string, values?: import('./types.js').Values, status?: number, retryable?: boolean, instance?: string,
+   *   param?: string|null}} [what]
    */
-  constructor(code, { message = '', hint = '', status = 0, retryable = false, instance = '', param = null, more = {} } = {}) {
+  constructor(code, { reason = code, message = '', hint = '', values = {}, status = 0, retryable = false, instance = '', param = null } = {}) {
     super(message || code);
     this.code = code;
+    this.reason = reason;
+    /** The numbers and names in what is said of it. */
+    this.values = values;
     this.sentence = message;
     this.hint = hint;
     this.status = status;
@@ -20,13 +24,12 @@ export class Failure extends Error {
     this.instance = instance;
     /** The request field at fault. */
     this.param = /** @type {string|null} */ (param);
-    this.more = more;
   }
 
   /** @param {import('./types.js').ErrorBody} body @param {number} [status] */
   static fromBody(body, status) {
-    const { message, code, hint, type: _type, param, ...more } = body.error;
-    return new Failure(code, { message, hint, status: status ?? body.status, retryable: body.retryable, instance: body.instance, param, more });
+    const { code, reason, message, hint, values, param } = body.error;
+    return new Failure(code, { reason, message, hint, values, status: status ?? body.status, retryable: body.retryable, instance: body.instance, param });
   }
 }
 

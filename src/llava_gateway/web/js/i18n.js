@@ -1,37 +1,81 @@
 // The page's words in the person's language.
 
-import { effect } from '../vendor/signals.js';
+import { computed, effect } from '../vendor/signals.js';
 import { html } from './html.js';
-import en from './i18n/en.js';
-import zh from './i18n/zh.js';
+import { FIRST, LANGUAGES } from './i18n/languages.js';
 import { kept } from './prefs.js';
 
-/** @typedef {keyof typeof en} Key */
-/** @typedef {Record<string, string|number>} Values */
+/** @typedef {import('./i18n/languages.js').Key} Key */
+/** @typedef {import('./types.js').Form} Form */
+/** @typedef {import('./types.js').Words} Words */
+/** @typedef {import('./types.js').Values} Values */
 
-const WORDS = { en, zh };
+const CODES = Object.keys(LANGUAGES);
 
-/** @type {import('../vendor/signals.js').Signal<'en'|'zh'>} */
-export const language = kept('language', navigator.language.startsWith('zh') ? 'zh' : 'en', (v) => v === 'en' || v === 'zh');
+/** The first language that this browser's person reads and the page is in. */
+function preferred() {
+  for (const tag of navigator.languages) {
+    const fitting = CODES.filter((code) => tag === code || tag.startsWith(`${code}-`));
+    if (fitting.length) return fitting.reduce((a, b) => (b.length > a.length ? b : a));
+  }
+  return FIRST;
+}
+
+export const language = kept('language', preferred(), (v) => CODES.includes(/** @type {string} */ (v)));
+const spoken = computed(() => LANGUAGES[language.value]);
+const plurals = computed(() => new Intl.PluralRules(spoken.value.tag));
 
 effect(() => {
-  document.documentElement.lang = language.value === 'zh' ? 'zh-Hans' : 'en';
+  document.documentElement.lang = spoken.value.tag;
 });
 
+/** @param {Form} form @param {Values} values */
+function formFor(form, { count }) {
+  if (typeof form === 'string') return form;
+  return (typeof count === 'number' && form[plurals.value.select(count)]) || form.other;
+}
+
+const PLACE = /\{(\w+)\}/g;
+
+/** @param {Values[string]|undefined} value */
+function shown(value) {
+  if (typeof value === 'number') return number(value);
+  if (Array.isArray(value)) return new Intl.ListFormat(spoken.value.tag, { type: 'disjunction' }).format(value.map(String));
+  return String(value ?? '');
+}
+
+/** @param {string} text @param {Values} values */
+const filled = (text, values) => text.replace(PLACE, (_, name) => shown(values[name]));
+
 /**
- * The words for `key`, with {name} replaced by values. A key may hold two forms, for one and for several (`count` decides).
+ * The words for `key`, with {name} replaced by values.
  * @param {Key} key
  * @param {Values} [values]
  * @returns {string}
  */
 export function t(key, values = {}) {
-  const entry = /** @type {string|{one: string, other: string}} */ (WORDS[language.value][key]);
-  const text = typeof entry === 'string' ? entry : values.count === 1 ? entry.one : entry.other;
-  return text.replace(/\{(\w+)\}/g, (_, name) => {
-    const value = values[name];
-    return typeof value === 'number' ? number(value) : String(value ?? '');
-  });
+  return filled(formFor(spoken.value.words[key] ?? LANGUAGES[FIRST].words[key], values), values);
 }
+
+/**
+ * The first words that a language has and that have all their values; null where neither this language nor the first one has any.
+ * @param {(of: import('./types.js').Language) => (Words|undefined)[]} choose
+ * @param {Values} [values]
+ */
+export function told(choose, values = {}) {
+  for (const of of [spoken.value, LANGUAGES[FIRST]]) {
+    const forms = choose(of).flatMap((words) => words ?? []);
+    const whole = forms.map((form) => formFor(form, values)).find((text) => [...text.matchAll(PLACE)].every(([, name]) => values[name] != null));
+    if (whole !== undefined) return filled(whole, values);
+  }
+  return null;
+}
+
+/** What a table has under a name that may come from anywhere. @template T @param {Record<string, T>} table @param {string} name */
+export const under = (table, name) => (Object.hasOwn(table, name) ? table[name] : undefined);
+
+/** What stands between two sentences. */
+export const between = () => spoken.value.between;
 
 /**
  * As `t`, with `code` between backticks set as code.
@@ -47,14 +91,9 @@ export function coded(text) {
   return text.split('`').map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
 }
 
-/** @param {string} key @returns {key is Key} */
-export function has(key) {
-  return Object.hasOwn(en, key);
-}
-
 /** @param {number} value @param {Intl.NumberFormatOptions} [how] */
 export function number(value, how) {
-  return new Intl.NumberFormat(language.value, how).format(value);
+  return new Intl.NumberFormat(spoken.value.tag, how).format(value);
 }
 
 /** Milliseconds for people: 84 ms, 1.2 s, 48 s. @param {number} ms */

@@ -1,6 +1,27 @@
 // What the gateway sends, as types for the editor and the checker; nothing here runs.
 
 /**
+ * @typedef {Record<string, number|string|string[]|undefined>} Values  the numbers and names in what is said; a list is of names, any of which may be meant
+ *
+ * @typedef {object} Note  one fact: what was done to a picture, a wish that could not be met, a warning, a reason
+ * @property {string} code
+ * @property {string} message  in the gateway's own words
+ * @property {Values} values
+ *
+ * @typedef {string | ({other: string} & Partial<Record<Intl.LDMLPluralRule, string>>)} Form  a text, or one for each kind of number
+ * @typedef {Form | Form[]} Words  in a list, the first form counts whose values are all there
+ *
+ * @typedef {object} Language  a file of i18n
+ * @property {string} tag  of HTML's lang
+ * @property {string} label  in the menu
+ * @property {string} name
+ * @property {string} between  what stands between two sentences
+ * @property {Record<string, Form>} words  of the page
+ * @property {Record<string, Words>} notes  by code
+ * @property {Record<string, {cause?: Words, next?: Words}>} failures  by reason or code
+ * @property {Record<string, Words>} options  what each does
+ * @property {Record<string, Words>} presets  what the built-in ones are for
+ *
  * @typedef {object} Readiness  GET /readyz
  * @property {boolean} ready
  * @property {string|null} engine
@@ -94,8 +115,8 @@
  * @property {number} width
  * @property {number} height
  * @property {{width: number, height: number, format: string, bytes: number}} [original]
- * @property {string[]} [changes]
- * @property {string[]} [warnings]
+ * @property {Note[]} [changes]
+ * @property {Note[]} [warnings]
  * @property {Sent|null} [sent]
  * @property {Region|null} [region]  the part that was, or is to be, asked about
  * @property {Detail} [detail]  how much of it the model was, or is to be, shown
@@ -109,12 +130,12 @@
  * @typedef {object} Seen  GET /images/{id}/view as JSON
  * @property {string} model
  * @property {{width: number, height: number}} drawing
- * @property {{code: string, of: 'file'|'model', text: string, values: Record<string, string|number>}[]} steps
+ * @property {(Note & {of: 'file'|'model'})[]} steps
  * @property {{role: string, width: number, height: number, box: Region|null, format: string, bytes: number, tokens: number|null}[]} pieces
  * @property {number|null} tokens
  * @property {'exact'|'measured'|'estimated'} label
  * @property {'low'|'high'} detail
- * @property {string[]} notes
+ * @property {Note[]} notes
  *
  * @typedef {object} Usage
  * @property {number|null} [prompt_tokens]
@@ -133,7 +154,7 @@
  * @property {Usage} usage
  * @property {Record<string, number|null>} timings
  * @property {ContextReport} context
- * @property {string[]} warnings
+ * @property {Note[]} warnings
  *
  * @typedef {{turn: number, turn_id: number, image_id: string|null, tokens: number}} Dropped  without image_id: the text of the turn
  *
@@ -142,7 +163,7 @@
  * @property {number|null} limit
  * @property {number|null} images
  * @property {Dropped[]} dropped
- * @property {string[]} warnings
+ * @property {Note[]} warnings
  *
  * @typedef {object} ImageCost  a picture of a turn; image_id is null for one that comes with the question as a file
  * @property {number} number
@@ -165,7 +186,7 @@
  * @property {string} model
  * @property {Policy} policy
  * @property {Dropped[]} dropped
- * @property {string[]} warnings
+ * @property {Note[]} warnings
  * @property {TurnCost[]} turns
  * @property {Dropped[]} next  in the order in which they go
  * @property {number} together
@@ -202,7 +223,7 @@
  * @property {Record<string, number|null>} [timings]
  * @property {string|null} [finish_reason]
  * @property {string|null} [error_code]
- * @property {string[]} [warnings]
+ * @property {Note[]} [warnings]
  *
  * @typedef {'strict'|'pin_images'|'sliding'|'summarise'} Policy
  * @typedef {object} Asked  what the turns of a session are asked with where they say nothing themselves
@@ -221,7 +242,7 @@
  * @property {number} status
  * @property {string} detail
  * @property {string} instance
- * @property {{message: string, type: string, code: string, param: string|null, hint: string} & Record<string, unknown>} error
+ * @property {{message: string, type: string, code: string, reason?: string, param: string|null, hint: string, values?: Values}} error
  * @property {boolean} retryable
  */
 

@@ -11,8 +11,8 @@ import { chat, model, modelInfo, readiness } from '../state.js';
 /** @typedef {import('./chat.js').Chat} Chat */
 
 /**
- * Tokens by what they are spent on. `label` is null where the engine itself counted an answer.
- * @typedef {{system: number, text: number, images: number, used: number, limit: number, over: number, assumed: boolean,
+ * Tokens by what they are spent on. `label` is null where the engine itself counted an answer; `assumed` says why where the limit is no fact.
+ * @typedef {{system: number, text: number, images: number, used: number, limit: number, over: number, assumed: import('../types.js').Note|null,
  *   label: Counted['label']|null}} Meter
  */
 
@@ -72,7 +72,7 @@ async function count(at, body, stop) {
     const found = await api.countTokens(body, stop);
     if (stop.aborted) return;
     const { system, text, images } = found.parts;
-    const assumed = found.warnings.some((warning) => warning.startsWith('limit_assumed'));
+    const assumed = found.warnings.find(({ code }) => code === 'limit_assumed') ?? null;
     lastCount.value = { chat: at, counted: found };
     lastFigure.value = {
       chat: at,
@@ -96,7 +96,7 @@ function told({ used, limit, images }, before) {
   const all = used ?? 0;
   const system = before?.chat === chat.peek() ? Math.min(before.meter.system, all) : 0;
   const seen = Math.min(images ?? 0, all - system);
-  return { system, text: all - system - seen, images: seen, used: all, limit: limit ?? all, over: 0, assumed: false, label: null };
+  return { system, text: all - system - seen, images: seen, used: all, limit: limit ?? all, over: 0, assumed: null, label: null };
 }
 
 /** Pins a picture of the chat on screen, lets it go or shows less of it. @param {string} imageId @param {{pinned?: boolean|null, detail?: import('../types.js').Detail}} patch */

@@ -1,6 +1,17 @@
-// The page's words in English. The same keys are in zh.js (a test checks); {name} stands for a value, `code` for code.
+// The page in English. A language is a file of this form, named in languages.js; tests check that no words are missing.
+//
+// {name} stands for a value, `code` for code. Words that a number changes have a form for each kind of number (Intl.PluralRules; `count`
+// decides). In a list, the first words count whose values are all there.
+// What the gateway says in English as the page would needs no words here: its own sentence is shown.
 
-export default {
+/** As in HTML's lang, how the menu shows it, and its name. */
+export const tag = 'en';
+export const label = 'EN';
+export const name = 'English';
+/** What stands between two sentences. */
+export const between = ' ';
+
+export const words = {
   close: 'Close',
   copied: 'Copied',
   copy_command: 'Copy command',
@@ -143,7 +154,6 @@ export default {
   'fact.changes': 'Changed',
   'fact.files': { one: '{count} file', other: '{count} files' },
   'fact.no_changes': 'Nothing but the size the model needs',
-  'step.decoded': 'Decoded {format} of {size} pixels.',
   'label.exact': 'exact',
   'label.measured': 'measured',
   'label.estimated': 'estimated',
@@ -395,7 +405,6 @@ export default {
   'context.free': 'Free',
   'context.over': { one: 'This is {count} token too many.', other: 'This is {count} tokens too many.' },
   'context.room': '{count} of the free ones are kept for the answer.',
-  'context.assumed': 'The engine tells its limit only once the model is loaded; {limit} is assumed.',
   'context.larger': 'Enlarge it to {size}',
   'context.again_larger': 'Ask again with a context of {size}',
   'context.took': ' It took {duration} last time.',
@@ -417,10 +426,7 @@ export default {
   'context.unpin_named': 'Unpin picture {number}: it goes with its text',
   'context.lower': 'Lower detail',
   'context.lower_named': 'Lower the detail of picture {number}',
-  'context.trimmed': 'The context was full. From here on the model is no longer told {what}.',
   'context.summary': ' A summary that it made stands in its place.',
-  'context.grown': 'The context has grown from {from} to {to} tokens; the model was loaded again for that.',
-  'context.full': 'Cut here: the {limit} tokens of the context are full. A larger context helps, or a new chat.',
   'context.nearly': 'The context is {share} full.',
   'context.show': 'What takes the room',
   'context.drop_text': 'Ask again and drop old text',
@@ -458,37 +464,69 @@ export default {
   'banner.engine_changed': 'New chats are now answered by {model}.',
   'banner.model_gone': '{model}, which this chat talks with, is gone.',
 
-  'warning.first_frame_only': 'Only the first frame was used',
-  'warning.model_reload': 'The model was loaded again',
-
   'failure.ask_again': 'Ask again',
   'failure.choose_model': 'Choose a model',
-  'failure.network': 'The connection to the gateway broke.',
-  'failure.network.next': 'See whether it still runs, then try again.',
-  'failure.cut_off': 'The answer broke off without an end.',
-  'failure.cut_off.next': 'What was written is kept. Ask again.',
-  'failure.bad_answer': 'Something that is not the gateway answered (status {status}).',
-  'failure.bad_answer.next': 'If there is a proxy between, look there.',
-  'failure.page_error': 'Something went wrong in this page.',
-  'failure.page_error.next': 'Reload it and try again.',
-  'failure.too_many_pictures': 'One question takes {count} pictures.',
-  'failure.too_many_pictures.next': 'Send these first: this one then goes with the next question. A chat remembers all its pictures.',
-  'failure.empty_image_file': 'The file is empty.',
-  'failure.empty_image_file.next': 'It may not have been downloaded yet. Open it once, then add it again.',
-  'failure.image_file_too_large': 'The file has {size}; {most} is the most.',
-  'failure.image_file_too_large.next': 'Export it as JPEG, or smaller.',
-  'failure.session_not_found': 'This chat is gone: the gateway was restarted, or the chat was deleted.',
-  'failure.session_not_found.next': 'Go on in a new chat, which takes your question along. A chat that was saved as a file can be opened from the list of chats.',
-  'failure.session_deleted': 'This chat was deleted before the answer was there.',
-  'failure.session_deleted.next': 'Go on in a new chat, which takes your question along.',
-  'failure.picture_gone': 'This picture is no longer on the gateway.',
-  'failure.picture_gone.next': 'Add the file again.',
-  'failure.folder': 'This is a folder.',
-  'failure.folder.next': 'Open it and drop the pictures.',
-  'failure.screen': 'The screen could not be captured.',
-  'failure.screen.next': 'Take a screenshot with your system and paste it here.',
-  'failure.picture_address': 'This is the address of a picture, not the picture.',
-  'failure.picture_address.next': 'Save the picture, or copy it with “Copy image”, and paste it here.',
-  'failure.not_a_file': 'This is text, not a picture.',
-  'failure.not_a_file.next': 'Paste text into the box below.',
 };
+
+/** What the gateway notes: by the codes of its notes. */
+export const notes = {
+  decoded: 'Decoded {format} of {width} × {height} pixels.',
+  main_picture: 'Kept only the main picture of several.',
+  kept_smaller: 'Shrunk from {from_width} × {from_height} to {width} × {height}.',
+  kept_larger: 'Enlarged from {from_width} × {from_height} to {width} × {height}.',
+  sheet: { one: 'Laid {count} picture on one sheet.', other: 'Laid {count} pictures on one sheet.' },
+  overview: 'Made an overview of the whole picture.',
+  region: 'Cut out {width} × {height} pixels at {x} from the left and {y} from the top.',
+  shrunk: 'Shrunk from {from_width} × {from_height} to {width} × {height}.',
+  enlarged: 'Enlarged from {from_width} × {from_height} to {width} × {height}.',
+  stretched: 'Stretched from {from_width} × {from_height} to {width} × {height}.',
+  padded: 'Padded to {width} × {height}.',
+  cut: 'Cut into {columns} × {rows} tiles of {width} × {height}.',
+  encoded: { one: 'Encoded as {format}: {count} file of {bytes}.', other: 'Encoded as {format}: {count} files of {bytes}.' },
+  tokens: '{tokens} tokens, {label}.',
+
+  image_size_adjusted: '{width} × {height} pixels instead of {wanted_width} × {wanted_height}.',
+  detail_auto_context: '{tokens} tokens instead of {full}: more would take too much of the {limit} tokens of context.',
+  detail_auto_slow: '{tokens} tokens instead of {full}: reading {largest} tokens takes about {seconds} s. High detail shows more.',
+  detail_auto_unmeasured: '{tokens} tokens instead of {full}: how fast this model reads is not known yet. High detail shows more.',
+  sight_ignored: 'Ignored {fields}: the question has no picture.',
+  sight_ignored_on_sheet: 'Ignored {fields}: pictures on one sheet have none of their own.',
+
+  first_frame_only: 'Only the first frame was used.',
+  contact_sheet: '{model} takes one picture at a time, so the {count} pictures go on one sheet, numbered from 1.',
+  picture_left_out: {
+    one: '{model} takes no more pictures at once: {count} picture of unanswered questions is left out.',
+    other: '{model} takes no more pictures at once: {count} pictures of unanswered questions are left out.',
+  },
+  image_ignored: 'The model seems not to have seen the picture: it read hardly more than the text.',
+
+  context_trimmed: 'The context was full. From here on the model is no longer told {what}.{summary}',
+  context_full: 'Cut here: the {limit} tokens of the context are full. A larger context helps, or a new chat.',
+  num_ctx_adjusted: 'The context has {num_ctx} tokens instead of {wanted}.',
+  num_ctx_grown: 'The context has grown from {old} to {new} tokens; the model was loaded again for that.',
+  limit_assumed: 'The engine tells its limit only once the model is loaded; {limit} is assumed.',
+};
+
+/** What went wrong, and what to do next: by the reasons and codes of errors. */
+export const failures = {
+  network: { cause: 'The connection to the gateway broke.', next: 'See whether it still runs, then try again.' },
+  cut_off: { cause: 'The answer broke off without an end.', next: 'What was written is kept. Ask again.' },
+  bad_answer: { cause: 'Something that is not the gateway answered (status {status}).', next: 'If there is a proxy between, look there.' },
+  page_error: { cause: 'Something went wrong in this page.', next: 'Reload it and try again.' },
+  too_many_pictures: { cause: 'One question takes {count} pictures.', next: 'Send these first: this one then goes with the next question. A chat remembers all its pictures.' },
+  empty_image_file: { cause: 'The file is empty.', next: 'It may not have been downloaded yet. Open it once, then add it again.' },
+  image_file_too_large: { cause: 'The file has {bytes}; {most_bytes} is the most.', next: 'Export it as JPEG, or smaller.' },
+  session_not_found: { cause: 'This chat is gone: the gateway was restarted, or the chat was deleted.', next: 'Go on in a new chat, which takes your question along. A chat that was saved as a file can be opened from the list of chats.' },
+  session_deleted: { cause: 'This chat was deleted before the answer was there.', next: 'Go on in a new chat, which takes your question along.' },
+  picture_gone: { cause: 'This picture is no longer on the gateway.', next: 'Add the file again.' },
+  folder: { cause: 'This is a folder.', next: 'Open it and drop the pictures.' },
+  screen: { cause: 'The screen could not be captured.', next: 'Take a screenshot with your system and paste it here.' },
+  picture_address: { cause: 'This is the address of a picture, not the picture.', next: 'Save the picture, or copy it with “Copy image”, and paste it here.' },
+  not_a_file: { cause: 'This is text, not a picture.', next: 'Paste text into the box below.' },
+};
+
+/** What each option does. */
+export const options = {};
+
+/** What the built-in presets are for. */
+export const presets = {};

@@ -4,7 +4,7 @@ import { computed, effect, signal, untracked } from '../../vendor/signals.js';
 import { pathOf } from './addresses.js';
 import { Failure, pictureBytes, turnPicture, uploadPicture } from '../api.js';
 import { composing } from '../chat/composing.js';
-import { bytes, t } from '../i18n.js';
+import { t } from '../i18n.js';
 import { announcement, catalogue, model } from '../state.js';
 
 /** @typedef {import('../types.js').Picture} Picture */
@@ -119,7 +119,7 @@ export function discard(draft) {
 /** @param {Draft} [draft] */
 function tooMany(draft = composing.value) {
   const most = catalogue.value?.limits.images_per_turn;
-  return most && chipsOf(draft).filter((c) => c.state !== 'refused').length >= most ? new Failure('too_many_pictures', { more: { count: most } }) : null;
+  return most && chipsOf(draft).filter((c) => c.state !== 'refused').length >= most ? new Failure('too_many_pictures', { values: { count: most } }) : null;
 }
 
 // What was too many takes the room that it then finds: the others were sent, or removed, or refused.
@@ -136,7 +136,7 @@ function refusedHere(file) {
   const limits = catalogue.value?.limits;
   if (file.size === 0) return new Failure('empty_image_file');
   if (limits && file.size > limits.image_max_bytes) {
-    return new Failure('image_file_too_large', { more: { size: bytes(file.size), most: bytes(limits.image_max_bytes) } });
+    return new Failure('image_file_too_large', { values: { bytes: file.size, most_bytes: limits.image_max_bytes } });
   }
   return null;
 }

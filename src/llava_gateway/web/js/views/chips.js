@@ -1,7 +1,6 @@
 // The pictures in the composer, in order and numbered: what is happening to each, and what can be done with it.
 
 import { haveBeenRead } from '../images/read_ahead.js';
-import { changesOf } from '../images/changes.js';
 import { explained } from '../failures.js';
 import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../images/gallery.js';
 import { html, useLayoutEffect, useRef } from '../html.js';
@@ -9,6 +8,7 @@ import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { accepted, canTryAgain, chips, move, remove, turn, upload, wish } from '../images/pictures.js';
 import { seen, usualDetail } from '../images/seen.js';
+import { changesOf } from '../notes.js';
 import { model, panel } from '../state.js';
 import { focusAfterwards, wordsBox } from './focus.js';
 import { Menu } from './menu.js';

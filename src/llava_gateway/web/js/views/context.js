@@ -5,6 +5,7 @@ import { counted, larger, meter, NEARLY } from '../chat/context.js';
 import { html } from '../html.js';
 import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
+import { said } from '../notes.js';
 import { chat, overlay } from '../state.js';
 
 export const PARTS = /** @type {const} */ (['system', 'text', 'images']);
@@ -48,39 +49,19 @@ export function LargerButton({ size, lastLoad, then }) {
   </p>`;
 }
 
-/** @param {number} count */
-export const pictureWords = (count) => (count ? t('context.and_pictures', { count }) : '');
+/** What the thread says beside a way to the context. */
+const ABOUT_CONTEXT = new Set(['context_full', 'context_trimmed', 'num_ctx_grown']);
 
-/** What warnings about the context say, by their codes. @type {Record<string, (sentence: string) => string>} */
-const SAID = {
-  context_full(sentence) {
-    return t('context.full', { limit: Number(/\d+/.exec(sentence)?.[0]) });
-  },
-  context_trimmed(sentence) {
-    const texts = Number(/(\d+) old turn/.exec(sentence)?.[1] ?? 0);
-    const pictures = Number(/(\d+) picture/.exec(sentence)?.[1] ?? 0);
-    const what = texts ? t('context.texts', { count: texts }) + pictureWords(pictures) : t('context.pictures', { count: pictures });
-    return t('context.trimmed', { what }) + (sentence.includes('summary') ? t('context.summary') : '');
-  },
-  num_ctx_grown(sentence) {
-    const [from, to] = (sentence.match(/\d+/g) ?? []).map(Number);
-    return t('context.grown', { from, to });
-  },
-};
+/** @param {import('../types.js').Note} warning */
+export const isAboutContext = ({ code }) => ABOUT_CONTEXT.has(code);
 
-/** @param {string} warning */
-const said = (warning) => SAID[warning.slice(0, Math.max(0, warning.indexOf(':')))];
-
-/** @param {string} warning */
-export const isAboutContext = (warning) => said(warning) !== undefined;
-
-/** Whether an answer ended where the context does. @param {string[]} warnings */
-export const isFull = (warnings) => warnings.some((warning) => warning.startsWith('context_full:'));
+/** Whether an answer ended where the context does. @param {import('../types.js').Note[]} warnings */
+export const isFull = (warnings) => warnings.some(({ code }) => code === 'context_full');
 
 /** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat/chat.js').Turn}} props */
 export function ContextNotes({ turn }) {
   const warnings = turn.summary.value?.warnings ?? [];
-  const notes = warnings.flatMap((warning) => said(warning)?.(warning) ?? []);
+  const notes = warnings.filter(isAboutContext).map(said);
   const now = meter.value;
   const nearly = !isFull(warnings) && chat.value.turns.value.at(-1) === turn && turn.summary.value && now && now.used / now.limit >= NEARLY;
   return html`${notes.map((note) => html`<p class="ended context-note" key=${note}><${Icon} name="warning" /><span>${note} <${OpenButton} /></span></p>`)}
@@ -92,7 +73,7 @@ const OpenButton = () => html`<button class="link-button" type="button" onClick=
 /** What helps a question that does not fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat/chat.js').Turn}} props */
 export function ContextWays({ failure, turn }) {
   const { choices } = chat.value;
-  const size = larger(Number(failure.more.num_ctx_needed) || 0);
+  const size = larger(Number(failure.values.num_ctx_needed) || 0);
   const strict = (choices.now.value.policy ?? counted.value?.policy) === 'strict';
   const again = turn && (() => askAgain(turn));
   const drop = () => {

@@ -5,10 +5,11 @@ import { composing } from '../chat/composing.js';
 import { changePicture, counted, meter } from '../chat/context.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
-import { number, t } from '../i18n.js';
+import { between, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
+import { droppedWords, said } from '../notes.js';
 import { chat, overlay } from '../state.js';
-import { Bar, free, LargerButton, PARTS, pictureWords } from './context.js';
+import { Bar, free, LargerButton, PARTS } from './context.js';
 import { PolicyChoice, Refused } from './options.js';
 import { Dialog, PictureImage } from './parts.js';
 
@@ -35,7 +36,7 @@ function Legend({ now, found }) {
       <div data-part="free"><dt>${t('context.free')}</dt><dd>${number(free(now))}</dd></div>
     </dl>
     ${now.over > 0 && html`<p class="context-over" role="alert"><${Icon} name="warning" />${t('context.over', { count: now.over })}</p>`}
-    ${found && html`<p class="quiet">${t('context.room', { count: found.answer_room })}${now.assumed ? ` ${t('context.assumed', { limit: now.limit })}` : ''}</p>`}
+    ${found && html`<p class="quiet">${t('context.room', { count: found.answer_room })}${now.assumed && `${between()}${said(now.assumed)}`}</p>`}
   </div>`;
 }
 
@@ -45,7 +46,7 @@ function order(found) {
   if (!found.next.length) return t('context.order.nothing');
   const first = found.next.slice(0, found.together);
   const texts = first.filter((item) => item.image_id === null).length;
-  return texts ? t('context.order', { what: t('context.texts', { count: texts }) + pictureWords(first.length - texts) }) : t('context.order.pictures');
+  return texts ? t('context.order', { what: droppedWords(texts, first.length - texts) }) : t('context.order.pictures');
 }
 
 /** @param {{found: import('../types.js').Counted}} props */

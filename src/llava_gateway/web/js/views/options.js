@@ -3,8 +3,7 @@
 import { composing } from '../chat/composing.js';
 import { explained } from '../failures.js';
 import { html, useState } from '../html.js';
-import { language, number, t } from '../i18n.js';
-import { OPTIONS, PRESETS } from '../i18n/zh.js';
+import { between, number, t, told, under } from '../i18n.js';
 import { countOf, POLICIES, presetName } from '../chat/options.js';
 import { catalogue, chat, modelInfo, overlay } from '../state.js';
 import { PassingButton } from './focus.js';
@@ -131,8 +130,7 @@ function Glossary() {
 /** @param {string|null} name */
 function presetAbout(name) {
   if (!name) return t('preset.none.about');
-  const said = String(catalogue.value?.presets[name]?.about ?? '');
-  return language.value === 'zh' ? (PRESETS[name] ?? said) : said;
+  return told(({ presets }) => [under(presets, name)]) ?? catalogue.value?.presets[name]?.about;
 }
 
 /** The head of an option: its name, where its value comes from, and the way back. @param {{name: string, own: boolean, inherited?: boolean, children?: any}} props */
@@ -155,9 +153,8 @@ function OptionRow({ name, limit }) {
   const given = preset ? catalogue.value?.presets[preset]?.[name] : undefined;
   const inherited = typeof given === 'number' ? given : undefined;
   const shown = own ?? inherited;
-  const chinese = language.value === 'zh';
-  const about = chinese && OPTIONS[name] ? `${OPTIONS[name]}。` : `${limit.about[0].toUpperCase()}${limit.about.slice(1)}.`;
-  const gap = chinese ? '' : ' ';
+  const about = told((of) => [under(of.options, name)]) ?? `${limit.about[0].toUpperCase()}${limit.about.slice(1)}.`;
+  const gap = between();
   const slides = !limit.whole || limit.high <= SLIDER_MOST;
   const id = `option-${name}`;
   /** @param {any} event */

@@ -1,6 +1,5 @@
 // The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
 
-import { changesOf, described, stepsOf } from '../images/changes.js';
 import { asFailure } from '../chat/chat.js';
 import { explained } from '../failures.js';
 import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../images/gallery.js';
@@ -8,6 +7,7 @@ import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytes, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { drawing, seen, usualDetail } from '../images/seen.js';
+import { changesOf, said, stepsOf } from '../notes.js';
 import { panel } from '../state.js';
 import { PartFrame } from './part.js';
 import { Choice, PictureImage } from './parts.js';
@@ -158,5 +158,5 @@ function sentWords({ sent }, told) {
 function Steps({ picture, told }) {
   return html`<h3 class="option-title">${t('panel.steps')}</h3>
     <ol class="steps figures">${stepsOf(picture, told).map((step, i) => html`<li key=${i}>${step}</li>`)}</ol>
-    ${told.notes.map((note) => html`<p class="quiet" key=${note}><${Icon} name="warning" />${described([note])}</p>`)}`;
+    ${told.notes.map(said).map((words) => html`<p class="quiet" key=${words}><${Icon} name="warning" />${words}</p>`)}`;
 }

@@ -20,7 +20,7 @@ export function Recipe({ onBack, onClose }) {
   const { name, text } = draft.value;
   const running = arrival?.state.value === 'running';
   const failure = arrival?.failure.value ?? null;
-  const line = failure && typeof failure.more.line === 'number' ? failure.more.line : null;
+  const line = failure && typeof failure.values.line === 'number' ? failure.values.line : null;
   useEffect(() => void loadExamples().catch(() => {}), []);
   // The line at fault is selected: it is seen, and typing replaces it.
   useEffect(() => {

@@ -4,6 +4,7 @@ import { explained } from '../failures.js';
 import { asFailure, newChat, openedChat, openSession, rename } from '../chat/chat.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
+import { LANGUAGES } from '../i18n/languages.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
 import { deleteChat, fork, pickFiles, save, sought } from '../chat/sessions.js';
@@ -26,10 +27,7 @@ export function Sidebar() {
     ${sought.value.trim() ? html`<${Found} />` : html`<${SessionList} />`}
     <div class="sidebar-foot">
       <${Choice} label=${t('language')} value=${language.value} onChoose=${(/** @type {any} */ v) => (language.value = v)}
-        choices=${[
-          { value: 'en', label: 'EN', title: 'English', lang: 'en' },
-          { value: 'zh', label: '中文', lang: 'zh' },
-        ]} />
+        choices=${Object.entries(LANGUAGES).map(([value, { label, name, tag }]) => ({ value, label, title: name, lang: tag }))} />
       <${Choice} label=${t('theme')} value=${prefs.theme.value} onChoose=${(/** @type {any} */ v) => (prefs.theme.value = v)}
         choices=${[
           { value: 'system', label: t('theme.system'), icon: 'system' },

@@ -1,7 +1,6 @@
 // The conversation: its turns, what is being done, and the first-run invitation.
 
 import { askAgain } from '../chat/branches.js';
-import { described } from '../images/changes.js';
 import { opening, phaseWords, speed } from '../chat/chat.js';
 import { untold } from '../chat/context.js';
 import { leaving, startOver } from '../chat/drafts.js';
@@ -12,6 +11,7 @@ import { duration, number, t } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
 import { pointing } from '../images/mentions.js';
+import { changesOf, said } from '../notes.js';
 import { chat, overlay, panel } from '../state.js';
 import { ContextNotes, ContextWays, isAboutContext, isFull } from './context.js';
 import { Empty } from './empty.js';
@@ -98,7 +98,7 @@ function TurnView({ turn, first }) {
               <span class="badge figures">${first + i}</span>
             </button>
             ${untold.value.has(picture.id) && html`<p class="quiet untold">${t('context.gone')}</p>`}
-            ${picture.changes && picture.changes.length > 0 && html`<p class="quiet">${described(picture.changes)}</p>`}
+            ${changesOf(picture) && html`<p class="quiet">${changesOf(picture)}</p>`}
           </li>`,
         )}
       </ul>`}
@@ -165,13 +165,19 @@ function Summary({ turn }) {
   const cut = summary?.finish_reason === 'length' && !isFull(summary.warnings);
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
-    ${[...new Set(summary?.warnings)].filter((warning) => warning !== 'first_frame_only' && !isAboutContext(warning)).map((warning) => html`<p class="ended" key=${warning}><${Icon} name="warning" />${described([warning])}</p>`)}
+    ${warningsOf(summary).map((words) => html`<p class="ended" key=${words}><${Icon} name="warning" />${words}</p>`)}
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
       <${AnswerActions} turn=${turn} />
     </div>
   </div>`;
+}
+
+/** Warnings in words, but for those of the context, which stand apart, and what is said under a picture. @param {import('../chat/chat.js').Turn['summary']['value']} summary */
+function warningsOf(summary) {
+  const warnings = summary?.warnings.filter((warning) => warning.code !== 'first_frame_only' && !isAboutContext(warning));
+  return [...new Set(warnings?.map(said))];
 }
 
 /** @param {Record<string, number|null>} timings */
