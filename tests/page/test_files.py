@@ -1,4 +1,4 @@
-"""The page's files: libraries are as published, words exist in both languages, text can be read, nothing comes from elsewhere."""
+"""The page's files: libraries are as published, text can be read, nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 
 from llava_gateway import errors
-from llava_gateway.options import OPTION_LIMITS
-from llava_gateway.settings import built_in_presets
 from tests.page.visit import Visit
 
 WEB = Path(errors.__file__).parent / "web"
 SOURCES = sorted([*WEB.glob("js/**/*.js"), *WEB.glob("css/*.css"), WEB / "index.html"])
 VENDORED: list[dict[str, Any]] = json.loads((WEB / "vendor" / "vendored.json").read_text("utf-8"))["libraries"]
-NEVER_SHOWN = {"client_stalled", "invalid_request", "internal_error"}
 # What style sheets say and the browser makes nothing of: rules that its parser drops, declarations that it does not know, and rules that
 # stand in other rules because a brace is missing. Only what is for other browsers may be lost on this one.
 LOST = r"""
@@ -83,74 +80,6 @@ def test_our_own_files_fetch_nothing_from_elsewhere_and_run_nothing_inline(sourc
         assert (source.parent / path).is_file(), path
     for path in re.findall(r"(?:src|href)=\"static/([^\"]+)\"", text):
         assert (WEB / path).is_file(), path
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_both_languages_have_the_same_words(visit: Visit, demo_url: str) -> None:
-    known = {cls.code for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.GatewayError)}
-    visitor = await visit(demo_url, locale="zh-CN")
-    en, zh, untold, options, presets = await visitor.page.evaluate(
-        """async (codes) => {
-            const names = ['i18n/en', 'i18n/zh', 'api', 'failures'];
-            const [en, zh, { Failure }, { explained }] = await Promise.all(names.map((name) => import(`/static/js/${name}.js`)));
-            const words = (code) => Object.values(explained(new Failure(code, { message: 'A cause.', hint: 'A way.' }))).join();
-            const untold = codes.filter((code) => /A cause|A way/.test(words(code)));
-            return [en.default, zh.default, untold, Object.keys(zh.OPTIONS), Object.keys(zh.PRESETS)];
-        }""",
-        list(known),
-    )
-    assert set(en) == set(zh)
-    for key, words in en.items():
-        forms = [words] if isinstance(words, str) else list(words.values())
-        one, *_, other = [set(re.findall(r"\{\w+\}", form)) for form in (forms[0], *forms)]
-        assert other == set(re.findall(r"\{\w+\}", zh[key])), key
-        assert one in (other, other - {"{count}"}), key  # a single one need not be counted
-        assert not re.search(r"[!！]", "".join(forms) + zh[key]), key
-    used = set(re.findall(r"(?:\bt|rich)\('([\w.]+)'|'((?:shortcut|phase)\.\w+)'", "".join(path.read_text("utf-8") for path in SOURCES)))
-    assert {key for pair in used for key in pair if key} <= set(en)
-    assert set(untold) <= NEVER_SHOWN
-    assert set(options) == set(OPTION_LIMITS)
-    assert set(presets) == set(built_in_presets())
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_what_was_done_to_a_picture_is_said_in_chinese(visit: Visit, demo_url: str) -> None:
-    """Every sentence of images/ has its words."""
-    source = "".join((WEB.parent / "images" / name).read_text("utf-8") for name in ("resize.py", "decode.py", "colour.py", "ingest.py"))
-    sentences = [
-        *re.findall(r"Image\.Transpose\.\w+, \"([^\"]+)\"", source),
-        *re.findall(r"^[A-Z_]+ = \"([a-z][a-z ]+)\"$", source, re.MULTILINE),
-        *re.findall(r"facts\.append\(\"([^\"]+)\"\)", source),
-        *re.findall(r"\"((?:first|main) [a-z ]+)\"", source),
-        "16-bit to 8-bit",
-        "32-bit to 8-bit, stretched to the full range",
-        "colour profile Display P3 to sRGB",
-        "CMYK to sRGB",
-        "HEIC to JPEG",
-        "turned 90 degrees by hand",
-        "contact sheet of 3 pictures",
-        "shrunk from 8000x6000 to 4000x3000",
-        "enlarged from 9x9 to 32x32",
-    ]
-    assert len(sentences) > 18
-    visitor = await visit(demo_url, locale="zh-CN")
-    said = await visitor.page.evaluate(
-        """async (sentences) => {
-            const { described } = await import('/static/js/images/changes.js');
-            return sentences.map((sentence) => described([sentence]));
-        }""",
-        sentences,
-    )
-    assert [sentence for sentence, words in zip(sentences, said, strict=True) if words == sentence] == []
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_every_step_to_a_model_is_said_in_chinese(visit: Visit, demo_url: str) -> None:
-    source = (WEB.parent / "images" / "steps.py").read_text("utf-8")
-    codes = set(re.findall(r"^        \(\"(\w+)\", r\"|Step\(\s*\"(\w+)\"", source, re.MULTILINE))
-    visitor = await visit(demo_url)
-    words = await visitor.page.evaluate("async () => Object.keys((await import('/static/js/i18n/zh.js')).STEPS)")
-    assert {name for pair in codes for name in pair if name} | {"stretched", "shrunk", "enlarged"} == set(words)
 
 
 @pytest.mark.asyncio(loop_scope="session")

@@ -38,7 +38,7 @@ async def test_the_way_from_the_file_to_the_model_is_told(visit: Visit, demo_url
             "Decoded JPEG of 800 × 600 pixels.",
             "Shrunk from 800 × 600 to 112 × 84.",
             "Padded to 112 × 112.",
-            "Sent as PNG, one file of",
+            "Encoded as PNG: 1 file of",
             "64 tokens, exact.",
         ]
     )

@@ -112,10 +112,10 @@ async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
         file(turned.getvalue(), "phone.jpg", "image/jpeg"),
     )
     await visitor.prepared(3)
-    await expect(visitor.chips).to_contain_text(["TIFF to PNG", "HEIC to JPEG", "rotated 90 degrees"])
+    await expect(visitor.chips).to_contain_text(["Converted TIFF to PNG.", "Converted HEIC to JPEG.", "Rotated 90 degrees."])
     await expect(visitor.chips.last).to_contain_text("240 × 320")
     await visitor.page.get_by_role("button", name="中文").click()
-    await expect(visitor.chips).to_contain_text(["TIFF 转为 PNG", "HEIC 转为 JPEG", "已旋转 90 度"])
+    await expect(visitor.chips).to_contain_text(["TIFF 转为 PNG。", "HEIC 转为 JPEG。", "旋转 90 度。"])
 
 
 async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: str) -> None:
@@ -295,9 +295,9 @@ async def test_a_picture_is_turned_from_what_it_was_at_first(visit: Visit, demo_
     await visitor.prepared()
     more = visitor.page.get_by_role("button", name="More about lying.png")
     for turn, size, said in (
-        ("Turn right", "320 × 240", "turned 90 degrees by hand"),
-        ("Turn right", "240 × 320", "turned 180 degrees by hand"),
-        ("Turn left", "320 × 240", "turned 90 degrees by hand"),
+        ("Turn right", "320 × 240", "Rotated 90 degrees by hand."),
+        ("Turn right", "240 × 320", "Rotated 180 degrees by hand."),
+        ("Turn left", "320 × 240", "Rotated 90 degrees by hand."),
     ):
         await more.click()
         await visitor.page.get_by_role("menuitem", name=turn).click()
@@ -325,7 +325,7 @@ async def test_a_picture_that_could_not_be_turned_stays_as_it_was(visit: Visit, 
     # The next attempt turns it by as much as the first would have.
     await more.click()
     await visitor.page.get_by_role("menuitem", name="Turn right").click()
-    await expect(visitor.chips.locator(".chip-changes")).to_have_text("turned 90 degrees by hand")
+    await expect(visitor.chips.locator(".chip-changes")).to_have_text("Rotated 90 degrees by hand.")
     await expect(visitor.chips.get_by_role("alert")).to_have_count(0)
     assert len(await visitor.ask_and_read("What is it?")) == 1
 
@@ -482,6 +482,6 @@ async def test_pictures_that_went_on_one_sheet_are_one_picture_of_the_chat(visit
     await visitor.prepared(2)
     await visitor.ask("Describe these images.")
     await expect(visitor.turns.locator(".picture")).to_have_count(1)
-    await expect(visitor.turns).to_contain_text("contact sheet of 2 pictures")
+    await expect(visitor.turns).to_contain_text("Laid 2 pictures on one sheet.")
     await visitor.page.reload()
     await expect(visitor.turns.locator(".picture")).to_have_count(1)

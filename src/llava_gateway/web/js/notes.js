@@ -49,9 +49,6 @@ function wordsFor(code, values) {
 /** A note in words; as the gateway says it where the page has no words for it. @param {Note} note */
 export const said = ({ code, message, values }) => wordsFor(code, values) ?? message;
 
-/** @param {Note[]} notes */
-export const described = (notes) => notes.map(said).join(between());
-
 /**
  * The steps from the file to the tokens. What the gateway tells of the file is of the latest one with these pixels; the picture knows its own.
  * @param {import('./types.js').Picture} picture
@@ -64,4 +61,4 @@ export function stepsOf({ original, changes }, told) {
 }
 
 /** What was changed about a picture; "" for nothing. @param {import('./types.js').Picture} picture */
-export const changesOf = (picture) => described(picture.changes ?? []);
+export const changesOf = ({ changes = [] }) => changes.map(said).join(between());
