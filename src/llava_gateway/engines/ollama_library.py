@@ -9,46 +9,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import cast
 
 import httpx
 import ollama
 
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
+from llava_gateway.engines.ollama_library_errors import Step, StillStopping, error_from, step_of
 from llava_gateway.engines.ollama_names import ModelName, parse_name
 from llava_gateway.engines.upstream import new_client, upstream_errors
 from llava_gateway.errors import (
-    DiskFull,
-    DownloadDamaged,
-    GatewayError,
-    InvalidModelfile,
     InvalidModelName,
     ModelfileNamesFiles,
-    ModelNotFound,
-    OllamaOutdated,
-    RegistryUnavailable,
     UpstreamDisconnected,
-    UpstreamError,
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
 
 log = logging.getLogger(__name__)
 
-Step: TypeAlias = Literal["manifest", "download", "verify", "build", "write", "success"]
-_STEPS: tuple[tuple[str, Step], ...] = (
-    ("pulling manifest", "manifest"),
-    ("pulling ", "download"),
-    ("verifying ", "verify"),
-    ("writing manifest", "write"),
-    ("removing ", "write"),
-    ("success", "success"),
-)
 STOPPING_PAUSES = (0.05, 0.2, 0.5, 1.0)
 """Seconds to wait, time after time, for Ollama to have stopped the pull that this one goes on with."""
 _FILE_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".zip")
@@ -66,7 +49,7 @@ class Progress:
     @property
     def step(self) -> Step:
         """What `status`, in Ollama's words, means."""
-        return next((step for words, step in _STEPS if self.status.startswith(words)), "build")
+        return step_of(self.status)
 
 
 class OllamaLibrary:
@@ -103,7 +86,7 @@ class OllamaLibrary:
                     async for step in steps:
                         yield step
                 return
-            except _StillStopping:
+            except StillStopping:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
@@ -197,10 +180,6 @@ def _progress(step: ollama.ProgressResponse) -> Progress:
     return Progress(step.status or "", (step.completed or 0) if step.total else None, step.total or None, step.digest)
 
 
-class _StillStopping(UpstreamError):
-    """A pull met the end of one that was stopped a moment ago: both wait for the same download (server/download.go)."""
-
-
 @contextmanager
 def _library_errors(*, making: bool = False) -> Iterator[None]:
     """Turns what the package raises into a GatewayError; Ollama's words go to the log, never further."""
@@ -208,7 +187,7 @@ def _library_errors(*, making: bool = False) -> Iterator[None]:
         yield
     except ollama.ResponseError as error:
         log.warning("Ollama refused: status %s, %.500r", error.status_code, error.error)
-        raise _meaning(error.status_code, error.error.lower(), making=making) from error
+        raise error_from(error.status_code, error.error, making=making) from error
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
         raise UpstreamUnavailable from error
     except httpx.TransportError as error:
@@ -217,46 +196,6 @@ def _library_errors(*, making: bool = False) -> Iterator[None]:
         if isinstance(error, ModelfileError):
             raise
         raise UpstreamProtocolError from error
-
-
-_DISK_FULL = ("no space left on device", "not enough space on the disk", "disk quota exceeded")
-# Go says `Get "https://...": why` of a request that had no answer.
-_NO_NETWORK = (
-    'get "http',
-    'head "http',
-    "max retries exceeded",
-    "deadline exceeded",
-    "connection reset",
-    "unexpected eof",
-    "unexpected status",
-)
-
-
-def _meaning(status: int, words: str, *, making: bool) -> GatewayError:
-    """What Ollama means (pure). A refusal of the registry comes as an error line with its status in it: `... 412: ...`."""
-    if any(needle in words for needle in _DISK_FULL):
-        return DiskFull()
-    if "newer version of ollama" in words or "requires a newer version" in words:
-        return OllamaOutdated()
-    if "context canceled" in words:
-        return _StillStopping("Ollama is still stopping the pull of a moment ago.", retryable=True, hint="Ask again in a moment.")
-    if "digest mismatch" in words:
-        return DownloadDamaged()
-    if "invalid model name" in words:
-        return InvalidModelName(param="model")
-    if any(needle in words for needle in _NO_NETWORK):
-        return RegistryUnavailable()
-    if status == 404 or "file does not exist" in words or "not found" in words:
-        return ModelNotFound("There is no such model.", hint="Look at its spelling; https://ollama.com/search lists models.", param="model")
-    if refused := re.search(r"pull model manifest: (\d)\d\d: |(unauthorized)", words):
-        if refused[1] == "5":
-            return RegistryUnavailable()
-        hint = "It may be private, or of a kind that Ollama can't run."
-        return ModelNotFound("The registry does not give this model out.", hint=hint, param="model")
-    if making and status == 400:
-        about = " Its TEMPLATE can't be read." if "template" in words else ""
-        return InvalidModelfile(f"Ollama does not take this Modelfile.{about}", param="modelfile")
-    return UpstreamError("Ollama could not do it.")
 
 
 def _digest(path: Path) -> str:

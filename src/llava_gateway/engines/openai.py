@@ -35,7 +35,7 @@ from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.logprobs import read_logprobs
 from llava_gateway.engines.openai_counting import LlamaCounter, count_on_vllm
-from llava_gateway.engines.openai_errors import chat_error, server_is_loading
+from llava_gateway.engines.openai_errors import cache_is_broken, chat_error, server_is_loading
 from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body
 from llava_gateway.engines.placing import picture_comes_first, samples
 from llava_gateway.errors import (
@@ -54,9 +54,6 @@ log = logging.getLogger(__name__)
 BUSY_PAUSE = 0.5
 """Seconds before a request is sent again to a server that is busy (once) or still loads its model (until it has)."""
 
-BROKEN_CACHE = b"Chunk not found"
-"""What llama-server says when a prompt parts from the one before it between two pictures that stand side by side, and to every later
-prompt that does so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063)."""
 WITHOUT_CACHE = b'{"cache_prompt":false,'
 
 
@@ -253,7 +250,7 @@ class OpenAIEngine:
                     return response
                 text = await upstream.error_body(response)
             log.warning("the server refused a request with %d: %.200r", response.status_code, text)
-            if BROKEN_CACHE in text and not body.startswith(WITHOUT_CACHE):
+            if cache_is_broken(text) and not body.startswith(WITHOUT_CACHE):
                 body = WITHOUT_CACHE + body[1:]
                 continue
             error = chat_error(response.status_code, text, request)

@@ -47,6 +47,15 @@ def server_is_loading(status: int, body: bytes) -> bool:
     return status == 503 and b"loading model" in body.lower()
 
 
+def cache_is_broken(body: bytes) -> bool:
+    """Whether llama-server says that it can't go on with its cached prompt.
+
+    It does so when a prompt parts from the one before it between two pictures that stand side by side, and to every later prompt that does
+    so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063).
+    """
+    return b"Chunk not found" in body
+
+
 def chat_error(status: int, body: bytes, request: EngineRequest | None) -> GatewayError:
     """The error for a refused request, or (`request` None) for one that ended in the middle of the answer."""
     said = _Said.parse(body)

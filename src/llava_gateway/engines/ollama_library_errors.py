@@ -1,0 +1,76 @@
+"""Reads what Ollama says while it brings a model in: the steps of a pull, and why one failed (pure)."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+from llava_gateway.errors import (
+    DiskFull,
+    DownloadDamaged,
+    GatewayError,
+    InvalidModelfile,
+    InvalidModelName,
+    ModelNotFound,
+    OllamaOutdated,
+    RegistryUnavailable,
+    UpstreamError,
+)
+
+Step: TypeAlias = Literal["manifest", "download", "verify", "build", "write", "success"]
+_STEPS: tuple[tuple[str, Step], ...] = (
+    ("pulling manifest", "manifest"),
+    ("pulling ", "download"),
+    ("verifying ", "verify"),
+    ("writing manifest", "write"),
+    ("removing ", "write"),
+    ("success", "success"),
+)
+_DISK_FULL = ("no space left on device", "not enough space on the disk", "disk quota exceeded")
+# Go says `Get "https://...": why` of a request that had no answer.
+_NO_NETWORK = (
+    'get "http',
+    'head "http',
+    "max retries exceeded",
+    "deadline exceeded",
+    "connection reset",
+    "unexpected eof",
+    "unexpected status",
+)
+
+
+class StillStopping(UpstreamError):
+    """A pull met the end of one that was stopped a moment ago: both wait for the same download (server/download.go)."""
+
+
+def step_of(status: str) -> Step:
+    """What a status means."""
+    return next((step for words, step in _STEPS if status.startswith(words)), "build")
+
+
+def error_from(status: int, said: str, *, making: bool) -> GatewayError:
+    """What a refusal means. One of the registry comes as an error line with its status in it: `... 412: ...`."""
+    words = said.lower()
+    if any(needle in words for needle in _DISK_FULL):
+        return DiskFull()
+    if "newer version of ollama" in words or "requires a newer version" in words:
+        return OllamaOutdated()
+    if "context canceled" in words:
+        return StillStopping("Ollama is still stopping the pull of a moment ago.", retryable=True, hint="Ask again in a moment.")
+    if "digest mismatch" in words:
+        return DownloadDamaged()
+    if "invalid model name" in words:
+        return InvalidModelName(param="model")
+    if any(needle in words for needle in _NO_NETWORK):
+        return RegistryUnavailable()
+    if status == 404 or "file does not exist" in words or "not found" in words:
+        return ModelNotFound("There is no such model.", hint="Look at its spelling; https://ollama.com/search lists models.", param="model")
+    if refused := re.search(r"pull model manifest: (\d)\d\d: |(unauthorized)", words):
+        if refused[1] == "5":
+            return RegistryUnavailable()
+        hint = "It may be private, or of a kind that Ollama can't run."
+        return ModelNotFound("The registry does not give this model out.", hint=hint, param="model")
+    if making and status == 400:
+        about = " Its TEMPLATE can't be read." if "template" in words else ""
+        return InvalidModelfile(f"Ollama does not take this Modelfile.{about}", param="modelfile")
+    return UpstreamError("Ollama could not do it.")
