@@ -38,7 +38,7 @@ def test_traces_without_words_speak_the_language_of_the_talk() -> None:
 
 
 @pytest.mark.parametrize("description", ["A red circle.", "白色背景上有一个红色圆形。"])
-def test_a_line_that_calls_a_picture_to_mind_tells_which(description: str) -> None:
+def test_a_line_that_calls_to_mind_speaks_as_the_description(description: str) -> None:
     line = words.anchor(12, description)
     assert words.is_chinese(line) is words.is_chinese(description)
     assert "12" in line

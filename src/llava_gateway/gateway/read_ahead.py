@@ -17,6 +17,7 @@ from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
 from llava_gateway.gateway.prompt import Prepared, Preparer
 from llava_gateway.gateway.queue import Admission
+from llava_gateway.notes import note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
@@ -33,28 +34,32 @@ class Warmed:
     """What came of reading ahead.
 
     Attributes:
-        reason, message: why it was not read, as a code and in a sentence; "" where it was.
+        reason: why it was not read, as a code; "" where it was.
         usage: tokens as the engine counted them, those of the words in place of the question included.
         ms: how long it took.
     """
 
     status: Status
     reason: str = ""
-    message: str = ""
     model: str = ""
     engine: str = ""
     usage: Usage = Usage()
     ms: float | None = None
 
+    @property
+    def message(self) -> str:
+        """The reason as a sentence; "" where there is none."""
+        return note(f"read_ahead_{self.reason}").text if self.reason else ""
 
-OFF = Warmed("skipped", "off", "Reading ahead is switched off (the setting read_ahead).")
-NOTHING = Warmed("skipped", "nothing_to_read", "There is neither a picture nor an earlier turn.")
-TEXT_FIRST = Warmed("skipped", "text_first", "This model's template puts the question before the picture.")
-UNLOADED = Warmed("skipped", "unloaded", "The model is unloaded after each answer (keep_alive 0); nothing that is read would stay.")
-SESSION_BUSY = Warmed("busy", "session_busy", "The session is being answered; what comes next is not known yet.")
-ANSWERING = Warmed("busy", "answering", "The engine has questions to answer.")
-QUESTION = Warmed("preempted", "question", "A question came and went first.")
-NEWER = Warmed("preempted", "newer", "Something else was to be read ahead.")
+
+OFF = Warmed("skipped", "off")
+NOTHING = Warmed("skipped", "nothing_to_read")
+TEXT_FIRST = Warmed("skipped", "text_first")
+UNLOADED = Warmed("skipped", "unloaded")
+SESSION_BUSY = Warmed("busy", "session_busy")
+ANSWERING = Warmed("busy", "answering")
+QUESTION = Warmed("preempted", "question")
+NEWER = Warmed("preempted", "newer")
 
 
 @dataclass(slots=True, eq=False)
