@@ -10,6 +10,7 @@ BIN = .venv/bin
 help:
 	@echo 'make run         install what is needed and serve the chat on http://127.0.0.1:8000'
 	@echo 'make test        install what is needed, lint, and run all tests'
+	@echo 'make sentences   run all tests while every English sentence of the gateway says something else'
 	@echo 'make families    count 200 pictures of every family of models with the real engine'
 	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
 	@echo 'make bench       measure, and print the tables'
@@ -24,6 +25,9 @@ run:
 
 test: lint real-ollama
 	$(BIN)/pytest $(ARGS)
+
+sentences: real-ollama
+	$(BIN)/pytest --other-words $(ARGS)
 
 families: install-dev
 	LLAVA_GATEWAY_TEST_SIZES=200 $(BIN)/pytest tests/images/test_families.py -k counts --durations=0 $(ARGS)
@@ -59,4 +63,4 @@ real-ollama: install-dev
 clean:
 	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: help run test families lint bench soak lock demo-model install-dev real-ollama clean
+.PHONY: help run test sentences families lint bench soak lock demo-model install-dev real-ollama clean

@@ -112,7 +112,7 @@ async def _seen(store: PictureStore, data: bytes, view: View) -> tuple[Image.Ima
     drawn = Image.open(BytesIO(await store.view(picture, profile, view.sight)))
     numbers = {
         "drawn": drawn.size,
-        "steps": [step.text for step in steps(picture.info, plan, rendition) if step.code not in (*VARYING, "decoded")],
+        "steps": [step.to_json() for step in steps(picture.info, plan, rendition) if step.code not in (*VARYING, "decoded")],
         "pieces": [[piece.role, piece.piece.width, piece.piece.height, piece.box] for piece in shown_pieces(plan, rendition)],
         "tokens": rendition.tokens,
     }
@@ -128,7 +128,11 @@ async def _turned(store: PictureStore) -> tuple[Image.Image, dict[str, Any]]:
     [piece] = (await store.rendition(picture, profile)).pieces
     sent = Image.open(BytesIO(piece.data)).convert("RGB")
     before = stored.resize((448, 336), Image.Resampling.LANCZOS)
-    return _beside([before, sent]), {"changes": picture.info.changes, "size": [picture.info.width, picture.info.height], "sent": sent.size}
+    return _beside([before, sent]), {
+        "changes": [change.to_json() for change in picture.info.changes],
+        "size": [picture.info.width, picture.info.height],
+        "sent": sent.size,
+    }
 
 
 async def _sheet(store: PictureStore) -> tuple[Image.Image, dict[str, Any]]:
@@ -138,7 +142,11 @@ async def _sheet(store: PictureStore) -> tuple[Image.Image, dict[str, Any]]:
     sheet = await store.sheet(pictures)
     profile = profile_for(*ONE_PICTURE)
     drawn = Image.open(BytesIO(await store.view(sheet, profile)))
-    return _on_white(drawn), {"sheet": [sheet.info.width, sheet.info.height], "changes": sheet.info.changes, "drawn": drawn.size}
+    return _on_white(drawn), {
+        "sheet": [sheet.info.width, sheet.info.height],
+        "changes": [change.to_json() for change in sheet.info.changes],
+        "drawn": drawn.size,
+    }
 
 
 def _beside(images: list[Image.Image]) -> Image.Image:

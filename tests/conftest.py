@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,26 @@ import pytest
 
 from tests.browsers import find_chromium, find_firefox
 from tests.ollama_server import RealOllama, find_binary
+
+OTHER_WORDS = Path(__file__).parent / "other_words"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--other-words", action="store_true", help="give every English sentence of the gateway another wording")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "wording: looks at the English sentences themselves; left out with --other-words")
+    if config.getoption("--other-words"):
+        runpy.run_path(str(OTHER_WORDS / "sitecustomize.py"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(OTHER_WORDS), os.environ.get("PYTHONPATH"))))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--other-words"):
+        about_words = [item for item in items if item.get_closest_marker("wording")]
+        config.hook.pytest_deselected(items=about_words)
+        items[:] = [item for item in items if item not in about_words]
 
 
 def there(program: Path | None, missing: str) -> Path:

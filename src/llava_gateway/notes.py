@@ -78,7 +78,7 @@ class _Formatter(string.Formatter):
             return f"{value} {one if value == 1 else many}"
         if isinstance(value, tuple | list):
             return " or ".join(map(str, value))
-        return str(value) if isinstance(value, str) else format(value, format_spec)
+        return value if isinstance(value, str) else format(value, format_spec)
 
 
 _FORMATTER = _Formatter()
@@ -96,8 +96,9 @@ def _dropped(values: Mapping[str, Any]) -> str:
 
 
 def _reloaded(values: Mapping[str, Any]) -> str:
-    took = values.get("last_load_ms")
-    return sentence(values["reason"], values) + (f" The last load took {took / 1000:.1f} s." if took else "")
+    reason, took = values["reason"], values.get("last_load_ms")
+    why = sentence(reason if reason in RELOADS else "model_not_loaded", values)
+    return why + (f" The last load took {took / 1000:.1f} s." if isinstance(took, int | float) else "")
 
 
 def _option_changed(values: Mapping[str, Any]) -> str:
@@ -111,6 +112,8 @@ def _visual_tokens(values: Mapping[str, Any]) -> str:
     return f"{values['tokens']} tokens per image instead of {values['wanted']}."
 
 
+RELOADS = ("model_not_loaded", "option_changed", "model_loading", "engine_restarts", "num_ctx_released")
+"""Why a model is loaded."""
 SENTENCES: dict[str, Sentence] = {
     # What was done to an image: to its file ...
     "decoded": "Decoded {format} of {width}x{height} pixels.",

@@ -25,8 +25,9 @@ from llava_gateway.api.bodies import (
     ViewQuery,
     VoteBody,
 )
-from llava_gateway.api.native_json import describe
+from llava_gateway.api.native_json import describe, note_json
 from llava_gateway.api.sight import IN_OPTIONS
+from llava_gateway.notes import Value, note
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.archive import FORMAT, VERSION
 
@@ -45,6 +46,11 @@ RED_CIRCLE = (  # 64 x 64 PNG
     "DpCtC4gcsNFoVtpguTa3jMCzP0RTSgJ9KSvBwEAw0hFMBMFMQ0tCk0IDs/jOx4FTbToYa/ODAYbT6j/IkE+rDdba7LDUpkDSYuYhSBSChZ1gZSPIZII3L1qY"
     "79XPF+QDrEEctGfYTQAAAAAASUVORK5CYII="
 )
+
+
+def _note(code: str, **values: Value) -> dict[str, Any]:
+    """A change, step or warning as answers have it."""
+    return note_json(note(code, **values))
 
 
 def _schema(body: type[Body]) -> dict[str, Any]:
@@ -142,8 +148,9 @@ _PROBLEM = _object(
                 "code": {"type": "string", "description": "stable, for programs"},
                 "param": {"type": ["string", "null"], "description": "the field at fault"},
                 "hint": {"type": "string", "description": "what to do about it"},
+                "values": {"type": "object", "description": "the figures and names in the message, such as n_ctx"},
             },
-            description="As OpenAI's API has it; some codes add figures, such as n_ctx.",
+            description="As OpenAI's API has it.",
         ),
         "retryable": {"type": "boolean", "description": "the same request may succeed later"},
     },
@@ -170,7 +177,7 @@ ANSWER = {
             "width": 768,
             "height": 1024,
             "sent": {"width": 112, "height": 112, "format": "PNG", "tokens": 64},
-            "changes": ["rotated 90 degrees", "HEIC to JPEG", "GPS position removed"],
+            "changes": [_note("rotated", degrees=90), _note("kept_as", original="HEIC", format="JPEG"), _note("gps_removed")],
         }
     ],
     "usage": {"prompt_tokens": 75, "completion_tokens": 10, "cached_tokens": 0},
@@ -193,27 +200,12 @@ SEEN = {
     "profile": "The whole picture on 112x112 pixels, the rest of them padded.",
     "drawing": {"width": 672, "height": 672},
     "steps": [
-        {
-            "code": "decoded",
-            "of": "file",
-            "text": "Decoded HEIC of 1024x768 pixels.",
-            "values": {"format": "HEIC", "width": 1024, "height": 768, "bytes": 80211},
-        },
-        {"code": "rotated", "of": "file", "text": "Rotated 90 degrees.", "values": {"degrees": 90}},
-        {
-            "code": "shrunk",
-            "of": "model",
-            "text": "Shrunk from 768x1024 to 84x112.",
-            "values": {"from_width": 768, "from_height": 1024, "width": 84, "height": 112},
-        },
-        {"code": "padded", "of": "model", "text": "Padded to 112x112.", "values": {"width": 112, "height": 112, "colour": "#7a7468"}},
-        {
-            "code": "encoded",
-            "of": "model",
-            "text": "Sent as PNG, one file of 21.3 kB.",
-            "values": {"format": "PNG", "count": 1, "bytes": 21304},
-        },
-        {"code": "tokens", "of": "model", "text": "64 tokens, exact.", "values": {"tokens": 64, "label": "exact"}},
+        {**_note("decoded", format="HEIC", width=1024, height=768, bytes=80211), "of": "file"},
+        {**_note("rotated", degrees=90), "of": "file"},
+        {**_note("shrunk", from_width=768, from_height=1024, width=84, height=112), "of": "model"},
+        {**_note("padded", width=112, height=112, colour="#7a7468"), "of": "model"},
+        {**_note("encoded", format="PNG", count=1, bytes=21304, kilobytes=21.304), "of": "model"},
+        {**_note("tokens", tokens=64, label="exact"), "of": "model"},
     ],
     "pieces": [
         {"role": "whole", "width": 112, "height": 112, "box": [0.0, 0.0, 1.0, 1.0], "format": "PNG", "bytes": 21304, "tokens": 64},
