@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 from PIL import Image, ImageCms
 from pillow_heif import from_pillow, register_heif_opener
 
+from llava_gateway.notes import Note, note
+
 RGB: TypeAlias = tuple[int, int, int]
 Corners: TypeAlias = tuple[RGB, RGB, RGB, RGB]
 
@@ -37,7 +39,7 @@ class OddPicture:
 
     Attributes:
         size: of the canonical picture.
-        changes: sentences that must be among those reported.
+        changes: those that must be among those reported.
         warnings: all warnings that must be reported.
     """
 
@@ -47,8 +49,8 @@ class OddPicture:
     error: str | None = None
     size: tuple[int, int] = (WIDTH, HEIGHT)
     tolerance: int = NEAR
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    changes: tuple[Note, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
 
 @cache
@@ -105,6 +107,13 @@ def saved(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A0
     return file.getvalue()
 
 
+def kept(original: str, format: str) -> tuple[Note, ...]:  # noqa: A002 (Pillow's own word)
+    return (note("kept_as", original=original, format=format),)
+
+
+FIRST_ONLY = (note("first_frame_only"),)
+
+
 def _formats() -> Iterator[OddPicture]:
     rgb, gray = scene(), scene(GRAYS).convert("L")
     jpeg = {"tolerance": LOSSY}
@@ -116,8 +125,8 @@ def _formats() -> Iterator[OddPicture]:
     yield OddPicture("jpeg with restart markers", saved(rgb, "JPEG", quality=95, restart_marker_rows=1), SCENE, tolerance=LOSSY)
     cmyk = rgb.convert("CMYK")
     adobe = saved(cmyk, "JPEG", quality=95)
-    yield OddPicture("jpeg cmyk as adobe inverts it", adobe, SCENE, tolerance=LOSSY, changes=("CMYK to sRGB",))
-    yield OddPicture("jpeg cmyk not inverted", _plain_cmyk_jpeg(cmyk), SCENE, tolerance=LOSSY, changes=("CMYK to sRGB",))
+    yield OddPicture("jpeg cmyk as adobe inverts it", adobe, SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
+    yield OddPicture("jpeg cmyk not inverted", _plain_cmyk_jpeg(cmyk), SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
     yield OddPicture("jpeg and a zip behind it", saved(rgb, "JPEG", quality=95) + b"PK\3\4" + b"x" * 500, SCENE, tolerance=LOSSY)
     yield OddPicture("jpeg and html behind it", saved(rgb, "JPEG", quality=95) + b"<script>alert(1)</script>", SCENE, tolerance=LOSSY)
     for pillow_name in ("WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"):
@@ -132,27 +141,27 @@ def _formats() -> Iterator[OddPicture]:
     yield OddPicture("png 2-bit palette", saved(rgb.quantize(4), "PNG", bits=2), SCENE)
     yield OddPicture("png interlaced", _interlaced_png(rgb), SCENE, tolerance=EXACT)
     yield OddPicture("png and html behind it", saved(rgb, "PNG") + b"<html>", SCENE, tolerance=EXACT)
-    yield OddPicture("gif", saved(rgb.quantize(16), "GIF"), SCENE, changes=("GIF to PNG",))
-    yield OddPicture("gif gray", saved(gray, "GIF"), GRAYS, changes=("GIF to PNG",))
+    yield OddPicture("gif", saved(rgb.quantize(16), "GIF"), SCENE, changes=kept("GIF", "PNG"))
+    yield OddPicture("gif gray", saved(gray, "GIF"), GRAYS, changes=kept("GIF", "PNG"))
     yield OddPicture("gif interlaced", saved(rgb.quantize(16), "GIF", interlace=True), SCENE)
-    yield OddPicture("bmp", saved(rgb, "BMP"), SCENE, tolerance=EXACT, changes=("BMP to PNG",))
+    yield OddPicture("bmp", saved(rgb, "BMP"), SCENE, tolerance=EXACT, changes=kept("BMP", "PNG"))
     yield OddPicture("bmp gray", saved(gray, "BMP"), GRAYS, tolerance=EXACT)
     yield OddPicture("bmp palette", saved(rgb.quantize(16), "BMP"), SCENE)
     yield OddPicture("bmp 1-bit", saved(scene((BLACK, WHITE, WHITE, BLACK)).convert("1"), "BMP"), (BLACK, WHITE, WHITE, BLACK))
-    yield OddPicture("webp", saved(rgb, "WEBP", quality=95), SCENE, tolerance=LOSSY, changes=("WEBP to JPEG",))
-    yield OddPicture("webp lossless", saved(rgb, "WEBP", lossless=True), SCENE, tolerance=EXACT, changes=("WEBP to PNG",))
-    yield OddPicture("avif", saved(rgb, "AVIF", quality=95), SCENE, tolerance=LOSSY, changes=("AVIF to JPEG",))
+    yield OddPicture("webp", saved(rgb, "WEBP", quality=95), SCENE, tolerance=LOSSY, changes=kept("WEBP", "JPEG"))
+    yield OddPicture("webp lossless", saved(rgb, "WEBP", lossless=True), SCENE, tolerance=EXACT, changes=kept("WEBP", "PNG"))
+    yield OddPicture("avif", saved(rgb, "AVIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("AVIF", "JPEG"))
     yield OddPicture("avif gray", saved(gray, "AVIF", quality=95), GRAYS, tolerance=LOSSY)
-    yield OddPicture("heic", saved(rgb, "HEIF", quality=95), SCENE, tolerance=LOSSY, changes=("HEIC to JPEG",))
+    yield OddPicture("heic", saved(rgb, "HEIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("HEIC", "JPEG"))
     yield OddPicture("heic gray", saved(gray, "HEIF", quality=95), GRAYS, tolerance=LOSSY)
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
         yield OddPicture(
-            f"tiff {compression}", saved(rgb, "TIFF", compression=compression), SCENE, tolerance=EXACT, changes=("TIFF to PNG",)
+            f"tiff {compression}", saved(rgb, "TIFF", compression=compression), SCENE, tolerance=EXACT, changes=kept("TIFF", "PNG")
         )
-    yield OddPicture("tiff jpeg", saved(rgb, "TIFF", compression="jpeg", quality=95), SCENE, tolerance=LOSSY, changes=("TIFF to JPEG",))
+    yield OddPicture("tiff jpeg", saved(rgb, "TIFF", compression="jpeg", quality=95), SCENE, tolerance=LOSSY, changes=kept("TIFF", "JPEG"))
     yield OddPicture("tiff gray", saved(gray, "TIFF"), GRAYS, tolerance=EXACT)
     yield OddPicture("tiff palette", saved(rgb.quantize(16), "TIFF"), SCENE)
-    yield OddPicture("tiff cmyk", saved(cmyk, "TIFF"), SCENE, changes=("CMYK to sRGB",))
+    yield OddPicture("tiff cmyk", saved(cmyk, "TIFF"), SCENE, changes=(note("cmyk_to_srgb"),))
     fax = scene((BLACK, WHITE, WHITE, BLACK)).convert("1")
     yield OddPicture("tiff fax group 4", saved(fax, "TIFF", compression="group4"), (BLACK, WHITE, WHITE, BLACK), tolerance=EXACT)
     yield OddPicture("tiff big endian", _tiff(rgb.tobytes(), 2, (8, 8, 8), order=">"), SCENE, tolerance=EXACT)
@@ -160,7 +169,7 @@ def _formats() -> Iterator[OddPicture]:
 
 def _deep() -> Iterator[OddPicture]:
     """More than eight bits; the plain conversion clips them to white."""
-    deep = ("16-bit to 8-bit",)
+    deep = (note("eight_bit", bits=16),)
     gray16 = _pixels16(scene(GRAYS).convert("L"), ">")
     rgb16 = _pixels16(scene(), ">")
     yield OddPicture("png 16-bit gray", _png(gray16, 16, 0, 2), GRAYS, tolerance=EXACT, changes=deep)
@@ -176,14 +185,14 @@ def _deep() -> Iterator[OddPicture]:
     negative = _pixels16(Image.eval(scene(GRAYS).convert("L"), lambda v: 255 - v), "<")
     yield OddPicture("tiff 16-bit gray, white is zero", _tiff(negative, 0, (16,), order="<"), GRAYS, tolerance=EXACT, changes=deep)
     spread: Corners = (BLACK, (120, 120, 120), (200, 200, 200), WHITE)
-    stretched = ("32-bit to 8-bit, stretched to the full range",)
+    stretched = (note("eight_bit_stretched", bits=32),)
     floats = scene(spread).convert("L").convert("F").point(lambda v: v * 0.01 + -1.0)
     yield OddPicture("tiff float", saved(floats, "TIFF"), spread, changes=stretched)
     whole = scene(spread).convert("L").convert("I").point(lambda v: v * 100 + 0)
     yield OddPicture("tiff 32-bit", saved(whole, "TIFF"), spread, changes=stretched)
     lab = ImageCms.profileToProfile(scene(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB")
     assert lab is not None
-    yield OddPicture("tiff lab", saved(lab, "TIFF"), SCENE, tolerance=LOSSY, changes=("Lab to sRGB",))
+    yield OddPicture("tiff lab", saved(lab, "TIFF"), SCENE, tolerance=LOSSY, changes=(note("lab_to_srgb"),))
     ten = from_pillow(scene())
     file = BytesIO()
     ten.save(file, format="HEIF", quality=95)
@@ -195,7 +204,7 @@ def _see_through() -> Iterator[OddPicture]:
     rgba = scene((RED, BLACK, BLUE, BLACK)).convert("RGBA")
     rgba.paste((0, 0, 0, 0), (WIDTH // 2, 0, WIDTH, HEIGHT))
     expected: Corners = (RED, WHITE, BLUE, WHITE)
-    white = ("transparent parts made white",)
+    white = (note("white_ground"),)
     yield OddPicture("png with alpha", saved(rgba, "PNG"), expected, tolerance=EXACT, changes=white)
     yield OddPicture("png gray with alpha", saved(rgba.convert("LA"), "PNG"), _grays(expected), changes=white)
     yield OddPicture("png palette with transparency", saved(rgba.quantize(8), "PNG"), expected, changes=white)
@@ -226,16 +235,15 @@ def _see_through() -> Iterator[OddPicture]:
 def _several_frames() -> Iterator[OddPicture]:
     first, second = scene(), scene((WHITE, BLUE, GREEN, RED))
     several = {"save_all": True, "append_images": [second], "duration": 50}
-    expect = {"changes": ("first frame of an animation",), "warnings": ("first_frame_only",)}
+    expect = {"changes": (note("first_frame"),), "warnings": FIRST_ONLY}
     yield OddPicture("gif animated", saved(first, "GIF", **several), SCENE, **expect)  # type: ignore[arg-type]
     yield OddPicture("webp animated", saved(first, "WEBP", lossless=True, **several), SCENE, **expect)  # type: ignore[arg-type]
     yield OddPicture("png animated", saved(first, "PNG", **several), SCENE, **expect)  # type: ignore[arg-type]
     yield OddPicture("avif animated", saved(first, "AVIF", quality=95, **several), SCENE, tolerance=LOSSY, **expect)  # type: ignore[arg-type]
     pages = saved(first, "TIFF", save_all=True, append_images=[second])
-    yield OddPicture("tiff of two pages", pages, SCENE, changes=("first page of several",), warnings=("first_frame_only",))
+    yield OddPicture("tiff of two pages", pages, SCENE, changes=(note("first_page"),), warnings=FIRST_ONLY)
     heic = saved(first, "HEIF", quality=95, save_all=True, append_images=[second])
-    note = ("main picture of several",)
-    yield OddPicture("heic of two pictures", heic, SCENE, tolerance=LOSSY, changes=note, warnings=("first_frame_only",))
+    yield OddPicture("heic of two pictures", heic, SCENE, tolerance=LOSSY, changes=(note("main_picture"),), warnings=FIRST_ONLY)
     mpo = saved(first, "MPO", quality=95, save_all=True, append_images=[second])
     yield OddPicture("jpeg with a preview behind it (mpo)", mpo, SCENE, tolerance=LOSSY)
 
@@ -250,14 +258,14 @@ _TURNED_BACK = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-TURN_SENTENCES = {
-    2: "mirrored",
-    3: "rotated 180 degrees",
-    4: "flipped upside down",
-    5: "rotated 90 degrees and mirrored",
-    6: "rotated 90 degrees",
-    7: "rotated 270 degrees and mirrored",
-    8: "rotated 270 degrees",
+TURNS = {
+    2: note("mirrored"),
+    3: note("rotated", degrees=180),
+    4: note("flipped"),
+    5: note("rotated_and_mirrored", degrees=90),
+    6: note("rotated", degrees=90),
+    7: note("rotated_and_mirrored", degrees=270),
+    8: note("rotated", degrees=270),
 }
 
 
@@ -277,9 +285,9 @@ def _turned() -> Iterator[OddPicture]:
     for pillow_name, more in options.items():
         for orientation in range(1, 9):
             data = saved(turned_back(scene(), orientation), pillow_name, exif=exif(orientation), **more)
-            sentence = (TURN_SENTENCES[orientation],) if orientation > 1 else ()
+            turn = (TURNS[orientation],) if orientation > 1 else ()
             name = f"{pillow_name.lower()} turned {orientation}"
-            yield OddPicture(name, data, SCENE, tolerance=LOSSY if "quality" in more else EXACT, changes=sentence)
+            yield OddPicture(name, data, SCENE, tolerance=LOSSY if "quality" in more else EXACT, changes=turn)
     for orientation in (0, 9, 99):
         data = saved(scene(), "JPEG", quality=95, exif=exif(orientation))
         yield OddPicture(f"jpeg with orientation {orientation}", data, SCENE, tolerance=LOSSY)
@@ -292,7 +300,7 @@ def _turned() -> Iterator[OddPicture]:
 def _profiled() -> Iterator[OddPicture]:
     for name, profile, to_profile in (("Display P3", DISPLAY_P3, _to_p3), ("Adobe RGB", ADOBE_RGB, _to_adobe_rgb)):
         image = scene((to_profile(RED), to_profile(GREEN), to_profile(BLUE), to_profile(WHITE)))
-        said = (f"colour profile {name} to sRGB",)
+        said = (note("profile_to_srgb", profile=name),)
         for pillow_name in ("PNG", "TIFF"):
             yield OddPicture(f"{pillow_name.lower()} in {name}", saved(image, pillow_name, icc_profile=profile), SCENE, changes=said)
         yield OddPicture(f"webp in {name}", saved(image, "WEBP", lossless=True, icc_profile=profile), SCENE, changes=said)
@@ -304,21 +312,21 @@ def _profiled() -> Iterator[OddPicture]:
         yield OddPicture(f"png with alpha in {name}", saved(clear, "PNG", icc_profile=profile), SCENE, changes=said)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     yield OddPicture("png in sRGB", saved(scene(), "PNG", icc_profile=srgb), SCENE, tolerance=EXACT)
-    ignored = ("broken colour profile ignored",)
+    ignored = (note("profile_broken"),)
     yield OddPicture("png with a broken profile", saved(scene(), "PNG", icc_profile=b"junk" * 50), SCENE, tolerance=EXACT, changes=ignored)
     data = saved(scene(), "JPEG", quality=95, icc_profile=DISPLAY_P3[:300])
     yield OddPicture("jpeg with half a profile", data, SCENE, tolerance=LOSSY, changes=ignored)
     gray = saved(scene(GRAYS).convert("L"), "PNG", icc_profile=DISPLAY_P3)
     yield OddPicture("png gray with a profile for colour", gray, GRAYS, tolerance=EXACT, changes=ignored)
     linear = scene(tuple((_linear16(v[0]),) * 3 for v in GRAYS)).convert("L")  # type: ignore[arg-type]
-    said = ("colour profile Linear gray to sRGB",)
+    said = (note("profile_to_srgb", profile="Linear gray"),)
     yield OddPicture("png gray with a gray profile", saved(linear, "PNG", icc_profile=LINEAR_GRAY), GRAYS, tolerance=LOSSY, changes=said)
     inks = Image.new("CMYK", (WIDTH, HEIGHT))
     for cmyk, (column, row) in zip(
         ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 0)), ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True
     ):
         inks.paste(cmyk, (column * WIDTH // 2, row * HEIGHT // 2, (column + 1) * WIDTH // 2, (row + 1) * HEIGHT // 2))
-    said = ("colour profile Test inks to sRGB",)
+    said = (note("profile_to_srgb", profile="Test inks"),)
     yield OddPicture("tiff cmyk with a profile", saved(inks, "TIFF", icc_profile=TEST_INKS), INK_SCENE, tolerance=6, changes=said)
     data = saved(inks, "JPEG", quality=95, icc_profile=TEST_INKS)
     yield OddPicture("jpeg cmyk with a profile", data, INK_SCENE, tolerance=LOSSY, changes=said)
@@ -329,16 +337,15 @@ def _telling() -> Iterator[OddPicture]:
     tags = Image.Exif()
     tags[0x010F] = "A camera maker"
     tags[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}
-    gone = ("GPS position removed", "metadata removed")
+    gone = (note("gps_removed"), note("metadata_removed"))
     for pillow_name in ("JPEG", "PNG", "WEBP", "HEIF", "AVIF"):
         data = saved(scene(), pillow_name, exif=tags.tobytes(), **({} if pillow_name == "PNG" else {"quality": 95}))
         tolerance = EXACT if pillow_name == "PNG" else LOSSY
         yield OddPicture(f"{pillow_name.lower()} with a position", data, SCENE, tolerance=tolerance, changes=gone)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><exif:GPSLatitude>52,31N</exif:GPSLatitude></x:xmpmeta>'
     yield OddPicture("jpeg with a position in xmp", saved(scene(), "JPEG", quality=95, xmp=xmp), SCENE, tolerance=LOSSY, changes=gone)
-    yield OddPicture(
-        "jpeg with a comment", saved(scene(), "JPEG", quality=95, comment=b"Hi"), SCENE, tolerance=LOSSY, changes=("metadata removed",)
-    )
+    comment = saved(scene(), "JPEG", quality=95, comment=b"Hi")
+    yield OddPicture("jpeg with a comment", comment, SCENE, tolerance=LOSSY, changes=(note("metadata_removed"),))
 
 
 def _limits() -> Iterator[OddPicture]:
@@ -359,10 +366,11 @@ def _limits() -> Iterator[OddPicture]:
     yield OddPicture("png 1 x 1", saved(Image.new("RGB", (1, 1)), "PNG"), error="image_too_small")
     yield OddPicture("png 7 x 100", saved(Image.new("RGB", (7, 100)), "PNG"), error="image_too_small")
     small = scene(size=(12, 8))
-    said = ("enlarged from 12x8 to 48x32",)
+    said = (note("kept_larger", from_width=12, from_height=8, width=48, height=32),)
     yield OddPicture("png 12 x 8", saved(small, "PNG"), SCENE, size=(48, 32), tolerance=12, changes=said)
     long = saved(scene(size=(512, 8)), "PNG")
-    yield OddPicture("png 512 x 8", long, SCENE, size=(2048, 32), tolerance=26, changes=("enlarged from 512x8 to 2048x32",))
+    said = (note("kept_larger", from_width=512, from_height=8, width=2048, height=32),)
+    yield OddPicture("png 512 x 8", long, SCENE, size=(2048, 32), tolerance=26, changes=said)
 
 
 def _cut() -> Iterator[OddPicture]:

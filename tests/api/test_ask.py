@@ -12,6 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway.api.native_json import note_json
+from llava_gateway.notes import note
 from tests import sample_images
 
 GREEN = "A green circle on a white background."
@@ -290,10 +292,11 @@ def test_a_reload_is_told_beforehand_and_in_the_answer(demo: httpx2.Client) -> N
     response = demo.post("/ask", json={"prompt": "Hello", "options": {"num_ctx": 1024}}, headers={"Accept": "text/event-stream"})
     frames = events(response.text)
     (loading,) = [data for name, data in frames if name == "loading"]
-    assert loading["reason"] == "num_ctx changes from 4096 to 1024."
+    assert loading["reason"] == note_json(note("option_changed", option="num_ctx", old=4096, new=1024))
     assert loading["last_load_ms"] > 0
     (warning,) = frames[-1][1]["warnings"]
-    assert warning.startswith("model_reload: num_ctx changes from 4096 to 1024. The last load took ")
+    assert warning["code"] == "model_reload"
+    assert warning["values"] == {"reason": "option_changed", **loading["reason"]["values"], "last_load_ms": loading["last_load_ms"]}
     assert frames[-1][1]["timings"]["load_ms"] > 0
 
 
@@ -307,7 +310,7 @@ def test_what_does_not_fit_is_refused_with_its_figures(demo: httpx2.Client) -> N
             assert response.status_code == 400
             body = response.json()
         assert body["error"]["code"] == "context_length_exceeded"
-        assert body["error"]["n_prompt_tokens"] > body["error"]["n_ctx"] == 4096
+        assert body["error"]["values"]["n_prompt_tokens"] > body["error"]["values"]["n_ctx"] == 4096
 
 
 def test_analyze_image_answers_with_one_member(demo: httpx2.Client, red_circle: bytes) -> None:

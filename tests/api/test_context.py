@@ -10,8 +10,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway.api.native_json import note_json
 from llava_gateway.chat import EngineRequest, Finish, TextDelta, TokenCount, Usage
 from llava_gateway.engines.counting import token_count
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine
@@ -62,7 +64,7 @@ def test_a_question_that_does_not_fit_is_counted_and_refused(demo: httpx2.Client
         assert response.status_code == 400
         error = response.json()["error"]
         assert error["code"] == "context_length_exceeded"
-        assert (error["n_prompt_tokens"], error["n_ctx"], error["num_ctx_needed"]) == (counted["total"], 2048, counted["num_ctx_needed"])
+        assert error["values"] == {"n_prompt_tokens": counted["total"], "n_ctx": 2048, "num_ctx_needed": counted["num_ctx_needed"]}
         assert error["hint"].startswith("Ask in fewer words")  # the demo model can have no larger context
 
 
@@ -82,7 +84,7 @@ def test_strict_in_a_session_refuses_what_no_longer_fits(demo: httpx2.Client) ->
     assert trimmed["context"]["dropped"] == [
         {"turn": 0, "turn_id": 1, "image_id": None, "tokens": trimmed["context"]["dropped"][0]["tokens"]}
     ]
-    assert trimmed["context"]["warnings"][0].startswith("context_trimmed: ")
+    assert trimmed["context"]["warnings"][0]["code"] == "context_trimmed"
     assert trimmed["context"]["warnings"][0] in trimmed["warnings"]
 
 
@@ -176,7 +178,7 @@ async def test_a_picture_that_leaves_no_mark_in_the_prompt_was_not_seen() -> Non
     engine.counted = lambda request: TokenCount(0, 28, (576,), "exact")
     async with scripted(engine) as served:
         unseen = (await served.ask(images=[RED_CIRCLE])).json()
-        assert [warning.partition(":")[0] for warning in unseen["warnings"]] == ["image_ignored"]
+        assert [warning["code"] for warning in unseen["warnings"]] == ["image_ignored"]
         engine.script = counts(28 + 576)
         assert (await served.ask(images=[RED_CIRCLE])).json()["warnings"] == []
 
@@ -206,7 +208,7 @@ async def test_the_context_grows_in_steps_where_that_is_allowed() -> None:
         assert (counted["fits"], counted["limit"]) == (True, 8192)
         first = (await served.ask(prompt=WORDS * 400)).json()
         assert first["context"]["limit"] == 8192
-        assert first["context"]["warnings"] == ["num_ctx_grown: From 4096 to 8192 tokens; the model is loaded again."]
+        assert first["context"]["warnings"] == [note_json(note("num_ctx_grown", old=4096, new=8192))]
         assert (await served.ask(prompt=WORDS * 400)).json()["context"]["warnings"] == []
         assert [request.options.num_ctx for request in engine.requests] == [8192, 8192]
         chosen = await served.ask(prompt=WORDS * 400, options={"num_ctx": 4096})
@@ -222,13 +224,13 @@ async def test_where_the_engine_tells_nothing_it_is_left_to_the_engine(limit: in
         assert answer.status_code == (200 if limit is None else 400)
         counted = (await served.client.post("/count_tokens", json={"prompt": WORDS * 1000})).json()
         assert (counted["limit"], counted["fits"]) == (4096, False)
-        assert any(warning.startswith("limit_assumed") for warning in counted["warnings"]) is (limit is None)
+        assert any(warning["code"] == "limit_assumed" for warning in counted["warnings"]) is (limit is None)
 
 
 def test_a_context_that_is_not_as_large_as_was_asked_for_is_said(demo: httpx2.Client) -> None:
     """The demo model was trained for 4096 tokens; more would not help a question of 5000."""
     warnings = demo.post("/ask", json={"prompt": "Hi", "options": {"num_ctx": 16384}}).json()["warnings"]
-    assert "num_ctx_adjusted: 4096 tokens instead of 16384." in warnings
+    assert note_json(note("num_ctx_adjusted", num_ctx=4096, wanted=16384)) in warnings
     assert count(demo, prompt="What is it? " * 1500, options={"num_ctx": 16384})["larger"] is None
 
 

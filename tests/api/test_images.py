@@ -10,7 +10,9 @@ import httpx2
 import pytest
 from PIL import Image
 
+from llava_gateway.api.native_json import note_json
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.notes import note
 from tests import sample_images
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
@@ -36,8 +38,9 @@ def test_a_stored_picture_tells_its_size_and_what_was_changed(demo: httpx2.Clien
     assert (picture["width"], picture["height"]) == (320, 240)
     assert picture["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
     assert picture["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
-    assert any("rotated" in change for change in picture["changes"])
-    assert any("GPS" in change for change in picture["changes"])
+    changes = {change["code"]: change["values"] for change in picture["changes"]}
+    assert changes["rotated"] == {"degrees": 90}
+    assert "gps_removed" in changes
 
 
 def test_the_canonical_picture_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, turned_photo: bytes) -> None:
@@ -133,7 +136,7 @@ def test_a_stored_picture_can_be_turned(demo: httpx2.Client) -> None:
     response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})
     turned = response.json()
     assert (response.status_code, turned["width"], turned["height"]) == (201, 320, 240)
-    assert turned["changes"] == ["turned 90 degrees by hand"]
+    assert turned["changes"] == [note_json(note("turned", degrees=90))]
     assert turned["sent"]["tokens"] == 64
     assert Image.open(io.BytesIO(demo.get(f"/images/{turned['id']}").content)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
     answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": turned["id"]}]}).json()

@@ -223,7 +223,7 @@ def test_modelfiles_that_are_not_taken(stocked: httpx2.Client, text: str, wrong:
     assert code(response) == (422, wrong)
     error = response.json()["error"]
     assert error["param"] in ("modelfile", "model")
-    assert error.get("line") == line
+    assert error["values"].get("line") == line
     assert "passwd" not in response.text
     assert "made:latest" not in listed(stocked)
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway.notes import note
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 from tests.serving import until
@@ -89,7 +90,7 @@ def test_without_anything_to_read_it_says_so(demo: httpx2.Client) -> None:
     for headers in ({}, {"Content-Type": "application/octet-stream"}):  # some clients name a type for the body that they don't send
         answer = demo.post("/warm", headers=headers).json()
         assert (answer["status"], answer["reason"]) == ("skipped", "nothing_to_read")
-    assert answer["message"].endswith(".")
+    assert answer["message"] == note("read_ahead_nothing_to_read").text
 
 
 async def test_who_need_not_know_is_not_kept_waiting(serve: Serve, red_circle: bytes) -> None:

@@ -155,8 +155,8 @@ def test_what_does_not_fit_the_context_leaves_the_session_usable(demo: httpx2.Cl
     refused = demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello there. " * 6000})
     assert refused.status_code == 400
     error = refused.json()["error"]
-    assert (error["code"], error["n_ctx"]) == (ContextLengthExceeded.code, 4096)
-    assert error["n_prompt_tokens"] > 4096
+    assert (error["code"], error["values"]["n_ctx"]) == (ContextLengthExceeded.code, 4096)
+    assert error["values"]["n_prompt_tokens"] > 4096
     assert demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Hello"}).status_code == 200
     assert [turn["prompt"] for turn in demo.get(f"/sessions/{session_id}").json()["turns"]] == ["Hello", "Hello"]
 

@@ -11,9 +11,10 @@ import pytest
 
 from llava_gateway.api.bodies import AskBody, parse_body
 from llava_gateway.api.forms import FIELDS
-from llava_gateway.api.native_json import ADDRESS_MAX_CHARS, chat_request
+from llava_gateway.api.native_json import ADDRESS_MAX_CHARS, chat_request, note_json
 from llava_gateway.chat import Sight, TextPart
 from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRegion, InvalidRequest
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests import sample_images
 from tests.api.conftest import Serve
@@ -290,7 +291,7 @@ def test_what_a_question_without_pictures_wishes_for_them_is_not_passed_over_in_
     session = demo.post("/sessions", json={"detail": "low"}).json()["id"]
     turns = f"/sessions/{session}/turns"
     assert demo.post(turns, json={"prompt": "Describe this image.", "images": [IMAGE]}).json()["warnings"] == []
-    said = "sight_ignored: There is no picture here for detail; PATCH /sessions/{id} changes earlier ones."
+    said = note_json(note("sight_ignored", fields=("detail",)))
     assert demo.post(turns, json={"prompt": "Hello", "detail": "high"}).json()["warnings"] == [said]
     assert demo.post(turns, files={"prompt": (None, "Hello"), "detail": (None, "high")}).json()["warnings"] == [said]
     assert demo.post(turns, json={"prompt": "Hello"}).json()["warnings"] == [], "the session's own is for pictures to come"

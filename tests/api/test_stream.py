@@ -20,8 +20,10 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.native_frames import wanted_output_format
+from llava_gateway.api.native_json import note_json
 from llava_gateway.chat import EngineEvent, EngineRequest, Loading, PromptProgress, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import UpstreamDisconnected, UpstreamTimeout
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
 from tests.contract.worlds import llama_children
@@ -75,13 +77,13 @@ async def test_events_come_in_their_order_and_with_their_members(serve: Serve) -
         yield ToolCall("1", "look", "{}")
         yield END
 
-    engine = ScriptedEngine(script)
-    engine.load = Loading("scripted", "It is not loaded yet.", None)
+    engine, reason = ScriptedEngine(script), note("model_not_loaded", model="scripted")
+    engine.load = Loading("scripted", reason, None)
     served = await serve(engine)
     async with served.stream() as events:
         *before, (last, answer) = await events.rest()
     assert before == [
-        ("loading", {"model": "scripted", "reason": "It is not loaded yet.", "last_load_ms": None}),
+        ("loading", {"model": "scripted", "reason": note_json(reason), "last_load_ms": None}),
         ("progress", {"processed": 10, "total": 20, "cached": 5}),
         ("reasoning", {"text": "Hm."}),
         ("delta", {"text": "A"}),

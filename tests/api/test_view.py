@@ -50,7 +50,7 @@ def test_the_steps_in_words_and_numbers(demo: httpx2.Client, photo: str) -> None
     assert (seen["id"], seen["model"], seen["tokens"], seen["label"], seen["detail"]) == (photo, "demo", 64, "exact", "low")
     assert seen["profile"] == "The whole picture on 112x112 pixels, the rest of them padded."
     assert [step["code"] for step in seen["steps"]] == ["decoded", "shrunk", "padded", "encoded", "tokens"]
-    assert seen["steps"][1]["text"] == "Shrunk from 800x600 to 112x84."
+    assert seen["steps"][1]["values"] == {"from_width": 800, "from_height": 600, "width": 112, "height": 84}
     (piece,) = seen["pieces"]
     sent = demo.get(f"/images/{photo}", params={"model": "demo"})
     assert (piece["role"], piece["width"], piece["height"], piece["box"]) == ("whole", 112, 112, [0.0, 0.0, 1.0, 1.0])

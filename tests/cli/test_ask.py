@@ -17,6 +17,7 @@ from llava_gateway.cli import ask as asking
 from llava_gateway.cli.ask import split
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.main import app
+from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS
 from tests.cli.program import COMMAND, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
@@ -56,7 +57,7 @@ def test_several_pictures_keep_their_order(demo_url: str, red_circle: Path, blue
 def test_a_phone_picture_is_read_upright(demo_url: str, rotated_letters: Path) -> None:
     done = run("ask", str(rotated_letters), "Read the text.", "--url", demo_url, "--verbose")
     assert "F7" in done.out
-    assert "rotated 90 degrees" in done.err
+    assert note("rotated", degrees=90).text in done.err
     assert "64 tokens" in done.err
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llava_gateway.notes import note
 from tests import sample_images
 from tests.cli.program import COMMAND, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
@@ -64,7 +65,7 @@ def test_pictures_are_added_by_path_as_a_shell_would_write_it(
     done = run("chat", "--url", demo_url, stdin=typed)
     assert done.out == 'A red circle on a white background.\nA blue square on a white background.\nThe text says "F7".\n'
     assert "a red circle.png: 112x112" in done.err
-    assert "rotated 90 degrees" in done.err
+    assert note("rotated", degrees=90).text in done.err
 
 
 def test_commands_change_what_follows(demo_url: str, red_circle: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from llava_gateway.cli.odd_images import TEXT_QUESTION, Odd
 from llava_gateway.cli.showcase import page, summary
 from llava_gateway.cli.side_by_side import Row, Said, Setting, judged
+from llava_gateway.notes import note
 from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
 
@@ -49,7 +50,7 @@ def test_what_goes_wrong_directly_goes_right_through_the_gateway(real_ollama: Re
         assert rows[name]["direct"]["verdict"] == "wrong", rows[name]
     for name in ("cmyk-adobe.jpg", "deep.png", "checkerboard.png"):
         assert rows[name]["direct"]["verdict"] == "right", rows[name]
-    assert rows["phone.jpg"]["ours"]["notes"] == ["rotated 90 degrees"]
+    assert rows["phone.jpg"]["ours"]["notes"] == [note("rotated", degrees=90).text]
     assert rows["small-print.png"]["ours"]["notes"][0].startswith("asked with region=")
     assert "old turns dropped, no pictures" in rows["circle.png"]["ours"]["notes"][0]
 

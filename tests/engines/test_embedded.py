@@ -34,6 +34,7 @@ from llava_gateway.errors import (
     UpstreamDisconnected,
     UpstreamUnavailable,
 )
+from llava_gateway.notes import note
 from llava_gateway.settings import MiB, ModelPins, Settings
 from tests.contract.worlds import kill_llama_children, llama_children
 from tests.sample_images import ask, shape, words
@@ -84,7 +85,7 @@ async def test_the_built_in_model_loads_at_the_first_question(demo: EmbeddedEngi
     assert (await demo.health()).ok
     assert (await demo.health()).version.startswith("llama.cpp b")
     assert await loaded_context(demo) is None
-    assert await demo.loading(DESCRIBE) == Loading("demo", "The model is not loaded yet.", None)
+    assert await demo.loading(DESCRIBE) == Loading("demo", note("model_not_loaded", model="demo"), None)
     assert llama_children() == []
 
     text, end = await answer(demo)
@@ -143,7 +144,7 @@ def size_of_the_engine() -> int:
 
 async def test_start_loads_without_being_waited_for(demo: EmbeddedEngine) -> None:
     await demo.start()
-    assert await demo.loading(DESCRIBE) == Loading("demo", "The model is being loaded.", None)
+    assert await demo.loading(DESCRIBE) == Loading("demo", note("model_loading", model="demo"), None)
     await answer(demo)
     assert len(llama_children()) == 1
 
@@ -191,7 +192,7 @@ async def test_another_num_ctx_loads_the_model_again_and_says_so() -> None:
         small = ask("Describe this image.", RED_CIRCLE, temperature=0.0, num_ctx=1000)
         loading = await engine.loading(small)
         assert loading is not None
-        assert loading.reason == "num_ctx changes from 2048 to 1024."  # llama.cpp's steps are of 256
+        assert loading.reason == note("option_changed", option="num_ctx", old=2048, new=1024)  # llama.cpp's steps are of 256
         assert loading.last_load_ms is not None
         assert loading.last_load_ms > 0
         assert (await answer(engine, small))[1].timings.load_ms is not None
@@ -210,7 +211,7 @@ async def test_num_gpu_loads_the_model_again(demo: EmbeddedEngine) -> None:
     on_the_cpu = ask("Describe this image.", RED_CIRCLE, temperature=0.0, num_gpu=0)
     loading = await demo.loading(on_the_cpu)
     assert loading is not None
-    assert loading.reason == "num_gpu changes from -1 to 0."
+    assert loading.reason == note("option_changed", option="num_gpu", old=-1, new=0)
     assert (await answer(demo, on_the_cpu))[0] == "A red circle on a white background."
 
 
@@ -253,7 +254,7 @@ async def test_a_crash_in_the_middle_fails_this_answer_and_spares_the_next(endle
                     pass
         loading = await engine.loading(request)
         assert loading is not None
-        assert loading.reason == "The engine ended and is started again."
+        assert loading.reason == note("engine_restarts")
         _, end = await answer(engine, ask("Hello", model="endless", num_predict=3, **ENDLESS))
         assert end.usage.completion_tokens == 3
 

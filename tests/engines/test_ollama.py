@@ -53,6 +53,7 @@ from llava_gateway.errors import (
     UpstreamUnavailable,
 )
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, Script, fake_upstream
 from tests.gateways import until_it_fails
@@ -702,7 +703,7 @@ async def test_the_second_turn_costs_only_its_own_words(engine: OllamaEngine) ->
 
 async def test_loading_is_announced_with_its_reason_and_how_long_it_took_last(own_engine: OllamaEngine) -> None:
     await own_engine.models()
-    assert await own_engine.loading(describe()) == Loading("demo", "demo is not loaded yet.", None)
+    assert await own_engine.loading(describe()) == Loading("demo", note("model_not_loaded", model="demo"), None)
     first = (await finish_of(own_engine, describe())).timings.load_ms
     assert first is not None
     assert first > ollama.REAL_LOAD_MS
@@ -710,7 +711,7 @@ async def test_loading_is_announced_with_its_reason_and_how_long_it_took_last(ow
     assert await own_engine.loading(describe(num_ctx=4096)) is None
     assert await own_engine.loading(describe(num_ctx=100_000)) is None, "Ollama takes no more than the trained context"
     assert await own_engine.loading(describe(num_ctx=3000)) == Loading(
-        "demo", "num_ctx 3000 makes Ollama load demo again: it runs with 4096 now.", first
+        "demo", note("option_changed", option="num_ctx", old=4096, new=3000), first
     )
 
     second = (await finish_of(own_engine, describe(num_ctx=3000))).timings.load_ms
@@ -739,7 +740,7 @@ async def test_a_change_of_num_gpu_loads_again(own_engine: OllamaEngine) -> None
     assert await own_engine.loading(describe(num_gpu=-1)) is None
     loading = await own_engine.loading(describe(num_gpu=0))
     assert loading is not None
-    assert "num_gpu 0" in loading.reason
+    assert loading.reason == note("option_changed", option="num_gpu", new=0)
     timings = (await finish_of(own_engine, describe(num_gpu=0))).timings
     assert timings.load_ms is not None
     assert timings.load_ms > ollama.REAL_LOAD_MS
@@ -786,7 +787,7 @@ async def test_loading_never_fails(engine_for: Callable[[FakeUpstream], OllamaEn
     for script in (refusing(500, "x"), refusing(200, b"[]"), refusing(200, b'{"models": 5}'), refusing(200, b"{}")):
         async with fake_upstream(script) as fake:
             loading = await engine_for(fake).loading(describe())
-            assert loading is None or loading.reason == "demo is not loaded yet."
+            assert loading is None or loading.reason == note("model_not_loaded", model="demo")
 
 
 def children(parent: int) -> Iterator[int]:

@@ -14,6 +14,7 @@ from llava_gateway.chat import EngineEvent, EngineRequest, Finish, ImagePart, Si
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings, VisionOverride
@@ -31,13 +32,13 @@ def demo(vision: dict[str, VisionOverride], **settings: Any) -> AbstractAsyncCon
 
 
 def codes(answer: Answer) -> list[str]:
-    return [warning.partition(":")[0] for warning in answer.warnings]
+    return [warning.code for warning in answer.warnings]
 
 
 async def test_auto_shows_tiles_once_the_models_speed_is_known() -> None:
     async with demo({"demo": VisionOverride(tiles=True)}) as gateway:
         first = await ask(gateway, LARGE, DESCRIBE)
-        assert (first.images[0].sent.detail, codes(first)) == ("low", ["detail_auto"])
+        assert (first.images[0].sent.detail, codes(first)) == ("low", ["detail_auto_unmeasured"])
         again = await ask(gateway, LARGE, DESCRIBE)
         assert (again.images[0].sent.detail, again.warnings) == ("low", first.warnings), "told each time"
         second = await ask(gateway, SQUARE, DESCRIBE)
@@ -62,8 +63,8 @@ async def test_auto_shows_one_tile_where_the_context_has_no_room_for_more() -> N
         await ask(gateway, SQUARE, DESCRIBE)
         session = gateway.sessions.create(Session())
         narrow = await ask(gateway, LARGE, DESCRIBE, session=session, options=Options(num_ctx=512))
-        assert (narrow.images[0].sent.detail, codes(narrow)[0]) == ("low", "detail_auto")
-        assert "512 tokens of context" in narrow.warnings[0]
+        assert (narrow.images[0].sent.detail, codes(narrow)[0]) == ("low", "detail_auto_context")
+        assert narrow.warnings[0].values["limit"] == 512
 
 
 def seeing(facts: VisionFacts, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
@@ -95,7 +96,7 @@ async def test_what_was_chosen_for_one_context_is_not_taken_for_another() -> Non
         for colour, contexts in (("red", (wide, Options())), ("green", (Options(), wide))):
             for options in contexts:
                 answer = await ask(gateway, upload(colour), DESCRIBE, options=options)
-                tokens, warned = (2880, []) if options == wide else (576, ["detail_auto"])
+                tokens, warned = (2880, []) if options == wide else (576, ["detail_auto_context"])
                 assert (answer.images[0].sent.tokens, codes(answer)) == (tokens, warned)
 
 
@@ -108,7 +109,7 @@ async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_be
         answer = await ask(gateway, red, DESCRIBE, options=four, session=gateway.sessions.create(Session()))
         assert (answer.images[0].sent.tokens, codes(answer)) == (2880, [])
         green = await ask(gateway, upload("green"), DESCRIBE, options=four, session=gateway.sessions.create(Session()))
-        assert (green.images[0].sent.tokens, codes(green)) == (576, ["detail_auto"])
+        assert (green.images[0].sent.tokens, codes(green)) == (576, ["detail_auto_context"])
 
 
 @pytest.mark.parametrize(
@@ -123,9 +124,9 @@ async def test_pictures_without_tiles_do_not_shrink_in_silence(facts: VisionFact
         session = gateway.sessions.create(Session())
         images = [upload(colour) for colour in ("red", "green", "blue", "yellow")[:pictures]]
         answer = await ask(gateway, *images, DESCRIBE, session=session, options=Options(num_ctx=4096 if pictures > 1 else 2048))
-        assert codes(answer) == ["detail_auto"] * pictures
+        assert codes(answer) == ["detail_auto_context"] * pictures
         sent = answer.images[0].sent.tokens
-        assert answer.warnings[0].startswith(f"detail_auto: {sent} tokens instead of ")
+        assert answer.warnings[0].values["tokens"] == sent
         assert sent == tokens
         info = gateway.pictures.get(answer.images[0].id)
         seen = await gateway.seen(info, None, Sight())
@@ -144,14 +145,13 @@ async def test_wishes_for_all_pictures_hold_for_their_sheet_and_others_are_said(
     async with seeing(VisionFacts("qwen25vl", 560, 14, merge=2), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
         red, blue = (upload(colour, 600, Sight("low", region=(0.5, 0, 0.5, 0.5))) for colour in ("red", "blue"))
         alike = await ask(gateway, red, blue, DESCRIBE)
-        assert codes(alike) == ["contact_sheet", "sight_ignored"]
-        assert alike.warnings[1] == "sight_ignored: No picture on a sheet has its own region."
+        assert alike.warnings == (note("contact_sheet", model="eye", count=2), note("sight_ignored_on_sheet", fields=("region",)))
         assert alike.images[0].sent.tokens
         assert alike.images[0].sent.tokens <= 578
         red, blue = upload("red", 600), upload("blue", 600, Sight("high", (280, 280)))
         free = await ask(gateway, red, blue, DESCRIBE, options=Options(num_ctx=1024))
-        assert codes(free) == ["contact_sheet", "sight_ignored", "detail_auto"]
-        assert free.warnings[1] == "sight_ignored: No picture on a sheet has its own detail or image_size."
+        assert codes(free) == ["contact_sheet", "sight_ignored_on_sheet", "detail_auto_context"]
+        assert free.warnings[1].values["fields"] == ("detail", "image_size")
 
 
 async def test_of_earlier_pictures_it_is_told_in_words() -> None:
@@ -207,7 +207,7 @@ async def test_other_wishes_do_not_undo_the_bounds_of_auto(wish: Sight) -> None:
     async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
         answer = await ask(gateway, upload("red", sight=wish), DESCRIBE)
         low = await ask(gateway, upload("red", sight=replace(wish, detail="low")), DESCRIBE)
-        assert (answer.images[0].sent.tokens, codes(answer)) == (low.images[0].sent.tokens, ["detail_auto"])
+        assert (answer.images[0].sent.tokens, codes(answer)) == (low.images[0].sent.tokens, ["detail_auto_context"])
         seen = await gateway.seen(gateway.pictures.get(answer.images[0].id), "eye", wish)
         assert seen.rendition.tokens == answer.images[0].sent.tokens
 
@@ -233,7 +233,7 @@ async def test_auto_leaves_room_for_what_is_told_beside_the_picture() -> None:
         assert tokens[0] > 1900
         assert tokens[1] < 4096 - 2000
         assert tokens[2] < (4096 - 1800) / 2
-        assert [codes(answer) for answer in (alone, beside, after)][1:] == [["detail_auto"]] * 2
+        assert [codes(answer) for answer in (alone, beside, after)][1:] == [["detail_auto_context"]] * 2
 
 
 async def test_auto_for_an_earlier_picture_is_decided_as_for_a_new_one() -> None:

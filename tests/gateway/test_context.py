@@ -29,6 +29,7 @@ from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
@@ -58,7 +59,7 @@ async def test_a_long_session_goes_on_after_its_model_was_unloaded(own_ollama: R
         turn = Turn((TextPart(TALK),), "A circle.", model="demo")
         session = gateway.sessions.create(Session(model="demo", engine="ollama", turns=tuple(replace(turn, id=n) for n in range(8))))
         first = await ask(gateway, QUESTION, session=session, options=BRIEF)
-        assert [warning.partition(":")[0] for warning in first.context.warnings] == ["context_trimmed"]
+        assert [warning.code for warning in first.context.warnings] == ["context_trimmed"]
         assert first.context.limit == 4096
         assert caplog.text.count("Ollama refused") == 1
         await unload(gateway)
@@ -126,7 +127,7 @@ async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_
         session = gateway.sessions.create(Session(policy="sliding", turns=turns, model="scripted", engine="openai"))
         answer = await ask(gateway, QUESTION, session=session)
         assert engine.refused == 1
-        assert [warning.partition(":")[0] for warning in answer.context.warnings] == ["context_trimmed"]
+        assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
 
 
 async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_picture() -> None:
@@ -145,7 +146,7 @@ async def test_a_picture_whose_cost_the_refusal_tells_makes_old_text_go() -> Non
         session = gateway.sessions.create(talk(6, engine="openai"))
         answer = await ask(gateway, circle(200), QUESTION, session=session)
         assert engine.refused == 1
-        assert [warning.partition(":")[0] for warning in answer.context.warnings] == ["context_trimmed"]
+        assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
         assert answer.images[0].sent.tokens == pytest.approx(600, rel=0.1)
 
 
@@ -158,7 +159,7 @@ async def test_two_warnings_alike_do_not_hide_the_one_that_comes_after_them() ->
         session = gateway.sessions.create(talk(6, engine="openai"))
         answer = await ask(gateway, Upload(moving.getvalue()), Upload(moving.getvalue()), QUESTION, session=session)
         assert engine.refused == 1
-        assert [warning.partition(":")[0] for warning in answer.warnings] == ["first_frame_only", "first_frame_only", "context_trimmed"]
+        assert [warning.code for warning in answer.warnings] == ["first_frame_only", "first_frame_only", "context_trimmed"]
 
 
 async def test_a_model_that_passes_over_pictures_is_found_out_behind_a_long_question_too() -> None:
@@ -171,7 +172,7 @@ async def test_a_model_that_passes_over_pictures_is_found_out_behind_a_long_ques
     async with scripted(engine) as gateway:
         assert (await ask(gateway, circle(200), TextPart("word " * 500))).warnings == ()  # too long to tell
         (warning,) = (await ask(gateway, circle(200), QUESTION)).warnings
-        assert warning.startswith("image_ignored:")
+        assert warning.code == "image_ignored"
 
 
 async def test_a_picture_that_went_for_lack_of_room_comes_back_when_a_person_pins_it() -> None:
@@ -206,14 +207,14 @@ class Counting(ScriptedEngine):
         return (None if self.ignores else request.options.num_ctx) or 4096
 
 
-GROWN = "num_ctx_grown: From 4096 to 8192 tokens; the model is loaded again."
+GROWN = note("num_ctx_grown", old=4096, new=8192)
 
 
 async def test_a_context_does_not_grow_where_the_engine_takes_no_num_ctx() -> None:
     async with scripted(Counting(ignores=frozenset({"num_ctx"})), num_ctx_max=16384) as gateway:
         answer = await ask(gateway, QUESTION, session=gateway.sessions.create(talk(9)))
         assert answer.context.limit == 4096
-        assert [warning.partition(":")[0] for warning in answer.context.warnings] == ["context_trimmed"]
+        assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
 
 
 async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_and_once() -> None:
@@ -221,7 +222,7 @@ async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_a
         session = gateway.sessions.create(talk(9))
         await gateway.warm(asked(TextPart("."), session_id=session.id))
         own = await ask(gateway, QUESTION, session=session, options=Options(num_ctx=4096))
-        assert not any(warning.startswith("num_ctx_grown") for warning in own.warnings), "it did not grow for this one"
+        assert not any(warning.code == "num_ctx_grown" for warning in own.warnings), "it did not grow for this one"
         for warnings in ((GROWN,), ()):
             answer = await ask(gateway, QUESTION, session=session)
             assert (answer.context.limit, answer.warnings) == (8192, warnings)
@@ -269,5 +270,5 @@ async def test_an_answer_that_ends_with_the_context_says_so(words: int, reason: 
     async with scripted(engine) as gateway:
         session = gateway.sessions.create(Session())
         answered = await ask(gateway, QUESTION, session=session)
-        assert [warning.partition(":")[0] for warning in answered.warnings] == [code] * bool(code)
+        assert [warning.code for warning in answered.warnings] == [code] * bool(code)
         assert gateway.sessions.get(session.id).turns[0].warnings == answered.warnings

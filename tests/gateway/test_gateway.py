@@ -41,6 +41,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.notes import note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
@@ -333,12 +334,14 @@ async def test_pins_are_sent_unless_the_request_says_otherwise(opened: Callable[
 
 async def test_who_makes_the_model_load_again_is_told_so_and_how_long_the_last_load_took(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine()
-    engine.load = Loading("scripted", "num_ctx changes from 4096 to 8192.", 2340.0)
+    engine.load = Loading("scripted", note("option_changed", option="num_ctx", old=4096, new=8192), 2340.0)
     gateway = await opened(engine)
     load, *_, end = await events_of(gateway, question(options=Options(num_ctx=8192)))
     assert load == engine.load
     assert isinstance(end, Done)
-    assert end.answer.warnings == ("model_reload: num_ctx changes from 4096 to 8192. The last load took 2.3 s.",)
+    assert end.answer.warnings == (
+        note("model_reload", reason="option_changed", option="num_ctx", old=4096, new=8192, last_load_ms=2340.0),
+    )
     load, *_, end = await events_of(gateway, question())
     assert load == engine.load
     assert isinstance(end, Done)
@@ -453,7 +456,7 @@ async def test_an_option_that_the_engine_does_not_know_is_not_ignored_in_silence
     engine.ignores = frozenset({"min_p"})
     gateway = await opened(engine)
     answer = await gateway.answer(question(options=Options(temperature=0, min_p=0.1)))
-    assert answer.warnings == ("option_ignored: min_p means nothing to this engine.",)
+    assert answer.warnings == (note("option_ignored", option="min_p"),)
 
 
 async def test_a_question_the_engine_was_silent_about_is_kept(opened: Callable[..., Any]) -> None:

@@ -92,4 +92,4 @@ async def test_150_turns_with_3_pictures(settings: Settings) -> None:
     assert gone
     assert all(item.image_id is None for item in gone)
     assert len(kept.turns) == TURNS + 1
-    assert sum(warning.startswith("context_trimmed") for one in told for warning in one.answer.warnings) == len(moved)
+    assert sum(warning.code == "context_trimmed" for one in told for warning in one.answer.warnings) == len(moved)

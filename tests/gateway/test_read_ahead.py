@@ -314,7 +314,7 @@ async def test_it_is_skipped_where_the_template_puts_the_question_before_the_pic
 
 async def test_it_is_skipped_where_the_model_is_unloaded_after_each_answer(opened: Opened) -> None:
     engine = ScriptedEngine()
-    engine.unloads, engine.load = True, Loading("scripted", "It is not loaded yet.")
+    engine.unloads, engine.load = True, Loading("scripted")
     gateway = await opened(engine)
     assert status(await gateway.warm(warm())) == ("skipped", "unloaded")
     assert (engine.loads, engine.requests) == ([], [])
@@ -450,7 +450,7 @@ async def test_a_shutdown_in_the_last_moment_does_not_wait_for_a_word_that_does_
 async def test_the_model_is_loaded_without_taking_a_slot(opened: Opened) -> None:
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
-    engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
+    engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
     reading = asyncio.create_task(gateway.warm(warm(options=Options(num_ctx=2048))))
     await until(lambda: len(engine.loads) == 1)
     assert engine.loads[0].options.num_ctx == 2048
@@ -480,7 +480,7 @@ class Cold(ScriptedEngine):
         self.installed = (ModelInfo("llava:7b", "ollama", vision=True, facts=VisionFacts("mlp", 336, 14)),)
 
     async def loading(self, request: EngineRequest) -> Loading | None:
-        return None if self.loads else Loading("llava:7b", "It is not loaded yet.")
+        return None if self.loads else Loading("llava:7b")
 
     async def load_model(self, request: EngineRequest) -> None:
         await super().load_model(request)
@@ -494,7 +494,7 @@ class Cold(ScriptedEngine):
 async def test_a_load_goes_on_whatever_becomes_of_who_began_it(opened: Opened) -> None:
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
-    engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
+    engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
     first = asyncio.create_task(gateway.warm(warm(picture("circle", "red"))))
     await until(lambda: len(engine.loads) == 1)
     second = asyncio.create_task(gateway.warm(warm(picture("circle", "blue"))))
@@ -507,7 +507,7 @@ async def test_a_load_goes_on_whatever_becomes_of_who_began_it(opened: Opened) -
 async def test_a_load_takes_no_longer_than_loads_may(opened: Opened) -> None:
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine, load_timeout=0.02)
-    engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
+    engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
     with pytest.raises(UpstreamTimeout):
         await gateway.warm(warm())
 
@@ -515,7 +515,7 @@ async def test_a_load_takes_no_longer_than_loads_may(opened: Opened) -> None:
 async def test_a_shutdown_gives_a_load_up(opened: Opened) -> None:
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
-    engine.load, engine.loaded = Loading("scripted", "It is not loaded yet."), asyncio.Event()
+    engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
     reading = asyncio.create_task(gateway.warm(warm()))
     await until(lambda: len(engine.loads) == 1)
     async with asyncio.timeout(1):

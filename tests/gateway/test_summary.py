@@ -13,6 +13,7 @@ from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Policy, TextD
 from llava_gateway.context.words import summary_question
 from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.notes import Note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
@@ -69,10 +70,10 @@ def summaries(engine: ScriptedEngine) -> int:
 async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_text_stood(gateway: Gateway, engine: ScriptedEngine) -> None:
     session = gateway.sessions.create(Session(policy="summarise"))
     await ask(gateway, session, Upload(encoded(shape("circle", "red"))), TextPart("Describe this image."))
-    warnings: list[str] = []
+    warnings: tuple[Note, ...] = ()
     while not warnings:
-        warnings = [*(await ask(gateway, session, TextPart("And now?"))).context.warnings]
-    assert warnings[0].endswith("A summary that the model made stands in its place.")
+        warnings = (await ask(gateway, session, TextPart("And now?"))).context.warnings
+    assert (warnings[0].code, warnings[0].values["summarised"]) == ("context_trimmed", 1)
     assert summaries(engine) == 1
     told = engine.requests[-1].messages
     assert told[0].images, "the picture stays in front"
@@ -253,12 +254,12 @@ async def test_a_model_that_is_unloaded_after_each_answer_is_not_loaded_for_it(g
 
 async def test_a_summary_is_not_said_to_stand_for_what_it_is_not_of(gateway: Gateway, engine: ScriptedEngine) -> None:
     session = gateway.sessions.create(Session(policy="summarise"))
-    trimmed: list[str] = []
+    trimmed: list[Note] = []
     while len(trimmed) < 2:
         trimmed += (await ask(gateway, session, TextPart("And now?"))).context.warnings
         if trimmed:
             engine.script = failing
-    assert [warning.endswith("A summary that the model made stands in its place.") for warning in trimmed] == [True, False]
+    assert [warning.values["summarised"] for warning in trimmed] == [1, 0]
     assert SUMMARY in engine.requests[-1].messages[0].text, "of what it is of, it still tells"
 
 

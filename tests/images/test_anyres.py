@@ -7,6 +7,7 @@ import pytest
 from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye, best_grid, fit_inside, plan
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, WHOLE, Canvas, Plan, Size
+from llava_gateway.notes import Note, note
 
 EYE = SquareEye(336, 576)
 TRAINED = replace(EYE, trained=True)
@@ -79,39 +80,43 @@ def test_grids_go_with_the_side_or_are_the_projectors_own() -> None:
     assert grid(plan((300, 300), HIGH, SquareEye(112, 64, ((224, 112),)))) == (224, 112)
 
 
+def size_note(width: int, height: int, wanted_width: int, wanted_height: int) -> Note:
+    return note("image_size_adjusted", width=width, height=height, wanted_width=wanted_width, wanted_height=wanted_height)
+
+
 @pytest.mark.parametrize(
     ("size", "wish", "found", "notes"),
     [
         (WIDE, Sight(image_size=(672, 672)), (672, 672), ()),
         (LANDSCAPE, Sight(image_size=(1344, 336)), (1344, 336), ()),
         (LANDSCAPE, Sight(image_size=(336, 336)), None, ()),
-        (WIDE, Sight(image_size=(1100, 700)), (1008, 336), ("image_size_adjusted: 1008x336 instead of 1100x700.",)),
-        (LANDSCAPE, Sight(image_size=(1100, 700)), (672, 672), ("image_size_adjusted: 672x672 instead of 1100x700.",)),
-        (LANDSCAPE, Sight(image_size=(200, 200)), None, ("image_size_adjusted: 336x336 instead of 200x200.",)),
-        ((300, 300), Sight(image_size=(672, 672)), None, ("image_size_adjusted: 336x336 instead of 672x672.",)),
-        (LANDSCAPE, Sight(detail="low", image_size=(672, 672)), None, ("image_size_adjusted: 336x336 instead of 672x672.",)),
+        (WIDE, Sight(image_size=(1100, 700)), (1008, 336), (size_note(1008, 336, 1100, 700),)),
+        (LANDSCAPE, Sight(image_size=(1100, 700)), (672, 672), (size_note(672, 672, 1100, 700),)),
+        (LANDSCAPE, Sight(image_size=(200, 200)), None, (size_note(336, 336, 200, 200),)),
+        ((300, 300), Sight(image_size=(672, 672)), None, (size_note(336, 336, 672, 672),)),
+        (LANDSCAPE, Sight(detail="low", image_size=(672, 672)), None, (size_note(336, 336, 672, 672),)),
         (LANDSCAPE, Sight(num_visual_tokens=576), None, ()),
         (LANDSCAPE, Sight(num_visual_tokens=1728), (672, 336), ()),
         ((3000, 4000), Sight(num_visual_tokens=1728), (336, 672), ()),
         (LANDSCAPE, Sight(num_visual_tokens=2880), (672, 672), ()),
         (WIDE, Sight(num_visual_tokens=2880), (1344, 336), ()),
-        (WIDE, Sight(num_visual_tokens=2000), (672, 336), ("num_visual_tokens_adjusted: 1728 tokens instead of 2000.",)),
-        (LANDSCAPE, Sight(num_visual_tokens=144), None, ("num_visual_tokens_adjusted: 576 tokens instead of 144.",)),
+        (WIDE, Sight(num_visual_tokens=2000), (672, 336), (note("num_visual_tokens_adjusted", tokens=1728, wanted=2000),)),
+        (LANDSCAPE, Sight(num_visual_tokens=144), None, (note("num_visual_tokens_adjusted", tokens=576, wanted=144),)),
         (
             LANDSCAPE,
             Sight(num_visual_tokens=2880, max_image_tokens=2304),
             (1008, 336),
-            ("num_visual_tokens_adjusted: 2304 tokens instead of 2880.",),
+            (note("num_visual_tokens_adjusted", tokens=2304, wanted=2880),),
         ),
         (
             LANDSCAPE,
             Sight(max_image_tokens=100),
             None,
-            ("max_image_tokens_adjusted: 576 tokens, the least this takes, instead of 100 at most.",),
+            (note("max_image_tokens_adjusted", tokens=576, wanted=100),),
         ),
     ],
 )
-def test_wishes_are_met_or_it_is_said_what_came_of_them(size: Size, wish: Sight, found: Size | None, notes: tuple[str, ...]) -> None:
+def test_wishes_are_met_or_it_is_said_what_came_of_them(size: Size, wish: Sight, found: Size | None, notes: tuple[Note, ...]) -> None:
     made = plan(size, wish, EYE)
     assert (grid(made), made.notes) == (found, notes)
 
@@ -119,7 +124,7 @@ def test_wishes_are_met_or_it_is_said_what_came_of_them(size: Size, wish: Sight,
 def test_a_wish_for_tokens_needs_a_known_cost() -> None:
     made = plan(LANDSCAPE, Sight(num_visual_tokens=2880), replace(EYE, tokens=None))
     assert (grid(made), made.tokens, made.label) == (None, None, "estimated")
-    assert made.notes == ("num_visual_tokens_adjusted: one square, whose tokens are not known, instead of 2880.",)
+    assert made.notes == (note("num_visual_tokens_adjusted", wanted=2880),)
 
 
 def test_a_region_is_one_square_after_an_overview() -> None:
@@ -145,4 +150,4 @@ def test_a_region_has_a_grid_of_its_own_under_high_detail() -> None:
 
 def test_a_region_says_where_it_takes_more_than_is_allowed() -> None:
     made = plan(LANDSCAPE, Sight(region=(0.0, 0.0, 0.5, 0.5), max_image_tokens=600), EYE)
-    assert made.notes == ("max_image_tokens_adjusted: 1152 tokens, the least this takes, instead of 600 at most.",)
+    assert made.notes == (note("max_image_tokens_adjusted", tokens=1152, wanted=600),)

@@ -10,9 +10,11 @@ from llava_gateway.chat import Sight
 from llava_gateway.images.auto import Auto, AutoBound, auto_bound, choose
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.profile import Size, VisionProfile
+from llava_gateway.notes import Note, note
 
 TRAINED = VisionProfile(square=336, tokens=576, trained=True, family="llava")
 ALL = 5 * 576
+WHY = note("detail_auto_context", limit=4096)
 PIXTRAL = profile_for(VisionFacts("pixtral", 1540, 14, merge=2))
 QWEN_IN_OLLAMA = profile_for(VisionFacts("qwen25vl", 560, 14, merge=2, least_tokens=1024))
 
@@ -30,7 +32,7 @@ def test_the_room_in_the_context_bounds() -> None:
     found = bound(ALL - 1, 1.0)
     assert found
     assert ALL - 256 <= found.tokens < ALL
-    assert "4096 tokens of context" in found.why
+    assert found.why == note("detail_auto_context", limit=4096)
     assert bound(0, 1.0) == AutoBound(576, found.why), "one tile is the least"
 
 
@@ -39,7 +41,7 @@ def test_more_than_two_minutes_is_too_slow(ms_per_token: float, bounded: bool) -
     found = bound(10**6, ms_per_token)
     assert (found is not None) is bounded
     if found:
-        assert f"{round(ALL * ms_per_token / 1000)} s" in found.why
+        assert found.why == note("detail_auto_slow", largest=ALL, seconds=round(ALL * ms_per_token / 1000))
         assert found.tokens * ms_per_token <= 120_000 or found.tokens == 576
 
 
@@ -47,7 +49,7 @@ def test_before_the_first_picture_one_tile_is_shown_unless_a_gpu_has_it_all() ->
     found = bound(10**6, None)
     assert found
     assert found.tokens == 576
-    assert "not known" in found.why
+    assert found.why == note("detail_auto_unmeasured")
 
 
 def test_a_model_that_sees_one_square_needs_no_bound() -> None:
@@ -56,7 +58,7 @@ def test_a_model_that_sees_one_square_needs_no_bound() -> None:
 
 
 def test_only_what_nobody_wished_for_is_bounded() -> None:
-    found = AutoBound(576, "why")
+    found = AutoBound(576, WHY)
     assert found.put_on(Sight()) == Sight(max_image_tokens=576)
     part = Sight(region=(0, 0, 0.5, 0.5))
     assert found.put_on(part) == replace(part, max_image_tokens=576)
@@ -69,38 +71,43 @@ def auto(bound_: AutoBound | None, room: int = 4000, *, limit: int = 4096, pictu
     return Auto(bound_, room, limit, pictures)
 
 
-LESS = AutoBound(768, "why.")
+LESS = AutoBound(768, WHY)
+
+
+def less(tokens: int, full: int) -> Note:
+    return Note(WHY.code, {"tokens": tokens, "full": full, **WHY.values})
 
 
 @pytest.mark.parametrize(
-    ("profile", "size", "bound_", "note"),
+    ("profile", "size", "bound_", "told"),
     [
-        (TRAINED, (800, 800), LESS, "detail_auto: 576 tokens instead of 2880; why."),
-        (TRAINED, (300, 300), LESS, ""),
-        (TRAINED, (800, 800), None, ""),
-        (VisionProfile(square=336, tokens=576), (800, 800), LESS, ""),
-        (PIXTRAL, (1600, 1200), AutoBound(256, "why."), "detail_auto: 247 tokens instead of 999; why."),
-        (PIXTRAL, (100, 100), AutoBound(256, "why."), ""),
-        (QWEN_IN_OLLAMA, (1600, 1200), LESS, "detail_auto: 1038 tokens instead of 2257; why."),
-        (QWEN_IN_OLLAMA, (400, 300), LESS, ""),
+        (TRAINED, (800, 800), LESS, less(576, 2880)),
+        (TRAINED, (300, 300), LESS, None),
+        (TRAINED, (800, 800), None, None),
+        (VisionProfile(square=336, tokens=576), (800, 800), LESS, None),
+        (PIXTRAL, (1600, 1200), AutoBound(256, WHY), less(247, 999)),
+        (PIXTRAL, (100, 100), AutoBound(256, WHY), None),
+        (QWEN_IN_OLLAMA, (1600, 1200), LESS, less(1038, 2257)),
+        (QWEN_IN_OLLAMA, (400, 300), LESS, None),
     ],
 )
-def test_it_is_explained_wherever_less_is_shown(profile: VisionProfile, size: Size, bound_: AutoBound | None, note: str) -> None:
+def test_it_is_explained_wherever_less_is_shown(profile: VisionProfile, size: Size, bound_: AutoBound | None, told: Note | None) -> None:
     choice = choose(profile, size, auto(bound_), None)
-    assert choice.note == note
-    assert choice.told(profile.plan(size, choice.sight).notes) == ((note,) if note else ()), "nobody is told of a limit that nobody set"
+    assert choice.note == told
+    assert choice.told(profile.plan(size, choice.sight).notes) == ((told,) if told else ()), "nobody is told of a limit that nobody set"
 
 
 def test_other_notes_stay() -> None:
     choice = choose(TRAINED, (800, 800), auto(LESS), None)
-    assert choice.told(("sampled: 1", "max_image_tokens_adjusted: 2")) == ("sampled: 1", choice.note)
+    other, bounded = note("image_size_adjusted"), note("max_image_tokens_adjusted", tokens=2, wanted=1)
+    assert choice.told((other, bounded)) == (other, choice.note)
 
 
 def test_what_was_chosen_stays_while_it_fits() -> None:
     first = choose(TRAINED, (800, 800), auto(None), None)
     assert first.sight == Sight()
-    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, "why.")), first) is first, "there is room, though less was to be taken of it"
-    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, "why."), room=2600), first).sight == Sight(max_image_tokens=2560)
+    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, WHY)), first) is first, "there is room, though less was to be taken of it"
+    assert choose(TRAINED, (800, 800), auto(AutoBound(2560, WHY), room=2600), first).sight == Sight(max_image_tokens=2560)
     low = choose(TRAINED, (800, 800), auto(LESS), None)
     assert choose(TRAINED, (800, 800), auto(None), low) is low, "and the note with it"
     assert choose(QWEN_IN_OLLAMA, (1600, 1200), auto(LESS, room=700), low) is low, "less than the least can't be shown"

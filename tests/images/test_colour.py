@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import colour
+from llava_gateway.notes import note
 from tests.odd_images import ADOBE_RGB, DISPLAY_P3, TEST_INKS
 
 
@@ -15,7 +16,7 @@ def test_16_bit_is_divided_by_257() -> None:
     eight, changes = colour.eight_bit(image, 16)
     assert eight.mode == "L"
     assert list(eight.tobytes()) == [round(v / 257) for v in range(65536)]
-    assert changes == ("16-bit to 8-bit",)
+    assert changes == (note("eight_bit", bits=16),)
 
 
 def test_12_bit_fills_the_range() -> None:
@@ -60,7 +61,7 @@ def test_known_colours(icc: bytes | None, mode: str, sent: int | tuple[int, ...]
 def test_a_profile_that_says_something_odd_is_quoted_briefly() -> None:
     odd = DISPLAY_P3.replace(b"Display P3", b"\x1b[31mEvil!")
     _, changes = colour.to_srgb(Image.new("RGB", (2, 2)), odd)
-    assert changes == ("colour profile [31mEvil! to sRGB",)
+    assert changes == (note("profile_to_srgb", profile="[31mEvil!"),)
 
 
 def test_transparent_pixels_show_white_and_opaque_ones_themselves() -> None:

@@ -23,6 +23,7 @@ from llava_gateway.images.families import Cells, Grid, Slices
 from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import BLACK, WHOLE, Size
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.notes import note
 from tests.images.random_sizes import sent, sizes
 from tests.llama_server import client_of, llama_server
 from tests.synthetic_eyes import KINDS, LLAVA, write_eye
@@ -193,7 +194,7 @@ def test_a_limit_is_kept_or_said_to_be_missed(profile: VisionProfile, most: int)
         plan = profile.plan(size, Sight(max_image_tokens=most))
         assert plan.tokens
         assert (plan.tokens <= most) == (plan.notes == ()), (size, plan)
-        assert all(note.startswith("max_image_tokens_adjusted: ") for note in plan.notes)
+        assert all(each.code == "max_image_tokens_adjusted" for each in plan.notes)
 
 
 @pytest.mark.parametrize("profile", KNOWN, ids=lambda profile: profile.family)
@@ -207,12 +208,10 @@ def test_a_size_is_kept_or_said_to_be_missed(profile: VisionProfile, box: Size) 
 
 def test_a_number_of_tokens_is_a_wish_to_be_met_exactly() -> None:
     assert GEMMA3.plan((100, 100), Sight(num_visual_tokens=256)).notes == ()
-    (note,) = GEMMA3.plan((100, 100), Sight(num_visual_tokens=576)).notes
-    assert note == "num_visual_tokens_adjusted: 256 tokens instead of 576."
+    assert GEMMA3.plan((100, 100), Sight(num_visual_tokens=576)).notes == (note("num_visual_tokens_adjusted", tokens=256, wanted=576),)
     assert sent(QWEN.plan((4000, 4000), Sight(num_visual_tokens=256))) == (16 * 28, 16 * 28)
     assert QWEN.plan((4000, 4000), Sight(num_visual_tokens=256)).notes == ()
-    (note,) = MINICPM.plan((4000, 4000), Sight(num_visual_tokens=10)).notes
-    assert note == "num_visual_tokens_adjusted: 64 tokens, the least this takes, instead of 10."
+    assert MINICPM.plan((4000, 4000), Sight(num_visual_tokens=10)).notes == (note("num_visual_tokens_adjusted", tokens=64, wanted=10),)
 
 
 @pytest.mark.parametrize("profile", [*KNOWN, UNKNOWN], ids=lambda profile: profile.family)
@@ -231,4 +230,4 @@ def test_of_an_unknown_model_only_the_size_can_be_limited() -> None:
     assert sent(UNKNOWN.plan((4000, 3000), Sight(image_size=(100, 100)))) == (100, 75)
     plan = UNKNOWN.plan((4000, 3000), Sight(num_visual_tokens=10))
     assert (plan.tokens, plan.label) == (None, "estimated")
-    assert plan.notes == ("num_visual_tokens_adjusted: what a picture costs this model is not known.",)
+    assert plan.notes == (note("image_cost_unknown", field="num_visual_tokens"),)

@@ -14,6 +14,7 @@ from llava_gateway.images.info import Limits, PictureInfo
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.notes import note
 from tests.images.conftest import DirectWorker
 from tests.odd_images import exif, odd, saved, scene, turned_back
 
@@ -42,7 +43,7 @@ def test_the_rendition_comes_before_the_canonical_picture(twelve_megapixels: byt
     assert (second.format, second.width, second.height) == ("JPEG", 3000, 4000)
     sizes = (first.info.width, first.info.height, first.info.original_width, first.info.original_height)
     assert sizes == (3000, 4000, 4000, 3000)
-    assert first.info.changes == ("rotated 90 degrees",)
+    assert first.info.changes == (note("rotated", degrees=90),)
     assert (first.info.original_format, first.info.original_bytes) == ("JPEG", len(twelve_megapixels))
 
 
@@ -66,7 +67,7 @@ def test_what_is_too_large_to_keep_is_shrunk() -> None:
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
     assert (second.width, second.height) == (600, 400) == (first.info.width, first.info.height)
-    assert first.info.changes == ("shrunk from 1200x800 to 600x400",)
+    assert first.info.changes == (note("kept_smaller", from_width=1200, from_height=800, width=600, height=400),)
 
 
 def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
@@ -77,7 +78,7 @@ def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
     assert second.format == "JPEG"
     assert first.rendered
     assert _form(first.rendered) == ("JPEG", 700, 525)
-    assert first.info.changes == ("PNG to JPEG",)
+    assert first.info.changes == (note("kept_as", original="PNG", format="JPEG"),)
 
 
 def test_a_profile_that_keeps_the_shape_never_enlarges() -> None:
@@ -109,7 +110,7 @@ def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) ->
     try:
         small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}, "sight": {}}, data)
         header, rendition = small.next()
-        assert PictureInfo.from_json(header["info"]).changes[0] == "rotated 90 degrees"
+        assert PictureInfo.from_json(header["info"]).changes[0] == note("rotated", degrees=90)
         assert Image.open(BytesIO(rendition)).size == (336, 336)
     finally:
         small.kill()

@@ -6,7 +6,7 @@ from PIL import Image
 from llava_gateway.images import resize
 from llava_gateway.images.plan import CLIP_MEAN, Size, letterbox, pixels
 from llava_gateway.images.profile import VisionProfile
-from tests.odd_images import TURN_SENTENCES, turned_back
+from tests.odd_images import TURNS, turned_back
 
 SQUARE = VisionProfile(square=336)
 
@@ -17,7 +17,7 @@ def test_turning_upright_undoes_what_the_camera_did(orientation: int) -> None:
     stored = turned_back(image, orientation)
     assert resize.turn_upright(stored, orientation).tobytes() == image.tobytes()
     assert resize.turned(stored.size, orientation) == image.size
-    assert resize.turn_sentence(orientation) == TURN_SENTENCES.get(orientation)
+    assert resize.turn_note(orientation) == TURNS.get(orientation)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -9,14 +9,15 @@ from PIL import Image
 
 from llava_gateway.cli.odd_images import Odd, odd_pictures
 from llava_gateway.errors import ImageParseError
+from llava_gateway.notes import note
 from tests.images.conftest import DirectWorker
 
 ODD = {odd.name: odd for odd in odd_pictures()}
 SAME = ["circle.heic", "circle.avif", "circle.tiff", "logo.png", "cut-out.png", "cmyk-adobe.jpg", "cmyk.jpg", "prophoto.jpg"]
 CHANGES = {
-    "logo.png": "transparent parts made white",
-    "cmyk.jpg": "CMYK to sRGB",
-    "prophoto.jpg": "colour profile ProPhoto RGB to sRGB",
+    "logo.png": note("white_ground"),
+    "cmyk.jpg": note("cmyk_to_srgb"),
+    "prophoto.jpg": note("profile_to_srgb", profile="ProPhoto RGB"),
 }
 
 
@@ -41,7 +42,7 @@ def test_a_phones_photo_is_turned(worker: DirectWorker) -> None:
     assert Image.open(BytesIO(odd.data)).size == (2016, 1512)
     made = worker.ingest(odd.data, None)
     assert made.picture.size == (1512, 2016)
-    assert made.info.changes == ("rotated 90 degrees",)
+    assert made.info.changes == (note("rotated", degrees=90),)
 
 
 def test_all_are_different_files() -> None:

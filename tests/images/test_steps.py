@@ -5,9 +5,11 @@ import pytest
 from llava_gateway.chat import Piece, Rendition
 from llava_gateway.images.info import PictureInfo
 from llava_gateway.images.profile import Canvas, Plan, VisionProfile
-from llava_gateway.images.steps import change_step, in_words, shown_pieces, steps
+from llava_gateway.images.steps import in_words, shown_pieces, steps
+from llava_gateway.notes import note
 
-PHONE = PictureInfo(3024, 4032, 4032, 3024, "HEIC", 2_100_000, ("rotated 90 degrees", "colour profile Display P3 to sRGB", "HEIC to JPEG"))
+CHANGES = (note("rotated", degrees=90), note("profile_to_srgb", profile="Display P3"), note("kept_as", original="HEIC", format="JPEG"))
+PHONE = PictureInfo(3024, 4032, 4032, 3024, "HEIC", 2_100_000, CHANGES)
 ANYRES = Plan(
     (
         Canvas("tiles", (504, 672), (672, 672), fill=(0, 0, 0), tile=(336, 336)),
@@ -35,33 +37,21 @@ def sent(plan: Plan, size: int = 1000) -> Rendition:
 def test_a_phones_photo_for_llava_step_by_step() -> None:
     plan = VisionProfile(square=336, tokens=576).plan((3024, 4032))
     found = steps(PHONE, plan, sent(plan, 91234))
-    assert [step.text for step in found] == [
-        "Decoded HEIC of 4032x3024 pixels.",
-        "Rotated 90 degrees.",
-        "Colour profile Display P3 to sRGB.",
-        "HEIC to JPEG.",
-        "Shrunk from 3024x4032 to 252x336.",
-        "Padded to 336x336.",
-        "Sent as PNG, one file of 91.2 kB.",
-        "576 tokens, exact.",
-    ]
-    assert [(step.code, dict(step.values)) for step in found] == [
-        ("decoded", {"format": "HEIC", "width": 4032, "height": 3024, "bytes": 2_100_000}),
-        ("rotated", {"degrees": 90}),
-        ("profile_to_srgb", {"profile": "Display P3"}),
-        ("kept_as", {"original": "HEIC", "format": "JPEG"}),
-        ("shrunk", {"from_width": 3024, "from_height": 4032, "width": 252, "height": 336}),
-        ("padded", {"width": 336, "height": 336, "colour": "#7a7468"}),
-        ("encoded", {"format": "PNG", "count": 1, "bytes": 91234}),
-        ("tokens", {"tokens": 576, "label": "exact"}),
-    ]
+    assert found == (
+        note("decoded", format="HEIC", width=4032, height=3024, bytes=2_100_000),
+        *CHANGES,
+        note("shrunk", from_width=3024, from_height=4032, width=252, height=336),
+        note("padded", width=336, height=336, colour="#7a7468"),
+        note("encoded", format="PNG", count=1, bytes=91234, kilobytes=91.234),
+        note("tokens", tokens=576, label="exact"),
+    )
 
 
 def test_tiles_and_an_overview_step_by_step() -> None:
     codes = [step.code for step in steps(PHONE, ANYRES, sent(ANYRES))][4:]
     assert codes == ["shrunk", "padded", "cut", "overview", "stretched", "encoded", "tokens"]
     cut = next(step for step in steps(PHONE, ANYRES, sent(ANYRES)) if step.code == "cut")
-    assert (cut.text, cut.values) == ("Cut into 2x2 tiles of 336x336.", {"columns": 2, "rows": 2, "width": 336, "height": 336})
+    assert cut.values == {"columns": 2, "rows": 2, "width": 336, "height": 336}
 
 
 def test_a_region_step_by_step() -> None:
@@ -69,7 +59,7 @@ def test_a_region_step_by_step() -> None:
     assert [step.code for step in found] == [
         *("overview", "shrunk", "padded", "region", "shrunk", "padded", "encoded", "tokens_unknown"),
     ]
-    assert found[3].text == "The part of 1512x756 pixels at 25% from the left and 50% from the top."
+    assert found[3].values == {"x": 0.25, "y": 0.5, "width": 1512, "height": 756}
     assert found[4].values == {"from_width": 1512, "from_height": 756, "width": 336, "height": 168}
 
 
@@ -79,8 +69,7 @@ def test_a_region_that_ends_within_pixels_takes_all_of_them() -> None:
     plan = Plan((Canvas("region", (51, 50), (51, 50), region=(0.005, 0, 0.5, 0.5)),))
     _, region, encoded, _ = steps(small, plan, sent(plan))
     assert encoded.code == "encoded", "nothing was resized"
-    assert region.text == "The part of 51x50 pixels at 0% from the left and 0% from the top."
-    assert (region.values["width"], region.values["height"]) == (51, 50)
+    assert region.values == {"x": 0.005, "y": 0, "width": 51, "height": 50}
 
 
 def test_a_picture_that_fits_is_neither_resized_nor_padded() -> None:
@@ -121,8 +110,3 @@ def test_a_tile_of_padding_alone_shows_nothing() -> None:
 )
 def test_the_kind_of_eye_in_words(plan: Plan, words: str) -> None:
     assert in_words(plan) == words
-
-
-def test_a_change_that_has_no_code_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="made prettier"):
-        change_step("made prettier")

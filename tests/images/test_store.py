@@ -16,6 +16,7 @@ from llava_gateway.errors import ImageError, ImageNotFound, Overloaded, Shutting
 from llava_gateway.images import store as store_module
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.odd_images import exif, odd, saved, scene
 
@@ -58,7 +59,7 @@ async def test_a_picture_comes_in_is_named_by_its_canonical_bytes_and_found_agai
     assert image_id == hashlib.sha256(picture.canonical).hexdigest() == picture.id
     assert picture.media_type == "image/jpeg"
     assert Image.open(BytesIO(picture.canonical)).size == (96, 64) == (picture.info.width, picture.info.height)
-    assert picture.info.changes == ("rotated 90 degrees",)
+    assert picture.info.changes == (note("rotated", degrees=90),)
     assert store.get(image_id) is picture
 
 
@@ -358,7 +359,7 @@ async def test_a_contact_sheet_is_a_picture_like_any_other(store: PictureStore) 
     assert made.canonical
     assert await made.stored() == hashlib.sha256(made.canonical).hexdigest()
     assert store.get(await made.stored()) is made
-    assert made.info.changes == ("contact sheet of 3 pictures",)
+    assert made.info.changes == (note("sheet", count=3),)
     assert Image.open(BytesIO(made.canonical)).size == (made.info.width, made.info.height)
     assert (await store.rendition(made, SQUARE)).tokens == 64
     assert await store.sheet(pictures) is made
@@ -394,7 +395,7 @@ async def test_a_turned_picture_is_another_one_with_the_history_of_the_first(sto
     assert turned.canonical
     assert await turned.stored() == hashlib.sha256(turned.canonical).hexdigest() != await picture.stored()
     assert (turned.info.width, turned.info.height) == (picture.info.height, picture.info.width)
-    assert turned.info.changes == (*picture.info.changes, "turned 90 degrees by hand")
+    assert turned.info.changes == (*picture.info.changes, note("turned", degrees=90))
     assert turned.info.original_bytes == picture.info.original_bytes
     assert await store.turned(picture, 90) is turned
     assert await store.turned(picture, 180) is not turned

@@ -16,8 +16,8 @@ from llava_gateway import errors
 from llava_gateway.notes import SENTENCES, note
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.settings import built_in_presets
-from tests import pictures
-from tests.odd_pictures import exif
+from tests import sample_images
+from tests.odd_images import exif
 from tests.page.visit import Visit, Visitor, file
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -284,7 +284,7 @@ async def test_another_language_is_one_new_file(visit: Visit, demo_url: str) -> 
     await expect(visitor.words).to_have_attribute("placeholder", "Ask about a picture")
     # What the gateway did to a picture, and why it refused another; in the gateway's words where the language has none.
     data = io.BytesIO()
-    pictures.shape("circle", "red", size=(320, 240)).save(data, "JPEG", exif=exif(3))
+    sample_images.shape("circle", "red", size=(320, 240)).save(data, "JPEG", exif=exif(3))
     await visitor.pick(file(data.getvalue(), "phone.jpg", "image/jpeg"), file(b"none", "none.bin", "image/png"))
     await visitor.prepared()
     await expect(visitor.chips.first.locator(".chip-changes")).to_contain_text("Obrócono o 180 stopni.")

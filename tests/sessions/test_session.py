@@ -11,6 +11,7 @@ from llava_gateway.chat import ImagePart, Message, Part, Sight, TextPart, asked
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import PictureInfo
+from llava_gateway.notes import note
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
 
 RED, BLUE = ImagePart("a" * 64), ImagePart("b" * 64)
@@ -130,9 +131,9 @@ def test_bytes_grow_with_the_text_in_utf_8() -> None:
 
 
 def test_bytes_grow_with_what_is_kept_beside_the_text() -> None:
-    assert Turn(text(""), warnings=("é" * 100, "x")).bytes - Turn(text("")).bytes == 201
+    assert Turn(text(""), warnings=(note("x", name="é" * 100), note("yy"))).bytes - Turn(text("")).bytes == 207
     assert Turn(text(""), sent=(Sent(336, 336, "PNG", 576),) * 4).bytes > Turn(text("")).bytes + 4 * 100
-    file = PictureInfo(336, 336, 336, 336, "PNG", 576, ("é" * 100,))
+    file = PictureInfo(336, 336, 336, 336, "PNG", 576, (note("x", name="é" * 100),))
     assert Turn(text(""), files=(file,) * 4).bytes > Turn(text("")).bytes + 4 * 300
 
 
