@@ -11,6 +11,7 @@ from playwright.async_api import expect
 
 from llava_gateway.chat import EngineEvent, EngineRequest, Loading, PromptProgress, TextDelta
 from llava_gateway.errors import ModelOutOfMemory, UpstreamDisconnected
+from llava_gateway.notes import note
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
@@ -117,7 +118,7 @@ async def test_what_is_done_before_the_first_word_is_said(visit: Visit, scripted
         yield END
 
     engine = ScriptedEngine(slowly)
-    engine.load = Loading("scripted", "The model is not loaded yet.", 2000)
+    engine.load = Loading("scripted", note("model_not_loaded", model="scripted"), 2000)
     served = await scripted(engine)
     visitor = await visit(served.url)
     await visitor.pick(RED_CIRCLE)
