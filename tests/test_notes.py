@@ -50,10 +50,10 @@ TEXTS = [
     (note("model_reload", reason="model_not_loaded", model="llava:7b"), "llava:7b is not loaded yet."),
 ]
 QUICK = (
-    *("tests/context", "tests/sessions/test_session.py", "tests/test_gateway.py", "tests/test_showing.py", "tests/test_summarising.py"),
-    *("tests/images/test_anyres.py", "tests/images/test_auto.py", "tests/images/test_steps.py"),
-    *("tests/api/test_ask.py", "tests/api/test_errors.py", "tests/api/test_images.py", "tests/api/test_view.py", "tests/api/test_warm.py"),
-    "tests/cli/test_ask.py::test_a_phone_picture_is_read_upright",
+    *("tests/context", "tests/sessions/test_session.py", "tests/gateway/test_gateway.py", "tests/gateway/test_attachments.py"),
+    *("tests/gateway/test_summary.py", "tests/images/test_anyres.py", "tests/images/test_auto.py", "tests/images/test_steps.py"),
+    *("tests/api/test_ask.py", "tests/api/test_errors.py", "tests/api/test_images.py", "tests/api/test_view.py"),
+    *("tests/api/test_read_ahead.py", "tests/cli/test_ask.py::test_a_phone_picture_is_read_upright"),
 )
 
 

@@ -10,10 +10,12 @@ import httpx2
 import pytest
 from PIL import Image
 
+from llava_gateway.api.native_json import note_json
+from llava_gateway.notes import Note, note
 from tests import sample_images
 
 Facts: TypeAlias = tuple[Any, Any]
-GPS, TURNED = "GPS position removed", "turned 90 degrees by hand"
+GPS, TURNED = note("gps_removed"), note("turned", degrees=90)
 _sizes = count(300)
 
 
@@ -40,10 +42,10 @@ def new_session(demo: httpx2.Client) -> str:
 
 
 def facts(picture: dict[str, Any]) -> Facts:
-    return picture["original"]["bytes"], picture["changes"]
+    return picture["original"]["bytes"], [Note.from_json(change) for change in picture["changes"]]
 
 
-def of(file: bytes, *more: str) -> Facts:
+def of(file: bytes, *more: Note) -> Facts:
     return len(file), [*([GPS] if b"eXIf" in file else []), *more]
 
 
@@ -56,7 +58,7 @@ def test_each_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[by
         session = new_session(demo)
         answer = demo.post(f"{session}/turns", files={"image": file}).json()
         assert told(demo, session) == [of(file)]
-        assert answer["images"][0]["changes"] == of(file)[1]
+        assert [Note.from_json(change) for change in answer["images"][0]["changes"]] == of(file)[1]
 
 
 def test_each_turn_of_a_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
@@ -74,7 +76,8 @@ def test_a_picture_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Clien
         stored = demo.post("/images", files={"image": file}).json()
         assert facts(stored) == of(file)
         asked = {"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]}
-        assert demo.post(f"{session}/turns", json=asked).json()["images"][0]["changes"] == of(file)[1]
+        answered = demo.post(f"{session}/turns", json=asked).json()["images"][0]
+        assert [Note.from_json(change) for change in answered["changes"]] == of(file)[1]
         steps = demo.get(f"/images/{stored['id']}/view", params={"format": "json"}).json()["steps"]
         assert steps[0]["values"]["bytes"] == len(file)
         assert len([step for step in steps if step["of"] == "file"]) == 1 + len(of(file)[1])
@@ -104,8 +107,9 @@ def test_an_animation_and_its_first_frame_warn_each_for_itself(demo: httpx2.Clie
         demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]})
     first, second = demo.get(session).json()["turns"]
     assert first["images"][0]["id"] == second["images"][0]["id"]
-    assert [turn["images"][0]["warnings"] for turn in (first, second)] == [[], ["first_frame_only"]]
-    assert ["first_frame_only" in turn["warnings"] for turn in (first, second)] == [False, True]
+    warning = note_json(note("first_frame_only"))
+    assert [turn["images"][0]["warnings"] for turn in (first, second)] == [[], [warning]]
+    assert [warning in turn["warnings"] for turn in (first, second)] == [False, True]
 
 
 def test_an_export_keeps_what_is_told_of_each_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:

@@ -313,9 +313,9 @@ async def test_a_picture_tells_of_its_own_file(visit: Visit, demo_url: str) -> N
         await visitor.ask("What is in this image?")
     await page.reload()
     panel = page.get_by_role("complementary", name="Picture")
-    for number, step in ((1, "GPS position removed."), (2, "Shrunk from 333 × 222 to 112 × 75.")):
+    for number, step in ((1, "Removed the GPS position."), (2, "Shrunk from 333 × 222 to 112 × 75.")):
         await page.get_by_role("button", name=f"Look at picture {number}").click()
         await expect(panel.locator(".steps li").nth(0)).to_have_text("Decoded PNG of 333 × 222 pixels.")
         await expect(panel.locator(".steps li").nth(1)).to_have_text(step)
         await panel.get_by_role("button", name="Close").click()
-    await expect(page.locator(".thread")).to_contain_text("GPS position removed")
+    await expect(page.locator(".thread")).to_contain_text("Removed the GPS position")
