@@ -46,7 +46,7 @@ Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment)]
 ImageId: TypeAlias = Annotated[str, Field(pattern=IMAGE_ID)]
 Name: TypeAlias = Annotated[str, Field(max_length=256)]
 NoteName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
-NoteValue: TypeAlias = Annotated[int, Field(ge=-(2**53), le=2**53)] | float | Name | Annotated[list[Name], Field(max_length=64)]
+NoteValue: TypeAlias = Annotated[int, Field(ge=-(2**53), le=2**53)] | float | Name | Annotated[Items[Name], Field(max_length=64)]
 
 
 class TextBody(Body):
@@ -72,7 +72,7 @@ class SentBody(Body):
 
 class NoteBody(Body):
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
-    values: dict[NoteName, NoteValue] = Field(default_factory=dict, max_length=32)
+    values: Values[NoteName, NoteValue] = Field(default_factory=dict, max_length=32)
 
 
 class FileBody(Body):
