@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeAlias
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Loading, TextDelta, Timings, TokenCount, Usage
+from llava_gateway.chat import Embeddings, EmbedRequest, EngineEvent, EngineRequest, Finish, Loading, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.errors import GatewayError, UpstreamUnavailable
 from llava_gateway.options import Options
@@ -53,7 +53,8 @@ class ScriptedEngine:
         loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `pictures_first` says.
         unloads: what `unloads_after` says.
         context: tokens of its context. counted: what `count` says.
-        up: whether it answers at all. ignores: names of options that mean nothing to it.
+        up: whether it answers at all. ignores: names of options and fields that mean nothing to it.
+        embedded: requests for vectors, each waiting for `loaded` where it is set.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ScriptedEngine:
         self.refusal: GatewayError | None = None
         self.load: Loading | None = None
         self.loads: list[EngineRequest] = []
+        self.embedded: list[EmbedRequest] = []
         self.loaded: asyncio.Event | None = None
         self.sees_first = True
         self.unloads = False
@@ -125,6 +127,17 @@ class ScriptedEngine:
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return tuple(name for name in options.given() if name in self.ignores)
+
+    def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
+        return tuple(name for name in ("think", "tool_choice", "logprobs") if name in self.ignores)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        self.embedded.append(request)
+        if self.refusal:
+            raise self.refusal
+        if self.loaded is not None:
+            await self.loaded.wait()
+        return Embeddings(tuple((1.0, 0.0) for _ in request.texts), 3 * len(request.texts))
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:

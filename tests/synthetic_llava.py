@@ -60,6 +60,7 @@ def write_pair(
     inner: int = TINY_TEXT.inner,
     text: Dimensions = TINY_TEXT,
     eye: Dimensions = TINY_EYE,
+    template: str = "",
 ) -> SyntheticPair:
     """`name`.gguf and `name`-mmproj.gguf in `folder`.
 
@@ -69,9 +70,10 @@ def write_pair(
         pinpoints: PINPOINTS_16 makes it see as LLaVA-1.6 does.
         inner: width of its feed-forward layers; UNHURRIED makes it write about as fast as real models do.
         text, eye: how large both are.
+        template: its chat template.
     """
     pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
-    write_text_model(pair.gguf, name, context, replace(text, inner=inner) if inner != TINY_TEXT.inner else text)
+    write_text_model(pair.gguf, name, context, replace(text, inner=inner) if inner != TINY_TEXT.inner else text, template=template)
     _write_projector(pair.mmproj, side, pinpoints, eye, out=text.width)
     return pair
 
@@ -107,13 +109,23 @@ class Weights:
 
 
 def write_text_model(
-    path: Path, name: str, context: int, size: Dimensions, *, markers: Sequence[str] = (), sections: Sequence[int] = ()
+    path: Path,
+    name: str,
+    context: int,
+    size: Dimensions,
+    *,
+    markers: Sequence[str] = (),
+    sections: Sequence[int] = (),
+    template: str = "",
+    pooling: gguf.PoolingType | None = None,
 ) -> None:
     """A llama.
 
     Args:
         markers: words that are one token each.
         sections: how many pairs of a head turn with time, height and width: makes it a Qwen2-VL (M-RoPE).
+        template: its chat template.
+        pooling: how the vectors of a text's tokens become one: makes it an embedding model.
     """
     width = size.width
     tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{i:02X}>".encode() for i in range(256)), "\u2581".encode()]
@@ -143,6 +155,10 @@ def write_text_model(
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
+    if template:
+        writer.add_chat_template(template)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
     weights = Weights(writer, seed=0, scale=0.08 * (TINY_TEXT.width / width) ** 0.5, half=size.half)
     weights.noise("token_embd.weight", len(tokens), width)
     weights.ones("output_norm.weight", width)

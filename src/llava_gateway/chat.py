@@ -254,8 +254,9 @@ class ChatRequest:
         after: the id of the session's turn that this one follows, 0 for none; None: the last.
         annotate: whether we add words of our own to the prompt: numbers before images, traces of what was dropped. Off where the client
             wrote the whole conversation itself.
-        tools, tool_choice, think: passed on to engines that know them.
-        logprobs: how many alternatives to each token are wanted with its probability (0: only its own); None: no probabilities.
+        tools: what the model may call; a model that can't is refused. tool_choice, think: passed on to engines and models that know them,
+            and told as ignored by the others.
+        logprobs: how many alternatives to each token, 0 to 20, are wanted with its probability (0: only its own); None: no probabilities.
         warnings: what the API that took the request has to say of it.
     """
 
@@ -314,6 +315,19 @@ class EngineRequest:
     logprobs: int | None = None
 
     @property
+    def prefill(self) -> str:
+        """The beginning of the answer, which the client has written: the words of a last message by the assistant."""
+        last = self.messages[-1] if self.messages else None
+        return last.text if last is not None and last.role == "assistant" else ""
+
+    @property
+    def prefilled_thought(self) -> str:
+        """The beginning of what is thought before the answer, where the client has written that."""
+        last = self.messages[-1] if self.messages else None
+        thoughts = (part.text for part in last.parts if isinstance(part, ReasoningPart)) if last and last.role == "assistant" else ()
+        return "".join(thoughts)
+
+    @property
     def images(self) -> tuple[ImagePart, ...]:
         """Its pictures in order of appearance; one that appears twice is there twice."""
         return tuple(part for message in self.messages for part in message.images)
@@ -322,6 +336,25 @@ class EngineRequest:
     def shown(self) -> tuple[Rendition, ...]:
         """What is sent of each of `images`."""
         return tuple(self.renditions[part] for part in self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts to turn into vectors; `options` are those that the model runs with, `keep_alive` is how long it stays loaded."""
+
+    model: str
+    texts: tuple[str, ...]
+    options: Options = Options()
+    keep_alive: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A vector for each text, in their order: all of one length, each divided by its own (so that its Euclidean length is 1), but for
+    one of zeros alone. `prompt_tokens` is what all texts took; None where the engine does not tell."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@
     |  +- InvalidEncoding        400
     |  +- ContextLengthExceeded  400
     |  +- ModelLacksVision       422
+    |  +- ModelLacksTools        422
+    |  +- ModelLacksEmbeddings   422
     |  +- InvalidModelName       422
     |  +- CloudModelRefused      422
     |  +- InvalidArchive         422
@@ -74,7 +76,7 @@ class GatewayError(Exception):
         hint: what to do about it.
         param: the request field at fault, if one is.
         retry_after: seconds after which the same request may succeed.
-        extra: further members of the error object (`n_ctx`, `n_prompt_tokens`, ...).
+        extra: further members of the error object (`n_ctx` and `n_prompt_tokens` where the engine tells them, the `line` of a file, ...).
     """
 
     status: int = 500
@@ -187,8 +189,6 @@ class UnsupportedBody(GatewayError):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """`extra` carries n_prompt_tokens and n_ctx where the engine tells them."""
-
     status = 400
     code = "context_length_exceeded"
     title = "The conversation does not fit the model's context"
@@ -196,10 +196,8 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class ImageError(GatewayError):
-    """A picture that can't be used. Codes are those of OpenAI's ResponseErrorCode."""
-
     status = 422
-    code = "invalid_image"
+    code = "invalid_image"  # this and those below are of OpenAI's ResponseErrorCode
     title = "The picture can't be used"
     hint = "Open the file in a picture viewer; if it shows there, export it again as PNG or JPEG."
 
@@ -290,6 +288,18 @@ class ModelLacksVision(InvalidRequest):
     hint = "Choose a model with vision; GET /models tells which."
 
 
+class ModelLacksTools(InvalidRequest):
+    code = "model_lacks_tools"
+    title = "This model can't call tools"
+    hint = "Send the request without `tools`, or choose a model whose template has them; `ollama show NAME` lists what a model can do."
+
+
+class ModelLacksEmbeddings(InvalidRequest):
+    code = "model_lacks_embeddings"
+    title = "This model can't turn text into vectors"
+    hint = "Choose a model that is made for it; `ollama pull nomic-embed-text` gets one."
+
+
 class InvalidModelName(InvalidRequest):
     code = "invalid_model_name"
     title = "This is not a name for a model"
@@ -316,8 +326,6 @@ class ArchiveTooLarge(InvalidArchive):
 
 
 class InvalidModelfile(InvalidRequest):
-    """`extra` carries the line where one is at fault."""
-
     code = "invalid_modelfile"
     title = "The Modelfile can't be used"
     hint = "It begins with a line `FROM llava:7b`; GET /models/examples has some to start from."

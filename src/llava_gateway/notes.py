@@ -171,7 +171,7 @@ SENTENCES: dict[str, Sentence] = {
     "num_ctx_adjusted": "num_ctx is {num_ctx} instead of {wanted}.",
     "num_ctx_grown": "num_ctx grew from {old} to {new} tokens; the model is loaded again.",
     "limit_assumed": "The engine reports its context only once the model is loaded; {limit} tokens are assumed.",
-    "option_ignored": "This engine has no option {option}.",
+    "option_ignored": "Ignored {option}: this engine or this model does not have it.",
     "model_reload": _reloaded,
     # Why a model is loaded.
     "model_not_loaded": "{model} is not loaded yet.",

@@ -25,7 +25,8 @@ from llava_gateway.chat import (
     ToolCall,
     Usage,
 )
-from llava_gateway.engines.openai import OpenAIEngine, read_events
+from llava_gateway.engines.openai import OpenAIEngine
+from llava_gateway.engines.openai_answer import read_events
 from llava_gateway.engines.openai_errors import chat_error
 from llava_gateway.engines.openai_prompt import PLAIN
 from llava_gateway.errors import (
@@ -138,7 +139,7 @@ async def test_tool_calls_are_put_together_from_their_pieces() -> None:
             b"[DONE]",
         )
     )
-    assert events == [ToolCall("a", "look", '{"at": 1}'), ToolCall("b", "stop", "{}"), Finish("stop")]
+    assert events == [ToolCall("a", "look", '{"at": 1}'), ToolCall("b", "stop", "{}"), Finish("tool_calls")]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,15 @@ EVERYWHERE = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 3, "sto
         ("system", {}, ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_gpu")),
         (
             "llamacpp",
-            {"top_k": 0, "min_p": 0.1, "repeat_penalty": 1.1, "repeat_last_n": 64, "return_progress": True},
+            {
+                "top_k": 0,
+                "min_p": 0.1,
+                "repeat_penalty": 1.1,
+                "repeat_last_n": 64,
+                "return_progress": True,
+                "verbose": True,
+                "response_fields": ["stopping_word"],
+            },
             ("num_ctx", "num_gpu"),
         ),
         ("vllm", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu")),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from llava_gateway.chat import EngineRequest, Message, TextPart
-from llava_gateway.engines.openai_prompt import LLAMA_CPP, PLAIN, Dialect, chat_body
+import pytest
+
+from llava_gateway.chat import EngineRequest, ImagePart, Message, ReasoningPart, TextPart, Think
+from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body, with_one_beginning
 from tests.sample_images import ask, image_id, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
@@ -47,3 +50,84 @@ def test_formats_are_said_as_openai_says_them() -> None:
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": schema},
     }
+
+
+BLUE = ImagePart("blue")
+RED = ImagePart("red")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(RED, BLUE), (RED, TextPart(""), BLUE), (RED, ReasoningPart("Hm."), BLUE)],
+    ids=["side by side", "no words between", "what is not said between"],
+)
+def test_a_line_break_parts_images_side_by_side(parts: tuple[ImagePart | TextPart | ReasoningPart, ...]) -> None:
+    """Prompts that part between two adjacent images break the prompt cache of llama.cpp."""
+    picture = rendition(RED_CIRCLE)
+    request = EngineRequest("m", (Message("user", parts),), renditions={RED: picture, BLUE: picture})
+    kinds = [part.get("text", "image") for part in body_of(request)["messages"][0]["content"]]
+    assert kinds == ["image", "\n", "image"]
+
+
+def test_the_pieces_of_one_image_stay_side_by_side() -> None:
+    picture = rendition(RED_CIRCLE)
+    request = EngineRequest("m", (Message("user", (RED,)),), renditions={RED: replace(picture, pieces=picture.pieces * 2)})
+    assert [part["type"] for part in body_of(request)["messages"][0]["content"]] == ["image_url"] * 2
+
+
+@pytest.mark.parametrize(
+    ("think", "dialect", "written"),
+    [
+        (True, LLAMA_CPP, {"chat_template_kwargs": {"enable_thinking": True}}),
+        (False, VLLM, {"chat_template_kwargs": {"enable_thinking": False}}),
+        (False, PLAIN, {}),
+        (True, BY_OWNER["organization_owner"], {}),
+        ("high", PLAIN, {"reasoning_effort": "high"}),
+        ("low", LLAMA_CPP, {"reasoning_effort": "low"}),
+        (None, LLAMA_CPP, {}),
+    ],
+)
+def test_how_hard_to_think_is_said_to_those_who_know_it(think: Think | None, dialect: Dialect, written: dict[str, Any]) -> None:
+    body = body_of(replace(ask("Hello"), think=think), dialect)
+    assert {name: body[name] for name in ("chat_template_kwargs", "reasoning_effort") if name in body} == written
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(None, None), (0, 1), (1, 1), (5, 5)])
+def test_one_alternative_is_asked_for_at_least(wanted: int | None, asked: int | None) -> None:
+    """llama-server takes 0 for no probabilities at all."""
+    body = body_of(replace(ask("Hello"), logprobs=wanted))
+    assert (body.get("logprobs"), body.get("top_logprobs")) == (None if wanted is None else True, asked)
+
+
+def test_llama_server_is_to_tell_which_stop_text_ended_an_answer() -> None:
+    assert {"verbose", "response_fields"} <= set(body_of(ask("Hello", stop=("END",)), LLAMA_CPP))
+    for body in (body_of(ask("Hello"), LLAMA_CPP), body_of(ask("Hello", stop=("END",)), VLLM)):
+        assert not {"verbose", "response_fields"} & set(body)
+
+
+@pytest.mark.parametrize(
+    ("owner", "fields"),
+    [
+        ("vllm", {"add_generation_prompt": False, "continue_final_message": True}),
+        ("sglang", {"continue_final_message": True}),
+        ("llamacpp", {}),
+    ],
+)
+def test_the_beginning_of_an_answer_is_continued(owner: str, fields: dict[str, bool]) -> None:
+    asked = ask("What is it?")
+    begun = replace(asked, messages=(*asked.messages, Message("assistant", (TextPart("It is"),))))
+    names = ("add_generation_prompt", "continue_final_message")
+    for request, written in ((asked, {}), (begun, fields)):
+        body = body_of(request, BY_OWNER[owner])
+        assert {name: body[name] for name in names if name in body} == written
+
+
+def test_several_beginnings_become_one() -> None:
+    """llama-server: "Cannot have 2 or more assistant messages at the end of the list"."""
+    first, second = Message("assistant", (ReasoningPart("Hm."), TextPart("It is"))), Message("assistant", (TextPart("round"),))
+    asked = ask("What is it?")
+    begun = with_one_beginning(replace(asked, messages=(second, *asked.messages, first, second)))
+    assert begun.messages == (second, *asked.messages, Message("assistant", (ReasoningPart("Hm."), TextPart("It is\n\nround"))))
+    assert begun.prefill == "It is\n\nround"
+    assert begun.prefilled_thought == "Hm."
+    assert with_one_beginning(asked) is asked

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
+from llava_gateway.chat import Embeddings, EmbedRequest, EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
 from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
@@ -114,6 +114,12 @@ class Engine(Protocol):
 
     async def context_length(self, request: EngineRequest) -> int | None:
         """Tokens of context that this request will have; None where the engine doesn't tell."""
+
+    def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
+        """Which of `think`, `tool_choice` and `logprobs` mean nothing to it or to this model. Known once it has accepted the request."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """A vector for each text. Raises ModelLacksEmbeddings, ContextLengthExceeded where a text is too long, and what `chat` raises."""
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
         """The tokens of the prompt as the engine itself would count them (its answer's `prompt_tokens`), without any model at work.

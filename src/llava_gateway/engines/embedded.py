@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Loading, TokenCount
+from llava_gateway.chat import Embeddings, EmbedRequest, EngineEvent, EngineRequest, Loading, TokenCount
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError, GGUFHeader, read_header
 from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
@@ -27,6 +27,7 @@ from llava_gateway.engines.openai import OpenAIEngine
 from llava_gateway.engines.openai_prompt import LLAMA_CPP
 from llava_gateway.errors import (
     GatewayError,
+    ModelLacksEmbeddings,
     ModelLacksVision,
     ModelLoadFailed,
     ModelNotFound,
@@ -102,6 +103,7 @@ class _Pair:
             slots=slots,
             threads=1 if self.size_bytes < TINY_MODEL else -1,
             prompt_cache=prompt_cache,
+            embeddings=self.text.embeds,
         )
 
 
@@ -249,6 +251,20 @@ class EmbeddedEngine:
             return self._runner(await self._model(), request.options).num_ctx
         except GatewayError:
             return None
+
+    def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
+        server = self._child.server if self._child else None
+        return server.api.ignored_fields(request) if server else ()
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Only by a model that is made for it: a server that may be asked for vectors reads the prompts of all chats more slowly."""
+        pair = await self._model()
+        if request.model != pair.name:
+            raise ModelNotFound(param="model")
+        if not pair.text.embeds:
+            raise ModelLacksEmbeddings(param="model")
+        async with self._server(self._runner(pair, request.options)) as (server, _):
+            return await server.api.embed(request)
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
         """Any server that runs can count: the prompt is the same with another num_ctx. One that loads is waited for."""

@@ -71,6 +71,11 @@ class GGUFHeader:
         return self._text("tokenizer.chat_template")
 
     @property
+    def embeds(self) -> bool:
+        """Whether it is made to turn a text into one vector: llama.cpp's own kinds of pooling are 1 to 3 then."""
+        return self._number(f"{self.architecture}.pooling_type") in (1, 2, 3)
+
+    @property
     def context_length(self) -> int | None:
         """The trained context in tokens."""
         return self._number(f"{self.architecture}.context_length")

@@ -53,6 +53,9 @@ def _serve(command: dict[str, Any]) -> Any:
     # 0 switches the cache off. The oldest conversations go first; one that is larger than the limit is not kept
     # (tools/server/server-task.cpp, `server_prompt_cache::alloc`).
     params.cache_ram_mib = command["prompt_cache"] // 2**20
+    if command["embeddings"]:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = command["num_ctx"]  # a text that is to become a vector is read in one piece
     params.warmup = False
     params.hostname = "127.0.0.1"
     params.port = 0

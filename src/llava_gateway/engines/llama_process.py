@@ -33,6 +33,7 @@ class LlamaCommand:
         slots: answers at the same time.
         threads: on the CPU; -1: as llama.cpp thinks best.
         prompt_cache: most bytes of main memory for conversations that no slot holds; llama.cpp counts in MiB.
+        embeddings: whether it turns texts into vectors too, which then may be as long as the context.
     """
 
     name: str
@@ -43,6 +44,7 @@ class LlamaCommand:
     slots: int
     threads: int
     prompt_cache: int = 0
+    embeddings: bool = False
 
 
 class LlamaProcess:

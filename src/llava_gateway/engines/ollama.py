@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,8 @@ import httpx2
 
 from llava_gateway.chat import (
     JSON,
+    Embeddings,
+    EmbedRequest,
     EngineEvent,
     EngineRequest,
     Finish,
@@ -35,14 +37,16 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.counting import without_pixels
+from llava_gateway.engines.embedding import in_batches, read_vectors
 from llava_gateway.engines.logprobs import read_logprobs
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
-from llava_gateway.engines.ollama_prompt import chat_body, unloads_at_once, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
 from llava_gateway.engines.placing import picture_comes_first, samples
-from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, stream
+from llava_gateway.engines.tools import has_tool_parts
+from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import Note, note
@@ -197,6 +201,12 @@ class OllamaEngine:
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
 
+    def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
+        """It has no tool_choice, but leaves tools out where there are to be none."""
+        known = self._known(request.model)
+        thought = ("think",) if request.think and known is not None and known.thinking is False else ()
+        return (*thought, "tool_choice") if request.tools and request.tool_choice not in ("auto", "none") else thought
+
     async def context_length(self, request: EngineRequest) -> int | None:
         """What is asked for, else what the Modelfile sets, else what the model is loaded with unless a request had asked for that.
         None where Ollama will choose (OLLAMA_CONTEXT_LENGTH, or by the GPU's memory), which it tells of loaded models only."""
@@ -223,6 +233,7 @@ class OllamaEngine:
 
     async def _count(self, request: EngineRequest) -> TokenCount | None:
         digest, known = await self._digest(request.model), await self._know(request.model)
+        request = known.suited(request)
         vocabulary = await self._counter.vocabulary(digest, lambda: self._show_all(request.model))
         if vocabulary is None:
             return None
@@ -236,6 +247,18 @@ class OllamaEngine:
         if not rendered:
             return await self._counter.roughly(digest, vocabulary, request, known.before(request))
         return await self._counter.exactly(digest, vocabulary, request, rendered, known.before(request))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        _check_local(request.model)
+        fields = embed_fields(request)
+
+        async def some(texts: Sequence[str]) -> Embeddings:
+            body = fields | {"input": list(texts)}
+            answer = await post_json(self._client, f"{self._url}/api/embed", body, refused=error_from)
+            self._runners[request.model] = _Runner(request.options.num_ctx, request.options.num_gpu)
+            return Embeddings(read_vectors(answer.get("embeddings"), len(texts)), whole(answer, "prompt_eval_count"))
+
+        return await in_batches(request.texts, some)
 
     async def _digest(self, model: str) -> str:
         """Raises ModelNotFound."""
@@ -257,9 +280,9 @@ class OllamaEngine:
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         """Entering returns with Ollama's first word: it sends no headers before. One retry, when it is busy loading other models."""
-        if is_cloud(request.model):
-            raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
-        body = chat_body(request, placed=wants_placement(request) and (await self._know(request.model)).places_pictures)
+        _check_local(request.model)
+        request, placed = await self._suited(request)
+        body = chat_body(request, placed=placed)
         for last_try in (False, True):
             async with stream(
                 self._client, "POST", f"{self._url}/api/chat", content=body, headers={"Content-Type": "application/json"}
@@ -274,6 +297,17 @@ class OllamaEngine:
                 raise error
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
+    async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
+        """The request as its model can take it, and whether its pictures' places are to be marked. Raises ModelLacksTools."""
+        wants = wants_placement(request)
+        special = bool(request.tools or request.think) or has_tool_parts(request)
+        if not (wants or special):
+            return request, False
+        if special:
+            await self._digest(request.model)  # so that `ignored_fields` finds what is known of the model
+        known = await self._know(request.model)
+        return known.suited(request), wants and known.places_pictures
+
     async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """This loop runs for every token: one json.loads, no models."""
         called = False
@@ -287,7 +321,7 @@ class OllamaEngine:
                     if thinking := message.get("thinking"):
                         yield ReasoningDelta(_text(thinking))
                     if content := message.get("content"):
-                        yield TextDelta(_text(content), read_logprobs(chunk.get("logprobs")))
+                        yield TextDelta(_text(content), read_logprobs(chunk.get("logprobs"), request.logprobs))
                     if calls := message.get("tool_calls"):
                         called = True
                         for call in _tool_calls(calls):
@@ -311,9 +345,10 @@ class OllamaEngine:
 
     async def _know(self, model: str) -> Details:
         """The details of a model by any of its names, asked for if they are not known yet."""
-        digest = next((digest for name, digest in self._digests.items() if same_name(name, model)), "")
-        known = self._details.get(digest)
-        return known or await self._ask(model)
+        return self._known(model) or await self._ask(model)
+
+    def _known(self, model: str) -> Details | None:
+        return self._details.get(next((digest for name, digest in self._digests.items() if same_name(name, model)), ""))
 
     async def _show(self, row: Mapping[str, Any], gate: asyncio.Semaphore) -> Details:
         """Details of one row of /api/tags. A model Ollama can't describe (a broken file) must not hide the others; it is tried again."""
@@ -344,6 +379,12 @@ class OllamaEngine:
         if not isinstance(answer, dict):
             raise UpstreamProtocolError
         return answer
+
+
+def _check_local(model: str) -> None:
+    """Raises ModelNotFound."""
+    if is_cloud(model):
+        raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
 
 
 async def _refusal(response: httpx2.Response) -> GatewayError | None:

@@ -6,15 +6,17 @@ Ollama has no route that counts. A vocabulary is fetched and built once for each
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from llava_gateway.chat import JSON, EngineRequest, TokenCount
 from llava_gateway.engines.counting import count_pieces, system_text, token_count
 from llava_gateway.engines.tokenizer import Tokenizer
+from llava_gateway.engines.tools import tool_definitions
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,16 @@ class OllamaCounter:
 
 
 def _words(vocabulary: Vocabulary, request: EngineRequest, before: tuple[str, ...]) -> int:
-    return sum(vocabulary.tokenizer.count(text) for text in (*before, *(message.text for message in request.messages)))
+    return sum(vocabulary.tokenizer.count(text) for text in (*before, *_texts(request)))
+
+
+def _texts(request: EngineRequest) -> Iterator[str]:
+    if request.tools and request.tool_choice != "none":
+        yield json.dumps(tool_definitions(request.tools))
+    for message in request.messages:
+        yield message.text
+        for call in message.tool_calls:
+            yield f"{call.name} {call.arguments}"
 
 
 async def _build(show: Show) -> Vocabulary | None:

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+from llava_gateway.engines.refusals import refusal, text_too_long
 from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,
@@ -38,6 +39,7 @@ _OUT_OF_MEMORY = (
     "erroroutofmemory",
 )
 _NO_VISION = ("does not support multimodal", "image input is not supported")
+_TEXT_TOO_LONG = ("input length exceeds the context length", "exceeds maximum context length", "is too large to process")
 _BAD_PICTURE = ("failed to load image", "decode webp image", "unable to load image")
 _BAD_FORMAT = ("json schema conversion failed", "failed to parse grammar", "invalid format:")
 _LOAD_FAILED = ("llama-server process has terminated", "llama runner process has terminated", "error loading model", "unable to load model")
@@ -76,6 +78,12 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
         return ModelOutOfMemory()
     if _any_of(_NO_VISION, words):
         return ModelLacksVision(param="model")
+    if _any_of(_TEXT_TOO_LONG, words):
+        return text_too_long({})
+    if refused := refusal(words):
+        return refused
+    if "does not support thinking" in words:
+        return InvalidRequest("This model can't think before it answers.", hint="Leave out `think`.", param="think")
     if _any_of(_BAD_PICTURE, words):
         return ImageParseError("The engine can't read the picture.")
     if _any_of(_BAD_FORMAT, words):

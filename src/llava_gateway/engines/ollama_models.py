@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llava_gateway.chat import JSON, EngineRequest
 from llava_gateway.engines.base import ModelInfo, same_name
 from llava_gateway.engines.memory import cache_bytes_per_token
 from llava_gateway.engines.ollama_prompt import places_pictures
+from llava_gateway.engines.tools import for_a_model_without_tools
 from llava_gateway.errors import UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
 
@@ -34,6 +35,15 @@ class Details:
     messages: tuple[str, ...] = ()
     """The words of the system prompt and of the turns that the Modelfile puts before every conversation."""
     cache_bytes_per_token: int | None = None
+    tools: bool | None = None
+    """Whether its template has tools, None where an old Ollama does not tell; as is the next."""
+    thinking: bool | None = None
+
+    def suited(self, request: EngineRequest) -> EngineRequest:
+        """The request without what Ollama would refuse for this model. Raises ModelLacksTools."""
+        if self.tools is False:
+            request = for_a_model_without_tools(request)
+        return replace(request, think=None) if request.think and self.thinking is False else request
 
     def before(self, request: EngineRequest) -> tuple[str, ...]:
         """The words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
@@ -88,7 +98,8 @@ def read_details(answer: Any) -> Details:
     info, projector = answer.get("model_info") or {}, answer.get("projector_info") or {}
     capabilities = answer.get("capabilities")
     # Ollama before 0.6.4 lists no capabilities.
-    vision = "vision" in capabilities if isinstance(capabilities, list) else bool(projector)
+    can = set(map(str, capabilities)) if isinstance(capabilities, list) else None
+    vision = bool(projector) if can is None else "vision" in can
     architecture = str(info.get("general.architecture", ""))
     return Details(
         vision=vision,
@@ -99,6 +110,8 @@ def read_details(answer: Any) -> Details:
         system=str(answer.get("system") or ""),
         messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),
         cache_bytes_per_token=cache_bytes_per_token(info, architecture),
+        tools=None if can is None else "tools" in can,
+        thinking=None if can is None else "thinking" in can,
     )
 
 

@@ -2,7 +2,7 @@
 
 Ollama puts the pictures of a message before its text, unless the text holds `[img]`, which then marks a picture's place; inside it
 numbers them `[img-0]`, `[img-1]`... and looks those up in the whole prompt (server/prompt.go, `imageTaggedMessages`). So such words
-in anyone's text would steal a picture's place: they get a space, `[ img-0]`, in every turn alike.
+in anyone's text, or in a tool and its calls, would steal a picture's place: they get a space, `[ img-0]`, in every turn alike.
 
 We mark places ourselves where text comes before a picture, and between pictures, so that a line break parts them: two pictures side by
 side break the prompt cache of llama.cpp. A later prompt that goes on differently after the first of the two gets 500 "Chunk not
@@ -15,7 +15,20 @@ import json
 import re
 from typing import Any
 
-from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+from llava_gateway.chat import (
+    JSON,
+    EmbedRequest,
+    EngineRequest,
+    ImagePart,
+    Message,
+    NamedTool,
+    ReasoningPart,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+)
+from llava_gateway.engines.tools import tool_definitions
 
 MARKER = "[img]"
 _LOOKS_LIKE_A_MARKER = re.compile(r"\[(?=img[\]-])")
@@ -36,15 +49,31 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
         head["keep_alive"] = _keep_alive(request.keep_alive)
     if request.format is not None:
         head["format"] = request.format
-    if request.tools and request.tool_choice != "none":
-        functions = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in request.tools]
-        head["tools"] = [{"type": "function", "function": function} for function in functions]
+    if tools := _tools(request):
+        head["tools"] = _neutral_json(tool_definitions(tools))
     if request.think is not None:
         head["think"] = request.think
     if request.logprobs is not None:
         head |= {"logprobs": True, "top_logprobs": request.logprobs}
     messages = b",".join(_message(message, request, placed=placed) for message in request.messages)
     return b'%b,"messages":[%b]}' % (json.dumps(head)[:-1].encode(), messages)
+
+
+def embed_fields(request: EmbedRequest) -> JSON:
+    """The body of /api/embed without its texts. `truncate: false`: a text that is too long is an error, never cut in silence."""
+    fields: JSON = {"model": request.model, "truncate": False, "options": request.options.given()}
+    return fields if request.keep_alive is None else fields | {"keep_alive": _keep_alive(request.keep_alive)}
+
+
+def _tools(request: EngineRequest) -> tuple[Tool, ...]:
+    """Ollama has no tool_choice: none are left out, and one that is named is given alone, though the model need not call it."""
+    match request.tool_choice:
+        case "none":
+            return ()
+        case NamedTool(name):
+            return tuple(tool for tool in request.tools if tool.name == name)
+        case _:
+            return request.tools
 
 
 def wants_placement(request: EngineRequest) -> bool:
@@ -62,6 +91,11 @@ def neutral(text: str) -> str:
     return _LOOKS_LIKE_A_MARKER.sub("[ ", text)
 
 
+def _neutral_json(value: Any) -> Any:
+    """As `neutral`, of all text in it. Outside of its strings, JSON has no `[` before a letter `i`."""
+    return json.loads(neutral(json.dumps(value, ensure_ascii=False)))
+
+
 def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
     content = _placed_content(message, request) if placed and _wants_placement(message) else neutral(message.text)
     head = json.dumps({"role": message.role, "content": content, **_beside(message)}).encode()
@@ -77,9 +111,9 @@ def _beside(message: Message) -> JSON:
     for part in message.parts:
         match part:
             case ReasoningPart(text):
-                fields["thinking"] = text
+                fields["thinking"] = neutral(text)
             case ToolResultPart(call_id, name):
-                fields |= {"tool_call_id": call_id} | ({"tool_name": name} if name else {})
+                fields |= {"tool_call_id": call_id} | ({"tool_name": neutral(name)} if name else {})
     if calls := message.tool_calls:
         fields["tool_calls"] = [{"id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}} for call in calls]
     return fields
@@ -89,9 +123,9 @@ def _arguments(call: ToolCallPart) -> JSON:
     """A call's arguments as an object; none where the model wrote something else."""
     try:
         arguments = json.loads(call.arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return arguments if isinstance(arguments, dict) else {}
+    return _neutral_json(arguments) if isinstance(arguments, dict) else {}
 
 
 def _placed_content(message: Message, request: EngineRequest) -> str:
@@ -107,7 +141,8 @@ def _placed_content(message: Message, request: EngineRequest) -> str:
 
 
 def _wants_placement(message: Message) -> bool:
-    return any(isinstance(part, ImagePart) for part in message.parts[1:])
+    content = [part for part in message.parts if isinstance(part, TextPart | ImagePart)]
+    return any(isinstance(part, ImagePart) for part in content[1:])
 
 
 def unloads_at_once(keep_alive: str | int | None) -> bool:

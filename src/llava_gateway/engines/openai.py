@@ -7,43 +7,40 @@ One request is one POST {base_url}/chat/completions, streamed. What a server tak
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
 
 from llava_gateway.chat import (
     JSON,
+    Embeddings,
+    EmbedRequest,
     EngineEvent,
     EngineRequest,
-    Finish,
-    FinishReason,
     Loading,
-    PromptProgress,
-    ReasoningDelta,
-    TextDelta,
-    Timings,
+    Message,
+    TextPart,
+    Think,
     TokenCount,
-    ToolCall,
-    Usage,
 )
 from llava_gateway.engines import upstream
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
-from llava_gateway.engines.logprobs import read_logprobs
+from llava_gateway.engines.embedding import in_batches
+from llava_gateway.engines.openai_answer import read_embeddings, read_events
 from llava_gateway.engines.openai_counting import LlamaCounter, count_on_vllm
-from llava_gateway.engines.openai_errors import cache_is_broken, chat_error, server_is_loading
-from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body
+from llava_gateway.engines.openai_errors import cache_is_broken, chat_error, embed_error, server_is_loading
+from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body, with_one_beginning
 from llava_gateway.engines.placing import picture_comes_first, samples
+from llava_gateway.engines.tools import for_a_model_without_tools
 from llava_gateway.errors import (
     GatewayError,
     ModelNotFound,
     Overloaded,
     UpstreamDisconnected,
-    UpstreamIncomplete,
     UpstreamProtocolError,
 )
 from llava_gateway.options import Options
@@ -88,6 +85,8 @@ class OpenAIEngine:
         self._contexts: dict[str, int] = {}  # by model
         self._counter = LlamaCounter(self._ask)
         self._pictures_first: dict[str, bool] = {}  # by model
+        self._thinks: dict[tuple[str, bool], bool] = {}  # by model, and whether it is only whether to think
+        self._tools = True  # whether llama-server's template has tools
         self.lost = False
         """Whether the server has ever hung up in the middle of an answer."""
 
@@ -127,7 +126,10 @@ class OpenAIEngine:
         self._names = found.names
         if self._dialect is None:
             self._dialect = BY_OWNER.get(found.owner, PLAIN)
-        models = found.with_props(await self._ask("/props", None)) if found.owner == "llamacpp" else found.models
+        models = found.models
+        if found.owner == "llamacpp":
+            props = await self._ask("/props", None)
+            models, self._tools = found.with_props(props), _has_tools(props)
         self._contexts = {model.name: context for model in models if (context := model.loaded_context or model.context_length)}
         return models
 
@@ -161,16 +163,46 @@ class OpenAIEngine:
 
     async def _rendered(self, request: EngineRequest) -> str:
         """The prompt as the chat template writes it, with placeholders for pictures."""
-        body = json.loads(chat_body(request, PLAIN))
-        root = self._base.removesuffix("/v1")
-        within = self._connect_timeout + 1
-        answer = await upstream.get_json(self._client, "POST", f"{root}/apply-template", within=within, json={"messages": body["messages"]})
-        return _prompt(answer)
+        return _prompt(await self._ask("/apply-template", chat_body(self._suited(request, LLAMA_CPP), LLAMA_CPP)))
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         """Which of the options that are set this server has no name for; known for sure after its first answer."""
         known = (self._dialect or PLAIN).options
         return tuple(name for name in options.given() if name not in known)
+
+    def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
+        dialect = self._dialect or PLAIN
+        ignored = []
+        if isinstance(request.think, bool) and not dialect.template_arguments:
+            ignored.append("think")
+        if dialect is LLAMA_CPP:
+            if request.think and not self._thinks.get((request.model, isinstance(request.think, bool)), True):
+                ignored.append("think")
+            if request.tools and request.logprobs is not None:
+                ignored.append("logprobs")
+        return tuple(ignored)
+
+    def _suited(self, request: EngineRequest, dialect: Dialect) -> EngineRequest:
+        """The request without what the server would refuse. Raises ModelLacksTools."""
+        request = with_one_beginning(request)
+        if dialect is not LLAMA_CPP:
+            return request
+        if not self._tools:
+            request = for_a_model_without_tools(request)
+        # Refused: "logprobs is not supported with tools + stream" (seen with b11063).
+        return replace(request, logprobs=None) if request.tools and request.logprobs is not None else request
+
+    async def _learn_to_think(self, request: EngineRequest) -> None:
+        """Learns once for each model whether its template heeds `think`: the prompt is another one then."""
+        pair: tuple[Think, Think] = (True, False) if request.think is True else ("low", "high")
+        key = (request.model, request.think is True)
+        if key not in self._thinks:
+            question = EngineRequest(request.model, (Message("user", (TextPart("Hello"),)),))
+            try:
+                one, other = [await self._rendered(replace(question, think=think)) for think in pair]
+            except GatewayError:  # not every server that calls itself llama.cpp has the whole API
+                return
+            self._thinks[key] = one != other
 
     async def context_length(self, request: EngineRequest) -> int | None:
         """What llama-server gives each of its slots; elsewhere what the list of models says: vLLM and SGLang tell what they run with."""
@@ -188,12 +220,23 @@ class OpenAIEngine:
         """Known of llama-server and vLLM; SGLang and LM Studio count no messages."""
         try:
             dialect = await self._learn(request.model)
+            request = self._suited(request, dialect)
             if dialect is LLAMA_CPP:
                 return await self._counter.count(request)
             return await count_on_vllm(request, self._ask) if dialect is VLLM else None
         except GatewayError as error:
             log.debug("the server did not count a prompt: %s", error.code)
             return None
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        await self._learn(request.model)
+
+        async def some(texts: Sequence[str]) -> Embeddings:
+            body = {"model": request.model, "input": list(texts), "encoding_format": "float"}
+            answer = await upstream.post_json(self._client, f"{self._base}/embeddings", body, refused=embed_error)
+            return read_embeddings(answer, len(texts))
+
+        return await in_batches(request.texts, some)
 
     async def _ask(self, path: str, body: bytes | None) -> Any:
         """What the server says outside of OpenAI's own API."""
@@ -204,6 +247,9 @@ class OpenAIEngine:
     async def chat(self, request: EngineRequest, *, load_ms: float | None = None) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         """As `Engine.chat`; `load_ms` goes into the timings of the Finish."""
         dialect = await self._learn(request.model)
+        request = self._suited(request, dialect)
+        if request.think and dialect is LLAMA_CPP:
+            await self._learn_to_think(request)
         body = chat_body(request, dialect)
         async with AsyncExitStack() as stack:
             try:
@@ -214,7 +260,8 @@ class OpenAIEngine:
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise UpstreamProtocolError
             lines = await stack.enter_async_context(aclosing(upstream.lines(response)))
-            yield await stack.enter_async_context(aclosing(read_events(lines, load_ms=load_ms, failed=self._note)))
+            events = read_events(lines, load_ms=load_ms, failed=self._note, request=request, echoes=dialect is LLAMA_CPP)
+            yield await stack.enter_async_context(aclosing(events))
 
     def _note(self, error: GatewayError) -> None:
         self.lost = self.lost or isinstance(error, UpstreamDisconnected)
@@ -260,99 +307,9 @@ class OpenAIEngine:
             await asyncio.sleep(BUSY_PAUSE)
 
 
-async def read_events(
-    lines: AsyncIterator[bytes], *, failed: Callable[[GatewayError], None], load_ms: float | None = None
-) -> AsyncGenerator[EngineEvent, None]:
-    """The events of a streamed chat completion; ends with exactly one Finish, or raises a GatewayError that `failed` gets first."""
-    answer = _Answer()
-    try:
-        async for line in lines:
-            if line.startswith(b"data:"):
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    break
-                for event in answer.read(data):
-                    yield event
-            elif not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                raise UpstreamProtocolError
-        if answer.reason is None:
-            raise UpstreamIncomplete
-    except GatewayError as error:
-        failed(error)
-        raise
-    for call in answer.tool_calls.values():
-        yield ToolCall(call.id, call.name, call.arguments)
-    yield answer.finish(load_ms)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A tool call that comes in pieces."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What is known of the answer so far."""
-
-    reason: FinishReason | None = None
-    tool_calls: dict[int, _Call] = field(default_factory=dict)
-    _usage: JSON = field(default_factory=dict)
-    _timings: JSON = field(default_factory=dict)
-
-    def read(self, data: bytes) -> list[EngineEvent]:
-        """The events of one chunk. Raises UpstreamError when it carries an error, UpstreamProtocolError when it is none."""
-        chunk = upstream.json_object(data)
-        if "error" in chunk:
-            log.warning("an error in the middle of an answer: %.200r", data)
-            raise chat_error(500, data, None)
-        try:
-            return self._events(chunk)
-        except (TypeError, AttributeError, KeyError) as error:
-            log.warning("not a chunk of a chat completion: %.200r", data)
-            raise UpstreamProtocolError from error
-
-    def _events(self, chunk: JSON) -> list[EngineEvent]:
-        events: list[EngineEvent] = []
-        if progress := chunk.get("prompt_progress"):
-            events.append(PromptProgress(progress["processed"], progress["total"], progress["cache"]))
-        for choice in chunk["choices"]:
-            delta = choice["delta"]
-            if text := delta.get("content"):
-                events.append(TextDelta(_words(text), read_logprobs((choice.get("logprobs") or {}).get("content"))))
-            # vLLM calls it reasoning since 0.12, the others reasoning_content.
-            if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-                events.append(ReasoningDelta(_words(thought)))
-            if calls := delta.get("tool_calls"):
-                self._collect(calls)
-            if reason := choice.get("finish_reason"):
-                if reason in ("abort", "error"):
-                    raise UpstreamIncomplete
-                self.reason = reason if reason in ("length", "tool_calls") else "stop"
-        if usage := chunk.get("usage"):
-            self._usage = usage
-        if timings := chunk.get("timings"):
-            self._timings = timings
-        return events
-
-    def _collect(self, calls: list[JSON]) -> None:
-        for piece in calls:
-            call = self.tool_calls.setdefault(piece["index"], _Call())
-            function = piece.get("function") or {}
-            call.id = call.id or piece.get("id") or ""
-            call.name = call.name or function.get("name") or ""
-            call.arguments += function.get("arguments") or ""
-
-    def finish(self, load_ms: float | None) -> Finish:
-        details = self._usage.get("prompt_tokens_details") or {}
-        return Finish(
-            self.reason or "stop",
-            Usage(self._usage.get("prompt_tokens"), self._usage.get("completion_tokens"), details.get("cached_tokens")),
-            Timings(load_ms=load_ms, prompt_ms=self._timings.get("prompt_ms"), generation_ms=self._timings.get("predicted_ms")),
-        )
+def _has_tools(props: JSON) -> bool:
+    """Whether the chat template has tools; an older server does not tell."""
+    return (props.get("chat_template_caps") or {}).get("supports_tools") is not False
 
 
 def _prompt(answer: Any) -> str:
@@ -361,12 +318,6 @@ def _prompt(answer: Any) -> str:
     if not isinstance(prompt, str):
         raise UpstreamProtocolError
     return prompt
-
-
-def _words(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from llava_gateway.options import Options
 Ask: TypeAlias = Callable[[str, bytes | None], Awaitable[Any]]
 """Asks the server at a path, GET without a body and POST with one; its JSON. Raises UpstreamError and its kin."""
 
+_OF_THE_PROMPT = ("messages", "tools", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
+"""The fields of a question that vLLM's /tokenize takes too."""
 KEPT = 1024
 """Numbers that are remembered, of each kind."""
 
@@ -101,7 +103,7 @@ async def count_on_vllm(request: EngineRequest, ask: Ask) -> TokenCount:
     pictures this is an estimate. Raises as `LlamaCounter.count` does.
     """
     words = json.loads(chat_body(without_pictures(request), VLLM))
-    body = {"model": request.model, "messages": words["messages"], "add_generation_prompt": True}
+    body = {"model": request.model, "add_generation_prompt": True} | {name: words[name] for name in _OF_THE_PROMPT if name in words}
     prompt = _field(await ask("/tokenize", json.dumps(body).encode()), "count", int)
     system, text = 0, system_text(request)
     if text:

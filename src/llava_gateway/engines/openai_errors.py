@@ -11,11 +11,13 @@ import re
 from dataclasses import dataclass
 
 from llava_gateway.chat import EngineRequest
+from llava_gateway.engines.refusals import refusal, text_too_long
 from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,
     ImageParseError,
     InvalidOption,
+    ModelLacksEmbeddings,
     ModelLacksVision,
     ModelNotFound,
     ModelOutOfMemory,
@@ -28,7 +30,9 @@ from llava_gateway.errors import (
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|insufficient memory|failed to allocate|unable to fit|bad_alloc|outofdevicememory|more system memory"
 )
-_TOO_LONG = re.compile(r"context (length|size|window)|context the overflows|maximum (prompt|input) length|too many tokens")
+_TOO_LONG = re.compile(
+    r"is too large to process|context (length|size|window)|context the overflows|maximum (prompt|input) length|too many tokens"
+)
 _TOO_LONG_KINDS = ("exceed_context_size_error", "context_length_exceeded")
 _N_CTX = re.compile(r"(?:context (?:length|size|window)(?: is| of)?|maximum)\D{0,3}(\d+)")
 _N_PROMPT = re.compile(r"(?:input|request|prompt|resulted in|contains at least|requested)\s*\(?([1-9]\d*)")
@@ -60,12 +64,14 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
     """The error for a refused request, or (`request` None) for one that ended in the middle of the answer."""
     said = _Said.parse(body)
     text = said.message.lower()
-    if said.kind in _TOO_LONG_KINDS or (status in (400, 413, 422) and _TOO_LONG.search(text)):
+    if said.kind in _TOO_LONG_KINDS or (status in (400, 413, 422, 500) and _TOO_LONG.search(text)):
         return ContextLengthExceeded(extra=said.figures())
     if out_of_memory(text):
         return ModelOutOfMemory()
     if _NO_VISION.search(text):
         return ModelLacksVision(param="model")
+    if refused := refusal(text):
+        return refused
     if status == 404 or _NO_MODEL.search(text):
         return ModelNotFound(param="model")
     if status in (401, 403):
@@ -77,6 +83,17 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
     if status in (400, 422) and request is not None:
         return _refused(text, request)
     return UpstreamError()
+
+
+def embed_error(status: int, body: bytes) -> GatewayError:
+    """The error for texts that were not turned into vectors."""
+    text = _Said.parse(body).message.lower()
+    if status == 501 or (status in (404, 405) and not _NO_MODEL.search(text)):
+        return ModelLacksEmbeddings(param="model")
+    error = chat_error(status, body, None)
+    if isinstance(error, ContextLengthExceeded):
+        return text_too_long(error.extra)
+    return error
 
 
 def _refused(text: str, request: EngineRequest) -> GatewayError:

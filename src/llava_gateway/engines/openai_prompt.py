@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from llava_gateway.chat import (
     JSON,
@@ -12,7 +12,6 @@ from llava_gateway.chat import (
     ImagePart,
     Message,
     NamedTool,
-    Part,
     Piece,
     ReasoningPart,
     Rendition,
@@ -20,16 +19,26 @@ from llava_gateway.chat import (
     Think,
     ToolResultPart,
 )
+from llava_gateway.engines.tools import tool_definitions
 from llava_gateway.options import Options
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a kind of server takes: our option names with its names for them. `progress`: it reports how far it has read the prompt."""
+    """What a kind of server takes.
+
+    Attributes:
+        options: our names of options with its names for them.
+        progress: it reports how far it has read the prompt.
+        template_arguments: it hands arguments on to the chat template (`chat_template_kwargs`).
+        continues: the fields that make it continue a last message by the assistant, where it does not do so by itself.
+    """
 
     title: str
     options: Mapping[str, str]
     progress: bool = False
+    template_arguments: bool = False
+    continues: Mapping[str, bool] = field(default_factory=dict)
 
 
 _COMMON = {
@@ -46,14 +55,21 @@ LLAMA_CPP = Dialect(
     "llama.cpp",
     _COMMON | {name: name for name in ("top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n")},
     progress=True,
+    template_arguments=True,
 )
+_CONTINUES = {"add_generation_prompt": False, "continue_final_message": True}
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, "Extra parameters for Chat API"
-VLLM = Dialect("vLLM", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"})
+VLLM = Dialect(
+    "vLLM",
+    _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+    template_arguments=True,
+    continues=_CONTINUES,
+)
 BY_OWNER: Mapping[str, Dialect] = {
     "llamacpp": LLAMA_CPP,
     "vllm": VLLM,
     # https://docs.sglang.io/basic_usage/sampling_params.html
-    "sglang": Dialect("SGLang", _COMMON | {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}),
+    "sglang": replace(VLLM, title="SGLang", continues={"continue_final_message": True}),
     # https://lmstudio.ai/docs/developer/openai-compat/chat-completions, "Supported payload parameters"
     "organization_owner": Dialect("LM Studio", _COMMON | {"top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
 }
@@ -71,27 +87,50 @@ def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
         fields["response_format"] = {"type": "json_object"}
     elif request.format is not None:
         fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
-    fields |= _tools(request)
+    if request.options.stop and dialect is LLAMA_CPP:
+        fields |= {"verbose": True, "response_fields": ["stopping_word"]}  # else it does not tell which one ended the answer
+    fields |= _tools(request, dialect)
     if request.logprobs is not None:
-        fields |= {"logprobs": True, "top_logprobs": request.logprobs}
+        # llama-server takes 0 for none at all; what was not asked for is cut off again (`read_logprobs`).
+        fields |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
     if request.think is not None:
-        fields |= _think(request.think)
+        fields |= _think(request.think, dialect)
+    if request.messages and request.messages[-1].role == "assistant":
+        fields |= dialect.continues
     messages = b",".join(_message(message, request.renditions) for message in request.messages)
     return b'%b,"messages":[%b]}' % (json.dumps(fields)[:-1].encode("ascii"), messages)
 
 
-def _tools(request: EngineRequest) -> JSON:
-    if not request.tools:
+def _tools(request: EngineRequest, dialect: Dialect) -> JSON:
+    """llama-server takes the name of a tool for "auto" (seen with b11063): it is given that tool alone, and has to call one."""
+    tools, choice = request.tools, request.tool_choice
+    if not tools:
         return {}
-    functions = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in request.tools]
-    choice = request.tool_choice
+    if isinstance(choice, NamedTool) and dialect is LLAMA_CPP:
+        tools, choice = tuple(tool for tool in tools if tool.name == choice.name), "required"
     named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
-    return {"tools": [{"type": "function", "function": function} for function in functions], "tool_choice": named}
+    return {"tools": tool_definitions(tools), "tool_choice": named}
 
 
-def _think(think: Think) -> JSON:
-    """llama.cpp and vLLM hand template arguments on; a level is OpenAI's own field."""
-    return {"chat_template_kwargs": {"enable_thinking": think}} if isinstance(think, bool) else {"reasoning_effort": think}
+def _think(think: Think, dialect: Dialect) -> JSON:
+    """Whether to think is an argument of the template, which other servers would refuse; how hard is a field of OpenAI's own."""
+    if not isinstance(think, bool):
+        return {"reasoning_effort": think}
+    return {"chat_template_kwargs": {"enable_thinking": think}} if dialect.template_arguments else {}
+
+
+def with_one_beginning(request: EngineRequest) -> EngineRequest:
+    """The request with the messages by the assistant at its end in one: llama-server continues one and refuses two. Their words are joined
+    as Ollama joins them (template/template.go, `collate`)."""
+    messages, begin = request.messages, len(request.messages)
+    while begin and messages[begin - 1].role == "assistant" and not messages[begin - 1].tool_calls:
+        begin -= 1
+    last = messages[begin:]
+    if len(last) < 2:
+        return request
+    others = (part for message in last for part in message.parts if not isinstance(part, TextPart))
+    text = TextPart("\n\n".join(message.text for message in last))
+    return replace(request, messages=(*messages[:begin], Message("assistant", (*others, text))))
 
 
 def _options(options: Options, dialect: Dialect) -> JSON:
@@ -134,16 +173,17 @@ def _beside(message: Message) -> JSON:
 
 def _parts(message: Message, renditions: Mapping[ImagePart, Rendition]) -> Iterator[bytes]:
     """Two images side by side are parted by a line break: a later prompt that goes on differently between them breaks llama.cpp's cache."""
-    before: Part | None = None
+    beside_image = False
     for part in message.parts:
         match part:
-            case TextPart(text):
+            case TextPart(text) if text:
                 yield json.dumps({"type": "text", "text": text}).encode("ascii")
+                beside_image = False
             case ImagePart():
-                if isinstance(before, ImagePart):
+                if beside_image:
                     yield b'{"type":"text","text":"\\n"}'
                 yield b",".join(_piece(piece) for piece in renditions[part].pieces)
-        before = part
+                beside_image = True
 
 
 def _piece(piece: Piece) -> bytes:

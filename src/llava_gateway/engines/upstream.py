@@ -10,7 +10,7 @@ import asyncio
 import json as jsonlib
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -168,6 +168,24 @@ async def get_json(
             if response.status_code >= 300 or len(body) > MAX_JSON_BODY:
                 raise UpstreamProtocolError
             return jsonlib.loads(body)
+
+
+async def post_json(client: httpx2.AsyncClient, url: str, body: JSON, *, refused: Callable[[int, bytes], GatewayError]) -> JSON:
+    """The JSON object that a request is answered with, however long that takes; it is parsed beside the event loop.
+
+    Raises what `refused` makes of a status and the start of the error's body, and UpstreamProtocolError and its kin.
+    """
+    async with stream(client, "POST", url, json=body) as response:
+        if response.status_code != 200:
+            raise refused(response.status_code, await error_body(response))
+        data = await _body(response, MAX_JSON_BODY + 1)
+        if len(data) > MAX_JSON_BODY:
+            raise UpstreamProtocolError
+    with upstream_errors():
+        value = await asyncio.to_thread(jsonlib.loads, data)
+    if not isinstance(value, dict):
+        raise UpstreamProtocolError
+    return value
 
 
 async def _body(response: httpx2.Response, limit: int) -> bytes:

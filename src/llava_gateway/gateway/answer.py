@@ -92,10 +92,11 @@ class Answering:
             self.warnings.append(Note("model_reload", {"reason": reason.code, **reason.values, **took}))
 
     def add(self, event: Delta) -> Delta | None:
-        """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space."""
+        """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space, which
+        is left out, but not where the client has written the beginning of the answer."""
         if isinstance(event, TextDelta):
             self._logprobs += event.logprobs
-            if not self._text:
+            if not self._text and not self.engine_request.prefill:
                 event = replace(event, text=event.text.lstrip())
                 if not event.text:
                     return None

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 
 from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
-from llava_gateway.chat import ChatRequest, Finish, Rendition, Sight, Upload
-from llava_gateway.engines.base import EngineName
+from llava_gateway.chat import ChatRequest, Embeddings, Finish, Rendition, Sight, Upload
+from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.engines.installer import Installer
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import (
@@ -23,6 +23,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.gateway.answer import Answering
 from llava_gateway.gateway.attachments import Hold, Seen
+from llava_gateway.gateway.embedding import Embedder
 from llava_gateway.gateway.forecast import Outlook, outlook
 from llava_gateway.gateway.prompt import Prepared, Preparer
 from llava_gateway.gateway.queue import Admission, Ticket, connections_limit
@@ -61,6 +62,7 @@ class Gateway:
         }
         self.summariser = Summariser(self.preparer, self.admissions, sessions, self._holding)
         self.warming = Warming(settings, self.preparer, self.admissions, telemetry)
+        self.embedder = Embedder(settings, pool, self.preparer, self.admissions)
         self._running: dict[str, Answering] = {}
         self._asking = 0
         self._news = asyncio.Event()  # for `drain`: someone has ended, or there is no more time
@@ -95,6 +97,18 @@ class Gateway:
                 if isinstance(event, Done):
                     return event.answer
         raise UpstreamIncomplete
+
+    async def embed(
+        self, texts: tuple[str, ...], model: str | None = None, *, keep_alive: str | int | None = None
+    ) -> tuple[ModelInfo, Embeddings]:
+        """A vector for each text, and the model (None: the default) that made them.
+
+        Raises ModelNotFound, ModelLacksEmbeddings, ContextLengthExceeded, Overloaded, ShuttingDown, UpstreamError.
+        """
+        if self.closing:
+            raise ShuttingDown
+        with self._counted():
+            return await self.embedder.embed(texts, model, keep_alive)
 
     async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
         """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
@@ -136,7 +150,7 @@ class Gateway:
                 answering.goes_on_with(await self.preparer.fitted_anew(answering.request, answering.prepared, refusal, hold))
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
-            for name in engine.ignored_options(answering.request.options):
+            for name in (*engine.ignored_options(answering.request.options), *engine.ignored_fields(answering.engine_request)):
                 answering.warnings.append(note("option_ignored", option=name))
             while event := await wait(anext(events, None), limit()):
                 if isinstance(event, Finish):
@@ -382,6 +396,7 @@ class Gateway:
         self._ending = True
         for answering in list(self._running.values()):
             answering.interrupt.interrupt(ShuttingDown())
+        self.embedder.end(ShuttingDown())
         await self._until(lambda: not self._asking, 1)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:

@@ -516,7 +516,7 @@ export const notes = {
   num_ctx_adjusted: '上下文为 {num_ctx} 个词元，而不是 {wanted} 个。',
   num_ctx_grown: '上下文已从 {old} 扩大到 {new} 个词元，为此重新加载了模型。',
   limit_assumed: '模型加载后引擎才会告知上限，这里按 {limit} 计。',
-  option_ignored: '这个引擎没有 {option} 这个选项。',
+  option_ignored: '这个引擎或模型没有 {option} 这个选项，已忽略。',
   model_reload: ['{why}上次加载用了 {last_load_ms}。', '{why}', '模型重新加载过。'],
 
   model_not_loaded: '{model} 还没有加载。',
@@ -584,6 +584,8 @@ export const failures = {
   method_not_allowed: { cause: '网关没能读懂请求。', next: '请刷新页面后重试。' },
   model_busy: { cause: '这个模型正在下载或创建。', next: '请等它完成，或先停止。' },
   model_exists: { cause: '已经有同名的模型了。', next: '请换一个名称，或选择覆盖它。' },
+  model_lacks_embeddings: { cause: '这个模型不能把文字变成向量。', next: '请选择嵌入模型；`ollama pull nomic-embed-text` 可以下载一个。' },
+  model_lacks_tools: { cause: '这个模型不能调用工具。', next: '请去掉 tools，或选择支持工具的模型；`ollama show 名称` 会列出模型的能力。' },
   model_lacks_vision: { cause: ['{model} 看不了图片。', '这个模型看不了图片。'], next: '请选择能看图的模型。' },
   model_load_failed: { cause: '模型加载失败。', next: '请检查模型文件，或换一个模型。' },
   model_not_found: { cause: ['没有引擎拥有模型 {model}。', '没有引擎拥有这个模型。'], next: '请另选一个模型，或用 `ollama pull` 下载。' },

@@ -1,0 +1,59 @@
+"""What llama.cpp and the chat templates in it refuse: Ollama and OpenAI-compatible servers pass the same words on (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from llava_gateway.errors import (
+    ContextLengthExceeded,
+    GatewayError,
+    InvalidRequest,
+    ModelLacksEmbeddings,
+    ModelLacksTools,
+    UpstreamIncomplete,
+)
+
+# All are searched in lower case.
+_NO_EMBEDDINGS = re.compile(r"does not support embedding|not an embedding model|pooling type 'none'")
+_NO_TOOLS = re.compile(r"does not support (tool|function)|tool choice requires --enable-auto-tool-choice")  # Ollama's words, and vLLM's
+_LOST_IMAGE = "failed to tokenize prompt"
+_CALLS_LAST = "cannot continue an assistant message that contains tool calls"
+_ODD_CALL = "output that does not match the expected"
+# Templates raise these words themselves.
+_ROLES = re.compile(r"roles must alternate|system role not supported|only user\b[^.]{0,60}roles are supported")
+
+
+def refusal(text: str) -> GatewayError | None:
+    """The error that a server's words (in lower case) mean, whatever their status; None where they are none of these."""
+    if _NO_EMBEDDINGS.search(text):
+        return ModelLacksEmbeddings(param="model")
+    if _NO_TOOLS.search(text):
+        return ModelLacksTools(param="tools")
+    if _ROLES.search(text):
+        return InvalidRequest(
+            "The model's chat template does not take messages with these roles in this order.",
+            hint="Let messages by the user and by the assistant alternate, and put a system message first or leave it out.",
+            param="messages",
+        )
+    if _LOST_IMAGE in text:  # there was no marker for it in the prompt
+        return InvalidRequest(
+            "The model's chat template leaves out an image of the conversation.",
+            hint="Put images into messages by the user.",
+            param="messages",
+        )
+    if _ODD_CALL in text:
+        return UpstreamIncomplete(
+            "The model wrote a call of a tool that can't be read.", hint="Ask again, or give it fewer and simpler tools."
+        )
+    if _CALLS_LAST in text:
+        return InvalidRequest(
+            "The conversation ends with calls of tools.", hint="Send a message with the result of each call after them.", param="messages"
+        )
+    return None
+
+
+def text_too_long(figures: Mapping[str, int | float | str | list[str]]) -> ContextLengthExceeded:
+    """For a text that is to become a vector."""
+    hint = "Split it into shorter ones."
+    return ContextLengthExceeded("A text does not fit the model's context.", hint=hint, param="input", extra=figures)
