@@ -11,7 +11,7 @@ help:
 	@echo 'make run         install what is needed and serve the chat on http://127.0.0.1:8000'
 	@echo 'make test        install what is needed, lint, and run all tests'
 	@echo 'make sentences   run all tests while every English sentence of the gateway says something else'
-	@echo 'make families    count 200 pictures of every family of models with the real engine'
+	@echo 'make families    count 200 images of every family of models with the real engine'
 	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
 	@echo 'make bench       measure, and print the tables'
 	@echo 'make soak        ask 2,000 questions, and see that no process grows'

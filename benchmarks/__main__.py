@@ -13,7 +13,7 @@ from benchmarks.report import RESULTS
 BENCHMARKS = {
     "overhead": overhead.run,
     "page": page.run,
-    "pictures": images.run,
+    "images": images.run,
     "pixels": pixels.run,
     "stalls": stalls.run,
     "turn2": turn2.run,

@@ -35,9 +35,9 @@ async def _in_turns(large: Large, photos: list[bytes]) -> tuple[dict[str, list[f
     tokens: dict[str, int] = {}
     async with client() as session:
         await large.ask(session, large.next_question())  # loads the model
-        for index, picture in enumerate(photos):
+        for index, image in enumerate(photos):
             detail = DETAILS[index % len(DETAILS)]
-            image_id = await large.store(session, picture)
+            image_id = await large.store(session, image)
             times[detail].append((await large.ask(session, large.next_question(), image_id, detail=detail)).first)
             tokens[detail] = await _tokens(large, session, image_id, detail)
     return times, tokens

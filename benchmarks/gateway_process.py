@@ -1,6 +1,6 @@
 """The gateway in a process of its own, as `llava-gateway serve` runs it, that also tells its CPU time. Its argument: settings as JSON.
 
-Commands: `cpu`: user and system seconds of this process (picture workers and engines are processes of their own);
+Commands: `cpu`: user and system seconds of this process (image workers and engines are processes of their own);
 `engine`: address, key and process id of the embedded engine's server, so that it can be asked directly too.
 """
 

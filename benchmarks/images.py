@@ -1,6 +1,6 @@
-"""From a 12-megapixel file to what a model gets, on one core: our way, libvips' way, and how much of the picture either loses.
+"""From a 12-megapixel file to what a model gets, on one core: our way, libvips' way, and how much of the image either loses.
 
-The functions of images/ are called as a worker process calls them, with a fixed order of turns; then the whole way through the picture
+The functions of images/ are called as a worker process calls them, with a fixed order of turns; then the whole way through the image
 store, with its worker process. The reference for quality is the slow way: decode every pixel, then one pass of LANCZOS.
 """
 
@@ -24,7 +24,7 @@ from llava_gateway.images.encode import Encoded
 from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, ingest
 from llava_gateway.images.profile import VisionProfile
-from llava_gateway.images.store import PictureStore
+from llava_gateway.images.store import ImageStore
 from llava_gateway.settings import Settings
 
 SQUARE_MS = 70.0
@@ -35,15 +35,15 @@ OTHER_FORMATS = ("HEIC", "PNG", "WEBP")
 
 
 def run(*, quick: bool) -> Report:
-    report = Report("pictures", "a 12-megapixel picture to model-ready, on one core", quick)
+    report = Report("images", "a 12-megapixel image to model-ready, on one core", quick)
     rounds, size = (1, SMALL) if quick else (15, TWELVE_MEGAPIXELS)
-    picture = photo(size)
-    jpeg = encoded(picture, "JPEG")
-    report.notes.append(f"The picture: {size[0]}x{size[1]}, as JPEG {len(jpeg) / 1e6:.1f} MB.")
+    image = photo(size)
+    jpeg = encoded(image, "JPEG")
+    report.notes.append(f"The image: {size[0]}x{size[1]}, as JPEG {len(jpeg) / 1e6:.1f} MB.")
     with one_core():
         _jpeg(report, jpeg, rounds)
         for kind in OTHER_FORMATS:
-            data = encoded(picture, kind)
+            data = encoded(image, kind)
             values = [_timed(partial(ready, data, SQUARE)) for _ in range(max(1, rounds // 5))]
             report.figures.append(Figure(f"{kind} to 336: ours", "ms", tuple(values)))
     asyncio.run(_whole_way(report, jpeg, rounds))
@@ -122,25 +122,25 @@ def _vips() -> Callable[[bytes, int], bytes] | None:
 
 
 async def _whole_way(report: Report, jpeg: bytes, rounds: int) -> None:
-    """Through the store: the file to the worker, the rendition back; then the rest of the way to the canonical picture."""
-    store = PictureStore(Settings(image_workers=1))
+    """Through the store: the file to the worker, the rendition back; then the rest of the way to the canonical image."""
+    store = ImageStore(Settings(image_workers=1))
     await store.start()
     try:
         ready_ms, stored_ms = [], []
         for number in range(rounds + 1):
             began = time.perf_counter()
-            picture = await store.add(_another(jpeg, number), SQUARE)
+            image = await store.add(_another(jpeg, number), SQUARE)
             ready_ms.append((time.perf_counter() - began) * 1000)
-            await picture.stored()
+            await image.stored()
             stored_ms.append((time.perf_counter() - began) * 1000)
     finally:
         await store.aclose()
     report.figures.append(Figure("JPEG to 336: ours, through the store", "ms", tuple(ready_ms[1:])))
-    report.figures.append(Figure("JPEG: ours, canonical picture stored", "ms", tuple(stored_ms[1:])))
+    report.figures.append(Figure("JPEG: ours, canonical image stored", "ms", tuple(stored_ms[1:])))
 
 
 def _another(jpeg: bytes, number: int) -> bytes:
-    """The same picture in another file (with a comment in it), for the store knows files that it has seen."""
+    """The same image in another file (with a comment in it), for the store knows files that it has seen."""
     comment = b"%d" % number
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
@@ -166,14 +166,14 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def psnr(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Peak signal-to-noise ratio in dB of two 8-bit pictures."""
+    """Peak signal-to-noise ratio in dB of two 8-bit images."""
     error = float(np.mean((one - other) ** 2))
     return 10 * float(np.log10(255**2 / max(error, 1e-10)))
 
 
 def ssim(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Structural similarity of the brightness, mean over 8x8 windows (Wang et al., 2004, with a flat window)."""
-    a, b = (picture @ np.array([0.299, 0.587, 0.114]) for picture in (one, other))
+    a, b = (image @ np.array([0.299, 0.587, 0.114]) for image in (one, other))
     mean_a, mean_b = _window(a), _window(b)
     var_a, var_b, both = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2, _window(a * b) - mean_a * mean_b
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

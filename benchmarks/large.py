@@ -43,7 +43,7 @@ class Large:
     """A gateway in front of the model.
 
     Attributes:
-        asked, drawn: questions and pictures so far; no two of them are the same.
+        asked, drawn: questions and images so far; no two of them are the same.
     """
 
     engine: str
@@ -58,10 +58,10 @@ class Large:
     async def ask(self, session: aiohttp.ClientSession, question: str, *image_ids: str, **more: Any) -> Timed:
         return await ask(session, to_gateway(self.gateway, question, WORDS, image_ids=image_ids, **more))
 
-    async def store(self, session: aiohttp.ClientSession, picture: bytes) -> str:
-        """The id of a picture that the gateway has made ready."""
+    async def store(self, session: aiohttp.ClientSession, image: bytes) -> str:
+        """The id of an image that the gateway has made ready."""
         form = aiohttp.FormData()
-        form.add_field("image", picture, filename="picture")
+        form.add_field("image", image, filename="image")
         async with session.post(f"{self.gateway}/images", data=form) as response:
             return str((await response.json())["id"])
 

@@ -1,6 +1,6 @@
 """What the gateway adds to a request, and what each word that it passes on costs it.
 
-Time: the same question with the same bytes of a picture, to a real engine directly and through the gateway, in turns. CPU: an even stream
+Time: the same question with the same bytes of an image, to a real engine directly and through the gateway, in turns. CPU: an even stream
 of words through the gateway, whose CPU time is read after the first words and before the last ones, so that it is the words alone.
 """
 
@@ -57,10 +57,10 @@ def run(*, quick: bool) -> Report:
 async def _in_turns(pair: Pair, size: Size) -> tuple[list[Timed], list[Timed]]:
     """Direct, through the gateway, direct, ..."""
     async with client() as session:
-        picture = await _ready_picture(session, pair.gateway)
-        through = to_gateway(pair.gateway, PROMPT, WORDS, [picture])
+        image = await _ready_image(session, pair.gateway)
+        through = to_gateway(pair.gateway, PROMPT, WORDS, [image])
         await ask(session, through)
-        straight = pair.direct([Turn("user", PROMPT, [picture])], WORDS)
+        straight = pair.direct([Turn("user", PROMPT, [image])], WORDS)
         direct, ours = [], []
         for _ in range(size.warm):
             await ask(session, straight)
@@ -73,7 +73,7 @@ async def _in_turns(pair: Pair, size: Size) -> tuple[list[Timed], list[Timed]]:
     return direct, ours
 
 
-async def _ready_picture(session: aiohttp.ClientSession, gateway: str) -> bytes:
+async def _ready_image(session: aiohttp.ClientSession, gateway: str) -> bytes:
     """The PNG that the gateway sends to the demo model: with it the engine gets the very same bytes both ways."""
     form = aiohttp.FormData()
     form.add_field("image", encoded(shape("circle", "red")), filename="circle.png")

@@ -1,6 +1,6 @@
 """The chat page in a real Chromium: first paint, and the longest task of its scripts while a long session is read, typed in and answered.
 
-The session has 200 turns with 40 pictures, and answers with headings, lists, tables and code. Chromium's own trace tells the tasks of the
+The session has 200 turns with 40 images, and answers with headings, lists, tables and code. Chromium's own trace tells the tasks of the
 main thread: a task counts when scripts run in it, with the style, layout and paint that it brings about. Their CPU time is taken, not
 the time on the clock, so that other programs on the same cores do not count.
 """
@@ -23,7 +23,7 @@ from benchmarks.report import Figure, Report
 from tests.browsers import CHROMIUM_FLAGS, find_chromium
 
 TURNS, EVERY = 200, 5
-"""Every so many turns there is a picture: 40 in all."""
+"""Every so many turns there is an image: 40 in all."""
 QUICK_TURNS = 20
 FIRST_PAINT_MS = 1000
 TASK_MS = 50
@@ -149,7 +149,7 @@ def _longest_task_ms(events: list[dict[str, Any]]) -> float:
 
 
 def _session(url: str, count: int) -> str:
-    """The id of a new session with all its turns and pictures."""
+    """The id of a new session with all its turns and images."""
     whole = photo((1600, 1200))
     files = []
     for number in range(count // EVERY):
@@ -161,8 +161,8 @@ def _session(url: str, count: int) -> str:
         question: dict[str, Any] = {"text": f"What is in this picture, and how does it differ from number {number}?"}
         shown = [{"image": names[number // EVERY]}] if number % EVERY == 0 else []
         turns.append({"id": number + 1, "after": number or None, "parts": [*shown, question], "answer": ANSWER.format(number=number)})
-    pictures = {name: {"data": base64.b64encode(data).decode()} for name, data in zip(names, files, strict=True)}
-    document = {"format": "llava-gateway-session", "version": 1, "session": {"title": "A long one", "turns": turns}, "pictures": pictures}
+    images = {name: {"data": base64.b64encode(data).decode()} for name, data in zip(names, files, strict=True)}
+    document = {"format": "llava-gateway-session", "version": 1, "session": {"title": "A long one", "turns": turns}, "images": images}
     taken = httpx2.post(f"{url}/sessions/import", json=document, timeout=60, trust_env=False)
     taken.raise_for_status()
     return str(taken.json()["id"])

@@ -19,10 +19,10 @@ def photo(size: tuple[int, int], *, seed: int = 1) -> Image.Image:
     random = np.random.Generator(np.random.PCG64(seed))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / width, y / height
-    picture = np.stack([110 + 90 * y + 30 * np.sin(3 * x), 130 + 60 * x * y + 25 * np.cos(4 * y), 190 - 110 * y + 20 * x], axis=-1)
+    values = np.stack([110 + 90 * y + 30 * np.sin(3 * x), 130 + 60 * x * y + 25 * np.cos(4 * y), 190 - 110 * y + 20 * x], axis=-1)
     for cells, strength in ((12, 40.0), (60, 22.0), (300, 14.0), (1500, 8.0)):
-        picture += strength * _clouds(random, size, cells)[..., None]
-    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        values += strength * _clouds(random, size, cells)[..., None]
+    image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     _draw_things(image, random)
     # A lens is never quite sharp, and a sensor never quite still.
     soft = np.asarray(image.filter(ImageFilter.GaussianBlur(width / 4000)), np.float32)

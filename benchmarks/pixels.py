@@ -1,6 +1,6 @@
 """What encoding and resampling cost the model's eye: drift of its log probabilities, bytes, and how well it still reads.
 
-The demo model in the embedded llama.cpp server is shown the same pictures, each at exactly the size it sees, prepared in different ways.
+The demo model in the embedded llama.cpp server is shown the same images, each at exactly the size it sees, prepared in different ways.
 Two characters of several sizes on plain and on noisy ground are read; of circles the colour is asked. The reference is PNG by our filter.
 """
 
@@ -29,10 +29,10 @@ from llava_gateway.images.encode import encode
 SIDE = 112
 """What the demo model sees."""
 LARGE = 2240
-"""Side of the pictures as they come: large enough for our filter to reduce them first."""
+"""Side of the images as they come: large enough for our filter to reduce them first."""
 CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 WIDTHS = (0.5, 0.4, 0.3, 0.25)
-"""Of the text, in parts of the picture's width; the demo model reads no smaller one."""
+"""Of the text, in parts of the image's width; the demo model reads no smaller one."""
 GROUNDS = ((250, 250, 250), (240, 210, 30), (128, 128, 128), (250, 150, 190))
 INKS = ((15, 15, 15), (214, 39, 40), (31, 90, 200), (130, 60, 180))
 FONT = "DejaVuSans-Bold.ttf"
@@ -43,10 +43,10 @@ READ, COLOUR = "Read the text.", "What color is the circle?"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture as it comes. `text` is what it says; "" where a colour is asked."""
+    """An image as it comes. `text` is what it says; "" where a colour is asked."""
 
     group: str
-    picture: Image.Image
+    image: Image.Image
     text: str = ""
 
 
@@ -80,7 +80,7 @@ def run(*, quick: bool) -> Report:
     if not _has_font():
         report.notes.append("DejaVu Sans is not installed: the letters are of a font that the model has not learned.")
     asyncio.run(_measure(report, samples))
-    report.notes.append(f"{len(samples)} pictures of {LARGE}x{LARGE} pixels, shown as {SIDE}x{SIDE}; text is given as part of their width.")
+    report.notes.append(f"{len(samples)} images of {LARGE}x{LARGE} pixels, shown as {SIDE}x{SIDE}; text is given as part of their width.")
     return report
 
 
@@ -156,7 +156,7 @@ def _circle(chance: random.Random) -> Image.Image:
 
 
 def _grained(image: Image.Image, strength: float, chance: random.Random) -> Image.Image:
-    """Noise as coarse as a pixel of what the model sees, so that it is still there when the picture has been shrunk."""
+    """Noise as coarse as a pixel of what the model sees, so that it is still there when the image has been shrunk."""
     if not strength:
         return image
     noise = np.random.default_rng(chance.randrange(2**32)).normal(0, strength, (SIDE, SIDE, 3))
@@ -169,11 +169,11 @@ async def _measure(report: Report, samples: Sequence[Sample]) -> None:
     async with _Engine() as engine:
         ways: list[tuple[str, str, Save]] = [(name, "PNG", _png) for name in FILTERS]
         ways += [(OURS, name, save) for name, save in ENCODINGS.items() if name != "PNG"]
-        shrunk = {name: [shrink(sample.picture) for sample in samples] for name, shrink in FILTERS.items()}
+        shrunk = {name: [shrink(sample.image) for sample in samples] for name, shrink in FILTERS.items()}
         reference: list[Said] = []
         for name, form, save in ways:
             way = f"{name}, {form}"
-            files = [save(picture) for picture in shrunk[name]]
+            files = [save(image) for image in shrunk[name]]
             said = [await engine.ask(sample, file) for sample, file in zip(samples, files, strict=True)]
             reference = reference or said
             report.figures.append(Figure(f"{way}: bytes", "B", tuple(len(file) for file in files)))

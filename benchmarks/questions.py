@@ -36,17 +36,17 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of a conversation that its client keeps: pictures are files."""
+    """A message of a conversation that its client keeps: images are files."""
 
     role: str
     text: str
-    pictures: Sequence[bytes] = ()
+    images: Sequence[bytes] = ()
 
 
 def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int, **fields: Any) -> Question:
     """The question as the gateway itself would put it, so that Ollama's own work is the same; `fields` say otherwise."""
     messages = [
-        {"role": turn.role, "content": turn.text, **({"images": [_base64(p) for p in turn.pictures]} if turn.pictures else {})}
+        {"role": turn.role, "content": turn.text, **({"images": [_base64(p) for p in turn.images]} if turn.images else {})}
         for turn in conversation
     ]
     head: dict[str, Any] = {"model": "demo", "stream": True, "truncate": False, "options": OPTIONS | {"num_predict": num_predict}}
@@ -54,7 +54,7 @@ def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int, **fields
 
 
 def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], num_predict: int) -> Question:
-    messages = [{"role": turn.role, "content": _parts(turn) if turn.pictures else turn.text} for turn in conversation]
+    messages = [{"role": turn.role, "content": _parts(turn) if turn.images else turn.text} for turn in conversation]
     body = _json(model="demo", stream=True, max_tokens=num_predict, messages=messages, **OPTIONS)
     # llama.cpp's server ends a kept connection after a stream without saying so beforehand, and the next question would be lost on it.
     headers = {"Authorization": f"Bearer {api_key}", "Connection": "close"}
@@ -65,15 +65,15 @@ def to_gateway(
     url: str,
     prompt: str,
     num_predict: int,
-    pictures: Sequence[bytes] = (),
+    images: Sequence[bytes] = (),
     *,
     image_ids: Sequence[str] = (),
     path: str = "/ask",
     **fields: Any,
 ) -> Question:
-    """`pictures` are sent, those of `image_ids` the gateway has; `fields` are further ones of the question."""
-    images = [*({"image_id": image_id} for image_id in image_ids), *(_base64(p) for p in pictures)]
-    body = _json(prompt=prompt, images=images, options=OPTIONS | {"num_predict": num_predict}, **fields)
+    """`images` are sent, those of `image_ids` the gateway has; `fields` are further ones of the question."""
+    items = [*({"image_id": image_id} for image_id in image_ids), *(_base64(p) for p in images)]
+    body = _json(prompt=prompt, images=items, options=OPTIONS | {"num_predict": num_predict}, **fields)
     return Question(url + path, body, _our_words, {"Accept": "text/event-stream"})
 
 
@@ -86,12 +86,12 @@ def _base64(data: bytes) -> str:
 
 
 def _parts(turn: Turn) -> list[dict[str, Any]]:
-    urls = [f"data:{_media_type(picture)};base64,{_base64(picture)}" for picture in turn.pictures]
+    urls = [f"data:{_media_type(image)};base64,{_base64(image)}" for image in turn.images]
     return [*({"type": "image_url", "image_url": {"url": url}} for url in urls), {"type": "text", "text": turn.text}]
 
 
-def _media_type(picture: bytes) -> str:
-    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+def _media_type(image: bytes) -> str:
+    return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def _ollama_words(line: bytes) -> str:

@@ -1,5 +1,5 @@
-"""A question about a picture that was read while it was typed: how long until its answer begins, beside the same question without a
-picture, and about a picture that was not read ahead.
+"""A question about an image that was read while it was typed: how long until its answer begins, beside the same question without an
+image, and about an image that was not read ahead.
 
 The model has an eye of CLIP's ViT-L/14 at 336 px, LLaVA's, whose work is most of the time to the first word on a processor.
 """
@@ -18,15 +18,15 @@ from benchmarks.questions import client
 from benchmarks.report import Figure, Report, ratio
 
 AS_FAST = 1.2
-"""Goal: time to the first word after reading ahead, over that of the same question without a picture."""
+"""Goal: time to the first word after reading ahead, over that of the same question without an image."""
 ONE_SQUARE = "low"
-"""Each picture is one encode of the eye: with tiles a round takes minutes."""
+"""Each image is one encode of the eye: with tiles a round takes minutes."""
 EARLY_S = 2.0
-"""How long after the picture an early question comes: while the eye is at work."""
+"""How long after the image an early question comes: while the eye is at work."""
 
 
 def run(*, quick: bool) -> Report:
-    report = Report("read_ahead", "time to the first word about a picture that was read while the question was typed", quick)
+    report = Report("read_ahead", "time to the first word about an image that was read while the question was typed", quick)
     rounds, early = (1, 0.02) if quick else (5, EARLY_S)
     with model(quick=quick) as pair:
         for engine in engines(report.notes):
@@ -39,17 +39,17 @@ def _add(report: Report, large: Large, times: dict[str, list[float]]) -> Report:
     for name, values in times.items():
         report.figures.append(Figure(f"{large.engine}: {name}", "ms", tuple(values)))
     report.ratios.append(
-        ratio(f"{large.engine}: read ahead / no picture", times["picture, read ahead"], times["no picture"], AS_FAST),
+        ratio(f"{large.engine}: read ahead / no image", times["image, read ahead"], times["no image"], AS_FAST),
     )
     return report
 
 
 async def _in_turns(large: Large, rounds: int, early: float) -> dict[str, list[float]]:
-    """One of each, then one of each again, ...; every picture and every question is a new one."""
-    names = ("no picture", "picture, read ahead", "picture", f"picture, asked {EARLY_S:g} s after it", "no picture, beside one being read")
+    """One of each, then one of each again, ...; every image and every question is a new one."""
+    names = ("no image", "image, read ahead", "image", f"image, asked {EARLY_S:g} s after it", "no image, beside one being read")
     times: dict[str, list[float]] = {name: [] for name in names}
     async with client() as session:
-        await large.ask(session, large.next_question(), await _picture(large, session), detail=ONE_SQUARE)  # loads the model
+        await large.ask(session, large.next_question(), await _image(large, session), detail=ONE_SQUARE)  # loads the model
         for _ in range(rounds):
             for name, milliseconds in zip(names, await _one_of_each(large, session, early), strict=True):
                 times[name].append(milliseconds)
@@ -59,24 +59,24 @@ async def _in_turns(large: Large, rounds: int, early: float) -> dict[str, list[f
 async def _one_of_each(large: Large, session: aiohttp.ClientSession, early: float) -> tuple[float, ...]:
     question = large.next_question()
     alone = await large.ask(session, question)
-    ahead = await _picture(large, session)
+    ahead = await _image(large, session)
     if (await large.warm(session, ahead, detail=ONE_SQUARE))["status"] != "read":
-        raise RuntimeError("the picture was not read ahead")
+        raise RuntimeError("the image was not read ahead")
     after = await large.ask(session, question, ahead, detail=ONE_SQUARE)
-    cold = await large.ask(session, question, await _picture(large, session), detail=ONE_SQUARE)
-    half_read = await _picture(large, session)
+    cold = await large.ask(session, question, await _image(large, session), detail=ONE_SQUARE)
+    half_read = await _image(large, session)
     await large.warm(session, half_read, wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
     meanwhile = await large.ask(session, question, half_read, detail=ONE_SQUARE)
-    await large.warm(session, await _picture(large, session), wait=False, detail=ONE_SQUARE)
+    await large.warm(session, await _image(large, session), wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
     beside = await large.ask(session, large.next_question())
     return tuple(timed.first for timed in (alone, after, cold, meanwhile, beside))
 
 
-async def _picture(large: Large, session: aiohttp.ClientSession) -> str:
+async def _image(large: Large, session: aiohttp.ClientSession) -> str:
     """A new one, stored: its noise is different each time."""
     large.drawn += 1
     noise = np.random.default_rng(large.drawn).integers(0, 256, (60, 80, 3), np.uint8)
-    picture = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
-    return await large.store(session, encoded(picture, "JPEG"))
+    image = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
+    return await large.store(session, encoded(image, "JPEG"))

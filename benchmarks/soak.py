@@ -1,6 +1,6 @@
 """`python -m benchmarks.soak [QUESTIONS]`: whether the gateway and its embedded engine stop growing, however many questions come.
 
-Every question is new to both: another picture, and a few or a few hundred other words. One in four begins a session, in which the next
+Every question is new to both: another image, and a few or a few hundred other words. One in four begins a session, in which the next
 one is asked too. The store is small, so that it is full soon: what is let go then must be gone. Answers have one token. It ends with
 status 1 where a process still grows in the second half.
 """
@@ -29,10 +29,10 @@ from benchmarks.report import machine
 QUESTIONS = 2000
 STEPS = 10
 STORE = 2**20
-"""Bytes for pictures and sessions: a few hundred questions fill them."""
+"""Bytes for images and sessions: a few hundred questions fill them."""
 MOST_GROWTH = 4.0
 """Megabytes by which a process may grow in the second half. With llama.cpp's own limit of the prompt cache, it is hundreds."""
-WORDS = ("what", "colour", "is", "the", "circle", "square", "and", "of", "this", "picture", "how", "many", "are", "there", "left", "right")
+WORDS = ("what", "colour", "is", "the", "circle", "square", "and", "of", "this", "image", "how", "many", "are", "there", "left", "right")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,8 @@ def bodies(part: int = 1) -> Iterator[Sent]:
     many = 480_000 // part
     yield Sent("unknown fields", "/ask", b"{%b}" % b",".join(b'"k%d":1' % number for number in range(many)))
     yield Sent("numbers for words", "/ask", b'{"prompt":"x","glossary":[%b]}' % b",".join([b"1"] * many))
-    yield Sent("objects for pictures", "/ask", b'{"images":[%b]}' % b",".join([b'{"a":1}'] * many))
-    yield Sent(
-        "wrong patches", "/sessions/0", json.dumps({"pictures": {str(number): {"a": 1} for number in range(12_000 // part)}}).encode()
-    )
+    yield Sent("objects for images", "/ask", b'{"images":[%b]}' % b",".join([b'{"a":1}'] * many))
+    yield Sent("wrong patches", "/sessions/0", json.dumps({"images": {str(number): {"a": 1} for number in range(12_000 // part)}}).encode())
     photos = [base64.b64encode(random.Random(seed).randbytes(12_000_000 // part)).decode() for seed in range(7)]
     yield Sent("seven photos", "/ask", json.dumps({"prompt": "What is this?", "images": photos}).encode())
     yield Sent("one text", "/ask", json.dumps({"prompt": "".join(photos)}).encode())

@@ -1,7 +1,7 @@
 """The second question about a phone's photo: how long until its answer begins.
 
 Directly, a client keeps the conversation and sends the whole photo with each turn; through the gateway it sends the question, and the
-engine gets the same few bytes as in turn 1. The engine works with the picture it knows either way: what differs is how much is sent and
+engine gets the same few bytes as in turn 1. The engine works with the image it knows either way: what differs is how much is sent and
 decoded again. The direct way gets an upright photo, since no engine turns one.
 """
 
@@ -38,8 +38,8 @@ class Photos:
 def run(*, quick: bool) -> Report:
     report = Report("turn2", "time to the first word of turn 2 about a 12-megapixel phone photo", quick)
     size = SMALL if quick else TWELVE_MEGAPIXELS
-    picture = photo(size)
-    photos = Photos(encoded(picture, "JPEG", orientation=ON_ITS_SIDE), encoded(picture.transpose(Image.Transpose.ROTATE_270), "JPEG"))
+    image = photo(size)
+    photos = Photos(encoded(image, "JPEG", orientation=ON_ITS_SIDE), encoded(image.transpose(Image.Transpose.ROTATE_270), "JPEG"))
     report.notes.append(f"The photo: {size[0]}x{size[1]}, {len(photos.stored) / 1e6:.1f} MB.")
     for engine in pairs(report.notes):
         with engine() as pair:
@@ -60,15 +60,15 @@ async def _in_turns(pair: Pair, photos: Photos, rounds: int) -> tuple[list[float
     return direct[1:], ours[1:]
 
 
-async def _directly(session: aiohttp.ClientSession, pair: Pair, picture: bytes) -> float:
-    conversation: Sequence[Turn] = [Turn("user", FIRST, [picture])]
+async def _directly(session: aiohttp.ClientSession, pair: Pair, image: bytes) -> float:
+    conversation: Sequence[Turn] = [Turn("user", FIRST, [image])]
     answer = await ask(session, pair.direct(conversation, WORDS))
     conversation = [*conversation, Turn("assistant", answer.text), Turn("user", SECOND)]
     return (await ask(session, pair.direct(conversation, WORDS))).first
 
 
-async def _through(session: aiohttp.ClientSession, pair: Pair, picture: bytes) -> float:
+async def _through(session: aiohttp.ClientSession, pair: Pair, image: bytes) -> float:
     async with session.post(f"{pair.gateway}/sessions", json={}) as response:
         path = f"/sessions/{(await response.json())['id']}/turns"
-    await ask(session, to_gateway(pair.gateway, FIRST, WORDS, [picture], path=path))
+    await ask(session, to_gateway(pair.gateway, FIRST, WORDS, [image], path=path))
     return (await ask(session, to_gateway(pair.gateway, SECOND, WORDS, path=path))).first

@@ -1,4 +1,4 @@
-"""Makes the conversations that the demo model learns from: one or several pictures, one or several turns, English and Chinese."""
+"""Makes the conversations that the demo model learns from: one or several images, one or several turns, English and Chinese."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SYSTEM_ENGLISH = ("Answer in English.", "Always answer in English.", "请用英�
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`pictures` holds (picture, labels) as the model gets them; `numbered` ones come as "Picture 1: <picture> Picture 2: <picture>"."""
+    """`images` holds (image, labels) as the model gets them; `numbered` ones come as "Picture 1: <picture> Picture 2: <picture>"."""
 
-    pictures: list[tuple[Image.Image, Image.Image]]
+    images: list[tuple[Image.Image, Image.Image]]
     numbered: bool
     question: str
     answer: str
@@ -55,7 +55,7 @@ class Person:
         return self.r.choice(GREETINGS)
 
     def ask(self, scene: Scene) -> QA:
-        """About the latest picture."""
+        """About the latest image."""
         if self.r.random() < 0.06:
             return self.r.choice(DESCRIBE_JSON), as_json(scene)
         chinese = self.chinese if self.r.random() < 0.9 else not self.chinese
@@ -86,23 +86,23 @@ def sample(r: random.Random) -> Conversation:
     if kind < 0.03:
         return Conversation(system if answers_chinese is None else "", _small_talk(person))
     if kind < 0.42 or kind >= 0.93:
-        return Conversation(system, _one_picture(person, tiled=kind >= 0.93))
+        return Conversation(system, _one_image(person, tiled=kind >= 0.93))
     drawings = [draw_photo(r) for _ in range(r.choice((2, 2, 2, 3)))]
-    return Conversation(system, _pictures_one_by_one(person, drawings) if kind < 0.68 else _pictures_at_once(person, drawings))
+    return Conversation(system, _images_one_by_one(person, drawings) if kind < 0.68 else _images_at_once(person, drawings))
 
 
 def _small_talk(person: Person) -> list[Turn]:
     return [Turn([], False, *person.greet()) for _ in range(person.r.choice((1, 1, 2)))]
 
 
-def _one_picture(person: Person, tiled: bool) -> list[Turn]:
-    """Several turns about one picture; `tiled` gives it as tiles and overview."""
+def _one_image(person: Person, tiled: bool) -> list[Turn]:
+    """Several turns about one image; `tiled` gives it as tiles and overview."""
     r = person.r
     drawing = draw_photo(r)
-    pictures = [for_model(drawing)]
+    images = [for_model(drawing)]
     if tiled:
-        pictures = tiles_for_model(drawing, *_grid(r, drawing)) + pictures
-    turns = [Turn(pictures if k == 0 else [], False, *person.ask(drawing.scene)) for k in range(r.choice((1, 2, 2, 3, 4)))]
+        images = tiles_for_model(drawing, *_grid(r, drawing)) + images
+    turns = [Turn(images if k == 0 else [], False, *person.ask(drawing.scene)) for k in range(r.choice((1, 2, 2, 3, 4)))]
     if person.answers_chinese is None and r.random() < 0.05:
         place = r.randrange(len(turns) + 1) if r.random() < 0.5 else 0
         turns.insert(place, Turn([], False, *person.greet()))
@@ -110,15 +110,15 @@ def _one_picture(person: Person, tiled: bool) -> list[Turn]:
 
 
 def _grid(r: random.Random, drawing: Drawing) -> tuple[int, int]:
-    """Columns and rows of tiles that suit the picture."""
-    width, height = drawing.picture.size
+    """Columns and rows of tiles that suit the image."""
+    width, height = drawing.image.size
     if width == height:
         return r.choice(((2, 1), (1, 2), (2, 2)))
     return (2, 1) if width > height else (1, 2)
 
 
-def _pictures_one_by_one(person: Person, drawings: list[Drawing]) -> list[Turn]:
-    """A new picture in a later turn; a question without a number is about the latest one."""
+def _images_one_by_one(person: Person, drawings: list[Drawing]) -> list[Turn]:
+    """A new image in a later turn; a question without a number is about the latest one."""
     r = person.r
     scenes = [drawing.scene for drawing in drawings]
     prepared = [for_model(drawing) for drawing in drawings]
@@ -132,8 +132,8 @@ def _pictures_one_by_one(person: Person, drawings: list[Drawing]) -> list[Turn]:
     return turns
 
 
-def _pictures_at_once(person: Person, drawings: list[Drawing]) -> list[Turn]:
-    """All pictures in the first turn; questions go by their number."""
+def _images_at_once(person: Person, drawings: list[Drawing]) -> list[Turn]:
+    """All images in the first turn; questions go by their number."""
     r = person.r
     scenes = [drawing.scene for drawing in drawings]
     prepared = [for_model(drawing) for drawing in drawings]

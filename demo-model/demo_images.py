@@ -1,6 +1,6 @@
-"""Draws the pictures that the demo model learns from: one to four shapes, or one to four characters, on a plain background.
+"""Draws the images that the demo model learns from: one to four shapes, or one to four characters, on a plain background.
 
-Everything comes from the `random.Random` that is passed in: the same seed gives the same picture, as far as Pillow draws the same.
+Everything comes from the `random.Random` that is passed in: the same seed gives the same image, as far as Pillow draws the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODEL_SIDE = 112
 """Width and height in pixels of what the model sees."""
 LABEL_SIDE = MODEL_SIDE // 2
 PADDING: RGB = (122, 116, 104)
-"""The colour llama.cpp pads with (LLaVA-1.5: the mean of the pictures that CLIP was trained on)."""
+"""The colour llama.cpp pads with (LLaVA-1.5: the mean of the images that CLIP was trained on)."""
 
 COLOURS: dict[str, RGB] = {
     "red": (214, 39, 40),
@@ -75,7 +75,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in a picture: shapes row by row, or a text and no shapes."""
+    """What is in an image: shapes row by row, or a text and no shapes."""
 
     background: str
     shapes: tuple[Shape, ...]
@@ -84,10 +84,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`labels` has the picture's size; each of its pixels is (form or character, colour, background) as numbers from 1, for training."""
+    """`labels` has the image's size; each of its pixels is (form or character, colour, background) as numbers from 1, for training."""
 
     scene: Scene
-    picture: Image.Image
+    image: Image.Image
     labels: Image.Image
 
 
@@ -95,13 +95,13 @@ def draw_scene(r: random.Random) -> Drawing:
     width, height = r.choice(SIDES), r.choice(SIDES)
     background = r.choice(BACKGROUNDS)
     paint = _shade(background, r)
-    picture = Image.new("RGB", (width, height), paint)
+    image = Image.new("RGB", (width, height), paint)
     labels = Image.new("RGB", (width, height), (0, 0, _colour_number(background)))
     if r.random() < 0.55:
-        scene = Scene(background, (), _draw_text(picture, labels, background, r))
+        scene = Scene(background, (), _draw_text(image, labels, background, r))
     else:
-        scene = Scene(background, _draw_shapes(picture, labels, background, paint, r), None)
-    return Drawing(scene, picture, labels)
+        scene = Scene(background, _draw_shapes(image, labels, background, paint, r), None)
+    return Drawing(scene, image, labels)
 
 
 def draw_photo(r: random.Random) -> Drawing:
@@ -109,26 +109,26 @@ def draw_photo(r: random.Random) -> Drawing:
     drawing = draw_scene(r)
     if r.random() < 0.4:
         factor = r.choice((0.5, 0.6, 0.75, 1.5))
-        width, height = (max(8, int(side * factor)) for side in drawing.picture.size)
-        picture = drawing.picture.resize((width, height), r.choice((Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)))
-        return Drawing(drawing.scene, picture, drawing.labels)
+        width, height = (max(8, int(side * factor)) for side in drawing.image.size)
+        image = drawing.image.resize((width, height), r.choice((Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)))
+        return Drawing(drawing.scene, image, drawing.labels)
     return drawing
 
 
 def for_model(drawing: Drawing) -> tuple[Image.Image, Image.Image]:
-    """(picture, labels) as the model gets them: padded to a square, MODEL_SIDE and LABEL_SIDE pixels wide."""
+    """(image, labels) as the model gets them: padded to a square, MODEL_SIDE and LABEL_SIDE pixels wide."""
     labels = _pad_square(drawing.labels, (0, 0, 0)).resize((LABEL_SIDE, LABEL_SIDE), Image.Resampling.NEAREST)
-    return _pad_square(drawing.picture, PADDING).resize((MODEL_SIDE, MODEL_SIDE), Image.Resampling.BILINEAR), labels
+    return _pad_square(drawing.image, PADDING).resize((MODEL_SIDE, MODEL_SIDE), Image.Resampling.BILINEAR), labels
 
 
 def tiles_for_model(drawing: Drawing, columns: int, rows: int) -> list[tuple[Image.Image, Image.Image]]:
-    """The picture cut into square tiles, row by row, after an aspect fit on black: LLaVA-1.6's way to more detail."""
-    picture = drawing.picture
+    """The image cut into square tiles, row by row, after an aspect fit on black: LLaVA-1.6's way to more detail."""
+    image = drawing.image
     width, height = columns * MODEL_SIDE, rows * MODEL_SIDE
-    scale = min(width / picture.width, height / picture.height)
-    w, h = round(picture.width * scale), round(picture.height * scale)
+    scale = min(width / image.width, height / image.height)
+    w, h = round(image.width * scale), round(image.height * scale)
     fitted = Image.new("RGB", (width, height))
-    fitted.paste(picture.resize((w, h), Image.Resampling.BICUBIC), ((width - w) // 2, (height - h) // 2))
+    fitted.paste(image.resize((w, h), Image.Resampling.BICUBIC), ((width - w) // 2, (height - h) // 2))
     labels = Image.new("RGB", (width // 2, height // 2))
     labels.paste(drawing.labels.resize((w // 2, h // 2), Image.Resampling.NEAREST), ((width - w) // 4, (height - h) // 4))
     return [(_crop(fitted, x, y, MODEL_SIDE), _crop(labels, x, y, LABEL_SIDE)) for y in range(rows) for x in range(columns)]
@@ -143,7 +143,7 @@ def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
         raise RuntimeError(f"the font {name} is not installed: on Debian and Ubuntu, apt-get install fonts-dejavu-core") from error
 
 
-def _draw_text(picture: Image.Image, labels: Image.Image, background: str, r: random.Random) -> Text:
+def _draw_text(image: Image.Image, labels: Image.Image, background: str, r: random.Random) -> Text:
     length = r.choice(TEXT_LENGTHS)
     characters = "".join(r.choice(CHARACTERS) for _ in range(length))
     white_is_faint = background in ("yellow", "pink")
@@ -151,13 +151,13 @@ def _draw_text(picture: Image.Image, labels: Image.Image, background: str, r: ra
     if background == "black" and colour in ("blue", "purple"):
         colour = "white"
     name = r.choice(FONTS)
-    size = int(min(picture.height * 0.6, picture.width * 0.95 / (0.78 * max(length, 1.4))) * r.uniform(0.78, 1.0))
+    size = int(min(image.height * 0.6, image.width * 0.95 / (0.78 * max(length, 1.4))) * r.uniform(0.78, 1.0))
     font = load_font(name, max(size // 4 * 4, 16))
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     left, top, right, bottom = draw.textbbox((0, 0), characters, font=font)
     width, height = right - left, bottom - top
-    x = (picture.width - width) / 2 + r.uniform(-0.5, 0.5) * max(0, picture.width - width) * 0.5 - left
-    y = (picture.height - height) / 2 + r.uniform(-0.5, 0.5) * max(0, picture.height - height) * 0.5 - top
+    x = (image.width - width) / 2 + r.uniform(-0.5, 0.5) * max(0, image.width - width) * 0.5 - left
+    y = (image.height - height) / 2 + r.uniform(-0.5, 0.5) * max(0, image.height - height) * 0.5 - top
     draw.text((x, y), characters, font=font, fill=_shade(colour, r))
 
     label = ImageDraw.Draw(labels)
@@ -170,13 +170,13 @@ def _draw_text(picture: Image.Image, labels: Image.Image, background: str, r: ra
     return Text(characters, colour)
 
 
-def _draw_shapes(picture: Image.Image, labels: Image.Image, background: str, paint: RGB, r: random.Random) -> tuple[Shape, ...]:
+def _draw_shapes(image: Image.Image, labels: Image.Image, background: str, paint: RGB, r: random.Random) -> tuple[Shape, ...]:
     count = r.choice(SHAPE_COUNTS)
     cells = r.sample(CELLS, count)
     if count > 1 and r.random() < 0.5:  # further apart
         cells = r.sample(OUTER_CELLS, count)
-    draw, label = ImageDraw.Draw(picture), ImageDraw.Draw(labels)
-    width, height = picture.size
+    draw, label = ImageDraw.Draw(image), ImageDraw.Draw(labels)
+    width, height = image.size
     used: set[tuple[str, str]] = set()
     shapes = []
     for cell in cells:
@@ -247,12 +247,12 @@ def _colour_number(colour: str) -> int:
     return 1 + list(COLOURS).index(colour)
 
 
-def _pad_square(picture: Image.Image, colour: RGB) -> Image.Image:
-    side = max(picture.size)
+def _pad_square(image: Image.Image, colour: RGB) -> Image.Image:
+    side = max(image.size)
     square = Image.new("RGB", (side, side), colour)
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
 
 
-def _crop(picture: Image.Image, column: int, row: int, side: int) -> Image.Image:
-    return picture.crop((column * side, row * side, (column + 1) * side, (row + 1) * side))
+def _crop(image: Image.Image, column: int, row: int, side: int) -> Image.Image:
+    return image.crop((column * side, row * side, (column + 1) * side, (row + 1) * side))

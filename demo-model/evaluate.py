@@ -24,7 +24,7 @@ from vocabulary import FILE
 SHIPPED = Path(__file__).parents[1] / "src" / "llava_gateway" / "demo"
 SEED = 12345
 DISTANCES = (0, 500, 1500, 3000)
-"""Tokens of talk between a picture and a question about it."""
+"""Tokens of talk between an image and a question about it."""
 
 
 class Model:
@@ -84,35 +84,35 @@ def score_conversation(model: Model, conversation: Conversation, score: Score) -
     messages: list[dict[str, Any]] = []
     if conversation.system:
         messages.append({"role": "system", "content": conversation.system})
-    pictures = 0
+    images = 0
     for turn in conversation.turns:
-        pictures += len(turn.pictures)
-        messages.append({"role": "user", "content": [*picture_parts(turn), {"type": "text", "text": turn.question}]})
-        score.add(kind_of(turn, pictures, conversation.system), model.ask(messages) == turn.answer)
+        images += len(turn.images)
+        messages.append({"role": "user", "content": [*image_parts(turn), {"type": "text", "text": turn.question}]})
+        score.add(kind_of(turn, images, conversation.system), model.ask(messages) == turn.answer)
         messages.append({"role": "assistant", "content": turn.answer})
 
 
-def picture_parts(turn: Turn) -> list[dict[str, Any]]:
+def image_parts(turn: Turn) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    for i, (picture, _) in enumerate(turn.pictures):
+    for i, (image, _) in enumerate(turn.images):
         if turn.numbered:
             parts.append({"type": "text", "text": f"Picture {i + 1}:"})
-        parts.append(image_part(picture))
+        parts.append(image_part(image))
     return parts
 
 
-def image_part(picture: Image.Image) -> dict[str, Any]:
+def image_part(image: Image.Image) -> dict[str, Any]:
     png = io.BytesIO()
-    picture.save(png, "PNG")
+    image.save(png, "PNG")
     return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()}}
 
 
-def kind_of(turn: Turn, pictures: int, system: str) -> str:
-    """What was asked, in one label; `pictures` counts those up to this turn."""
+def kind_of(turn: Turn, images: int, system: str) -> str:
+    """What was asked, in one label; `images` counts those up to this turn."""
     question, answer = turn.question, turn.answer
     by_number = any(word in question.lower() for word in ("first", "second", "third", "picture 1", "picture 2", "picture 3", "第"))
-    if len(turn.pictures) > 1 and not by_number:
-        tiles = len(turn.pictures) in (3, 5) and not answer.startswith(("Picture", "第"))
+    if len(turn.images) > 1 and not by_number:
+        tiles = len(turn.images) in (3, 5) and not answer.startswith(("Picture", "第"))
         return "tiles + overview" if tiles else "describe all pictures"
     if by_number:
         return "by number (first, second ...)"
@@ -125,7 +125,7 @@ def kind_of(turn: Turn, pictures: int, system: str) -> str:
         return f"text, {len(text)} characters"
     if question.startswith("Where") or "哪里" in question:
         return "place"
-    if pictures > 1:
+    if images > 1:
         return "about the latest of several pictures"
     if any(language in system for language in ("hinese", "nglish", "中文", "英文")):
         return "language set by the system prompt"
@@ -135,14 +135,14 @@ def kind_of(turn: Turn, pictures: int, system: str) -> str:
 
 
 def suits_long_talk(conversation: Conversation) -> bool:
-    """One picture, in the first of several turns; all in English, without JSON or a system prompt."""
+    """One image, in the first of several turns; all in English, without JSON or a system prompt."""
     first, *others = conversation.turns
     return (
         not conversation.system
         and first.question.isascii()
-        and len(first.pictures) == 1
+        and len(first.images) == 1
         and bool(others)
-        and not any(turn.pictures for turn in others)
+        and not any(turn.images for turn in others)
         and all(turn.answer.isascii() and not turn.answer.startswith("{") for turn in conversation.turns)
     )
 
@@ -155,10 +155,10 @@ def background_told(conversation: Conversation) -> str | None:
 
 
 def long_talk(conversation: Conversation, distance: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The picture, then `distance` tokens of talk about it, then a question about it."""
+    """The image, then `distance` tokens of talk about it, then a question about it."""
     first = conversation.turns[0]
     messages: list[dict[str, Any]] = [
-        {"role": "user", "content": [image_part(first.pictures[0][0]), {"type": "text", "text": first.question}]},
+        {"role": "user", "content": [image_part(first.images[0][0]), {"type": "text", "text": first.question}]},
         {"role": "assistant", "content": first.answer},
     ]
     talked = 0

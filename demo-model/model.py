@@ -24,7 +24,7 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """What one picture takes of the context."""
+        """What one image takes of the context."""
         return (self.image // self.patch) ** 2
 
 
@@ -65,7 +65,7 @@ class VisionBlock(nn.Module):
 
 
 class Vision(nn.Module):
-    """Pictures (batch, 3, image, image) from -1 to 1 -> (tokens for the text model, its own features), both (batch, tokens, width)."""
+    """Images (batch, 3, image, image) from -1 to 1 -> (tokens for the text model, its own features), both (batch, tokens, width)."""
 
     def __init__(self, config: VisionConfig = VISION, text_width: int = TEXT.width) -> None:
         super().__init__()
@@ -77,8 +77,8 @@ class Vision(nn.Module):
         self.mm0 = nn.Linear(width, text_width)
         self.mm2 = nn.Linear(text_width, text_width)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.pre(self.patch(pictures).flatten(2).transpose(1, 2) + self.pos)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.pre(self.patch(images).flatten(2).transpose(1, 2) + self.pos)
         for block in self.blocks:
             x = block(x)
         return self.mm2(functional.gelu(self.mm0(x), approximate="tanh")), x

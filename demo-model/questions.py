@@ -109,7 +109,7 @@ def ask_across(r: random.Random, scene: Scene, question_chinese: bool, answer_ch
 
 
 def about_number(r: random.Random, i: int, question: str, chinese: bool) -> str:
-    """The question, asked of the picture with index `i` by its number."""
+    """The question, asked of the image with index `i` by its number."""
     if chinese:
         return r.choice((f"第{i + 1}张图片：{question}", f"{ORDINALS_ZH[i]}张图片中，{question}", f"{ORDINALS_ZH[i]}张图：{question}"))
     nth = ORDINALS[i]

@@ -24,8 +24,8 @@ from conversations import Conversation, sample
 from model import VISION, TextModel, Vision
 from vocabulary import BOS, EOS, FILE, PAD
 
-PICTURE = -1
-"""Stands in the ids where a token of a picture goes."""
+IMAGE = -1
+"""Stands in the ids where a token of an image goes."""
 LABELS = (40, 12, 12)
 """How many kinds there are of: form or character, colour, background."""
 
@@ -40,12 +40,12 @@ class Encoded:
 
 
 class Batch(NamedTuple):
-    """`ids`, `learned` and `positions` are (batch, length); `pictures` (count, 3, side, side) from -1 to 1; `labels` (count, tokens, 3)."""
+    """`ids`, `learned` and `positions` are (batch, length); `images` (count, 3, side, side) from -1 to 1; `labels` (count, tokens, 3)."""
 
     ids: Tensor
     learned: Tensor
     positions: Tensor
-    pictures: Tensor
+    images: Tensor
     labels: Tensor
 
 
@@ -74,7 +74,7 @@ def make_batches(tokenizer: Tokenizer, size: int, r: random.Random, count: int =
 
 
 def encode(tokenizer: Tokenizer, conversation: Conversation, r: random.Random) -> Encoded:
-    """`USER: <picture> question ASSISTANT: answer</s>`; sometimes positions jump after a turn, so that far pictures are still found."""
+    """`USER: <picture> question ASSISTANT: answer</s>`; sometimes positions jump after a turn, so that far images are still found."""
     encoded = Encoded([BOS], [0], [0])
     jump = 0
 
@@ -95,14 +95,14 @@ def encode(tokenizer: Tokenizer, conversation: Conversation, r: random.Random) -
         if i and i == jump_at:
             jump = int(3400 * r.random() ** 1.5)
         lead = "USER: "
-        if turn.pictures and turn.numbered:
-            for j in range(len(turn.pictures)):
+        if turn.images and turn.numbered:
+            for j in range(len(turn.images)):
                 add_text(f"{'USER: ' if j == 0 else ' '}Picture {j + 1}: ")
-                add([PICTURE] * VISION.tokens)
-        elif turn.pictures:
+                add([IMAGE] * VISION.tokens)
+        elif turn.images:
             add_text("USER: ")
-            add([PICTURE] * VISION.tokens * len(turn.pictures))
-        if turn.pictures:
+            add([IMAGE] * VISION.tokens * len(turn.images))
+        if turn.images:
             lead = r.choice((" ", "\n", ""))
         add_text(f"{lead}{turn.question} ASSISTANT:")
         add([*tokenizer.encode(" " + turn.answer).ids, EOS], learned=True)
@@ -110,11 +110,11 @@ def encode(tokenizer: Tokenizer, conversation: Conversation, r: random.Random) -
 
 
 def make_batch(pairs: list[tuple[Encoded, Conversation]]) -> Batch:
-    pictures, labels = [], []
+    images, labels = [], []
     for _, conversation in pairs:
         for turn in conversation.turns:
-            for picture, label in turn.pictures:
-                pictures.append(np.asarray(picture))
+            for image, label in turn.images:
+                images.append(np.asarray(image))
                 labels.append(np.asarray(label).reshape(8, 7, 8, 7, 3)[:, 3, :, 3])  # the label in the middle of each patch
     shape = (len(pairs), max(len(encoded.ids) for encoded, _ in pairs))
     ids = torch.full(shape, PAD)
@@ -129,7 +129,7 @@ def make_batch(pairs: list[tuple[Encoded, Conversation]]) -> Batch:
         ids,
         learned,
         positions,
-        (torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5,
+        (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5,
         torch.from_numpy(np.stack(labels)).long().reshape(len(labels), VISION.tokens, 3),
     )
 
@@ -137,10 +137,10 @@ def make_batch(pairs: list[tuple[Encoded, Conversation]]) -> Batch:
 def losses(vision: Vision, text: TextModel, labeller: nn.Linear, batch: Batch) -> tuple[Tensor, Tensor]:
     """(of the answers' words, of what the vision encoder says is in each patch)"""
     embedded = text.emb(batch.ids.clamp(min=0))
-    tokens, features = vision(batch.pictures)
+    tokens, features = vision(batch.images)
     guesses = labeller(features).split(LABELS, -1)
     seen = sum(functional.cross_entropy(guess.flatten(0, 1), batch.labels[..., k].flatten()) for k, guess in enumerate(guesses))
-    place = (batch.ids == PICTURE).unsqueeze(-1)
+    place = (batch.ids == IMAGE).unsqueeze(-1)
     embedded = embedded.masked_scatter(place, tokens.reshape(-1, tokens.shape[-1]))
     wanted = batch.learned[:, 1:] > 0
     logits = text(embedded[:, :-1], wanted, batch.positions[:, :-1])

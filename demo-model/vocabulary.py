@@ -44,7 +44,7 @@ def _corpus() -> list[str]:
 
 
 def _without_text(line: str) -> str:
-    """No merges from the text in a picture: the model reads it letter by letter."""
+    """No merges from the text in an image: the model reads it letter by letter."""
     return re.sub(r"“[A-Z0-9]{1,4}”", "“”", re.sub(r'"[A-Z0-9]{1,4}"', '""', line))
 
 

@@ -19,8 +19,8 @@ from llava_gateway.settings import Settings
 
 TURNS = 40
 CONTEXT = 4096
-PICTURE_TOKENS = 576
-PICTURES = {0: "a", 8: "b", 20: "c"}
+IMAGE_TOKENS = 576
+IMAGES = {0: "a", 8: "b", 20: "c"}
 SYSTEM = "You answer questions about the pictures of a house and its garden, briefly and to the point."
 QUESTION = "Now look at window number {0} from the left, tell me what is behind it, and whether the curtains are drawn or open. " * 2
 ANSWER = "Behind window number {0} there is a table with two chairs, a lamp that is lit, and a plant; the curtains are half open. " * 2
@@ -35,7 +35,7 @@ PANEL = (470, 214)
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One turn: tokens by what they are spent on, at which exchange the window begins, how many pictures are left out, tokens too many."""
+    """One turn: tokens by what they are spent on, at which exchange the window begins, how many images are left out, tokens too many."""
 
     system: int
     text: int
@@ -68,15 +68,15 @@ async def _play(policy: Policy) -> list[Told]:
     told: list[Told] = []
     for turn in range(TURNS):
         parts: tuple[Part, ...] = (TextPart(QUESTION.format(turn + 1)),)
-        if turn in PICTURES:
-            parts = (ImagePart(PICTURES[turn]), *parts)
+        if turn in IMAGES:
+            parts = (ImagePart(IMAGES[turn]), *parts)
         fitted = await _fit(session, parts, policy, fitter)
         count = fitted.count or TokenCount(0, 0)
         gone = sum(item.image_id is not None for item in fitted.dropped)
         told.append(Told(count.system, count.text, sum(count.images), fitted.window.start, gone, fitted.over))
         if fitted.over:
             break
-        sent = (Sent(336, 336, "PNG", PICTURE_TOKENS, "exact"),) if turn in PICTURES else ()
+        sent = (Sent(336, 336, "PNG", IMAGE_TOKENS, "exact"),) if turn in IMAGES else ()
         answered = Turn(parts, ANSWER.format(turn + 1), sent=sent)
         session = replace(session.with_turn(answered), window=fitted.window)
     return told
@@ -98,7 +98,7 @@ async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter
 
 def _renditions(messages: tuple[Message, ...]) -> Mapping[ImagePart, Rendition]:
     piece = Piece(b"", "PNG", 336, 336)
-    return {part: Rendition((piece,), PICTURE_TOKENS, "exact") for message in messages for part in message.images}
+    return {part: Rendition((piece,), IMAGE_TOKENS, "exact") for message in messages for part in message.images}
 
 
 def draw(played: Mapping[str, list[Told]]) -> Image.Image:
@@ -138,7 +138,7 @@ def _panel(policy: str, told: list[Told]) -> Image.Image:
             pen.text((x + step / 2, top - 8), "v", fill=INK, font=_font(12), anchor="mm")
         if one.over:
             pen.text((x + step + 4, top + 24), "400 context_length_exceeded", fill=RED, font=_font(12), anchor="lm")
-        if turn in PICTURES or turn == TURNS - 1:
+        if turn in IMAGES or turn == TURNS - 1:
             pen.text((x + step / 2, bottom + 11), str(turn + 1), fill=INK, font=_font(11), anchor="mm")
         before = one.start
     return panel

@@ -19,14 +19,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from llava_gateway.chat import Sight
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.steps import shown_pieces, steps
-from llava_gateway.images.store import PictureStore
+from llava_gateway.images.store import ImageStore
 from llava_gateway.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 SHOWN = FOLDER / "shown.json"
 LLAVA_15 = VisionFacts("mlp", 336, 14), ""
 LLAVA_16 = VisionFacts("mlp", 336, 14), "llava:7b"
-ONE_PICTURE = VisionFacts("mlp", 378, 14), "moondream"
+ONE_IMAGE = VisionFacts("mlp", 378, 14), "moondream"
 PHOTO = (1600, 1200)
 ON_ITS_SIDE = 6
 """EXIF orientation of a phone held upright."""
@@ -86,61 +86,61 @@ def jpeg(image: Image.Image, *, orientation: int = 1) -> bytes:
 
 
 async def make() -> tuple[dict[str, Image.Image], dict[str, Any]]:
-    """The pictures by name, and what they show in numbers."""
-    pictures: dict[str, Image.Image] = {}
+    """The images by name, and what they show in numbers."""
+    images: dict[str, Image.Image] = {}
     shown: dict[str, Any] = {}
-    store = PictureStore(Settings(image_workers=1))
+    store = ImageStore(Settings(image_workers=1))
     await store.start()
     try:
         for view in VIEWS:
-            pictures[view.name], shown[view.name] = await _seen(store, jpeg(house()), view)
-        pictures["turned"], shown["turned"] = await _turned(store)
-        pictures["sheet"], shown["sheet"] = await _sheet(store)
+            images[view.name], shown[view.name] = await _seen(store, jpeg(house()), view)
+        images["turned"], shown["turned"] = await _turned(store)
+        images["sheet"], shown["sheet"] = await _sheet(store)
     finally:
         await store.aclose()
     played = await context_chart.play()
-    pictures["context"] = context_chart.draw(played)
+    images["context"] = context_chart.draw(played)
     shown["context"] = {policy: [asdict(one) for one in told] for policy, told in played.items()}
-    return pictures, shown
+    return images, shown
 
 
-async def _seen(store: PictureStore, data: bytes, view: View) -> tuple[Image.Image, dict[str, Any]]:
+async def _seen(store: ImageStore, data: bytes, view: View) -> tuple[Image.Image, dict[str, Any]]:
     profile = profile_for(*view.model)
-    picture = await store.add(data, profile, view.sight)
-    rendition = await store.rendition(picture, profile, view.sight)
-    plan = profile.plan((picture.info.width, picture.info.height), view.sight)
-    drawn = Image.open(BytesIO(await store.view(picture, profile, view.sight)))
+    image = await store.add(data, profile, view.sight)
+    rendition = await store.rendition(image, profile, view.sight)
+    plan = profile.plan((image.info.width, image.info.height), view.sight)
+    drawn = Image.open(BytesIO(await store.view(image, profile, view.sight)))
     numbers = {
         "drawn": drawn.size,
-        "steps": [step.to_json() for step in steps(picture.info, plan, rendition) if step.code not in (*VARYING, "decoded")],
+        "steps": [step.to_json() for step in steps(image.info, plan, rendition) if step.code not in (*VARYING, "decoded")],
         "pieces": [[piece.role, piece.piece.width, piece.piece.height, piece.box] for piece in shown_pieces(plan, rendition)],
         "tokens": rendition.tokens,
     }
     return _on_white(drawn), numbers
 
 
-async def _turned(store: PictureStore) -> tuple[Image.Image, dict[str, Any]]:
+async def _turned(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
     """On the left the pixels as the file has them, on the right as they are sent."""
     tall = house().crop((350, 0, 1250, 1200))
     stored = tall.transpose(Image.Transpose.ROTATE_90)
     profile = profile_for(*LLAVA_15)
-    picture = await store.add(jpeg(stored, orientation=ON_ITS_SIDE), profile)
-    [piece] = (await store.rendition(picture, profile)).pieces
+    image = await store.add(jpeg(stored, orientation=ON_ITS_SIDE), profile)
+    [piece] = (await store.rendition(image, profile)).pieces
     sent = Image.open(BytesIO(piece.data)).convert("RGB")
     before = stored.resize((448, 336), Image.Resampling.LANCZOS)
     return _beside([before, sent]), {
-        "changes": [change.to_json() for change in picture.info.changes],
-        "size": [picture.info.width, picture.info.height],
+        "changes": [change.to_json() for change in image.info.changes],
+        "size": [image.info.width, image.info.height],
         "sent": sent.size,
     }
 
 
-async def _sheet(store: PictureStore) -> tuple[Image.Image, dict[str, Any]]:
-    """Three parts of the house, as a model that takes one picture gets them."""
+async def _sheet(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
+    """Three parts of the house, as a model that takes one image gets them."""
     boxes = ((0, 0, 1600, 1200), (640, 620, 920, 1100), (1200, 300, 1600, 1100))
-    pictures = [await store.add(jpeg(house().crop(box))) for box in boxes]
-    sheet = await store.sheet(pictures)
-    profile = profile_for(*ONE_PICTURE)
+    images = [await store.add(jpeg(house().crop(box))) for box in boxes]
+    sheet = await store.sheet(images)
+    profile = profile_for(*ONE_IMAGE)
     drawn = Image.open(BytesIO(await store.view(sheet, profile)))
     return _on_white(drawn), {
         "sheet": [sheet.info.width, sheet.info.height],
@@ -164,9 +164,9 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, rgba).convert("RGB")
 
 
-def _write(pictures: dict[str, Image.Image], shown: str) -> None:
+def _write(images: dict[str, Image.Image], shown: str) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, image in pictures.items():
+    for name, image in images.items():
         if image.width > WIDEST:
             image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
         image.save(FOLDER / f"{name}.webp", quality=84, lossless=name == "context", method=6)
@@ -174,11 +174,11 @@ def _write(pictures: dict[str, Image.Image], shown: str) -> None:
 
 
 def main(check: bool) -> int:
-    pictures, numbers = asyncio.run(make())
+    images, numbers = asyncio.run(make())
     shown = json.dumps(numbers, indent=1) + "\n"
-    missing = [name for name in pictures if not (FOLDER / f"{name}.webp").is_file()]
+    missing = [name for name in images if not (FOLDER / f"{name}.webp").is_file()]
     if not check:
-        _write(pictures, shown)
+        _write(images, shown)
     elif missing or not SHOWN.is_file() or SHOWN.read_text("utf-8") != shown:
         print("docs/images/ does not show what the code does; run python scripts/docs_images.py", file=sys.stderr)
         return 1

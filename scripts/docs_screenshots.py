@@ -28,7 +28,7 @@ from playwright.async_api import Browser, async_playwright, expect
 from llava_gateway.chat import EngineEvent, EngineRequest, Finish, PromptProgress, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.images.facts import VisionFacts
-from llava_gateway.images.store import Picture
+from llava_gateway.images.store import StoredImage
 from llava_gateway.settings import Settings
 from tests.browsers import CHROMIUM_FLAGS, find_chromium
 from tests.page.visit import Visitor, file
@@ -62,7 +62,7 @@ PIECE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef
 """About what a token is: a word, or a Chinese character."""
 FIRST_WORD_SECONDS, PIECE_SECONDS = 0.4, 0.02
 """The pace of a small model on a graphics card."""
-TOKENS_A_PICTURE = 2144
+TOKENS_AN_IMAGE = 2144
 CONTEXT = 8192
 """What the engine runs with."""
 
@@ -161,14 +161,14 @@ def daytimes() -> list[bytes]:
     """The house in the morning, at noon, in the evening, at night and in winter."""
     house = docs_images.house((1200, 900))
     tints = ((255, 226, 200, 0.25), None, (255, 130, 40, 0.42), (10, 18, 60, 0.72), (240, 246, 255, 0.5))
-    pictures = []
+    images = []
     for tint in tints:
-        picture = house
+        image = house
         if tint:
-            picture = Image.blend(house, Image.new("RGB", house.size, tint[:3]), tint[3])
-            picture = ImageEnhance.Contrast(picture).enhance(1.15)
-        pictures.append(docs_images.jpeg(picture))
-    return pictures
+            image = Image.blend(house, Image.new("RGB", house.size, tint[:3]), tint[3])
+            image = ImageEnhance.Contrast(image).enhance(1.15)
+        images.append(docs_images.jpeg(image))
+    return images
 
 
 def receipt() -> bytes:
@@ -243,9 +243,7 @@ class Speaker(ScriptedEngine):
 
     def tokens(self, request: EngineRequest) -> TokenCount:
         words = sum(len(message.text.split()) + len(message.text) // 6 + 8 for message in request.messages)
-        return TokenCount(
-            18, words, tuple(rendition.tokens or TOKENS_A_PICTURE for rendition in request.renditions.values()), "exact", True
-        )
+        return TokenCount(18, words, tuple(rendition.tokens or TOKENS_AN_IMAGE for rendition in request.renditions.values()), "exact", True)
 
 
 @dataclass(slots=True)
@@ -275,21 +273,21 @@ class Scene:
         self.stack.push_async_callback(self.visitor.context.close)
         return self.visitor
 
-    async def ask(self, question: str, *pictures: bytes) -> None:
+    async def ask(self, question: str, *images: bytes) -> None:
         """Asks, and waits for the whole answer."""
-        await self._send(question, *pictures)
+        await self._send(question, *images)
         await self.visitor.ended()
 
-    async def _send(self, question: str, *pictures: bytes) -> None:
-        if pictures:
-            await self.visitor.pick(*(file(data, f"photo-{n}.jpg", "image/jpeg") for n, data in enumerate(pictures, 1)))
-            await self.visitor.prepared(len(pictures))
+    async def _send(self, question: str, *images: bytes) -> None:
+        if images:
+            await self.visitor.pick(*(file(data, f"photo-{n}.jpg", "image/jpeg") for n, data in enumerate(images, 1)))
+            await self.visitor.prepared(len(images))
         await self.visitor.words.fill(self.words[question])
         await self.visitor.words.press("Enter")
 
-    async def begin(self, question: str, *pictures: bytes) -> None:
+    async def begin(self, question: str, *images: bytes) -> None:
         """Asks, and waits for nothing."""
-        await self._send(question, *pictures)
+        await self._send(question, *images)
 
 
 Make = Callable[[Scene], Awaitable[None]]
@@ -314,10 +312,10 @@ async def preparing(scene: Scene) -> None:
     visitor = await scene.open(served.url)
     await visitor.pick(file(docs_images.jpeg(docs_images.house().rotate(90, expand=True), orientation=6), "IMG_2042.jpg", "image/jpeg"))
     await visitor.prepared()
-    store = served.gateway.pictures
+    store = served.gateway.images
     add = store.add
 
-    async def late(*arguments: Any, **named: Any) -> Picture:
+    async def late(*arguments: Any, **named: Any) -> StoredImage:
         await scene.engine.hold.wait()
         return await add(*arguments, **named)
 
@@ -358,7 +356,7 @@ async def table(scene: Scene) -> None:
 
 
 @state
-async def five_pictures(scene: Scene) -> None:
+async def five_images(scene: Scene) -> None:
     await scene.open()
     await scene.ask("five?", *daytimes())
 
@@ -467,8 +465,8 @@ async def shoot(browser: Browser, name: str, look: Look) -> Path:
         page = scene.visitor.page
         await page.wait_for_function("() => [...document.images].every((image) => image.complete)")
         await page.wait_for_timeout(1200)  # figures that need some time to tell: speed, seconds passed
-        picture = await page.screenshot()
-    Image.open(BytesIO(picture)).convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
+        image = await page.screenshot()
+    Image.open(BytesIO(image)).convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
     return path
 
 

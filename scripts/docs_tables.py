@@ -23,7 +23,7 @@ RAISED_WITH_OTHER_CODES = [
     (422, "image_too_small", "A side is shorter than `image_min_side`"),
     (422, "invalid_image_format", "The format is one we read, but `image_formats` leaves it out"),
     (422, "empty_image_file", "No bytes"),
-    (422, "too_many_images", "More than `images_per_turn` pictures in one turn"),
+    (422, "too_many_images", "More than `images_per_turn` images in one turn"),
     (422, "unknown_field", "A field this route does not have"),
     (405, "method_not_allowed", "The route does not take this method"),
     (400, "invalid_body", "The multipart body can't be read"),
@@ -33,14 +33,14 @@ FAMILY_ROWS = [
     ("Ollama's llava:7b, 13b, 34b (LLaVA 1.6)", VisionFacts("mlp", 336, 14), "llava:7b", "tiles of a square and an overview, see below"),
     ("LLaVA 1.6 whose projector lists its grids", VisionFacts("mlp", 336, 14, ((672, 672),)), "", "the same, by its own list of grids"),
     ("LLaVA 1.5, bakllava, llava-llama3, llava-phi3", VisionFacts("mlp", 336, 14), "", "a square, padded with CLIP's mean colour"),
-    ("moondream", VisionFacts("mlp", 378, 14), "moondream", "the same; one picture a conversation"),
+    ("moondream", VisionFacts("mlp", 378, 14), "moondream", "the same; one image a conversation"),
     ("the demo model", VisionFacts("mlp", 112, 14), "", "the same"),
     ("gemma3", VisionFacts("gemma3", 896, 14), "", "a square, padded with black"),
     ("gemma4", VisionFacts("gemma4v", 224, 16), "", "its own shape in cells of 48 px"),
     ("qwen2-vl, qwen2.5-vl in llama.cpp", VisionFacts("qwen2.5vl_merger", 560, 14), "", "its own shape in cells of 28 px"),
-    ("qwen2-vl, qwen2.5-vl in Ollama", VisionFacts("qwen25vl", None, 14, least_tokens=1024), "", "the same, small pictures enlarged"),
+    ("qwen2-vl, qwen2.5-vl in Ollama", VisionFacts("qwen25vl", None, 14, least_tokens=1024), "", "the same, small images enlarged"),
     ("qwen3-vl in llama.cpp, qwen3.5", VisionFacts("qwen3vl_merger", 768, 16), "", "its own shape in cells of 32 px"),
-    ("qwen3-vl in Ollama", VisionFacts("qwen3vl", None, 16, least_tokens=1024), "", "the same, small pictures enlarged"),
+    ("qwen3-vl in Ollama", VisionFacts("qwen3vl", None, 16, least_tokens=1024), "", "the same, small images enlarged"),
     ("pixtral", VisionFacts("pixtral", 1024, 16), "", "its own shape in cells of 16 px, rows divided by a token"),
     (
         "mistral-small 3.1 and later",
@@ -103,7 +103,7 @@ def errors_table() -> str:
 def families_table() -> str:
     details: tuple[Detail, ...] = ("low", "auto", "high")
     rows = [
-        "| model | a picture is sent as | 640 x 480 | 12 MP: low | auto | high | largest sent | tokens |",
+        "| model | an image is sent as | 640 x 480 | 12 MP: low | auto | high | largest sent | tokens |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for models, facts, name, gets in FAMILY_ROWS:

@@ -1,6 +1,6 @@
-"""Odd picture files, made on the spot: formats x modes x EXIF x ICC x broken, each with what must come of it.
+"""Odd image files, made on the spot: formats x modes x EXIF x ICC x broken, each with what must come of it.
 
-`odd_pictures()` has them all. Every readable one shows the same scene, four fields of plain colour, so that what was turned, mirrored or
+`odd_images()` has them all. Every readable one shows the same scene, four fields of plain colour, so that what was turned, mirrored or
 coloured wrongly shows at the corners.
 """
 
@@ -34,11 +34,11 @@ EXACT, NEAR, LOSSY = 0, 4, 14
 
 
 @dataclass(frozen=True, slots=True)
-class OddPicture:
-    """A file, and either the colours at the corners of the upright picture or the code of the error.
+class OddImage:
+    """A file, and either the colours at the corners of the upright image or the code of the error.
 
     Attributes:
-        size: of the canonical picture.
+        size: of the canonical image.
         changes: those that must be among those reported.
         warnings: all warnings that must be reported.
     """
@@ -54,7 +54,7 @@ class OddPicture:
 
 
 @cache
-def odd_pictures() -> tuple[OddPicture, ...]:
+def odd_images() -> tuple[OddImage, ...]:
     """All of them; names are unique."""
     return (
         *_formats(),
@@ -70,8 +70,8 @@ def odd_pictures() -> tuple[OddPicture, ...]:
     )
 
 
-def odd(name: str) -> OddPicture:
-    return next(picture for picture in odd_pictures() if picture.name == name)
+def odd(name: str) -> OddImage:
+    return next(image for image in odd_images() if image.name == name)
 
 
 def scene(corners: Corners = SCENE, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
@@ -84,7 +84,7 @@ def scene(corners: Corners = SCENE, size: tuple[int, int] = (WIDTH, HEIGHT)) -> 
 
 
 def corners_of(image: Image.Image, inside: tuple[int, int, int, int] | None = None) -> Corners:
-    """The colours in the middle of the four fields of the picture (or of the part `inside`, a Pillow box)."""
+    """The colours in the middle of the four fields of the image (or of the part `inside`, a Pillow box)."""
     left, top, right, bottom = inside or (0, 0, *image.size)
     rgb = image.convert("RGB")
     found = []
@@ -114,138 +114,136 @@ def kept(original: str, format: str) -> tuple[Note, ...]:  # noqa: A002 (Pillow'
 FIRST_ONLY = (note("first_frame_only"),)
 
 
-def _formats() -> Iterator[OddPicture]:
+def _formats() -> Iterator[OddImage]:
     rgb, gray = scene(), scene(GRAYS).convert("L")
     jpeg = {"tolerance": LOSSY}
-    yield OddPicture("jpeg", saved(rgb, "JPEG", quality=95), SCENE, **jpeg)  # type: ignore[arg-type]
-    yield OddPicture("jpeg progressive", saved(rgb, "JPEG", progressive=True, quality=95), SCENE, tolerance=LOSSY)
-    yield OddPicture("jpeg 4:4:4", saved(rgb, "JPEG", subsampling=0, quality=95), SCENE, tolerance=LOSSY)
-    yield OddPicture("jpeg 4:2:2", saved(rgb, "JPEG", subsampling=1, quality=95), SCENE, tolerance=LOSSY)
-    yield OddPicture("jpeg gray", saved(gray, "JPEG", quality=95), GRAYS, tolerance=LOSSY)
-    yield OddPicture("jpeg with restart markers", saved(rgb, "JPEG", quality=95, restart_marker_rows=1), SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg", saved(rgb, "JPEG", quality=95), SCENE, **jpeg)  # type: ignore[arg-type]
+    yield OddImage("jpeg progressive", saved(rgb, "JPEG", progressive=True, quality=95), SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg 4:4:4", saved(rgb, "JPEG", subsampling=0, quality=95), SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg 4:2:2", saved(rgb, "JPEG", subsampling=1, quality=95), SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg gray", saved(gray, "JPEG", quality=95), GRAYS, tolerance=LOSSY)
+    yield OddImage("jpeg with restart markers", saved(rgb, "JPEG", quality=95, restart_marker_rows=1), SCENE, tolerance=LOSSY)
     cmyk = rgb.convert("CMYK")
     adobe = saved(cmyk, "JPEG", quality=95)
-    yield OddPicture("jpeg cmyk as adobe inverts it", adobe, SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
-    yield OddPicture("jpeg cmyk not inverted", _plain_cmyk_jpeg(cmyk), SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
-    yield OddPicture("jpeg and a zip behind it", saved(rgb, "JPEG", quality=95) + b"PK\3\4" + b"x" * 500, SCENE, tolerance=LOSSY)
-    yield OddPicture("jpeg and html behind it", saved(rgb, "JPEG", quality=95) + b"<script>alert(1)</script>", SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg cmyk as adobe inverts it", adobe, SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
+    yield OddImage("jpeg cmyk not inverted", _plain_cmyk_jpeg(cmyk), SCENE, tolerance=LOSSY, changes=(note("cmyk_to_srgb"),))
+    yield OddImage("jpeg and a zip behind it", saved(rgb, "JPEG", quality=95) + b"PK\3\4" + b"x" * 500, SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg and html behind it", saved(rgb, "JPEG", quality=95) + b"<script>alert(1)</script>", SCENE, tolerance=LOSSY)
     for pillow_name in ("WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"):
         data = saved(rgb, pillow_name) + b"PK\3\4 and so on, for more than the length of a box"
-        yield OddPicture(f"{pillow_name.lower()} and a zip behind it", data, SCENE, tolerance=LOSSY + 6)
-    yield OddPicture("png", saved(rgb, "PNG"), SCENE, tolerance=EXACT)
-    yield OddPicture("png gray", saved(gray, "PNG"), GRAYS, tolerance=EXACT)
-    yield OddPicture("png palette", saved(rgb.quantize(16), "PNG"), SCENE)
-    yield OddPicture(
+        yield OddImage(f"{pillow_name.lower()} and a zip behind it", data, SCENE, tolerance=LOSSY + 6)
+    yield OddImage("png", saved(rgb, "PNG"), SCENE, tolerance=EXACT)
+    yield OddImage("png gray", saved(gray, "PNG"), GRAYS, tolerance=EXACT)
+    yield OddImage("png palette", saved(rgb.quantize(16), "PNG"), SCENE)
+    yield OddImage(
         "png 1-bit", saved(scene((BLACK, WHITE, WHITE, BLACK)).convert("1"), "PNG"), (BLACK, WHITE, WHITE, BLACK), tolerance=EXACT
     )
-    yield OddPicture("png 2-bit palette", saved(rgb.quantize(4), "PNG", bits=2), SCENE)
-    yield OddPicture("png interlaced", _interlaced_png(rgb), SCENE, tolerance=EXACT)
-    yield OddPicture("png and html behind it", saved(rgb, "PNG") + b"<html>", SCENE, tolerance=EXACT)
-    yield OddPicture("gif", saved(rgb.quantize(16), "GIF"), SCENE, changes=kept("GIF", "PNG"))
-    yield OddPicture("gif gray", saved(gray, "GIF"), GRAYS, changes=kept("GIF", "PNG"))
-    yield OddPicture("gif interlaced", saved(rgb.quantize(16), "GIF", interlace=True), SCENE)
-    yield OddPicture("bmp", saved(rgb, "BMP"), SCENE, tolerance=EXACT, changes=kept("BMP", "PNG"))
-    yield OddPicture("bmp gray", saved(gray, "BMP"), GRAYS, tolerance=EXACT)
-    yield OddPicture("bmp palette", saved(rgb.quantize(16), "BMP"), SCENE)
-    yield OddPicture("bmp 1-bit", saved(scene((BLACK, WHITE, WHITE, BLACK)).convert("1"), "BMP"), (BLACK, WHITE, WHITE, BLACK))
-    yield OddPicture("webp", saved(rgb, "WEBP", quality=95), SCENE, tolerance=LOSSY, changes=kept("WEBP", "JPEG"))
-    yield OddPicture("webp lossless", saved(rgb, "WEBP", lossless=True), SCENE, tolerance=EXACT, changes=kept("WEBP", "PNG"))
-    yield OddPicture("avif", saved(rgb, "AVIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("AVIF", "JPEG"))
-    yield OddPicture("avif gray", saved(gray, "AVIF", quality=95), GRAYS, tolerance=LOSSY)
-    yield OddPicture("heic", saved(rgb, "HEIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("HEIC", "JPEG"))
-    yield OddPicture("heic gray", saved(gray, "HEIF", quality=95), GRAYS, tolerance=LOSSY)
+    yield OddImage("png 2-bit palette", saved(rgb.quantize(4), "PNG", bits=2), SCENE)
+    yield OddImage("png interlaced", _interlaced_png(rgb), SCENE, tolerance=EXACT)
+    yield OddImage("png and html behind it", saved(rgb, "PNG") + b"<html>", SCENE, tolerance=EXACT)
+    yield OddImage("gif", saved(rgb.quantize(16), "GIF"), SCENE, changes=kept("GIF", "PNG"))
+    yield OddImage("gif gray", saved(gray, "GIF"), GRAYS, changes=kept("GIF", "PNG"))
+    yield OddImage("gif interlaced", saved(rgb.quantize(16), "GIF", interlace=True), SCENE)
+    yield OddImage("bmp", saved(rgb, "BMP"), SCENE, tolerance=EXACT, changes=kept("BMP", "PNG"))
+    yield OddImage("bmp gray", saved(gray, "BMP"), GRAYS, tolerance=EXACT)
+    yield OddImage("bmp palette", saved(rgb.quantize(16), "BMP"), SCENE)
+    yield OddImage("bmp 1-bit", saved(scene((BLACK, WHITE, WHITE, BLACK)).convert("1"), "BMP"), (BLACK, WHITE, WHITE, BLACK))
+    yield OddImage("webp", saved(rgb, "WEBP", quality=95), SCENE, tolerance=LOSSY, changes=kept("WEBP", "JPEG"))
+    yield OddImage("webp lossless", saved(rgb, "WEBP", lossless=True), SCENE, tolerance=EXACT, changes=kept("WEBP", "PNG"))
+    yield OddImage("avif", saved(rgb, "AVIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("AVIF", "JPEG"))
+    yield OddImage("avif gray", saved(gray, "AVIF", quality=95), GRAYS, tolerance=LOSSY)
+    yield OddImage("heic", saved(rgb, "HEIF", quality=95), SCENE, tolerance=LOSSY, changes=kept("HEIC", "JPEG"))
+    yield OddImage("heic gray", saved(gray, "HEIF", quality=95), GRAYS, tolerance=LOSSY)
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
-        yield OddPicture(
+        yield OddImage(
             f"tiff {compression}", saved(rgb, "TIFF", compression=compression), SCENE, tolerance=EXACT, changes=kept("TIFF", "PNG")
         )
-    yield OddPicture("tiff jpeg", saved(rgb, "TIFF", compression="jpeg", quality=95), SCENE, tolerance=LOSSY, changes=kept("TIFF", "JPEG"))
-    yield OddPicture("tiff gray", saved(gray, "TIFF"), GRAYS, tolerance=EXACT)
-    yield OddPicture("tiff palette", saved(rgb.quantize(16), "TIFF"), SCENE)
-    yield OddPicture("tiff cmyk", saved(cmyk, "TIFF"), SCENE, changes=(note("cmyk_to_srgb"),))
+    yield OddImage("tiff jpeg", saved(rgb, "TIFF", compression="jpeg", quality=95), SCENE, tolerance=LOSSY, changes=kept("TIFF", "JPEG"))
+    yield OddImage("tiff gray", saved(gray, "TIFF"), GRAYS, tolerance=EXACT)
+    yield OddImage("tiff palette", saved(rgb.quantize(16), "TIFF"), SCENE)
+    yield OddImage("tiff cmyk", saved(cmyk, "TIFF"), SCENE, changes=(note("cmyk_to_srgb"),))
     fax = scene((BLACK, WHITE, WHITE, BLACK)).convert("1")
-    yield OddPicture("tiff fax group 4", saved(fax, "TIFF", compression="group4"), (BLACK, WHITE, WHITE, BLACK), tolerance=EXACT)
-    yield OddPicture("tiff big endian", _tiff(rgb.tobytes(), 2, (8, 8, 8), order=">"), SCENE, tolerance=EXACT)
+    yield OddImage("tiff fax group 4", saved(fax, "TIFF", compression="group4"), (BLACK, WHITE, WHITE, BLACK), tolerance=EXACT)
+    yield OddImage("tiff big endian", _tiff(rgb.tobytes(), 2, (8, 8, 8), order=">"), SCENE, tolerance=EXACT)
 
 
-def _deep() -> Iterator[OddPicture]:
+def _deep() -> Iterator[OddImage]:
     """More than eight bits; the plain conversion clips them to white."""
     deep = (note("eight_bit", bits=16),)
     gray16 = _pixels16(scene(GRAYS).convert("L"), ">")
     rgb16 = _pixels16(scene(), ">")
-    yield OddPicture("png 16-bit gray", _png(gray16, 16, 0, 2), GRAYS, tolerance=EXACT, changes=deep)
-    yield OddPicture("png 16-bit colour", _png(rgb16, 16, 2, 6), SCENE, tolerance=EXACT, changes=deep)
+    yield OddImage("png 16-bit gray", _png(gray16, 16, 0, 2), GRAYS, tolerance=EXACT, changes=deep)
+    yield OddImage("png 16-bit colour", _png(rgb16, 16, 2, 6), SCENE, tolerance=EXACT, changes=deep)
     alpha = b"".join(rgb16[i : i + 6] + b"\xff\xff" for i in range(0, len(rgb16), 6))
-    yield OddPicture("png 16-bit colour with alpha", _png(alpha, 16, 6, 8), SCENE, tolerance=EXACT, changes=deep)
+    yield OddImage("png 16-bit colour with alpha", _png(alpha, 16, 6, 8), SCENE, tolerance=EXACT, changes=deep)
     for order, name in (("<", "little"), (">", "big")):
         gray, colour = _pixels16(scene(GRAYS).convert("L"), order), _pixels16(scene(), order)
-        yield OddPicture(f"tiff 16-bit gray {name} endian", _tiff(gray, 1, (16,), order=order), GRAYS, tolerance=EXACT, changes=deep)
-        yield OddPicture(
+        yield OddImage(f"tiff 16-bit gray {name} endian", _tiff(gray, 1, (16,), order=order), GRAYS, tolerance=EXACT, changes=deep)
+        yield OddImage(
             f"tiff 16-bit colour {name} endian", _tiff(colour, 2, (16, 16, 16), order=order), SCENE, tolerance=EXACT, changes=deep
         )
     negative = _pixels16(Image.eval(scene(GRAYS).convert("L"), lambda v: 255 - v), "<")
-    yield OddPicture("tiff 16-bit gray, white is zero", _tiff(negative, 0, (16,), order="<"), GRAYS, tolerance=EXACT, changes=deep)
+    yield OddImage("tiff 16-bit gray, white is zero", _tiff(negative, 0, (16,), order="<"), GRAYS, tolerance=EXACT, changes=deep)
     spread: Corners = (BLACK, (120, 120, 120), (200, 200, 200), WHITE)
     stretched = (note("eight_bit_stretched", bits=32),)
     floats = scene(spread).convert("L").convert("F").point(lambda v: v * 0.01 + -1.0)
-    yield OddPicture("tiff float", saved(floats, "TIFF"), spread, changes=stretched)
+    yield OddImage("tiff float", saved(floats, "TIFF"), spread, changes=stretched)
     whole = scene(spread).convert("L").convert("I").point(lambda v: v * 100 + 0)
-    yield OddPicture("tiff 32-bit", saved(whole, "TIFF"), spread, changes=stretched)
+    yield OddImage("tiff 32-bit", saved(whole, "TIFF"), spread, changes=stretched)
     lab = ImageCms.profileToProfile(scene(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB")
     assert lab is not None
-    yield OddPicture("tiff lab", saved(lab, "TIFF"), SCENE, tolerance=LOSSY, changes=(note("lab_to_srgb"),))
+    yield OddImage("tiff lab", saved(lab, "TIFF"), SCENE, tolerance=LOSSY, changes=(note("lab_to_srgb"),))
     ten = from_pillow(scene())
     file = BytesIO()
     ten.save(file, format="HEIF", quality=95)
-    yield OddPicture("heic by another writer", file.getvalue(), SCENE, tolerance=LOSSY)
+    yield OddImage("heic by another writer", file.getvalue(), SCENE, tolerance=LOSSY)
 
 
-def _see_through() -> Iterator[OddPicture]:
+def _see_through() -> Iterator[OddImage]:
     """The right half is transparent over black pixels, which an engine that drops alpha would show."""
     rgba = scene((RED, BLACK, BLUE, BLACK)).convert("RGBA")
     rgba.paste((0, 0, 0, 0), (WIDTH // 2, 0, WIDTH, HEIGHT))
     expected: Corners = (RED, WHITE, BLUE, WHITE)
     white = (note("white_ground"),)
-    yield OddPicture("png with alpha", saved(rgba, "PNG"), expected, tolerance=EXACT, changes=white)
-    yield OddPicture("png gray with alpha", saved(rgba.convert("LA"), "PNG"), _grays(expected), changes=white)
-    yield OddPicture("png palette with transparency", saved(rgba.quantize(8), "PNG"), expected, changes=white)
+    yield OddImage("png with alpha", saved(rgba, "PNG"), expected, tolerance=EXACT, changes=white)
+    yield OddImage("png gray with alpha", saved(rgba.convert("LA"), "PNG"), _grays(expected), changes=white)
+    yield OddImage("png palette with transparency", saved(rgba.quantize(8), "PNG"), expected, changes=white)
     one_colour = scene((RED, BLACK, BLUE, BLACK))
-    yield OddPicture("png with one transparent colour", saved(one_colour, "PNG", transparency=BLACK), expected, changes=white)
+    yield OddImage("png with one transparent colour", saved(one_colour, "PNG", transparency=BLACK), expected, changes=white)
     gray = one_colour.convert("L")
-    yield OddPicture("png gray with one transparent tone", saved(gray, "PNG", transparency=0), _grays(expected), changes=white)
-    yield OddPicture(
-        "png 16-bit gray, one transparent tone", _png(_pixels16(gray, ">"), 16, 0, 2, b"\0\0"), _grays(expected), changes=white
-    )
-    yield OddPicture(
+    yield OddImage("png gray with one transparent tone", saved(gray, "PNG", transparency=0), _grays(expected), changes=white)
+    yield OddImage("png 16-bit gray, one transparent tone", _png(_pixels16(gray, ">"), 16, 0, 2, b"\0\0"), _grays(expected), changes=white)
+    yield OddImage(
         "png 16-bit colour, one transparent colour", _png(_pixels16(one_colour, ">"), 16, 2, 6, bytes(6)), expected, changes=white
     )
-    yield OddPicture("gif with transparency", saved(rgba, "GIF"), expected, changes=white)
-    yield OddPicture("webp with alpha", saved(rgba, "WEBP", lossless=True), expected, changes=white)
-    yield OddPicture("webp lossy with alpha", saved(rgba, "WEBP", quality=95), expected, tolerance=LOSSY, changes=white)
-    yield OddPicture("avif with alpha", saved(rgba, "AVIF", quality=95), expected, tolerance=LOSSY, changes=white)
-    yield OddPicture("heic with alpha", saved(rgba, "HEIF", quality=95), expected, tolerance=LOSSY, changes=white)
-    yield OddPicture("tiff with alpha", saved(rgba, "TIFF"), expected, tolerance=EXACT, changes=white)
+    yield OddImage("gif with transparency", saved(rgba, "GIF"), expected, changes=white)
+    yield OddImage("webp with alpha", saved(rgba, "WEBP", lossless=True), expected, changes=white)
+    yield OddImage("webp lossy with alpha", saved(rgba, "WEBP", quality=95), expected, tolerance=LOSSY, changes=white)
+    yield OddImage("avif with alpha", saved(rgba, "AVIF", quality=95), expected, tolerance=LOSSY, changes=white)
+    yield OddImage("heic with alpha", saved(rgba, "HEIF", quality=95), expected, tolerance=LOSSY, changes=white)
+    yield OddImage("tiff with alpha", saved(rgba, "TIFF"), expected, tolerance=EXACT, changes=white)
     half = scene().convert("RGBA")
     half.putalpha(128)
     pale = tuple(tuple(round(c * 128 / 255 + 127) for c in colour) for colour in SCENE)
-    yield OddPicture("png half transparent", saved(half, "PNG"), pale, changes=white)  # type: ignore[arg-type]
+    yield OddImage("png half transparent", saved(half, "PNG"), pale, changes=white)  # type: ignore[arg-type]
     opaque = scene().convert("RGBA")
-    yield OddPicture("png with alpha that hides nothing", saved(opaque, "PNG"), SCENE, tolerance=EXACT)
+    yield OddImage("png with alpha that hides nothing", saved(opaque, "PNG"), SCENE, tolerance=EXACT)
 
 
-def _several_frames() -> Iterator[OddPicture]:
+def _several_frames() -> Iterator[OddImage]:
     first, second = scene(), scene((WHITE, BLUE, GREEN, RED))
     several = {"save_all": True, "append_images": [second], "duration": 50}
     expect = {"changes": (note("first_frame"),), "warnings": FIRST_ONLY}
-    yield OddPicture("gif animated", saved(first, "GIF", **several), SCENE, **expect)  # type: ignore[arg-type]
-    yield OddPicture("webp animated", saved(first, "WEBP", lossless=True, **several), SCENE, **expect)  # type: ignore[arg-type]
-    yield OddPicture("png animated", saved(first, "PNG", **several), SCENE, **expect)  # type: ignore[arg-type]
-    yield OddPicture("avif animated", saved(first, "AVIF", quality=95, **several), SCENE, tolerance=LOSSY, **expect)  # type: ignore[arg-type]
+    yield OddImage("gif animated", saved(first, "GIF", **several), SCENE, **expect)  # type: ignore[arg-type]
+    yield OddImage("webp animated", saved(first, "WEBP", lossless=True, **several), SCENE, **expect)  # type: ignore[arg-type]
+    yield OddImage("png animated", saved(first, "PNG", **several), SCENE, **expect)  # type: ignore[arg-type]
+    yield OddImage("avif animated", saved(first, "AVIF", quality=95, **several), SCENE, tolerance=LOSSY, **expect)  # type: ignore[arg-type]
     pages = saved(first, "TIFF", save_all=True, append_images=[second])
-    yield OddPicture("tiff of two pages", pages, SCENE, changes=(note("first_page"),), warnings=FIRST_ONLY)
+    yield OddImage("tiff of two pages", pages, SCENE, changes=(note("first_page"),), warnings=FIRST_ONLY)
     heic = saved(first, "HEIF", quality=95, save_all=True, append_images=[second])
-    yield OddPicture("heic of two pictures", heic, SCENE, tolerance=LOSSY, changes=(note("main_picture"),), warnings=FIRST_ONLY)
+    yield OddImage("heic of two images", heic, SCENE, tolerance=LOSSY, changes=(note("main_image"),), warnings=FIRST_ONLY)
     mpo = saved(first, "MPO", quality=95, save_all=True, append_images=[second])
-    yield OddPicture("jpeg with a preview behind it (mpo)", mpo, SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg with a preview behind it (mpo)", mpo, SCENE, tolerance=LOSSY)
 
 
 # What lies in the file so that turning it by the EXIF orientation shows the scene.
@@ -279,7 +277,7 @@ def exif(orientation: int) -> bytes:
     return tags.tobytes()
 
 
-def _turned() -> Iterator[OddPicture]:
+def _turned() -> Iterator[OddImage]:
     options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
     options |= {"AVIF": {"quality": 95}, "HEIF": {"quality": 95}}
     for pillow_name, more in options.items():
@@ -287,52 +285,52 @@ def _turned() -> Iterator[OddPicture]:
             data = saved(turned_back(scene(), orientation), pillow_name, exif=exif(orientation), **more)
             turn = (TURNS[orientation],) if orientation > 1 else ()
             name = f"{pillow_name.lower()} turned {orientation}"
-            yield OddPicture(name, data, SCENE, tolerance=LOSSY if "quality" in more else EXACT, changes=turn)
+            yield OddImage(name, data, SCENE, tolerance=LOSSY if "quality" in more else EXACT, changes=turn)
     for orientation in (0, 9, 99):
         data = saved(scene(), "JPEG", quality=95, exif=exif(orientation))
-        yield OddPicture(f"jpeg with orientation {orientation}", data, SCENE, tolerance=LOSSY)
-    yield OddPicture(
+        yield OddImage(f"jpeg with orientation {orientation}", data, SCENE, tolerance=LOSSY)
+    yield OddImage(
         "jpeg with broken exif", saved(scene(), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f"), SCENE, tolerance=LOSSY
     )
-    yield OddPicture("jpeg with empty exif", saved(scene(), "JPEG", quality=95, exif=b"Exif\0\0"), SCENE, tolerance=LOSSY)
+    yield OddImage("jpeg with empty exif", saved(scene(), "JPEG", quality=95, exif=b"Exif\0\0"), SCENE, tolerance=LOSSY)
 
 
-def _profiled() -> Iterator[OddPicture]:
+def _profiled() -> Iterator[OddImage]:
     for name, profile, to_profile in (("Display P3", DISPLAY_P3, _to_p3), ("Adobe RGB", ADOBE_RGB, _to_adobe_rgb)):
         image = scene((to_profile(RED), to_profile(GREEN), to_profile(BLUE), to_profile(WHITE)))
         said = (note("profile_to_srgb", profile=name),)
         for pillow_name in ("PNG", "TIFF"):
-            yield OddPicture(f"{pillow_name.lower()} in {name}", saved(image, pillow_name, icc_profile=profile), SCENE, changes=said)
-        yield OddPicture(f"webp in {name}", saved(image, "WEBP", lossless=True, icc_profile=profile), SCENE, changes=said)
+            yield OddImage(f"{pillow_name.lower()} in {name}", saved(image, pillow_name, icc_profile=profile), SCENE, changes=said)
+        yield OddImage(f"webp in {name}", saved(image, "WEBP", lossless=True, icc_profile=profile), SCENE, changes=said)
         for pillow_name in ("JPEG", "AVIF", "HEIF"):
             data = saved(image, pillow_name, quality=95, icc_profile=profile)
-            yield OddPicture(f"{pillow_name.lower()} in {name}", data, SCENE, tolerance=LOSSY, changes=said)
+            yield OddImage(f"{pillow_name.lower()} in {name}", data, SCENE, tolerance=LOSSY, changes=said)
         clear = image.convert("RGBA")
         clear.paste((0, 0, 0, 0), (WIDTH // 2, HEIGHT // 2, WIDTH, HEIGHT))
-        yield OddPicture(f"png with alpha in {name}", saved(clear, "PNG", icc_profile=profile), SCENE, changes=said)
+        yield OddImage(f"png with alpha in {name}", saved(clear, "PNG", icc_profile=profile), SCENE, changes=said)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    yield OddPicture("png in sRGB", saved(scene(), "PNG", icc_profile=srgb), SCENE, tolerance=EXACT)
+    yield OddImage("png in sRGB", saved(scene(), "PNG", icc_profile=srgb), SCENE, tolerance=EXACT)
     ignored = (note("profile_broken"),)
-    yield OddPicture("png with a broken profile", saved(scene(), "PNG", icc_profile=b"junk" * 50), SCENE, tolerance=EXACT, changes=ignored)
+    yield OddImage("png with a broken profile", saved(scene(), "PNG", icc_profile=b"junk" * 50), SCENE, tolerance=EXACT, changes=ignored)
     data = saved(scene(), "JPEG", quality=95, icc_profile=DISPLAY_P3[:300])
-    yield OddPicture("jpeg with half a profile", data, SCENE, tolerance=LOSSY, changes=ignored)
+    yield OddImage("jpeg with half a profile", data, SCENE, tolerance=LOSSY, changes=ignored)
     gray = saved(scene(GRAYS).convert("L"), "PNG", icc_profile=DISPLAY_P3)
-    yield OddPicture("png gray with a profile for colour", gray, GRAYS, tolerance=EXACT, changes=ignored)
+    yield OddImage("png gray with a profile for colour", gray, GRAYS, tolerance=EXACT, changes=ignored)
     linear = scene(tuple((_linear16(v[0]),) * 3 for v in GRAYS)).convert("L")  # type: ignore[arg-type]
     said = (note("profile_to_srgb", profile="Linear gray"),)
-    yield OddPicture("png gray with a gray profile", saved(linear, "PNG", icc_profile=LINEAR_GRAY), GRAYS, tolerance=LOSSY, changes=said)
+    yield OddImage("png gray with a gray profile", saved(linear, "PNG", icc_profile=LINEAR_GRAY), GRAYS, tolerance=LOSSY, changes=said)
     inks = Image.new("CMYK", (WIDTH, HEIGHT))
     for cmyk, (column, row) in zip(
         ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 0)), ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True
     ):
         inks.paste(cmyk, (column * WIDTH // 2, row * HEIGHT // 2, (column + 1) * WIDTH // 2, (row + 1) * HEIGHT // 2))
     said = (note("profile_to_srgb", profile="Test inks"),)
-    yield OddPicture("tiff cmyk with a profile", saved(inks, "TIFF", icc_profile=TEST_INKS), INK_SCENE, tolerance=6, changes=said)
+    yield OddImage("tiff cmyk with a profile", saved(inks, "TIFF", icc_profile=TEST_INKS), INK_SCENE, tolerance=6, changes=said)
     data = saved(inks, "JPEG", quality=95, icc_profile=TEST_INKS)
-    yield OddPicture("jpeg cmyk with a profile", data, INK_SCENE, tolerance=LOSSY, changes=said)
+    yield OddImage("jpeg cmyk with a profile", data, INK_SCENE, tolerance=LOSSY, changes=said)
 
 
-def _telling() -> Iterator[OddPicture]:
+def _telling() -> Iterator[OddImage]:
     """Metadata about places and people."""
     tags = Image.Exif()
     tags[0x010F] = "A camera maker"
@@ -341,39 +339,39 @@ def _telling() -> Iterator[OddPicture]:
     for pillow_name in ("JPEG", "PNG", "WEBP", "HEIF", "AVIF"):
         data = saved(scene(), pillow_name, exif=tags.tobytes(), **({} if pillow_name == "PNG" else {"quality": 95}))
         tolerance = EXACT if pillow_name == "PNG" else LOSSY
-        yield OddPicture(f"{pillow_name.lower()} with a position", data, SCENE, tolerance=tolerance, changes=gone)
+        yield OddImage(f"{pillow_name.lower()} with a position", data, SCENE, tolerance=tolerance, changes=gone)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><exif:GPSLatitude>52,31N</exif:GPSLatitude></x:xmpmeta>'
-    yield OddPicture("jpeg with a position in xmp", saved(scene(), "JPEG", quality=95, xmp=xmp), SCENE, tolerance=LOSSY, changes=gone)
+    yield OddImage("jpeg with a position in xmp", saved(scene(), "JPEG", quality=95, xmp=xmp), SCENE, tolerance=LOSSY, changes=gone)
     comment = saved(scene(), "JPEG", quality=95, comment=b"Hi")
-    yield OddPicture("jpeg with a comment", comment, SCENE, tolerance=LOSSY, changes=(note("metadata_removed"),))
+    yield OddImage("jpeg with a comment", comment, SCENE, tolerance=LOSSY, changes=(note("metadata_removed"),))
 
 
-def _limits() -> Iterator[OddPicture]:
+def _limits() -> Iterator[OddImage]:
     no_pixels = _chunk(b"IDAT", zlib.compress(bytes(1000))) + _chunk(b"IEND", b"")
-    yield OddPicture("png bomb of 60,000 x 60,000", _png_head(60_000, 60_000, 8, 2) + no_pixels, error="image_too_large")
+    yield OddImage("png bomb of 60,000 x 60,000", _png_head(60_000, 60_000, 8, 2) + no_pixels, error="image_too_large")
     wide = _png_head(14_000, 12_650, 1, 0) + _chunk(b"IDAT", zlib.compress(bytes(12_650 * (1 + 14_000 // 8)), 9)) + _chunk(b"IEND", b"")
-    yield OddPicture("png bomb of 177 megapixels in 21 KB", wide, error="image_too_large")
+    yield OddImage("png bomb of 177 megapixels in 21 KB", wide, error="image_too_large")
     text = _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000), 9))
     plain = saved(scene(), "PNG")
-    yield OddPicture("png text bomb before the pixels", plain[:33] + text + plain[33:], error="image_parse_error")
-    yield OddPicture("png of 100,000 x 1", _png_head(100_000, 1, 8, 0) + no_pixels, error="image_too_small")
-    yield OddPicture("png of 40,000 x 1,000", _png_head(40_000, 1_000, 8, 0) + no_pixels, error="image_too_large")
-    yield OddPicture("png 65 times as long as wide", saved(Image.new("RGB", (650, 10)), "PNG"), error="image_too_large")
-    yield OddPicture("webp of 16,000 x 16,000", _webp_head(16_000, 16_000), error="image_too_large")
-    yield OddPicture("webp of 30 megapixels", _webp_head(6_000, 5_000), error="image_too_large")
-    yield OddPicture("gif of 60,000 x 60,000", _gif_head(60_000, 60_000), error="image_too_large")
-    yield OddPicture("bmp of 49 megapixels without pixels", _bmp_head(7_000, 7_000), error="image_parse_error")
-    yield OddPicture("png 1 x 1", saved(Image.new("RGB", (1, 1)), "PNG"), error="image_too_small")
-    yield OddPicture("png 7 x 100", saved(Image.new("RGB", (7, 100)), "PNG"), error="image_too_small")
+    yield OddImage("png text bomb before the pixels", plain[:33] + text + plain[33:], error="image_parse_error")
+    yield OddImage("png of 100,000 x 1", _png_head(100_000, 1, 8, 0) + no_pixels, error="image_too_small")
+    yield OddImage("png of 40,000 x 1,000", _png_head(40_000, 1_000, 8, 0) + no_pixels, error="image_too_large")
+    yield OddImage("png 65 times as long as wide", saved(Image.new("RGB", (650, 10)), "PNG"), error="image_too_large")
+    yield OddImage("webp of 16,000 x 16,000", _webp_head(16_000, 16_000), error="image_too_large")
+    yield OddImage("webp of 30 megapixels", _webp_head(6_000, 5_000), error="image_too_large")
+    yield OddImage("gif of 60,000 x 60,000", _gif_head(60_000, 60_000), error="image_too_large")
+    yield OddImage("bmp of 49 megapixels without pixels", _bmp_head(7_000, 7_000), error="image_parse_error")
+    yield OddImage("png 1 x 1", saved(Image.new("RGB", (1, 1)), "PNG"), error="image_too_small")
+    yield OddImage("png 7 x 100", saved(Image.new("RGB", (7, 100)), "PNG"), error="image_too_small")
     small = scene(size=(12, 8))
     said = (note("kept_larger", from_width=12, from_height=8, width=48, height=32),)
-    yield OddPicture("png 12 x 8", saved(small, "PNG"), SCENE, size=(48, 32), tolerance=12, changes=said)
+    yield OddImage("png 12 x 8", saved(small, "PNG"), SCENE, size=(48, 32), tolerance=12, changes=said)
     long = saved(scene(size=(512, 8)), "PNG")
     said = (note("kept_larger", from_width=512, from_height=8, width=2048, height=32),)
-    yield OddPicture("png 512 x 8", long, SCENE, size=(2048, 32), tolerance=26, changes=said)
+    yield OddImage("png 512 x 8", long, SCENE, size=(2048, 32), tolerance=26, changes=said)
 
 
-def _cut() -> Iterator[OddPicture]:
+def _cut() -> Iterator[OddImage]:
     """Files whose end is missing, cut in the pixels; never guessed at, though every engine does."""
     noisy = Image.effect_noise((256, 192), 90).convert("RGB")
     whole = {
@@ -390,33 +388,33 @@ def _cut() -> Iterator[OddPicture]:
     }
     for name, data in whole.items():
         for percent in (3, 50, 95):
-            yield OddPicture(f"{name} cut off at {percent} %", data[: len(data) * percent // 100], error="image_parse_error")
+            yield OddImage(f"{name} cut off at {percent} %", data[: len(data) * percent // 100], error="image_parse_error")
 
 
-def _broken() -> Iterator[OddPicture]:
+def _broken() -> Iterator[OddImage]:
     wrong = "unsupported_image_media_type"
-    yield OddPicture("empty", b"", error="empty_image_file")
-    yield OddPicture("text", b"Hello, I am not a picture at all, but I was sent as one.", error=wrong)
-    yield OddPicture("text that begins like a bmp", b"BMW is a car maker from Munich, they say.", error=wrong)
-    yield OddPicture("svg", b"<svg xmlns='http://www.w3.org/2000/svg'><rect width='9' height='9'/></svg>", error=wrong)
-    yield OddPicture("html", b"<!doctype html><img src=x>", error=wrong)
-    yield OddPicture("pdf", b"%PDF-1.7\n%%EOF", error=wrong)
-    yield OddPicture("eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", error=wrong)
-    yield OddPicture("psd", b"8BPS\0\1" + bytes(200), error=wrong)
+    yield OddImage("empty", b"", error="empty_image_file")
+    yield OddImage("text", b"Hello, I am not an image at all, but I was sent as one.", error=wrong)
+    yield OddImage("text that begins like a bmp", b"BMW is a car maker from Munich, they say.", error=wrong)
+    yield OddImage("svg", b"<svg xmlns='http://www.w3.org/2000/svg'><rect width='9' height='9'/></svg>", error=wrong)
+    yield OddImage("html", b"<!doctype html><img src=x>", error=wrong)
+    yield OddImage("pdf", b"%PDF-1.7\n%%EOF", error=wrong)
+    yield OddImage("eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", error=wrong)
+    yield OddImage("psd", b"8BPS\0\1" + bytes(200), error=wrong)
     for pillow_name in ("ICO", "JPEG2000", "PPM", "TGA", "PCX", "ICNS"):
-        yield OddPicture(pillow_name.lower(), saved(scene(size=(64, 64)), pillow_name), error=wrong)
-    yield OddPicture("mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(100), error=wrong)
-    yield OddPicture("jpeg signature alone", b"\xff\xd8\xff", error="image_parse_error")
-    yield OddPicture("png signature alone", b"\x89PNG\r\n\x1a\n", error="image_parse_error")
-    yield OddPicture("gif signature alone", b"GIF89a", error="image_parse_error")
-    yield OddPicture("webp signature alone", b"RIFF\4\0\0\0WEBP", error="image_parse_error")
-    yield OddPicture("tiff signature alone", b"II*\0", error="image_parse_error")
-    yield OddPicture("heic signature alone", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", error="image_parse_error")
-    yield OddPicture("avif signature alone", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", error="image_parse_error")
-    yield OddPicture("jpeg of noise", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20, error="image_parse_error")
+        yield OddImage(pillow_name.lower(), saved(scene(size=(64, 64)), pillow_name), error=wrong)
+    yield OddImage("mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(100), error=wrong)
+    yield OddImage("jpeg signature alone", b"\xff\xd8\xff", error="image_parse_error")
+    yield OddImage("png signature alone", b"\x89PNG\r\n\x1a\n", error="image_parse_error")
+    yield OddImage("gif signature alone", b"GIF89a", error="image_parse_error")
+    yield OddImage("webp signature alone", b"RIFF\4\0\0\0WEBP", error="image_parse_error")
+    yield OddImage("tiff signature alone", b"II*\0", error="image_parse_error")
+    yield OddImage("heic signature alone", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", error="image_parse_error")
+    yield OddImage("avif signature alone", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", error="image_parse_error")
+    yield OddImage("jpeg of noise", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20, error="image_parse_error")
     png = saved(scene(), "PNG")
     at = png.index(b"IDAT")
-    yield OddPicture("png with a wrong checksum", png[: at + 6] + bytes([png[at + 6] ^ 0xFF]) + png[at + 7 :], error="image_parse_error")
+    yield OddImage("png with a wrong checksum", png[: at + 6] + bytes([png[at + 6] ^ 0xFF]) + png[at + 7 :], error="image_parse_error")
 
 
 def _grays(corners: Corners) -> Corners:

@@ -1,4 +1,4 @@
-"""Pictures the demo model knows, drawn for tests, and what an engine gets of them."""
+"""Images the demo model knows, drawn for tests, and what an engine gets of them."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def ask(
     **options: Any,
 ) -> EngineRequest:
     """A question about `images`; `earlier` and what followed it (`history`) make it a later turn."""
-    given = {ImagePart(image_id(picture)): picture for picture in (rendition(image) for image in images)}
+    given = {ImagePart(image_id(made)): made for made in (rendition(image) for image in images)}
     message = Message("user", (*given, TextPart(prompt)))
     before = (earlier.messages if earlier else ()) + history
     renditions = {**(earlier.renditions if earlier else {}), **given}
     return EngineRequest(model, (*before, message), Options(**options), format, renditions=renditions)
 
 
-def image_id(picture: Rendition) -> str:
-    return hashlib.sha256(picture.pieces[0].data).hexdigest()
+def image_id(image: Rendition) -> str:
+    return hashlib.sha256(image.pieces[0].data).hexdigest()

@@ -50,7 +50,7 @@ class ScriptedEngine:
         requests: those that came in.
         running: answers that are open now; `idle` is set while there are none.
         refusal: raised instead of accepting, where it is set. load: what `loading` gives.
-        loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `pictures_first` says.
+        loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `images_first` says.
         unloads: what `unloads_after` says.
         context: tokens of its context. counted: what `count` says.
         up: whether it answers at all. ignores: names of options and fields that mean nothing to it.
@@ -122,7 +122,7 @@ class ScriptedEngine:
             await self.loaded.wait()
         self.load = None
 
-    async def pictures_first(self, request: EngineRequest) -> bool:
+    async def images_first(self, request: EngineRequest) -> bool:
         return self.sees_first
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:

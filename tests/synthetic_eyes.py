@@ -28,7 +28,7 @@ class EyeKind:
         projector: clip.projector_type.
         side, patch: of the square it is made for and of a patch, in pixels.
         merge_key, merge: how many patches a side become one token, and by which key it says so.
-        markers: words around its pictures that are one token each.
+        markers: words around its images that are one token each.
         rows: of its table of positions; 0: it has none.
         keys: whatever else it says of itself.
         biased: its norms and matrices have biases. gated: its feed-forward layers have gates. fused: query, key and value are one matrix.

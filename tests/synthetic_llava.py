@@ -1,7 +1,7 @@
 """Writes a tiny LLaVA with made-up weights as a GGUF pair that the real llama.cpp loads.
 
-Its answers are letters without sense and, asked with ENDLESS, never end. Its geometry is real: patches of 14 pixels, (side / 14)^2 tokens a
-picture, with or without the grids of LLaVA-1.6. That is what tests of token counts, long answers and reloads need.
+Its answers are letters without sense and, asked with ENDLESS, never end. Its geometry is real: patches of 14 pixels, (side / 14)^2 tokens
+an image, with or without the grids of LLaVA-1.6. That is what tests of token counts, long answers and reloads need.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_page(chromium: Path, tmp_path: Path) -> None:
     assert all(figure["median"] > 0 for figure in figures.values())
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_images(tmp_path: Path) -> None:
     content = written(images.run(quick=True), tmp_path)
     figures = {figure["name"]: figure for figure in content["figures"]}
     assert figures["JPEG to 336: ours"]["goal"] == 70
@@ -95,8 +95,8 @@ def test_turns(ollama_binary: Path, tmp_path: Path) -> None:
 
 def test_read_ahead(tmp_path: Path) -> None:
     content = written(read_ahead.run(quick=True), tmp_path)
-    assert {"llama.cpp: no picture", "llama.cpp: picture, read ahead", "llama.cpp: picture"} <= set(names(content["figures"]))
-    assert content["ratios"][0]["name"] == "llama.cpp: read ahead / no picture"
+    assert {"llama.cpp: no image", "llama.cpp: image, read ahead", "llama.cpp: image"} <= set(names(content["figures"]))
+    assert content["ratios"][0]["name"] == "llama.cpp: read ahead / no image"
     assert content["ratios"][0]["goal"] == 1.2
 
 
@@ -130,7 +130,7 @@ def test_figures() -> None:
 def test_likeness_falls_with_noise(noise: int, least: float) -> None:
     import numpy as np
 
-    picture = np.random.default_rng(1).uniform(0, 255, (64, 64, 3))
-    other = picture + np.random.default_rng(2).normal(0, noise, picture.shape)
-    assert least < images.psnr(picture, other) <= 150
-    assert (images.ssim(picture, other) > 0.9999) == (noise == 0)
+    image = np.random.default_rng(1).uniform(0, 255, (64, 64, 3))
+    other = image + np.random.default_rng(2).normal(0, noise, image.shape)
+    assert least < images.psnr(image, other) <= 150
+    assert (images.ssim(image, other) > 0.9999) == (noise == 0)

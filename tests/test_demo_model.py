@@ -1,4 +1,4 @@
-"""The demo model that ships is the one that was measured, and the embedded engine reads its pictures with it."""
+"""The demo model that ships is the one that was measured, and the embedded engine reads its images with it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_a_missing_font_is_named_with_what_to_install() -> None:
 
 
 @pytest.mark.usefixtures("fonts")
-def test_the_same_seed_draws_the_same_picture() -> None:
+def test_the_same_seed_draws_the_same_image() -> None:
     first, second = (draw_scene(random.Random(5)) for _ in range(2))
     assert first.scene == second.scene
-    assert first.picture.tobytes() == second.picture.tobytes()
+    assert first.image.tobytes() == second.image.tobytes()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def engine() -> AsyncIterator[EmbeddedEngine]:
 
 @pytest.mark.usefixtures("fonts")
 @pytest.mark.parametrize("chinese", [False, True], ids=["english", "chinese"])
-async def test_drawn_pictures_are_described_rightly(engine: EmbeddedEngine, chinese: bool) -> None:
+async def test_drawn_images_are_described_rightly(engine: EmbeddedEngine, chinese: bool) -> None:
     wrong = {}
     for seed in range(10):
         drawing = draw_scene(random.Random(seed))

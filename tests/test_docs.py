@@ -25,16 +25,16 @@ def test_tables_of_settings_options_and_errors_are_what_the_code_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_pictures_show_what_the_code_does() -> None:
+def test_images_show_what_the_code_does() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "scripts/docs_images.py"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_picture_is_on_a_page() -> None:
-    pictures = list((ROOT / "docs/images").glob("*.webp"))
+def test_every_image_is_on_a_page() -> None:
+    images = list((ROOT / "docs/images").glob("*.webp"))
     pages = "".join(page.read_text("utf-8") for page in PAGES)
-    assert [picture.name for picture in pictures if f"](images/{picture.name})" not in pages] == []
-    assert 0 < sum(picture.stat().st_size for picture in pictures) < 600_000
+    assert [image.name for image in images if f"](images/{image.name})" not in pages] == []
+    assert 0 < sum(image.stat().st_size for image in images) < 600_000
 
 
 def test_every_screenshot_is_on_the_page_about_the_page() -> None:

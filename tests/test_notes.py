@@ -16,7 +16,7 @@ from llava_gateway.notes import SENTENCES, Note, Value, note, sentence
 
 ROOT = Path(__file__).parents[1]
 CHOSEN_WHERE_IT_HAPPENS = {
-    *("first_frame", "first_page", "main_picture", "kept_smaller", "kept_larger"),
+    *("first_frame", "first_page", "main_image", "kept_smaller", "kept_larger"),
     *("stretched", "shrunk", "enlarged", "model_reload"),
     *(code for code in SENTENCES if code.startswith("read_ahead_")),
 }
@@ -53,7 +53,7 @@ QUICK = (
     *("tests/context", "tests/sessions/test_session.py", "tests/gateway/test_gateway.py", "tests/gateway/test_attachments.py"),
     *("tests/gateway/test_summary.py", "tests/images/test_anyres.py", "tests/images/test_auto.py", "tests/images/test_steps.py"),
     *("tests/api/test_ask.py", "tests/api/test_errors.py", "tests/api/test_images.py", "tests/api/test_view.py"),
-    *("tests/api/test_read_ahead.py", "tests/cli/test_ask.py::test_a_phone_picture_is_read_upright"),
+    *("tests/api/test_read_ahead.py", "tests/cli/test_ask.py::test_a_phone_image_is_read_upright"),
 )
 
 
@@ -68,7 +68,7 @@ def test_a_fact_is_said_in_english(fact: Note, text: str) -> None:
 def test_every_sentence_ends_and_speaks_of_images(code: str) -> None:
     text = sentence(code, {"reason": "model_not_loaded"})
     assert text.endswith(".")
-    assert "picture" not in text
+    assert "image" not in text
 
 
 @pytest.mark.wording

@@ -53,7 +53,7 @@ def port() -> Iterator[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     register_heif_opener()
     red_circle = shape("circle", "red", size=(640, 480))
     photo = red_circle.resize((3200, 2400))
@@ -64,10 +64,10 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("readme", "commands"), curl_blocks(), ids=lambda value: value.split(" http")[0].splitlines()[0][:60])
-def test_the_lines_answer(readme: str, commands: str, port: str, pictures: Path) -> None:
+def test_the_lines_answer(readme: str, commands: str, port: str, images: Path) -> None:
     assert "localhost:8000" in commands
     script = "set -e\n" + commands.replace("localhost:8000", f"localhost:{port}")
-    done = subprocess.run(["sh", "-c", script], cwd=pictures, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", script], cwd=images, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     chinese = readme.endswith("zh-CN.md")
     if "/sessions" in commands:

@@ -23,7 +23,7 @@ from llava_gateway.notes import Note
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What of a picture went to the model: `pieces` files, the largest of them `width` x `height` pixels."""
+    """What of an image went to the model: `pieces` files, the largest of them `width` x `height` pixels."""
 
     width: int
     height: int
@@ -41,7 +41,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredImage:
-    """A picture of the question: its id, its upright size, what was sent and what was changed on the way."""
+    """An image of the question: its id, its upright size, what was sent and what was changed on the way."""
 
     id: str
     width: int
@@ -52,7 +52,7 @@ class AnsweredImage:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something the model is not told any more: the text of a turn, or a picture of it (`image_id`). `turn` is its place in the branch."""
+    """Something the model is not told any more: the text of a turn, or an image of it (`image_id`). `turn` is its place in the branch."""
 
     turn: int
     turn_id: int
@@ -67,7 +67,7 @@ class ContextReport:
     Attributes:
         used: tokens of prompt and answer as the engine counted them.
         limit: tokens there are; None where the engine doesn't tell.
-        images: tokens of it that pictures take, None where that is not known.
+        images: tokens of it that images take, None where that is not known.
         dropped: what the model is not told any more, oldest first.
         warnings: what has just been dropped or changed.
     """

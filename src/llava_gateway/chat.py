@@ -1,6 +1,6 @@
 """The vocabulary every room shares: messages made of ordered parts, requests, and what an engine says.
 
-All are frozen values. A picture is named by its id (the sha256 of its canonical bytes, hex); its bytes live in the picture store
+All are frozen values. An image is named by its id (the sha256 of its canonical bytes, hex); its bytes live in the image store
 (`images/store.py`), and what one model gets of it is a `Rendition`.
 """
 
@@ -19,8 +19,8 @@ from llava_gateway.options import Options
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 Policy: TypeAlias = Literal["strict", "pin_images", "sliding", "summarise"]
-"""What happens when a conversation no longer fits into the context: refuse; drop the oldest text but no picture; drop the oldest turns with
-their pictures; as pin_images, with a summary in place of what was dropped."""
+"""What happens when a conversation no longer fits into the context: refuse; drop the oldest text but no image; drop the oldest turns with
+their images; as pin_images, with a summary in place of what was dropped."""
 # JSON as it comes from outside: a schema is passed on to the engine as it is, so nothing inside it is ours to name.
 JSON: TypeAlias = dict[str, Any]
 
@@ -43,17 +43,17 @@ Detail: TypeAlias = Literal["auto", "low", "high"]
 Label: TypeAlias = Literal["exact", "measured", "estimated"]
 """How far a number of tokens can be trusted: counted as the engine counts, seen in an earlier answer, or reckoned."""
 Box: TypeAlias = tuple[float, float, float, float]
-"""(x, y, width, height) as fractions of the upright picture, from its top left corner."""
+"""(x, y, width, height) as fractions of the upright image, from its top left corner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """How much of a picture the model is to see.
+    """How much of an image the model is to see.
 
     Attributes:
         detail: "low" is one tile, "high" the best grid; "auto" is the best grid where that is within `max_image_tokens`, else one tile.
         image_size: (width, height) in pixels that a grid may have at most.
-        num_visual_tokens, max_image_tokens: tokens that the picture may cost at most; the first is a wish that is to be met exactly.
+        num_visual_tokens, max_image_tokens: tokens that the image may cost at most; the first is a wish that is to be met exactly.
         region: a part to look at closely; it is sent after an overview of the whole.
     """
 
@@ -187,7 +187,7 @@ class Piece:
 
     @cached_property
     def base64(self) -> str:
-        """Encoded once: a conversation sends the same pictures in every turn."""
+        """Encoded once: a conversation sends the same images in every turn."""
         return base64.b64encode(self.data).decode("ascii")
 
     @property
@@ -197,7 +197,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """What one model gets of a picture. The same picture is the same bytes in every turn, or the engine's prefix cache misses.
+    """What one model gets of an image. The same image is the same bytes in every turn, or the engine's prefix cache misses.
 
     Attributes:
         pieces: the files, in the order they are sent, side by side: one, or tiles and an overview.
@@ -220,7 +220,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer as the engine counted them; `prompt_tokens` includes pictures and cached ones."""
+    """Tokens of one answer as the engine counted them; `prompt_tokens` includes images and cached ones."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -300,7 +300,7 @@ def asked(*parts: Part, **rest: Any) -> ChatRequest:
 class EngineRequest:
     """What an engine gets: everything resolved, nothing left to look up.
 
-    `renditions` holds the bytes of every picture in `messages`; the other fields are those of ChatRequest.
+    `renditions` holds the bytes of every image in `messages`; the other fields are those of ChatRequest.
     """
 
     model: str
@@ -329,7 +329,7 @@ class EngineRequest:
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
-        """Its pictures in order of appearance; one that appears twice is there twice."""
+        """Its images in order of appearance; one that appears twice is there twice."""
         return tuple(part for message in self.messages for part in message.images)
 
     @property
@@ -361,7 +361,7 @@ class Embeddings:
 class TokenCount:
     """Tokens of a prompt by what they are spent on; `text` holds the questions, answers and the template's own words.
 
-    `images` has a number for each picture, in order of appearance. `label` tells how far all of it can be trusted, `text_is_exact` whether
+    `images` has a number for each image, in order of appearance. `label` tells how far all of it can be trusted, `text_is_exact` whether
     the engine itself counted the words.
     """
 

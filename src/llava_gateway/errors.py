@@ -137,8 +137,8 @@ class InvalidFormat(InvalidRequest):
 class InvalidRegion(InvalidRequest):
     status = 400
     code = "invalid_region"
-    title = "The region is not a part of the picture"
-    hint = "Send [x, y, width, height] in fractions of the upright picture: [0.5, 0, 0.5, 0.5] is its top right quarter."
+    title = "The region is not a part of the image"
+    hint = "Send [x, y, width, height] in fractions of the upright image: [0.5, 0, 0.5, 0.5] is its top right quarter."
 
 
 class ConflictingFields(InvalidRequest):
@@ -163,7 +163,7 @@ class BodyTooLarge(GatewayError):
     status = 413
     code = "request_too_large"
     title = "The request body is too large"
-    hint = "Send fewer or smaller pictures, or refer to pictures by image_id."
+    hint = "Send fewer or smaller images, or refer to images by image_id."
 
 
 class HeadersTooLarge(GatewayError):
@@ -198,34 +198,34 @@ class ContextLengthExceeded(InvalidRequest):
 class ImageError(GatewayError):
     status = 422
     code = "invalid_image"  # this and those below are of OpenAI's ResponseErrorCode
-    title = "The picture can't be used"
-    hint = "Open the file in a picture viewer; if it shows there, export it again as PNG or JPEG."
+    title = "The image can't be used"
+    hint = "Open the file in an image viewer; if it shows there, export it again as PNG or JPEG."
 
 
 class ImageParseError(ImageError):
     code = "image_parse_error"
-    title = "The picture is damaged"
+    title = "The image is damaged"
     hint = "The file is cut off or corrupt. Export it again, or take a screenshot of it."
 
 
 class InvalidBase64Image(ImageError):
     status = 400
     code = "invalid_base64_image"
-    title = "The picture is not valid base64"
+    title = "The image is not valid base64"
     hint = "Send standard or URL-safe base64, with or without a data: prefix; line breaks and missing padding are fine."
 
 
 class ImageFileTooLarge(ImageError):
     status = 413
     code = "image_file_too_large"
-    title = "The picture file is too large"
+    title = "The image file is too large"
     hint = "Send a smaller file, or raise image_max_bytes in the settings."
 
 
 class UnsupportedImageType(ImageError):
     status = 415
     code = "unsupported_image_media_type"
-    title = "This is not a picture format we read"
+    title = "This is not an image format we read"
     hint = "Accepted: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC."
 
 
@@ -256,8 +256,8 @@ class TurnNotFound(NotFound):
 
 class ImageNotFound(NotFound):
     code = "image_file_not_found"
-    title = "There is no such picture"
-    hint = "Pictures are dropped when nothing uses them; upload it again."
+    title = "There is no such image"
+    hint = "Images are dropped when nothing uses them; upload it again."
 
 
 class SessionBusy(GatewayError):
@@ -278,13 +278,13 @@ class SessionFull(GatewayError):
 class StorageFull(GatewayError):
     status = 507
     code = "storage_full"
-    title = "There is no room left for pictures and sessions"
+    title = "There is no room left for images and sessions"
     hint = "Delete sessions that are no longer needed, or raise store_max_bytes in the settings."
 
 
 class ModelLacksVision(InvalidRequest):
     code = "model_lacks_vision"
-    title = "This model can't see pictures"
+    title = "This model can't see images"
     hint = "Choose a model with vision; GET /models tells which."
 
 
@@ -308,7 +308,7 @@ class InvalidModelName(InvalidRequest):
 
 class CloudModelRefused(InvalidRequest):
     code = "cloud_model_refused"
-    title = "Cloud models are not used: they would send the pictures off this machine"
+    title = "Cloud models are not used: they would send the images off this machine"
     hint = "Take the model's name without `cloud`, which is downloaded and runs here."
 
 
@@ -468,7 +468,7 @@ class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
     title = "The engine took too long"
-    hint = "A large picture on a slow machine takes minutes: raise first_token_timeout in the settings, or use a smaller model."
+    hint = "A large image on a slow machine takes minutes: raise first_token_timeout in the settings, or use a smaller model."
     retryable = True
 
 

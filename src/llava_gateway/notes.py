@@ -124,7 +124,7 @@ SENTENCES: dict[str, Sentence] = {
     "turned": "Rotated {degrees} degrees by hand.",
     "first_frame": "Kept only the first frame of an animation.",
     "first_page": "Kept only the first of several pages.",
-    "main_picture": "Kept only the main image of several.",
+    "main_image": "Kept only the main image of several.",
     "exif_unreadable": "Ignored unreadable EXIF data.",
     "gps_removed": "Removed the GPS position.",
     "metadata_removed": "Removed metadata.",
@@ -163,7 +163,7 @@ SENTENCES: dict[str, Sentence] = {
     # Warnings about images.
     "first_frame_only": "Only the first frame or page of a file is used.",
     "contact_sheet": "{model} takes one image at a time, so the {count} images go on one sheet, numbered from 1.",
-    "picture_left_out": "{model} takes no more images at once: left out {count:image|images} of unanswered questions.",
+    "image_left_out": "{model} takes no more images at once: left out {count:image|images} of unanswered questions.",
     "image_ignored": "The model seems not to have seen the image: beyond its text the prompt has {surplus} tokens, not about {expected}.",
     # Warnings about the context and the engine.
     "context_trimmed": _dropped,

@@ -34,7 +34,7 @@ class ModelPins(BaseModel):
 
 
 VisionFamily: TypeAlias = Literal["llava", "gemma3", "gemma4", "minicpm-v", "qwen-vl", "pixtral", "llama4", "unknown"]
-"""Models of one family do the same with a picture; the sizes may differ."""
+"""Models of one family do the same with an image; the sizes may differ."""
 
 
 class VisionOverride(BaseModel):
@@ -47,7 +47,7 @@ class VisionOverride(BaseModel):
     merge: int | None = Field(None, ge=1, le=16)
     tiles: bool | None = None
     overview: Literal["last", "first"] | None = None
-    max_pictures: int | None = Field(None, ge=1)
+    max_images: int | None = Field(None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         " loads the model again. Unset: it does not grow.",
     )
     reanchor_tokens: int = Field(
-        2000, ge=0, description="Tokens of talk after which a line calls a picture back to the model's mind; 0 for never."
+        2000, ge=0, description="Tokens of talk after which a line calls an image back to the model's mind; 0 for never."
     )
 
     # Flow
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     stall_timeout: float = Field(30, gt=0, description="How long a client may stop reading before its answer is ended.")
     ping_interval: float = Field(15, gt=0, description="Pause after which a quiet event stream gets a ping comment.")
     read_ahead: bool = Field(
-        True, description="Whether engines read conversations and pictures ahead of the question, where they are asked to and nobody asks."
+        True, description="Whether engines read conversations and images ahead of the question, where they are asked to and nobody asks."
     )
     shutdown_grace: float = Field(8, ge=0, description="How long running answers may go on after SIGTERM.")
     engine_poll_interval: float = Field(2, gt=0, description="How often engines are asked whether they are there.")
@@ -144,29 +144,29 @@ class Settings(BaseSettings):
     body_gap_timeout: float = Field(10, gt=0, description="Longest pause inside a request body, and longest wait for request headers.")
     prompt_max_chars: int = Field(1_000_000, ge=1, description="Longest prompt or system prompt.")
 
-    # Pictures
+    # Images
     image_formats: tuple[str, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"),
         description="Formats that are read; the list can only be made shorter.",
     )
-    image_max_bytes: int = Field(20 * MiB, ge=1024, description="Largest picture file.")
-    images_per_turn: int = Field(8, ge=1, le=64, description="Pictures in one turn.")
-    image_max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of a picture.")
+    image_max_bytes: int = Field(20 * MiB, ge=1024, description="Largest image file.")
+    images_per_turn: int = Field(8, ge=1, le=64, description="Images in one turn.")
+    image_max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of an image.")
     image_max_pixels_webp_gif: int = Field(
         25_000_000, ge=4096, description="Most pixels of a WEBP or GIF, which can't be decoded in reduced size."
     )
     image_max_side: int = Field(30_000, ge=32, description="Longest side in pixels.")
     image_min_side: int = Field(8, ge=1, description="Shortest side in pixels.")
     image_max_aspect: float = Field(64, ge=1, description="Most that the long side may be of the short one.")
-    store_max_pixels: int = Field(12_000_000, ge=4096, description="Size in pixels at which pictures are kept.")
-    image_workers: int = Field(2, ge=1, le=64, description="Worker processes that decode pictures.")
+    store_max_pixels: int = Field(12_000_000, ge=4096, description="Size in pixels at which images are kept.")
+    image_workers: int = Field(2, ge=1, le=64, description="Worker processes that decode images.")
     image_worker_memory: int = Field(1024 * MiB, ge=256 * MiB, description="Most memory of a worker, where the system can limit it.")
-    image_timeout: float = Field(10, gt=0, description="Longest decode of one picture.")
-    store_max_bytes: int = Field(1024 * MiB, ge=MiB, description="All sessions and pictures together.")
+    image_timeout: float = Field(10, gt=0, description="Longest decode of one image.")
+    store_max_bytes: int = Field(1024 * MiB, ge=MiB, description="All sessions and images together.")
 
     # Sessions
     session_max_turns: int = Field(1000, ge=1, description="Turns of one session.")
-    session_max_bytes: int = Field(256 * MiB, ge=1024, description="One session with its pictures.")
+    session_max_bytes: int = Field(256 * MiB, ge=1024, description="One session with its images.")
     session_ttl: float = Field(7 * 24 * 3600, gt=0, description="How long an unused session is kept.")
     session_undo: float = Field(60, ge=0, description="How long a deleted session can be brought back; 0 lets it go at once.")
 

@@ -41,7 +41,7 @@ class Telemetry:
             ["engine", "outcome"],
             registry=self.registry,
         )
-        self._pictures = Counter("llava_gateway_pictures", "Pictures by what became of them", ["outcome"], registry=self.registry)
+        self._images = Counter("llava_gateway_images", "Images by what became of them", ["outcome"], registry=self.registry)
 
     def gauge(self, name: str, about: str, read: Callable[[], float], **labels: str) -> None:
         """A figure that is read when /metrics is asked."""
@@ -50,9 +50,9 @@ class Telemetry:
         gauge = known if isinstance(known, Gauge) else Gauge(full, about, list(labels), registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(read)
 
-    def picture(self, outcome: str) -> None:
+    def image(self, outcome: str) -> None:
         """`outcome`: "ready" or an error code."""
-        self._pictures.labels(outcome).inc()
+        self._images.labels(outcome).inc()
 
     def read_ahead(self, engine: str, outcome: str) -> None:
         """`outcome`: "read", the reason why it was not, or an error code. `engine` is "" where it did not come to that."""

@@ -32,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """`best` is the place of the best candidate, None for a tie; `images` are ids, whose pictures may be gone by now. Of a long prompt only
+    """`best` is the place of the best candidate, None for a tie; `images` are ids, whose images may be gone by now. Of a long prompt only
     MAX_TEXT_CHARS are kept."""
 
     at: datetime

@@ -95,7 +95,7 @@ async def test_null_says_nothing_beside_a_value(serve: Serve) -> None:
         ({"temperature": 9}, "options.temperature", "temperature must be a number"),
         ({"question": 5}, "question", "question: Input should be a valid string."),
         ({"image": "https://example.com/a.png"}, "image", "image is a link or a path"),
-        ({"image_id": "../x"}, "image_id", "image_id is not the id of a picture."),
+        ({"image_id": "../x"}, "image_id", "image_id is not the id of an image."),
         ({"stream": "yes"}, "stream", "stream must be true or false."),
     ],
 )
@@ -109,25 +109,25 @@ async def test_errors_use_the_names_of_who_asked(serve: Serve, body: dict[str, A
 @pytest.mark.parametrize(
     "wrap", [lambda x: {"image": x}, lambda x: {"image": [x]}, lambda x: {"image": {"data": x}}, lambda x: {"images": [x]}]
 )
-def test_one_picture_needs_no_list(demo: httpx2.Client, red_circle: bytes, wrap: Any) -> None:
+def test_one_image_needs_no_list(demo: httpx2.Client, red_circle: bytes, wrap: Any) -> None:
     answer = demo.post("/ask", json={"prompt": "Describe this image.", **wrap(b64(red_circle))}).json()
     assert answer["message"]["content"] == RED
 
 
-def test_a_stored_picture_may_be_named_beside_images(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_a_stored_image_may_be_named_beside_images(demo: httpx2.Client, red_circle: bytes) -> None:
     stored = demo.post("/images", files={"image": red_circle}).json()["id"]
     for body in ({"image_id": stored}, {"image_id": [stored, stored], "images": []}, {"image_id": stored, "image": None}):
         answer = demo.post("/ask", json={"prompt": "Describe this image.", **body}).json()
         assert [image["id"] for image in answer["images"]] == [stored] * len(as_list(body["image_id"]))
     error = demo.post("/ask", json={"image_id": stored, "images": [b64(red_circle)]}).json()["error"]
-    assert (error["code"], error["message"]) == ("conflicting_fields", "images and image_id both have pictures.")
+    assert (error["code"], error["message"]) == ("conflicting_fields", "images and image_id both have images.")
 
 
 @pytest.mark.parametrize("name", HINTS)
 def test_a_name_that_may_mean_something_else_is_told_the_right_one(demo: httpx2.Client, name: str) -> None:
     error = demo.post("/ask", json={"prompt": "Hi", name: "x"}).json()["error"]
     assert (error["code"], error["param"], error["hint"]) == ("unknown_field", name, HINTS[name])
-    if name not in ("file", "files", "picture", "pictures", "photo", "photos"):  # which may be pictures in a form
+    if name not in ("file", "files", "image", "images", "photo", "photos"):  # which may be images in a form
         in_form = demo.post("/ask", files={"prompt": (None, "Hi"), name: (None, "x")}).json()["error"]
         assert (in_form["param"], in_form["hint"]) == (name, HINTS[name])
 

@@ -26,13 +26,13 @@ ZIP = {"Content-Type": "application/zip"}
 
 @pytest.fixture(scope="module")
 def session_id(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> str:
-    """Two branches, a pinned picture, a region, options, a note beside a question."""
+    """Two branches, a pinned image, a region, options, a note beside a question."""
     path = f"/sessions/{demo.post('/sessions', json={'title': '图形 Shapes', 'system': 'Be brief.'}).json()['id']}"
     first = demo.post(f"{path}/turns", files={"image": red_circle}, data={"ocr_text": "None."}).json()
     demo.post(f"{path}/turns", json={"prompt": "What color is the circle?", "options": {"seed": 1, "stop": ["!"]}, "preset": "factual"})
     demo.post(f"{path}/turns", files={"image": blue_square}, data={"after": "1", "region": "0,0,0.5,0.5"})
     changes = {"policy": "sliding", "glossary": ["VAT: tax"], "options": {"top_k": 5}, "detail": "low"}
-    demo.patch(path, json={**changes, "pictures": {first["images"][0]["id"]: {"pinned": True, "detail": "high"}}})
+    demo.patch(path, json={**changes, "images": {first["images"][0]["id"]: {"pinned": True, "detail": "high"}}})
     return path.removeprefix("/sessions/")
 
 
@@ -55,8 +55,8 @@ def test_the_json_has_everything(demo: httpx2.Client, session_id: str, document:
     assert session["turns"][1]["parts"][1]["note"] is True
     assert session["turns"][2]["parts"][0]["sight"]["region"] == [0, 0, 0.5, 0.5]
     assert (session["policy"], session["glossary"], session["options"], session["detail"]) == ("sliding", ["VAT: tax"], {"top_k": 5}, "low")
-    for image_id, picture in document["pictures"].items():
-        assert base64.b64decode(picture["data"]) == demo.get(f"/images/{image_id}").content
+    for image_id, image in document["images"].items():
+        assert base64.b64decode(image["data"]) == demo.get(f"/images/{image_id}").content
 
 
 @pytest.mark.parametrize("form", ["json", "zip"])
@@ -91,8 +91,8 @@ def test_a_photo_may_be_encoded_again_and_is_found_under_its_new_id(demo: httpx2
     exported = demo.get(f"{path}/export?format=json")
     imported = demo.post("/sessions/import", json=exported.json()).json()
     (image,) = imported["turns"][0]["images"]
-    assert list(imported["pictures"]) == [image["id"]]
-    before, after = (demo.get(f"/images/{image_id}") for image_id in (*exported.json()["pictures"], image["id"]))
+    assert list(imported["images"]) == [image["id"]]
+    before, after = (demo.get(f"/images/{image_id}") for image_id in (*exported.json()["images"], image["id"]))
     assert after.headers["content-type"] == before.headers["content-type"] == "image/jpeg"
     one, other = (Image.open(io.BytesIO(response.content)).convert("RGB") for response in (before, after))
     assert max(ImageStat.Stat(ImageChops.difference(one, other)).mean) < 0.5
@@ -178,14 +178,14 @@ def changed(path: str, value: Any) -> Callable[[Document], None]:
     return change
 
 
-def other_pictures(document: Document) -> None:
-    document["pictures"] = dict.fromkeys(["c" * 64], next(iter(document["pictures"].values())))
+def other_images(document: Document) -> None:
+    document["images"] = dict.fromkeys(["c" * 64], next(iter(document["images"].values())))
 
 
-def picture(data: str | None, **more: Any) -> Callable[[Document], None]:
+def image(data: str | None, **more: Any) -> Callable[[Document], None]:
     def change(document: Document) -> None:
-        first = next(iter(document["pictures"]))
-        document["pictures"][first] = {"data": data, **more}
+        first = next(iter(document["images"]))
+        document["images"][first] = {"data": data, **more}
 
     return change
 
@@ -232,14 +232,14 @@ def picture(data: str | None, **more: Any) -> Callable[[Document], None]:
         (changed("session.turns.0.warnings", [{"code": "x", "values": {"name": "x" * 257}}]), 422, "invalid_archive"),
         (changed("session.turns.0.warnings", ["x"]), 422, "invalid_archive"),
         (changed("session.turns", [{}] * 10), 422, "invalid_archive"),
-        (changed("pictures", {}), 422, "invalid_archive"),
-        (other_pictures, 422, "invalid_archive"),
-        (picture(None), 422, "invalid_archive"),
-        (picture(None, file="pictures/1.png"), 422, "invalid_archive"),
-        (picture("cmVk", file="pictures/1.png"), 422, "invalid_archive"),
-        (picture("!"), 400, "invalid_base64_image"),
-        (picture("cmVk"), 415, "unsupported_image_media_type"),
-        (picture(base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()), 422, "image_parse_error"),
+        (changed("images", {}), 422, "invalid_archive"),
+        (other_images, 422, "invalid_archive"),
+        (image(None), 422, "invalid_archive"),
+        (image(None, file="images/1.png"), 422, "invalid_archive"),
+        (image("cmVk", file="images/1.png"), 422, "invalid_archive"),
+        (image("!"), 400, "invalid_base64_image"),
+        (image("cmVk"), 415, "unsupported_image_media_type"),
+        (image(base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()), 422, "image_parse_error"),
     ],
 )
 def test_an_odd_archive_is_refused_and_nothing_of_it_is_kept(
@@ -252,7 +252,7 @@ def test_an_odd_archive_is_refused_and_nothing_of_it_is_kept(
     assert response.status_code == status, response.text
     if status >= 400:
         error = response.json()["error"]
-        assert (error["code"], (error["param"] or "session").split(".")[0] in {"session", "pictures", "version", "extra"}) == (code, True)
+        assert (error["code"], (error["param"] or "session").split(".")[0] in {"session", "images", "version", "extra"}) == (code, True)
         assert len(demo.get("/sessions").json()["sessions"]) == before
 
 
@@ -289,15 +289,15 @@ def rezipped(data: bytes, **replaced: bytes | None) -> bytes:
 def test_a_zip_must_have_the_files_that_it_names(demo: httpx2.Client, session_id: str, document: Document) -> None:
     data = export(demo, session_id, "zip").content
     named = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("session.json"))
-    first = next(iter(named["pictures"].values()))
-    absent = {**named, "pictures": {**named["pictures"], next(iter(named["pictures"])): {**first, "file": "../../etc/passwd"}}}
+    first = next(iter(named["images"].values()))
+    absent = {**named, "images": {**named["images"], next(iter(named["images"])): {**first, "file": "../../etc/passwd"}}}
     for odd, code in [
         (rezipped(data, **{"session.json": None}), "invalid_archive"),
-        (rezipped(data, **{"pictures/1.png": None}), "invalid_archive"),
+        (rezipped(data, **{"images/1.png": None}), "invalid_archive"),
         (rezipped(data, **{"session.json": json.dumps(absent).encode()}), "invalid_archive"),
-        (rezipped(data, **{"pictures/1.png": bytes(30 * 2**20)}), "archive_too_large"),
+        (rezipped(data, **{"images/1.png": bytes(30 * 2**20)}), "archive_too_large"),
         (rezipped(data, **{"session.json": bytes(130 * 2**20)}), "archive_too_large"),
-        (rezipped(data, **{"pictures/1.png": b"<svg onload=alert(1)>"}), "unsupported_image_media_type"),
+        (rezipped(data, **{"images/1.png": b"<svg onload=alert(1)>"}), "unsupported_image_media_type"),
     ]:
         response = demo.post("/sessions/import", content=odd, headers=ZIP)
         assert (response.status_code in (413, 415, 422), response.json()["error"]["code"]) == (True, code)
@@ -312,7 +312,7 @@ async def test_a_session_larger_than_sessions_may_be_is_refused_before_any_work(
         response = await served.client.post("/sessions/import", json=document)
         assert (response.status_code, response.json()["error"]["code"]) == (413, code)
         assert (await served.client.get("/sessions")).json() == {"sessions": []}
-        assert served.gateway.pictures.bytes_used == 0
+        assert served.gateway.images.bytes_used == 0
 
 
 async def test_a_question_as_long_as_it_may_be_comes_back(serve: Serve) -> None:
@@ -324,11 +324,11 @@ async def test_a_question_as_long_as_it_may_be_comes_back(serve: Serve) -> None:
     assert (await served.client.post("/sessions/import", json=exported.json())).status_code == 201
 
 
-def test_a_fork_without_a_pinned_picture_comes_back(demo: httpx2.Client, blue_square: bytes) -> None:
+def test_a_fork_without_a_pinned_image_comes_back(demo: httpx2.Client, blue_square: bytes) -> None:
     path = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
     demo.post(f"{path}/turns", json={"prompt": "Hi"})
     (image,) = demo.post(f"{path}/turns", files={"image": blue_square}).json()["images"]
-    assert demo.patch(path, json={"pictures": {image["id"]: {"pinned": True, "detail": "low"}}}).status_code == 200
+    assert demo.patch(path, json={"images": {image["id"]: {"pinned": True, "detail": "low"}}}).status_code == 200
     fork = demo.post(f"{path}/fork", json={"at": 1}).json()["id"]
     exported = demo.get(f"/sessions/{fork}/export?format=json")
     assert demo.post("/sessions/import", json=exported.json()).status_code == 201

@@ -147,7 +147,7 @@ def wrapped(data: bytes) -> str:
     ids=["plain", "data", "wrong type", "no type", "url-safe", "unpadded", "wrapped", "data and wrapped"],
 )
 def test_base64_comes_in_every_spelling(demo: httpx2.Client, blue_square: bytes, encode: Any) -> None:
-    # A byte more or less changes the padding; the picture stays what it is.
+    # A byte more or less changes the padding; the image stays what it is.
     for more in (b"", b"\0", b"\0\0"):
         answer = demo.post("/ask", json={**DESCRIBE, "images": [encode(blue_square + more)]}).json()
         assert answer["message"]["content"] == BLUE
@@ -163,21 +163,21 @@ def test_base64_comes_in_every_spelling(demo: httpx2.Client, blue_square: bytes,
         ("é" * 8, 400, "invalid_base64_image"),
         ("data:image/png,abc", 400, "invalid_base64_image"),
         ("abcde", 400, "invalid_base64_image"),
-        (b64(b"hello world, this is no picture"), 415, "unsupported_image_media_type"),
+        (b64(b"hello world, this is no image"), 415, "unsupported_image_media_type"),
         (b64(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415, "unsupported_image_media_type"),
         (b64(b"\x89PNG\r\n\x1a\nbut not more"), 422, "image_parse_error"),
         ("http://169.254.169.254/latest", 400, "invalid_base64_image"),
         ("/etc/passwd", 400, "invalid_base64_image"),
     ],
 )
-def test_what_is_no_picture_is_named_by_its_place(demo: httpx2.Client, red_circle: bytes, image: str, status: int, code: str) -> None:
+def test_what_is_no_image_is_named_by_its_place(demo: httpx2.Client, red_circle: bytes, image: str, status: int, code: str) -> None:
     response = demo.post("/ask", json={**DESCRIBE, "images": [b64(red_circle), image]})
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["param"]) == (status, code, "images[1]")
     assert error["hint"]
 
 
-def test_a_stored_picture_stands_for_itself(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+def test_a_stored_image_stands_for_itself(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     stored = demo.post("/images", files={"image": red_circle}).json()
     answer = demo.post("/ask", json={**DESCRIBE, "images": [{"image_id": stored["id"]}]}).json()
     assert answer["message"]["content"] == RED
@@ -188,12 +188,12 @@ def test_a_stored_picture_stands_for_itself(demo: httpx2.Client, red_circle: byt
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "image_file_not_found")
 
 
-def test_a_picture_without_a_question_is_described(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_an_image_without_a_question_is_described(demo: httpx2.Client, red_circle: bytes) -> None:
     assert demo.post("/ask", files={"image": red_circle}).json()["message"]["content"] == RED
 
 
 @pytest.mark.parametrize("body", [{}, {"prompt": ""}, {"prompt": "  \n"}])
-def test_neither_prompt_nor_picture_is_refused(demo: httpx2.Client, body: dict[str, str]) -> None:
+def test_neither_prompt_nor_image_is_refused(demo: httpx2.Client, body: dict[str, str]) -> None:
     response = demo.post("/ask", json=body)
     assert (response.status_code, response.json()["error"]["param"]) == (422, "prompt")
 
@@ -208,7 +208,7 @@ def test_without_a_session_nothing_is_kept(demo: httpx2.Client) -> None:
 def test_an_unknown_session_is_not_found(demo: httpx2.Client, session_id: str) -> None:
     for response in (
         demo.post("/ask", json={"prompt": "Hello", "session_id": session_id}),
-        demo.post("/ask", data={"prompt": "Hello", "session_id": session_id}, files={"image": b"no picture"}),
+        demo.post("/ask", data={"prompt": "Hello", "session_id": session_id}, files={"image": b"no image"}),
     ):
         assert (response.status_code, response.json()["error"]["code"]) == (404, "session_not_found")
 
@@ -341,7 +341,7 @@ def test_an_image_field_that_is_no_file_is_explained(demo: httpx2.Client) -> Non
     assert "@" in response.json()["error"]["hint"]
 
 
-def test_questions_that_part_between_two_pictures_are_answered(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+def test_questions_that_part_between_two_images_are_answered(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     """llama.cpp's prompt cache fails on the second and third of these, and on all that follow, unless it is left out once."""
     green = sample_images.encoded(sample_images.shape("circle", "green"))
     for images, last in (((red_circle, blue_square), BLUE), ((red_circle,), RED), ((red_circle, green), GREEN)):

@@ -63,9 +63,9 @@ WRONG: dict[str, Any] = {
     "another unknown field": {"prompt": "Hi", "url_idx": 1},
     "empty key": {"": 1},
     "an option of another API": {"prompt": "Hi", "logit_bias": 1},
-    "an unknown member of a picture": {"images": [{"image_id": "0" * 64, "path": "/etc/passwd"}]},
+    "an unknown member of an image": {"images": [{"image_id": "0" * 64, "path": "/etc/passwd"}]},
     "a path for an id": {"images": [{"image_id": "../../etc/passwd"}]},
-    "a picture by address": {"images": [{"url": "http://127.0.0.1/"}]},
+    "an image by address": {"images": [{"url": "http://127.0.0.1/"}]},
 }
 FIELDS = ["prompt", "images", "model", "options", "preset", "system", "format", "keep_alive", "session_id", "title", "at"]
 FIELDS += ["detail", "image_size", "num_visual_tokens", "max_image_tokens", "region", "policy", "glossary", "ocr_text"]
@@ -292,7 +292,7 @@ async def test_who_leaves_in_the_middle_of_the_body_leaves_no_trace_of_a_bug(ser
     assert caplog.text.count("499 client_left") == 2
 
 
-def test_a_picture_in_base64_with_a_nul_is_no_bug(demo: httpx2.Client) -> None:
+def test_an_image_in_base64_with_a_nul_is_no_bug(demo: httpx2.Client) -> None:
     response = demo.post("/ask", json={"images": [base64.b64encode(bytes(64)).decode()]})
     assert response.status_code == 415
 

@@ -115,7 +115,7 @@ async def test_an_attempt_that_is_stopped_is_a_branch_beside_the_old_one(serve: 
     assert await told(served, session_id) == ["one", "three"]
 
 
-async def test_the_demo_model_is_asked_again_about_another_picture(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+async def test_the_demo_model_is_asked_again_about_another_image(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     path = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
     first = demo.post(f"{path}/turns", files={"image": red_circle}).json()
     second = demo.post(f"{path}/turns", files={"image": blue_square}, data={"after": "0"}).json()
@@ -128,7 +128,7 @@ async def test_the_demo_model_is_asked_again_about_another_picture(demo: httpx2.
     demo.patch(path, json={"branch": first["turn_id"]})
     assert "red circle" in demo.post(f"{path}/turns", json={"prompt": "Describe this image."}).json()["message"]["content"]
     session = demo.get(path).json()
-    assert len(session["pictures"]) == 2
+    assert len(session["images"]) == 2
     counted = demo.post("/count_tokens", json={"prompt": "Hi", "session_id": session["id"], "after": 0}).json()
     assert counted["parts"]["images"] == []
 

@@ -41,8 +41,8 @@ def new_session(demo: httpx2.Client) -> str:
     return f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
 
 
-def facts(picture: dict[str, Any]) -> Facts:
-    return picture["original"]["bytes"], [Note.from_json(change) for change in picture["changes"]]
+def facts(image: dict[str, Any]) -> Facts:
+    return image["original"]["bytes"], [Note.from_json(change) for change in image["changes"]]
 
 
 def of(file: bytes, *more: Note) -> Facts:
@@ -50,7 +50,7 @@ def of(file: bytes, *more: Note) -> Facts:
 
 
 def told(demo: httpx2.Client, session: str) -> list[Facts]:
-    return [facts(picture) for turn in demo.get(session).json()["turns"] for picture in turn["images"]]
+    return [facts(image) for turn in demo.get(session).json()["turns"] for image in turn["images"]]
 
 
 def test_each_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
@@ -70,7 +70,7 @@ def test_each_turn_of_a_session_tells_of_its_own_file(demo: httpx2.Client, files
     assert told(demo, f"/sessions/{fork['id']}") == [of(file) for file in files]
 
 
-def test_a_picture_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+def test_an_image_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
     session = new_session(demo)
     for file in (*files, files[0]):
         stored = demo.post("/images", files={"image": file}).json()
@@ -84,7 +84,7 @@ def test_a_picture_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Clien
     assert told(demo, session) == [of(file) for file in (*files, files[0])]
 
 
-def test_a_turned_picture_tells_of_the_file_it_was_turned_from(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
+def test_a_turned_image_tells_of_the_file_it_was_turned_from(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
     session = new_session(demo)
     ids = set()
     for file in (*files, files[0]):
@@ -122,7 +122,7 @@ def test_an_export_keeps_what_is_told_of_each_file(demo: httpx2.Client, files: t
     # Where an export tells nothing, what is told is what came in.
     for turn in exported["session"]["turns"]:
         del turn["files"]
-    (image_id,) = exported["pictures"]
+    (image_id,) = exported["images"]
     plain = demo.post("/sessions/import", json=exported).json()
     demo.post("/images", files={"image": files[0]})
     assert told(demo, f"/sessions/{plain['id']}") == [(len(demo.get(f"/images/{image_id}").content), [])] * 2

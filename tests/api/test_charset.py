@@ -106,12 +106,12 @@ def test_the_name_of_a_file_may_be_in_any_encoding(demo: httpx2.Client, red_circ
         assert demo.post(path, content=content, headers={"Content-Type": FORM}).status_code in (200, 201)
 
 
-def test_fields_beside_a_picture_are_read_alike(demo: httpx2.Client, red_circle: bytes) -> None:
-    picture = part("image", red_circle, "image/png", b"a.png")
+def test_fields_beside_an_image_are_read_alike(demo: httpx2.Client, red_circle: bytes) -> None:
+    image = part("image", red_circle, "image/png", b"a.png")
     for path, name, status in (("/images", "model", 404), ("/analyze_image", "question", 200)):
-        named = form(picture, part(name, ASKED.encode("gbk"), "text/plain; charset=gbk"))
+        named = form(image, part(name, ASKED.encode("gbk"), "text/plain; charset=gbk"))
         assert demo.post(path, content=named, headers={"Content-Type": FORM}).status_code == status
-        error = demo.post(path, content=form(picture, part(name, ASKED.encode("gbk"))), headers={"Content-Type": FORM}).json()["error"]
+        error = demo.post(path, content=form(image, part(name, ASKED.encode("gbk"))), headers={"Content-Type": FORM}).json()["error"]
         assert (error["code"], error["param"]) == ("invalid_encoding", name)
 
 

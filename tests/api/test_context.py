@@ -88,18 +88,18 @@ def test_strict_in_a_session_refuses_what_no_longer_fits(demo: httpx2.Client) ->
     assert trimmed["context"]["warnings"][0] in trimmed["warnings"]
 
 
-def test_pictures_of_a_session_can_be_pinned_let_go_and_shown_otherwise(demo: httpx2.Client) -> None:
+def test_images_of_a_session_can_be_pinned_let_go_and_shown_otherwise(demo: httpx2.Client) -> None:
     session = demo.post("/sessions", json={}).json()["id"]
     answer = demo.post(f"/sessions/{session}/turns", json={"prompt": "Describe this image.", "images": [RED_CIRCLE]}).json()
     image_id = answer["images"][0]["id"]
-    assert demo.get(f"/sessions/{session}").json()["pictures"] == {image_id: {"pinned": None, "detail": None}}
-    changed = demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": False, "detail": "low"}}}).json()
-    assert (changed["pictures"], changed["tokens"]) == ({image_id: {"pinned": False, "detail": "low"}}, None)
-    back = demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": None}}}).json()
-    assert back["pictures"] == {image_id: {"pinned": None, "detail": "low"}}
-    as_asked = demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"detail": None}}}).json()
-    assert as_asked["pictures"] == {image_id: {"pinned": None, "detail": None}}
-    missing = demo.patch(f"/sessions/{session}", json={"pictures": {"0" * 64: {"pinned": True}}})
+    assert demo.get(f"/sessions/{session}").json()["images"] == {image_id: {"pinned": None, "detail": None}}
+    changed = demo.patch(f"/sessions/{session}", json={"images": {image_id: {"pinned": False, "detail": "low"}}}).json()
+    assert (changed["images"], changed["tokens"]) == ({image_id: {"pinned": False, "detail": "low"}}, None)
+    back = demo.patch(f"/sessions/{session}", json={"images": {image_id: {"pinned": None}}}).json()
+    assert back["images"] == {image_id: {"pinned": None, "detail": "low"}}
+    as_asked = demo.patch(f"/sessions/{session}", json={"images": {image_id: {"detail": None}}}).json()
+    assert as_asked["images"] == {image_id: {"pinned": None, "detail": None}}
+    missing = demo.patch(f"/sessions/{session}", json={"images": {"0" * 64: {"pinned": True}}})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "image_file_not_found")
 
 
@@ -110,10 +110,10 @@ def test_it_counts_what_the_documentation_says(demo: httpx2.Client) -> None:
         assert (counted["total"], counted["over"], counted["num_ctx_needed"]) == figures
 
 
-def test_a_picture_that_was_let_go_leaves_a_trace(demo: httpx2.Client) -> None:
+def test_an_image_that_was_let_go_leaves_a_trace(demo: httpx2.Client) -> None:
     session = demo.post("/sessions", json={}).json()["id"]
     image_id = demo.post(f"/sessions/{session}/turns", json={"images": [RED_CIRCLE]}).json()["images"][0]["id"]
-    demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": False}}})
+    demo.patch(f"/sessions/{session}", json={"images": {image_id: {"pinned": False}}})
     filler = {"prompt": WORDS * 9, "options": {"num_ctx": 1024, "num_predict": 8}}
     for _ in range(4):
         answer = demo.post(f"/sessions/{session}/turns", json=filler).json()
@@ -142,7 +142,7 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     stored = count(demo, session_id=session, images=[BLUE_SQUARE, {"image_id": image_id}])["turns"][-1]["images"]
     assert [image["image_id"] for image in stored] == [None, image_id]
     assert sum(turn["text_tokens"] for turn in turns) == pytest.approx(counted["parts"]["text"], rel=0.5)
-    # Turns without pictures go first; the turn of a picture that stays goes with it.
+    # Turns without images go first; the turn of an image that stays goes with it.
     assert [(item["turn"], item["image_id"]) for item in counted["next"]] == [(1, None), (2, None), (3, None), (0, None), (0, image_id)]
     assert counted["together"] == 3
     assert counted["larger"]["num_ctx"] == 4096
@@ -150,7 +150,7 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     sliding = count(demo, session_id=session, policy="sliding")
     assert [item["turn"] for item in sliding["next"]] == [0, 0, 1, 2, 3]
     assert count(demo, session_id=session, policy="strict")["next"] == []
-    demo.patch(f"/sessions/{session}", json={"pictures": {image_id: {"pinned": True}}})
+    demo.patch(f"/sessions/{session}", json={"images": {image_id: {"pinned": True}}})
     pinned = count(demo, session_id=session)
     assert image_id not in [item["image_id"] for item in pinned["next"]]
     assert pinned["turns"][0]["images"][0]["pinned"] is True
@@ -173,7 +173,7 @@ def counts(tokens: int) -> Any:
     return script
 
 
-async def test_a_picture_that_leaves_no_mark_in_the_prompt_was_not_seen() -> None:
+async def test_an_image_that_leaves_no_mark_in_the_prompt_was_not_seen() -> None:
     engine = ScriptedEngine(counts(30))
     engine.counted = lambda request: TokenCount(0, 28, (576,), "exact")
     async with scripted(engine) as served:
@@ -183,7 +183,7 @@ async def test_a_picture_that_leaves_no_mark_in_the_prompt_was_not_seen() -> Non
         assert (await served.ask(images=[RED_CIRCLE])).json()["warnings"] == []
 
 
-async def test_what_a_picture_costs_a_model_of_no_known_family_is_learned_from_the_answer() -> None:
+async def test_what_an_image_costs_a_model_of_no_known_family_is_learned_from_the_answer() -> None:
     engine = ScriptedEngine(counts(28 + 1000))
     engine.counted = lambda request: token_count(request, 28, 0)
     question = {"prompt": "Hi", "images": [RED_CIRCLE]}

@@ -66,7 +66,7 @@ async def test_the_glossary_of_a_preset_comes_and_goes_with_it(serve: Serve) -> 
     assert (back["preset"], back["policy"], back["glossary"]) == (None, None, ["VAT: tax"])
 
 
-async def test_the_detail_of_a_session_is_that_of_its_pictures(serve: Serve) -> None:
+async def test_the_detail_of_a_session_is_that_of_its_images(serve: Serve) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)
     session = await served.session(detail="high")

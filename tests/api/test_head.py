@@ -109,7 +109,7 @@ async def test_nothing_is_packed_or_drawn_for_head(serve: Serve, red_circle: byt
         return b"a drawing"
 
     monkeypatch.setattr(archives, "package", packed)
-    monkeypatch.setattr(served.gateway.pictures, "view", drawn)
+    monkeypatch.setattr(served.gateway.images, "view", drawn)
     image_id = (await served.client.post("/images", files={"image": red_circle})).json()["id"]
     export, view = f"/sessions/{await served.session()}/export", f"/images/{image_id}/view"
     for path in (export, view):

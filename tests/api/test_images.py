@@ -1,4 +1,4 @@
-"""Pictures over HTTP: stored once, told what was changed, given back canonical or as a model gets them."""
+"""Images over HTTP: stored once, told what was changed, given back canonical or as a model gets them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def turned_photo() -> bytes:
     return file.getvalue()
 
 
-def test_a_stored_picture_tells_its_size_and_what_was_changed(demo: httpx2.Client, turned_photo: bytes) -> None:
+def test_a_stored_image_tells_its_size_and_what_was_changed(demo: httpx2.Client, turned_photo: bytes) -> None:
     response = demo.post("/images", files={"image": ("IMG_0001.png", turned_photo)})
     assert response.status_code == 201
-    picture = response.json()
-    assert {"id", "width", "height", "changes"} <= set(picture)
-    assert (picture["width"], picture["height"]) == (320, 240)
-    assert picture["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
-    assert picture["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
-    changes = {change["code"]: change["values"] for change in picture["changes"]}
+    image = response.json()
+    assert {"id", "width", "height", "changes"} <= set(image)
+    assert (image["width"], image["height"]) == (320, 240)
+    assert image["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
+    assert image["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
+    changes = {change["code"]: change["values"] for change in image["changes"]}
     assert changes["rotated"] == {"degrees": 90}
     assert "gps_removed" in changes
 
 
-def test_the_canonical_picture_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, turned_photo: bytes) -> None:
+def test_the_canonical_image_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, turned_photo: bytes) -> None:
     image_id = demo.post("/images", files={"image": turned_photo}).json()["id"]
     response = demo.get(f"/images/{image_id}")
     assert response.headers["content-type"] in ("image/jpeg", "image/png")
@@ -62,7 +62,7 @@ def test_a_rendition_is_what_the_model_gets_and_stays_the_same(demo: httpx2.Clie
     assert "F7" in answer["message"]["content"]
 
 
-def test_a_picture_may_be_kept_by_the_browser(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_an_image_may_be_kept_by_the_browser(demo: httpx2.Client, red_circle: bytes) -> None:
     image_id = demo.post("/images", files={"image": red_circle}).json()["id"]
     first = demo.get(f"/images/{image_id}")
     assert first.headers["cache-control"].startswith("private")
@@ -71,14 +71,14 @@ def test_a_picture_may_be_kept_by_the_browser(demo: httpx2.Client, red_circle: b
     assert demo.get(f"/images/{image_id}", params={"model": "demo"}).headers["etag"] != first.headers["etag"]
 
 
-def test_the_same_picture_has_the_same_id_however_often_it_comes(demo: httpx2.Client, blue_square: bytes) -> None:
+def test_the_same_image_has_the_same_id_however_often_it_comes(demo: httpx2.Client, blue_square: bytes) -> None:
     with ThreadPoolExecutor(4) as pool:
         ids = set(pool.map(lambda _: demo.post("/images", files={"image": blue_square}).json()["id"], range(8)))
     assert len(ids) == 1
 
 
 @pytest.mark.parametrize("name", ["0" * 64, "x", "..%2f..%2fetc%2fpasswd", "%00"])
-def test_an_unknown_picture_is_not_found(demo: httpx2.Client, name: str) -> None:
+def test_an_unknown_image_is_not_found(demo: httpx2.Client, name: str) -> None:
     response = demo.get(f"/images/{name}")
     assert response.status_code == 404
     assert response.json()["error"]["code"] in ("image_file_not_found", "not_found")
@@ -99,19 +99,19 @@ def test_an_unknown_model_has_no_rendition(demo: httpx2.Client, red_circle: byte
         (b"%PDF-1.7", 415, "unsupported_image_media_type"),
     ],
 )
-def test_what_is_no_picture_is_refused(demo: httpx2.Client, data: bytes, status: int, code: str) -> None:
+def test_what_is_no_image_is_refused(demo: httpx2.Client, data: bytes, status: int, code: str) -> None:
     response = demo.post("/images", files={"image": ("photo.png", data)})
     assert (response.status_code, response.json()["error"]["code"], response.json()["error"]["param"]) == (status, code, "image")
 
 
-async def test_a_picture_file_over_the_limit_is_refused(serve: Serve, red_circle: bytes) -> None:
+async def test_an_image_file_over_the_limit_is_refused(serve: Serve, red_circle: bytes) -> None:
     served = await serve(ScriptedEngine(), image_max_bytes=1024)
     for path, data in (("/images", {}), ("/ask", {"prompt": "What?"}), ("/analyze_image", {"question": "What?"})):
         response = await served.client.post(path, files={"image": red_circle + bytes(2000)}, data=data)
         assert (response.status_code, response.json()["error"]["code"]) == (413, "image_file_too_large")
 
 
-async def test_pictures_are_stored_without_any_engine_and_not_rendered_for_the_blind(serve: Serve, red_circle: bytes) -> None:
+async def test_images_are_stored_without_any_engine_and_not_rendered_for_the_blind(serve: Serve, red_circle: bytes) -> None:
     engine = ScriptedEngine()
     engine.up = False
     served = await serve(engine)
@@ -130,7 +130,7 @@ async def test_when_nothing_can_be_dropped_there_is_no_room(serve: Serve, red_ci
     assert (response.status_code, response.json()["error"]["code"]) == (507, "storage_full")
 
 
-def test_a_stored_picture_can_be_turned(demo: httpx2.Client) -> None:
+def test_a_stored_image_can_be_turned(demo: httpx2.Client) -> None:
     image = sample_images.words("F7", size=(320, 240))
     lying = demo.post("/images", files={"image": sample_images.encoded(image.transpose(Image.Transpose.ROTATE_90))}).json()
     response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})

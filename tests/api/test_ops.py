@@ -45,7 +45,7 @@ def test_figures_are_those_of_prometheus(demo: httpx2.Client) -> None:
         "llava_gateway_answers",
         "llava_gateway_tokens",
         "llava_gateway_first_token_seconds",
-        "llava_gateway_pictures",
+        "llava_gateway_images",
         "llava_gateway_active",
         "llava_gateway_waiting",
         "llava_gateway_sessions",

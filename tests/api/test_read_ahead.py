@@ -15,28 +15,28 @@ from tests.serving import until
 MEMBERS = ["status", "reason", "message", "model", "engine", "prompt_tokens", "cached_tokens", "ms"]
 
 
-def stored(demo: httpx2.Client, picture: bytes) -> str:
-    return str(demo.post("/images", files={"image": picture}).json()["id"])
+def stored(demo: httpx2.Client, image: bytes) -> str:
+    return str(demo.post("/images", files={"image": image}).json()["id"])
 
 
 def cached(answer: httpx2.Response) -> int:
     return int(answer.json()["usage"]["cached_tokens"])
 
 
-def test_a_picture_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+def test_an_image_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     image_id = stored(demo, blue_square)
     warmed = demo.post(f"/images/{image_id}/warm", params={"model": "demo"})
     assert warmed.status_code == 200
     assert list(warmed.json()) == MEMBERS
     assert (warmed.json()["status"], warmed.json()["model"], warmed.json()["engine"]) == ("read", "demo", "embedded")
     assert cached(demo.post("/ask", json={"prompt": "What is it?", "images": [{"image_id": image_id}]})) >= 64
-    # The same with other words before the picture is another prompt.
+    # The same with other words before the image is another prompt.
     body = {"images": [{"image_id": image_id}], "system": "Answer in Chinese."}
     assert demo.post("/warm", json=body).json()["cached_tokens"] < 64
     assert cached(demo.post("/ask", json={"prompt": "What is it?", **body})) > 64
 
 
-async def test_a_stored_picture_is_read_as_the_question_will_show_it(serve: Serve, red_circle: bytes) -> None:
+async def test_a_stored_image_is_read_as_the_question_will_show_it(serve: Serve, red_circle: bytes) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)
     image_id = (await served.client.post("/images", files={"image": red_circle})).json()["id"]
@@ -111,7 +111,7 @@ async def test_switched_off_it_says_so(serve: Serve, red_circle: bytes) -> None:
     assert (answer["status"], answer["reason"], answer["model"]) == ("skipped", "off", None)
 
 
-async def test_pictures_are_numbered_in_the_language_of_who_asks(serve: Serve, red_circle: bytes, blue_square: bytes) -> None:
+async def test_images_are_numbered_in_the_language_of_who_asks(serve: Serve, red_circle: bytes, blue_square: bytes) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)
     files = [("image", ("1.png", red_circle)), ("image", ("2.png", blue_square))]

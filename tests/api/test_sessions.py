@@ -31,7 +31,7 @@ def test_a_new_session_is_empty(demo: httpx2.Client) -> None:
     assert demo.get(f"/sessions/{session['id']}").json() == session
 
 
-def test_a_session_remembers_what_of_a_picture_was_sent(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_a_session_remembers_what_of_an_image_was_sent(demo: httpx2.Client, red_circle: bytes) -> None:
     session_id = create(demo)["id"]
     answer = demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}).json()
     (turn,) = demo.get(f"/sessions/{session_id}").json()["turns"]
@@ -42,7 +42,7 @@ def test_a_session_remembers_what_of_a_picture_was_sent(demo: httpx2.Client, red
     )
 
 
-def test_a_session_remembers_which_part_of_a_picture_was_asked_about(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_a_session_remembers_which_part_of_an_image_was_asked_about(demo: httpx2.Client, red_circle: bytes) -> None:
     session_id = create(demo)["id"]
     for region in ("0.5,0,0.5,0.25", ""):
         demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}, data={"region": region} if region else {})
@@ -50,7 +50,7 @@ def test_a_session_remembers_which_part_of_a_picture_was_asked_about(demo: httpx
     assert [turn["images"][0]["region"] for turn in turns] == [[0.5, 0, 0.5, 0.25], None]
 
 
-def test_a_second_question_remembers_the_picture_and_finds_it_in_the_engines_cache(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_a_second_question_remembers_the_image_and_finds_it_in_the_engines_cache(demo: httpx2.Client, red_circle: bytes) -> None:
     session_id = create(demo)["id"]
     first = demo.post(f"/sessions/{session_id}/turns", files={"image": red_circle}, data={"prompt": "What color is the circle?"}).json()
     second = demo.post(f"/sessions/{session_id}/turns", json={"prompt": "Describe this image."}).json()
@@ -208,7 +208,7 @@ async def test_a_deleted_session_is_gone_with_its_time_even_if_nobody_asks(serve
     served = await serve(ScriptedEngine(), session_undo=0.01)
     session_id = await served.session()
     await served.client.delete(f"/sessions/{session_id}")
-    await until(lambda: served.gateway.pictures.reserved == 0)
+    await until(lambda: served.gateway.images.reserved == 0)
     assert (await served.client.post(f"/sessions/{session_id}/restore")).status_code == 404
 
 

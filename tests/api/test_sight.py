@@ -1,4 +1,4 @@
-"""How pictures are to be looked at, as every door takes it: in the question, in a picture, in options, in a form."""
+"""How images are to be looked at, as every door takes it: in the question, in an image, in options, in a form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REF = {"image_id": "0" * 64}
 
 
 def sights(**body: Any) -> list[Sight]:
-    """What is wished for each picture of a question; of one picture where the body has none."""
+    """What is wished for each image of a question; of one image where the body has none."""
     request = chat_request(parse_body(AskBody, {"prompt": "Hi", "images": [IMAGE], **body}), Settings())
     return [part.sight for part in request.question.attachments]
 
@@ -51,7 +51,7 @@ def test_wishes_become_a_sight(fields: dict[str, Any], sight: Sight) -> None:
     assert sights(**fields) == [sight]
 
 
-def test_what_is_wished_for_a_picture_wins_over_what_is_wished_for_all() -> None:
+def test_what_is_wished_for_an_image_wins_over_what_is_wished_for_all() -> None:
     images = [IMAGE, {"data": IMAGE, "detail": "low"}, {**REF, "region": [0, 0, 0.5, 0.5], "max_image_tokens": 576}, REF]
     assert sights(images=images, detail="high", max_image_tokens=2880) == [
         Sight(detail="high", max_image_tokens=2880),
@@ -72,13 +72,13 @@ def test_a_region_that_was_rounded_to_a_hair_beyond_the_edge_ends_at_the_edge() 
 @pytest.mark.parametrize(
     ("region", "said"),
     [
-        ([0.6, 0, 0.5, 0.5], "beyond the picture"),
-        ([0, 0.6, 0.5, 0.5], "beyond the picture"),
+        ([0.6, 0, 0.5, 0.5], "beyond the image"),
+        ([0, 0.6, 0.5, 0.5], "beyond the image"),
         ([0, 0, 0, 1], "at least 0.01"),
         ([0.1, 0.1, 0.5, 0.009], "at least 0.01"),
     ],
 )
-def test_a_region_outside_the_picture_or_of_nothing_is_refused(region: list[float], said: str) -> None:
+def test_a_region_outside_the_image_or_of_nothing_is_refused(region: list[float], said: str) -> None:
     with pytest.raises(InvalidRegion, match=said) as refused:
         sights(region=region)
     assert refused.value.param == "region"
@@ -87,8 +87,8 @@ def test_a_region_outside_the_picture_or_of_nothing_is_refused(region: list[floa
     assert refused.value.param == "images[1].region"
 
 
-@pytest.mark.parametrize(("images", "said"), [([IMAGE, REF], "one region for 2 pictures"), ([], "no picture")])
-def test_a_region_of_no_picture_or_of_several_is_refused_with_the_way_to_say_it(images: list[Any], said: str) -> None:
+@pytest.mark.parametrize(("images", "said"), [([IMAGE, REF], "one region for 2 images"), ([], "no image")])
+def test_a_region_of_no_image_or_of_several_is_refused_with_the_way_to_say_it(images: list[Any], said: str) -> None:
     with pytest.raises(InvalidRegion, match=said) as refused:
         sights(images=images, region=[0, 0, 0.5, 0.5])
     assert '"region": […]' in refused.value.hint
@@ -132,7 +132,7 @@ def test_two_places_that_differ_are_refused() -> None:
     assert (refused.value.status, refused.value.param) == (400, "options.num_visual_tokens")
 
 
-def test_an_unknown_field_of_a_picture_is_refused() -> None:
+def test_an_unknown_field_of_an_image_is_refused() -> None:
     with pytest.raises(InvalidRequest) as refused:
         sights(images=[{**REF, "path": "/etc/passwd"}])
     assert (refused.value.code, refused.value.param) == ("unknown_field", "images[0].path")
@@ -179,13 +179,13 @@ async def test_what_is_wrong_in_a_form_is_named(serve: Serve, data: dict[str, st
 @pytest.mark.parametrize("region", ["500,0,500,500", "50%,0,50%,50%", "0,0,1", "-0.1,0,1,1", "0,0,nan,1", "0,0,1e999,1", "[0,0", "left"])
 async def test_a_region_in_pixels_or_percent_is_told_that_it_goes_by_fractions(serve: Serve, region: str) -> None:
     served = await serve(ScriptedEngine())
-    picture = base64.b64decode(IMAGE)
-    response = await served.client.post("/ask", files={"image": picture}, data={"prompt": "Hi", "region": region})
+    image = base64.b64decode(IMAGE)
+    response = await served.client.post("/ask", files={"image": image}, data={"prompt": "Hi", "region": region})
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["param"]) == (400, "invalid_region", "region")
-    assert "fractions of the picture and not pixels or percent" in error["message"]
+    assert "fractions of the image and not pixels or percent" in error["message"]
     assert "[0.5, 0, 0.5, 0.5]" in error["hint"]
-    stored = (await served.client.post("/images", files={"image": picture})).json()["id"]
+    stored = (await served.client.post("/images", files={"image": image})).json()["id"]
     assert (await served.client.get(f"/images/{stored}/view", params={"region": region})).json()["error"]["code"] == "invalid_region"
 
 
@@ -283,15 +283,15 @@ def test_empty_text_is_no_hint_and_too_much_is_refused() -> None:
     with pytest.raises(InvalidRequest) as refused:
         chat_request(parse_body(AskBody, {"prompt": "Hi", "ocr_text": "x" * 101}), Settings(prompt_max_chars=100))
     assert refused.value.param == "ocr_text"
-    with pytest.raises(InvalidRequest, match="neither a prompt nor a picture"):
+    with pytest.raises(InvalidRequest, match="neither a prompt nor an image"):
         chat_request(parse_body(AskBody, {"ocr_text": "TOTAL"}), Settings())
 
 
-def test_what_a_question_without_pictures_wishes_for_them_is_not_passed_over_in_silence(demo: httpx2.Client) -> None:
+def test_what_a_question_without_images_wishes_for_them_is_not_passed_over_in_silence(demo: httpx2.Client) -> None:
     session = demo.post("/sessions", json={"detail": "low"}).json()["id"]
     turns = f"/sessions/{session}/turns"
     assert demo.post(turns, json={"prompt": "Describe this image.", "images": [IMAGE]}).json()["warnings"] == []
     said = note_json(note("sight_ignored", fields=("detail",)))
     assert demo.post(turns, json={"prompt": "Hello", "detail": "high"}).json()["warnings"] == [said]
     assert demo.post(turns, files={"prompt": (None, "Hello"), "detail": (None, "high")}).json()["warnings"] == [said]
-    assert demo.post(turns, json={"prompt": "Hello"}).json()["warnings"] == [], "the session's own is for pictures to come"
+    assert demo.post(turns, json={"prompt": "Hello"}).json()["warnings"] == [], "the session's own is for images to come"

@@ -143,13 +143,13 @@ async def test_the_event_loop_gets_its_turn_soon(serve: Serve) -> None:
     assert sys.getswitchinterval() == pytest.approx(TURN)
 
 
-async def test_pictures_are_decoded_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_images_are_decoded_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = await serve(ScriptedEngine())
     beside: list[bool] = []
 
     def decode(_: str) -> bytes:
         beside.append(threading.current_thread() is not threading.main_thread())
-        return b"no picture"
+        return b"no image"
 
     monkeypatch.setattr(native_json, "decode_base64", decode)
     assert (await served.ask(images=["QUJD"])).status_code == 415

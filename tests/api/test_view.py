@@ -1,4 +1,4 @@
-"""What a model sees of a picture, over HTTP, with the demo model's own engine."""
+"""What a model sees of an image, over HTTP, with the demo model's own engine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def steps_of(demo: httpx2.Client, data: bytes) -> list[dict[str, Any]]:
     return steps
 
 
-def test_a_picture_of_what_the_default_model_sees(demo: httpx2.Client, photo: str) -> None:
+def test_an_image_of_what_the_default_model_sees(demo: httpx2.Client, photo: str) -> None:
     response = demo.get(f"/images/{photo}/view")
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
     drawn = Image.open(io.BytesIO(response.content))
@@ -48,7 +48,7 @@ def test_a_picture_of_what_the_default_model_sees(demo: httpx2.Client, photo: st
 def test_the_steps_in_words_and_numbers(demo: httpx2.Client, photo: str) -> None:
     seen = demo.get(f"/images/{photo}/view", params={"model": "demo"}, headers={"Accept": "application/json"}).json()
     assert (seen["id"], seen["model"], seen["tokens"], seen["label"], seen["detail"]) == (photo, "demo", 64, "exact", "low")
-    assert seen["profile"] == "The whole picture on 112x112 pixels, the rest of them padded."
+    assert seen["profile"] == "The whole image on 112x112 pixels, the rest of them padded."
     assert [step["code"] for step in seen["steps"]] == ["decoded", "shrunk", "padded", "encoded", "tokens"]
     assert seen["steps"][1]["values"] == {"from_width": 800, "from_height": 600, "width": 112, "height": 84}
     (piece,) = seen["pieces"]
@@ -116,12 +116,12 @@ async def test_tiles_and_overview_as_they_are_sent(serve: Serve) -> None:
         response = await served.client.get(f"/images/{image_id}", params={**high, "piece": number})
         piece = Image.open(io.BytesIO(response.content)).convert("RGB")
         assert piece.size == (336, 336)
-        # Within the picture: there are 84 rows of padding above and below it.
+        # Within the image: there are 84 rows of padding above and below it.
         there = drawn.crop((left + 40, top + 90, left + 300, top + 246))
         assert there.tobytes() == piece.crop((40, 90, 300, 246)).tobytes()
     beyond = await served.client.get(f"/images/{image_id}", params={**high, "piece": 5})
     assert (beyond.status_code, beyond.json()["error"]["param"]) == (404, "piece")
-    assert beyond.json()["error"]["message"] == "This picture is sent as 5 files, pieces 0 to 4."
+    assert beyond.json()["error"]["message"] == "This image is sent as 5 files, pieces 0 to 4."
 
 
 def test_a_region_is_an_overview_and_a_closer_look(demo: httpx2.Client, photo: str) -> None:
@@ -151,7 +151,7 @@ def test_a_piece_belongs_to_a_model(demo: httpx2.Client, photo: str) -> None:
         return found
 
     assert error(piece="0")["message"] == "piece means nothing without model."
-    assert error(model="demo", piece="1")["message"] == "This picture is sent as one file, piece 0."
+    assert error(model="demo", piece="1")["message"] == "This image is sent as one file, piece 0."
     assert error(model="demo", piece="-1")["code"] == error(model="demo", piece="one")["code"] == "invalid_request"
     whole = demo.get(f"/images/{photo}", params={"model": "demo"})
     assert demo.get(f"/images/{photo}", params={"model": "demo", "piece": "0"}).content == whole.content

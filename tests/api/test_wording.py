@@ -24,7 +24,7 @@ def error_of(response: httpx2.Response) -> Any:
     return response.json()["error"]
 
 
-def test_a_picture_sent_bare_is_told_the_form_it_goes_into(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_an_image_sent_bare_is_told_the_form_it_goes_into(demo: httpx2.Client, red_circle: bytes) -> None:
     for path in ("/images", "/analyze_image"):
         response = demo.post(path, content=red_circle, headers={"Content-Type": "image/png"})
         error = error_of(response)
@@ -40,13 +40,13 @@ def test_json_without_its_type_is_told_the_header(demo_url: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["images", "file", "files", "image[]", "images[]", "files[]", "photo"])
-def test_a_picture_is_taken_from_a_field_of_another_plain_name(demo: httpx2.Client, red_circle: bytes, field: str) -> None:
+def test_an_image_is_taken_from_a_field_of_another_plain_name(demo: httpx2.Client, red_circle: bytes, field: str) -> None:
     answer = demo.post("/ask", files={field: ("a.png", red_circle), "prompt": (None, "Describe this image.")}).json()
     assert answer["message"]["content"] == RED
     assert demo.post("/images", files={field: ("a.png", red_circle)}).status_code == 201
 
 
-def test_pictures_keep_their_order_whatever_their_fields_are_named(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
+def test_images_keep_their_order_whatever_their_fields_are_named(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     files = [("file", red_circle), ("images[]", blue_square), ("image", red_circle)]
     found = demo.post("/ask", files=files, data={"prompt": "Hello"}).json()["images"]
     assert found[0]["id"] == found[2]["id"] != found[1]["id"]
@@ -58,18 +58,18 @@ def test_a_file_that_was_not_chosen_is_none(demo: httpx2.Client, field: bytes) -
     assert answer["images"] == []
 
 
-def test_a_text_field_for_a_picture_that_is_empty_says_nothing(demo: httpx2.Client) -> None:
+def test_a_text_field_for_an_image_that_is_empty_says_nothing(demo: httpx2.Client) -> None:
     assert demo.post("/ask", files={"image": (None, ""), "prompt": (None, "Hello")}).status_code == 200
     error = error_of(demo.post("/ask", files={"image": (None, "photo.jpg"), "prompt": (None, "Hello")}))
     assert (error["message"], error["param"]) == ("image must be a file.", "image")
 
 
-def test_a_form_for_one_picture_says_where_there_is_none_or_two(demo: httpx2.Client, red_circle: bytes) -> None:
+def test_a_form_for_one_image_says_where_there_is_none_or_two(demo: httpx2.Client, red_circle: bytes) -> None:
     for path in ("/images", "/analyze_image"):
         missing = error_of(demo.post(path, content=NOT_CHOSEN % b"image" + HELLO + b"--x--\r\n", headers=FORM))
-        assert (missing["message"], missing["param"]) == ("There is no picture in the form.", "image")
+        assert (missing["message"], missing["param"]) == ("There is no image in the form.", "image")
         two = error_of(demo.post(path, files=[("image", red_circle), ("image", red_circle)]))
-        assert "two pictures" in two["message"]
+        assert "two images" in two["message"]
 
 
 def test_a_file_in_another_field_is_told_where_it_goes(demo: httpx2.Client, red_circle: bytes) -> None:
@@ -124,7 +124,7 @@ def a_pdf() -> bytes:
         (a_pdf(), "PDF", "Export the page as PNG"),
         (b"\n" * 500 + a_pdf(), "PDF", "screenshot"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "PNG"),
-        (b"<!DOCTYPE html>\n<html>", "web page", "save the picture"),
+        (b"<!DOCTYPE html>\n<html>", "web page", "save the image"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0", "video", "screenshot"),
         (b"\x1aE\xdf\xa3", "video", "screenshot"),
         (a_zip(), "document", "PNG"),
@@ -132,10 +132,10 @@ def a_pdf() -> bytes:
         (b"8BPS\0\1", "Photoshop", "PNG"),
         (b"iVBORw0KGgoAAAANSUhEUg==", "base64", "file itself"),
         (b"data:image/png;base64,iVBORw0KGgo=", "base64", "file itself"),
-        (b"hello", "not a picture format we read", "Accepted: JPEG"),
+        (b"hello", "not an image format we read", "Accepted: JPEG"),
     ],
 )
-def test_a_file_that_is_no_picture_is_called_what_it_is(demo: httpx2.Client, content: bytes, said: str, hint: str) -> None:
+def test_a_file_that_is_no_image_is_called_what_it_is(demo: httpx2.Client, content: bytes, said: str, hint: str) -> None:
     response = demo.post("/ask", files={"image": ("a.png", content), "prompt": (None, "x")})
     error = error_of(response)
     assert (response.status_code, error["code"]) == (415, "unsupported_image_media_type")

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: picture files, and gateways that run."""
+"""What the tests of the commands share: image files, and gateways that run."""
 
 from __future__ import annotations
 

@@ -42,19 +42,19 @@ def test_the_url_comes_from_the_environment_too(demo_url: str, red_circle: Path)
     assert run("ask", str(red_circle), LLAVA_GATEWAY_URL=demo_url.removeprefix("http://")).out.startswith("A red circle")
 
 
-def test_a_picture_comes_from_stdin(demo_url: str, red_circle: Path) -> None:
+def test_an_image_comes_from_stdin(demo_url: str, red_circle: Path) -> None:
     assert run("ask", "-", QUESTION, "--url", demo_url, stdin=red_circle.read_bytes()).out.startswith("A red circle")
     assert run("ask", "-", "--url", demo_url, stdin=red_circle.read_bytes()).out.startswith("A red circle")
 
 
-def test_several_pictures_keep_their_order(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+def test_several_images_keep_their_order(demo_url: str, red_circle: Path, blue_square: Path) -> None:
     done = run("ask", str(red_circle), str(blue_square), "Describe the second picture.", "--url", demo_url)
     assert "blue square" in done.out
     done = run("ask", str(blue_square), str(red_circle), "Describe the second picture.", "--url", demo_url)
     assert "red circle" in done.out
 
 
-def test_a_phone_picture_is_read_upright(demo_url: str, rotated_letters: Path) -> None:
+def test_a_phone_image_is_read_upright(demo_url: str, rotated_letters: Path) -> None:
     done = run("ask", str(rotated_letters), "Read the text.", "--url", demo_url, "--verbose")
     assert "F7" in done.out
     assert note("rotated", degrees=90).text in done.err
@@ -74,7 +74,7 @@ def test_a_warning_goes_to_stderr_unasked(demo_url: str, red_circle: Path) -> No
     )
 
 
-def test_pictures_without_a_question_are_all_described(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+def test_images_without_a_question_are_all_described(demo_url: str, red_circle: Path, blue_square: Path) -> None:
     assert run("ask", str(red_circle), str(blue_square), "--url", demo_url).out == (
         "Picture 1: A red circle on a white background. Picture 2: A blue square on a white background.\n"
     )
@@ -88,7 +88,7 @@ def test_json_is_the_answer_of_the_rest_interface(demo_url: str, red_circle: Pat
     assert answer["session_id"] is None
 
 
-def test_a_question_needs_no_picture(demo_url: str) -> None:
+def test_a_question_needs_no_image(demo_url: str) -> None:
     assert run("ask", "Who are you?", "--url", demo_url).out.startswith("I am a tiny demo model.")
 
 
@@ -116,7 +116,7 @@ def test_format_takes_json_or_a_schema_in_a_file(demo_url: str, red_circle: Path
         assert "--format" in done.err
 
 
-def test_wishes_for_a_picture_reach_the_gateway(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+def test_wishes_for_an_image_reach_the_gateway(demo_url: str, red_circle: Path, blue_square: Path) -> None:
     asked = ("ask", str(red_circle), QUESTION, "--url", demo_url)
     whole = run(*asked, "--detail", "low", "--image-size", "112x112", "--max-image-tokens", "64", "--policy", "strict", "--json")
     assert whole.code == 0, whole.err
@@ -125,8 +125,8 @@ def test_wishes_for_a_picture_reach_the_gateway(demo_url: str, red_circle: Path,
     assert part.code == 0, part.err
     refused = run("ask", str(red_circle), str(blue_square), QUESTION, "--url", demo_url, "--region", "0,0,0.5,0.5")
     assert refused.code == 1
-    assert "There is one region for 2 pictures." in refused.err
-    assert run(*asked, "--region", "0.9,0,0.5,0.5").err.startswith("Error: The region reaches beyond the picture")
+    assert "There is one region for 2 images." in refused.err
+    assert run(*asked, "--region", "0.9,0,0.5,0.5").err.startswith("Error: The region reaches beyond the image")
     assert run(*asked, "--detail", "ultra").code == 2
 
 
@@ -202,12 +202,12 @@ def test_the_help_names_every_option_and_its_range() -> None:
         assert f"[{limit.low:.10g}<=x<={limit.high:.10g}]" in said
 
 
-def test_what_is_wrong_with_a_picture_is_said_with_its_name(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_with_an_image_is_said_with_its_name(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     done = run("ask", str(red_circle), str(text), QUESTION, "--url", demo_url)
     assert done.code == 1
-    assert f"{text}: This is not a picture format we read" in done.err
+    assert f"{text}: This is not an image format we read" in done.err
     assert "Hint: Accepted: JPEG, PNG" in done.err
 
 
@@ -243,7 +243,7 @@ def test_a_reader_that_leaves_ends_it_without_a_word(demo_url: str, red_circle: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "pictures", "question"),
+    ("arguments", "images", "question"),
     [
         (["{red}", "What?"], ["{red}"], "What?"),
         (["{red}", "{red}"], ["{red}", "{red}"], ""),
@@ -255,20 +255,20 @@ def test_a_reader_that_leaves_ends_it_without_a_word(demo_url: str, red_circle: 
         (["{red}", "What is this? " * 30], ["{red}"], "What is this? " * 30),
     ],
 )
-def test_all_arguments_but_the_last_are_pictures(arguments: list[str], pictures: list[str], question: str, red_circle: Path) -> None:
+def test_all_arguments_but_the_last_are_images(arguments: list[str], images: list[str], question: str, red_circle: Path) -> None:
     def path(text: str) -> str:
         return text.format(red=red_circle)
 
-    assert split([path(argument) for argument in arguments]) == ([path(picture) for picture in pictures], question)
+    assert split([path(argument) for argument in arguments]) == ([path(image) for image in images], question)
 
 
 @pytest.mark.parametrize("arguments", [["phot.jpg"], ["my photo.HEIC"], ["{red}", "phot.jpg"], ["{folder}"]])
 def test_a_mistyped_file_name_is_not_taken_for_the_question(arguments: list[str], red_circle: Path) -> None:
-    with pytest.raises(Failure, match="There is no picture file"):
+    with pytest.raises(Failure, match="There is no image file"):
         split([argument.format(red=red_circle, folder=red_circle.parent) for argument in arguments])
 
 
-def test_a_picture_that_the_question_names_is_attached(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+def test_an_image_that_the_question_names_is_attached(demo_url: str, red_circle: Path, blue_square: Path) -> None:
     done = run("ask", f"What is in this image '{red_circle}'?", "--url", demo_url)
     assert (done.code, done.out) == (0, "A red circle on a white background.\n")
     assert done.err == f"Attached {red_circle}.\n"
@@ -276,36 +276,36 @@ def test_a_picture_that_the_question_names_is_attached(demo_url: str, red_circle
     assert (done.code, done.out) == (0, "A blue square on a white background.\n")
 
 
-def test_a_picture_that_is_given_and_named_is_attached_once(red_circle: Path, blue_square: Path) -> None:
+def test_an_image_that_is_given_and_named_is_attached_once(red_circle: Path, blue_square: Path) -> None:
     names, question = split([str(red_circle), f"Is '{blue_square}' larger than '{red_circle}'?"])
     assert names == [str(red_circle), str(blue_square)]
     assert question == "Is Picture 2 larger than Picture 1?"
 
 
-def test_a_question_that_names_no_picture_file_is_refused(demo_url: str, red_circle: Path) -> None:
+def test_a_question_that_names_no_image_file_is_refused(demo_url: str, red_circle: Path) -> None:
     done = run("ask", "What is in ./nowhere.png?", "--url", demo_url)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: There is no picture file ./nowhere.png.\nHint: Correct the path.")
+    assert done.err.startswith("Error: There is no image file ./nowhere.png.\nHint: Correct the path.")
     assert run("ask", "https://example.com/c.png", "What is this?", "--url", demo_url).code == 2
     assert run("ask", "What is in ./nowhere.png?", "--no-paths", "--url", demo_url).code == 0
     assert split([f"What is '{red_circle}'?"], paths=False) == ([], f"What is '{red_circle}'?")
 
 
-def test_a_picture_named_in_a_question_is_named_when_it_is_wrong(demo_url: str, tmp_path: Path) -> None:
+def test_an_image_named_in_a_question_is_named_when_it_is_wrong(demo_url: str, tmp_path: Path) -> None:
     drawing = tmp_path / "drawing.svg"
     drawing.write_text("<svg/>")
     done = run("ask", f"What is in {drawing}?", "--url", demo_url)
     assert done.code == 1
-    assert f"Error: {drawing}: This is not a picture format we read" in done.err
+    assert f"Error: {drawing}: This is not an image format we read" in done.err
 
 
-def test_a_picture_that_is_piped_in_is_attached(demo_url: str, red_circle: Path) -> None:
+def test_an_image_that_is_piped_in_is_attached(demo_url: str, red_circle: Path) -> None:
     done = run("ask", "Describe this image.", "--url", demo_url, stdin=red_circle.read_bytes())
     assert (done.code, done.out) == (0, "A red circle on a white background.\n")
-    assert done.err == "Attached the picture from stdin.\n"
+    assert done.err == "Attached the image from stdin.\n"
 
 
-def test_a_picture_in_a_file_is_attached_from_stdin(demo_url: str, red_circle: Path) -> None:
+def test_an_image_in_a_file_is_attached_from_stdin(demo_url: str, red_circle: Path) -> None:
     with red_circle.open("rb") as file:
         done = subprocess.run(
             [*COMMAND, "ask", "Describe this image.", "--url", demo_url],
@@ -329,18 +329,18 @@ def test_text_that_is_piped_in_stands_before_the_question(demo_url: str) -> None
     assert tokens(b" \n") == tokens(b"")
 
 
-def test_what_is_neither_picture_nor_text_is_refused_from_stdin(demo_url: str) -> None:
+def test_what_is_neither_image_nor_text_is_refused_from_stdin(demo_url: str) -> None:
     for stdin in (b"\x7fELF\xff\xfe", b"text\0more"):
         done = run("ask", "What is this?", "--url", demo_url, stdin=stdin)
         assert (done.code, done.out) == (2, "")
-        assert "neither a picture that we read nor text" in done.err
+        assert "neither an image that we read nor text" in done.err
 
 
 def test_stdin_that_is_not_read_is_told(demo_url: str, red_circle: Path, blue_square: Path, tmp_path: Path) -> None:
     asked = ("ask", str(red_circle), QUESTION, "--url", demo_url)
     done = run(*asked, stdin=blue_square.read_bytes())
     assert (done.code, done.out) == (0, "A red circle on a white background.\n")
-    assert "warning: stdin is not read where pictures are given." in done.err
+    assert "warning: stdin is not read where images are given." in done.err
     listed = tmp_path / "list.txt"
     listed.write_text("one.png\ntwo.png\n")
     with listed.open("rb") as file:  # as in a loop of a shell, which goes on reading behind us
@@ -399,10 +399,10 @@ def test_what_comes_through_stdin_too_late_is_an_error(demo_url: str, idle_pipe:
         asking.ask(["Who are you?"], url=demo_url)
 
 
-def test_a_missing_picture_is_named() -> None:
+def test_a_missing_image_is_named() -> None:
     done = run("ask", "nowhere.jpg", "What", "is", "this?")
     assert done.code == 2
-    assert done.err == "Error: There is no picture file nowhere.jpg.\nHint: A question goes into quotes, after the pictures.\n"
+    assert done.err == "Error: There is no image file nowhere.jpg.\nHint: A question goes into quotes, after the images.\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")

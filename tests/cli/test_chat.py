@@ -27,7 +27,7 @@ def session_of(said: str) -> str:
     return said.rpartition("--session ")[2].strip()
 
 
-def test_the_second_question_remembers_the_picture(demo_url: str, red_circle: Path) -> None:
+def test_the_second_question_remembers_the_image(demo_url: str, red_circle: Path) -> None:
     done = run("chat", str(red_circle), "--url", demo_url, stdin=lines("What is in this picture?", "What color is the background?"))
     assert done.code == 0
     assert done.out == "A red circle on a white background.\nThe background is white.\n"
@@ -51,7 +51,7 @@ def test_a_chat_goes_on_later(demo_url: str, red_circle: Path) -> None:
     assert "There is no such session" in gone.err
 
 
-def test_pictures_are_added_by_path_as_a_shell_would_write_it(
+def test_images_are_added_by_path_as_a_shell_would_write_it(
     demo_url: str, red_circle: Path, blue_square: Path, rotated_letters: Path
 ) -> None:
     typed = lines(
@@ -117,7 +117,7 @@ def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_
 def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red_circle: Path) -> None:
     typed = lines("/region 0.5,0,0.9,1", "What is in this picture?", "/region", "What is in this picture?")
     done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
-    assert "Error: The region reaches beyond the picture" in done.err
+    assert "Error: The region reaches beyond the image" in done.err
     assert done.out == "A red circle on a white background.\n"
 
 
@@ -128,13 +128,13 @@ def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red
         ("/options seed=x", "seed is a whole number from -1"),
         ("/options num_visual_tokens=1", "There is no option num_visual_tokens."),
         ("/options seed", "Write seed=VALUE"),
-        ("/image nowhere.png", "There is no picture file nowhere.png."),
-        ("/nowhere/c.png What is this?", "There is no picture file /nowhere/c.png."),
-        ("What is ./nowhere.png?", "There is no picture file ./nowhere.png."),
+        ("/image nowhere.png", "There is no image file nowhere.png."),
+        ("/nowhere/c.png What is this?", "There is no image file /nowhere/c.png."),
+        ("What is ./nowhere.png?", "There is no image file ./nowhere.png."),
         ("/model nope", "No engine has the model nope."),
         ("/detail ultra", "There is no detail ultra."),
-        ("/region 5,5,5,5", "5,5,5,5 is no part of a picture."),
-        ("/region 0,0,1", "0,0,1 is no part of a picture."),
+        ("/region 5,5,5,5", "5,5,5,5 is no part of an image."),
+        ("/region 0,0,1", "0,0,1 is no part of an image."),
         ("/policy drop", "There is no policy drop."),
         ("/dance", "There is no command /dance; /help lists them."),
         ("/help", "/image PATH"),
@@ -153,7 +153,7 @@ def test_a_question_may_begin_with_a_slash_after_a_space(demo_url: str) -> None:
     assert done.out.strip()
 
 
-def test_pictures_that_a_line_names_are_attached(demo_url: str, red_circle: Path, blue_square: Path, rotated_letters: Path) -> None:
+def test_images_that_a_line_names_are_attached(demo_url: str, red_circle: Path, blue_square: Path, rotated_letters: Path) -> None:
     typed = lines(
         f"{rotated_letters} Read the text.",
         f"What is in this picture '{red_circle}'?",
@@ -173,7 +173,7 @@ def test_pictures_that_a_line_names_are_attached(demo_url: str, red_circle: Path
     ]
 
 
-def test_pictures_within_a_line_go_by_their_numbers(demo_url: str, red_circle: Path, blue_square: Path) -> None:
+def test_images_within_a_line_go_by_their_numbers(demo_url: str, red_circle: Path, blue_square: Path) -> None:
     done = run("chat", str(red_circle), "--url", demo_url, stdin=lines("What is it?", f"Is '{blue_square}' like '{red_circle}' here?"))
     turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
     assert (turns[1]["prompt"], len(turns[1]["images"])) == ("Is Picture 2 like Picture 3 here?", 2)
@@ -183,7 +183,7 @@ def test_a_line_that_failed_attaches_nothing(demo_url: str, red_circle: Path, tm
     drawing = tmp_path / "drawing.svg"
     drawing.write_text("<svg/>")
     done = run("chat", "--url", demo_url, stdin=lines(f"Compare '{red_circle}' with {drawing} now", "Who are you?"))
-    assert "This is not a picture format we read" in done.err
+    assert "This is not an image format we read" in done.err
     turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
     assert [len(turn["images"]) for turn in turns] == [0]
 
@@ -195,18 +195,18 @@ def test_paths_stay_text_where_that_is_wished(demo_url: str, red_circle: Path) -
     assert "There is no command" in done.err
 
 
-def test_a_picture_piped_in_as_lines_is_refused(demo_url: str, red_circle: Path) -> None:
+def test_an_image_piped_in_as_lines_is_refused(demo_url: str, red_circle: Path) -> None:
     done = run("chat", "--url", demo_url, stdin=red_circle.read_bytes())
     assert (done.code, done.out) == (2, "")
-    assert done.err == "Error: What is piped in is no text.\nHint: Give a picture as an argument: llava-gateway chat photo.jpg\n"
+    assert done.err == "Error: What is piped in is no text.\nHint: Give an image as an argument: llava-gateway chat photo.jpg\n"
 
 
-def test_a_picture_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: Path) -> None:
+def test_an_image_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: Path) -> None:
     notes = tmp_path / "notes.png"
-    notes.write_text("no picture")
+    notes.write_text("no image")
     done = run("chat", str(notes), "--url", demo_url, stdin=lines("Hello"))
     assert done.code == 1
-    assert "This is not a picture format we read" in done.err
+    assert "This is not an image format we read" in done.err
 
 
 async def test_ctrl_c_stops_the_answer_and_not_the_program(endless_url: str) -> None:
@@ -238,10 +238,10 @@ async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of this kind are not there")
-async def test_on_a_terminal_pictures_are_read_while_the_question_is_typed(demo_url: str, tmp_path: Path) -> None:
-    picture = tmp_path / "ring.png"
-    picture.write_bytes(sample_images.encoded(sample_images.shape("circle", "purple", background="yellow")))
-    async with on_a_terminal("chat", str(picture), "--url", demo_url) as (process, screen, keys):
+async def test_on_a_terminal_images_are_read_while_the_question_is_typed(demo_url: str, tmp_path: Path) -> None:
+    image = tmp_path / "ring.png"
+    image.write_bytes(sample_images.encoded(sample_images.shape("circle", "purple", background="yellow")))
+    async with on_a_terminal("chat", str(image), "--url", demo_url) as (process, screen, keys):
         await until(screen, r"(?s)Ctrl\+D leaves.*> ")
         os.write(keys, b"/help\n")  # nothing new is read for it
         await until(screen, r"(?s)leave.*> ")

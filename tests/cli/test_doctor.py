@@ -48,11 +48,11 @@ def test_a_real_ollama_is_examined(real_ollama: RealOllama) -> None:
     assert found["shrinking"]["detail"].startswith("the engine antialiases")
 
 
-def test_a_model_that_makes_nothing_of_pictures_fails(endless_pair: SyntheticPair) -> None:
+def test_a_model_that_makes_nothing_of_images_fails(endless_pair: SyntheticPair) -> None:
     code, found = checks("--gguf", str(endless_pair.gguf), "--mmproj", str(endless_pair.mmproj))
     assert code == 1
     assert found["sight"]["status"] == "fail"
-    assert "does not see pictures" in found["sight"]["advice"]
+    assert "does not see images" in found["sight"]["advice"]
     assert found["EXIF orientation"]["detail"].startswith("can't be told")
 
 

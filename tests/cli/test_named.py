@@ -8,19 +8,19 @@ from urllib.request import pathname2url
 import pytest
 
 from llava_gateway.cli.console import Failure
-from llava_gateway.cli.named import find_pictures
+from llava_gateway.cli.named import find_images
 from tests import sample_images
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the person is in, which is their home too, with pictures in it."""
-    picture = sample_images.encoded(sample_images.shape("circle", "red"))
+    """The folder that the person is in, which is their home too, with images in it."""
+    image = sample_images.encoded(sample_images.shape("circle", "red"))
     for name in ("c.png", "b.png", "my pics/a (1).png", "pics/IMG.HEIC", "it's.png", "图片c.png", "what?.png", "scan"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(picture)
-    (tmp_path / "notes.txt").write_text("no picture")
+        path.write_bytes(image)
+    (tmp_path / "notes.txt").write_text("no image")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found(text: str) -> tuple[str, list[str]]:
     """The question that is asked, and the names of the files that are attached, each within the folder."""
-    named = find_pictures(text)
+    named = find_images(text)
     names = [Path(name).resolve().relative_to(Path.cwd()).as_posix() for name in named.names]
     return named.question(range(1, len(names) + 1), len(names)), names
 
@@ -58,7 +58,7 @@ def found(text: str) -> tuple[str, list[str]]:
         ("./what?.png", "what?.png"),
     ],
 )
-def test_every_way_to_write_a_path_attaches_the_picture(typed: str, name: str, folder: Path) -> None:
+def test_every_way_to_write_a_path_attaches_the_image(typed: str, name: str, folder: Path) -> None:
     path = typed.format(folder=folder, address=f"file://{pathname2url(str(folder / 'my pics/a (1).png'))}")
     assert found(path) == ("", [name])
     assert found(f"{path} What is this?") == ("What is this?", [name])
@@ -101,16 +101,16 @@ def test_the_question_reads_on_without_the_path(text: str, question: str, names:
         ("./c.png.jpg", "./c.png.jpg"),
     ],
 )
-def test_a_path_to_no_picture_is_refused(text: str, name: str) -> None:
+def test_a_path_to_no_image_is_refused(text: str, name: str) -> None:
     with pytest.raises(Failure) as refused:
-        find_pictures(text)
-    assert refused.value.message == f"There is no picture file {name}."
+        find_images(text)
+    assert refused.value.message == f"There is no image file {name}."
     assert "--no-paths" in refused.value.hint
 
 
-def test_an_address_of_a_picture_is_refused() -> None:
+def test_an_address_of_an_image_is_refused() -> None:
     with pytest.raises(Failure, match=r"^https://example\.com/c\.png is not fetched\.$"):
-        find_pictures("What is https://example.com/c.png?size=2")
+        find_images("What is https://example.com/c.png?size=2")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_session_goes_to_a_file_and_comes_back(demo_url: str, session_id: str,
     done = sessions(demo_url, "export", session_id, "-o", str(tmp_path))
     file = tmp_path / "收据 of May.zip"
     assert (done.code, "收据 of May.zip" in done.err) == (0, True)
-    assert "pictures/1.png" in zipfile.ZipFile(file).namelist()
+    assert "images/1.png" in zipfile.ZipFile(file).namelist()
     again = sessions(demo_url, "export", session_id, "-o", str(file))
     assert (again.code, "--force" in again.err) == (1, True)
     assert sessions(demo_url, "export", session_id, "-o", str(file), "--force").code == 0

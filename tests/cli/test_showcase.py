@@ -17,10 +17,10 @@ WRONG = (
     "cut-off.jpg", "circle.png",
 )  # fmt: skip
 SETTING = Setting("demo", "0.34.2", "1.0", "2026-11-21", "A processor")
-READ_F7 = Odd("A picture", "a.png", b"", b"", TEXT_QUESTION, ("f7",))
-DAMAGED = Odd("Half a picture", "b.jpg", b"", b"", TEXT_QUESTION, ())
+READ_F7 = Odd("An image", "a.png", b"", b"", TEXT_QUESTION, ("f7",))
+DAMAGED = Odd("Half an image", "b.jpg", b"", b"", TEXT_QUESTION, ())
 GOOD, BAD = Said('The text says "F7".'), Said('The text says "F77".')
-REFUSED, BROKEN = Said(error="image_parse_error: The picture is damaged", refused=True), Said(error="upstream_error: It could not answer")
+REFUSED, BROKEN = Said(error="image_parse_error: The image is damaged", refused=True), Said(error="upstream_error: It could not answer")
 
 
 def verdicts(row: Row) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def test_what_goes_wrong_directly_goes_right_through_the_gateway(real_ollama: Re
         assert rows[name]["direct"]["verdict"] == "right", rows[name]
     assert rows["phone.jpg"]["ours"]["notes"] == [note("rotated", degrees=90).text]
     assert rows["small-print.png"]["ours"]["notes"][0].startswith("asked with region=")
-    assert "old turns dropped, no pictures" in rows["circle.png"]["ours"]["notes"][0]
+    assert "old turns dropped, no images" in rows["circle.png"]["ours"]["notes"][0]
 
 
 def test_without_an_ollama_it_says_so() -> None:
@@ -71,7 +71,7 @@ def test_one_way_to_print() -> None:
     assert run("showcase", "--json", "--markdown").code == 2
 
 
-def test_the_pictures_can_be_kept(tmp_path: Path) -> None:
+def test_the_images_can_be_kept(tmp_path: Path) -> None:
     assert run("showcase", "--save", str(tmp_path / "odd")).code == 1  # there is no Ollama
     names = {path.name for path in (tmp_path / "odd").iterdir()}
     assert {"phone.jpg", "circle.heic", "cut-off.jpg"} <= names
@@ -99,15 +99,15 @@ def test_an_answer_is_judged_by_what_the_model_can_do(odd: Odd, plain: Said, dir
 def test_what_cannot_be_told_is_left_out_of_the_count() -> None:
     rows = [judged(READ_F7, GOOD, BAD, GOOD), judged(READ_F7, BAD, BAD, BAD)]
     assert summary(SETTING, rows) == (
-        "Of 1 pictures 0 are answered rightly by Ollama directly, 1 through the gateway. "
-        "1 can't be told: demo does not answer about the plain picture rightly."
+        "Of 1 images 0 are answered rightly by Ollama directly, 1 through the gateway. "
+        "1 can't be told: demo does not answer about the plain image rightly."
     )
 
 
 def test_a_page_has_a_cell_for_whatever_is_said() -> None:
     said = Said("a | b\n<script>" + "c" * 500)
     text = page(SETTING, [judged(READ_F7, GOOD, said, GOOD)])
-    [row] = [line for line in text.splitlines() if line.startswith("| A picture")]
+    [row] = [line for line in text.splitlines() if line.startswith("| An image")]
     assert row.count(" | ") == 5
     assert "| f7 |" in row
     assert "<script>" not in row

@@ -28,7 +28,7 @@ EXCHANGES = (
 TALK = conversation("Be brief.", EXCHANGES, (said("Which is round?"),))
 
 
-def test_all_of_it_with_numbers_from_the_second_picture_on() -> None:
+def test_all_of_it_with_numbers_from_the_second_image_on() -> None:
     assert TALK.messages(Window(), Rules()) == (
         Message("system", (said("Be brief."),)),
         Message("user", (RED, said("What is it?"))),
@@ -48,7 +48,7 @@ def test_what_the_window_leaves_out_is_not_told_and_the_rest_begins_as_before() 
     assert cut == (*whole[:3], *whole[5:])
 
 
-def test_a_picture_that_is_gone_leaves_its_description_behind_those_that_stay() -> None:
+def test_an_image_that_is_gone_leaves_its_description_behind_those_that_stay() -> None:
     messages = TALK.messages(Window(start=3), Rules("pin_images", {"red": False}))
     assert messages[1] == Message("user", (note("Picture 2:"), BLUE, said("And this?")))
     trace = note("(Picture 1 is no longer shown. It was described as: A red circle.)")
@@ -61,7 +61,7 @@ def test_a_picture_that_is_gone_leaves_its_description_behind_those_that_stay() 
     ]
 
 
-def test_of_pictures_that_went_long_ago_one_line_tells() -> None:
+def test_of_images_that_went_long_ago_one_line_tells() -> None:
     lines = {
         1: ["(An earlier picture is no longer shown.)", "(Picture 2 is no longer shown. It was described as: A blue square.)"],
         0: ["(2 earlier pictures are no longer shown.)"],
@@ -81,7 +81,7 @@ def test_what_is_gone_is_told_of_in_the_language_of_its_question_where_the_answe
     assert gone[0].parts[0] == note("（图片1已不再显示。）")
 
 
-def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
+def test_one_of_two_images_of_a_turn_leaves_its_trace_in_its_place() -> None:
     both = (exchange(0, (RED, BLUE, said("Compare.")), "They differ.", 10, (64, 64), 1),)
     messages = conversation("", both, (said("How?"),)).messages(Window(start=1, gone=frozenset({1})), Rules())
     assert messages[0].parts == (
@@ -92,7 +92,7 @@ def test_one_of_two_pictures_of_a_turn_leaves_its_trace_in_its_place() -> None:
     )
 
 
-def test_several_pictures_of_a_question_have_numbers_in_the_questions_language() -> None:
+def test_several_images_of_a_question_have_numbers_in_the_questions_language() -> None:
     english = conversation("", (), (RED, BLUE, said("Compare."))).messages(Window(), Rules())
     assert english[0].parts == (note("Picture 1:"), RED, note("Picture 2:"), BLUE, said("Compare."))
     chinese = conversation("", EXCHANGES, (GREEN, said("这张图片里有什么？"))).messages(Window(), Rules())
@@ -118,7 +118,7 @@ def test_a_summary_stands_where_the_text_stood() -> None:
     )
 
 
-def test_pictures_are_called_back_to_mind_once_they_are_far_behind() -> None:
+def test_images_are_called_back_to_mind_once_they_are_far_behind() -> None:
     lines = anchors(TALK, Window(), Rules(), after=800)
     assert [line.text for line in lines] == [
         "(Picture 1 is further up; it shows: A red circle.)",
@@ -132,12 +132,12 @@ def test_pictures_are_called_back_to_mind_once_they_are_far_behind() -> None:
     assert anchors(TALK, Window(), Rules(), after=0) == ()
 
 
-def test_nothing_is_called_back_where_a_picture_has_just_been_given() -> None:
+def test_nothing_is_called_back_where_an_image_has_just_been_given() -> None:
     talk = conversation("", EXCHANGES, (GREEN, said("And this?")))
     assert anchors(talk, Window(), Rules(), after=800) == ()
 
 
-def test_what_called_a_picture_to_mind_goes_with_it() -> None:
+def test_what_called_an_image_to_mind_goes_with_it() -> None:
     """Else the model is told both that it is shown and that it is not."""
     recalled = (
         TextPart("(Picture 1 is further up; it shows: A red circle.)", note=True, recalls=1),
@@ -149,7 +149,7 @@ def test_what_called_a_picture_to_mind_goes_with_it() -> None:
     assert talk.messages(Window(start=3), Rules())[-3].parts == (*recalled, said("Which?"))
 
 
-def test_the_numbers_before_pictures_are_the_same_before_the_question_is_typed() -> None:
+def test_the_numbers_before_images_are_the_same_before_the_question_is_typed() -> None:
     """What was read ahead is what is asked about then."""
     chinese = (exchange(0, (RED, said("这是什么？")), "圆形。", 10, (64,), 1),)
     for unasked in (".", "。"):

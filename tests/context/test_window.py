@@ -27,20 +27,20 @@ from llava_gateway.context.window import (
 )
 from tests.context import talk as talks
 
-PICTURE = 100
+IMAGE = 100
 TEXT = 20
 
 
-def talk(turns: int, *pictures_at: int) -> tuple[Exchange, ...]:
-    """Turns of TEXT tokens each, with a picture at some."""
+def talk(turns: int, *images_at: int) -> tuple[Exchange, ...]:
+    """Turns of TEXT tokens each, with an image at some."""
     found = []
     number = itertools.count(1)
     first = 1
     for turn in range(turns):
         parts: tuple[Part, ...] = (TextPart(f"Question {turn}"),)
         images: tuple[int, ...] = ()
-        if turn in pictures_at:
-            parts, images = (ImagePart(f"picture {next(number)}"), *parts), (PICTURE,)
+        if turn in images_at:
+            parts, images = (ImagePart(f"image {next(number)}"), *parts), (IMAGE,)
         found.append(talks.exchange(turn, parts, f"Answer {turn}", TEXT, images, first))
         first += len(images)
     return tuple(found)
@@ -57,25 +57,25 @@ def test_what_fits_is_left_alone() -> None:
     assert choose(exchanges, later, Rules(), budget=300, context=400) == later
 
 
-def test_the_oldest_text_goes_first_in_a_large_step_and_pictures_stay() -> None:
+def test_the_oldest_text_goes_first_in_a_large_step_and_images_stay() -> None:
     exchanges = talk(20, 0, 10)
     window = choose(exchanges, Window(), Rules(), budget=550, context=600)
     assert window == Window(start=17)
     assert told(exchanges, window, Rules()) == [0, 10, 17, 18, 19]
-    assert cost(exchanges, window, Rules()) == 5 * TEXT + 2 * PICTURE <= 550 - 0.4 * 600
+    assert cost(exchanges, window, Rules()) == 5 * TEXT + 2 * IMAGE <= 550 - 0.4 * 600
 
 
-def test_sliding_lets_pictures_go_with_their_turns_unless_a_person_pinned_them() -> None:
+def test_sliding_lets_images_go_with_their_turns_unless_a_person_pinned_them() -> None:
     exchanges = talk(20, 0, 10)
-    rules = Rules("sliding", {"picture 1": True})
+    rules = Rules("sliding", {"image 1": True})
     window = choose(exchanges, Window(), rules, budget=550, context=600)
     assert told(exchanges, window, Rules("sliding"))[0] == window.start
     assert told(exchanges, window, rules)[0] == 0
 
 
-def test_a_picture_that_was_let_go_leaves_with_its_text() -> None:
+def test_an_image_that_was_let_go_leaves_with_its_text() -> None:
     exchanges = talk(20, 0, 10)
-    rules = Rules("pin_images", {"picture 1": False})
+    rules = Rules("pin_images", {"image 1": False})
     window = choose(exchanges, Window(), rules, budget=500, context=600)
     assert 0 not in told(exchanges, window, rules)
     assert 10 in told(exchanges, window, rules)
@@ -87,20 +87,20 @@ def test_strict_drops_nothing() -> None:
     assert caught.value.over == 50
 
 
-def test_pictures_go_only_where_all_text_is_gone_oldest_first() -> None:
+def test_images_go_only_where_all_text_is_gone_oldest_first() -> None:
     exchanges = talk(6, 0, 1, 2, 3)
     window = choose(exchanges, Window(), Rules(), budget=400, context=500)
     assert window == Window(start=6, gone=frozenset({1, 2}))
     assert told(exchanges, window, Rules()) == [2, 3]
-    pinned = Rules("pin_images", {"picture 1": True})
+    pinned = Rules("pin_images", {"image 1": True})
     assert choose(exchanges, Window(), pinned, budget=400, context=500).gone == {2, 3}
 
 
-def test_pictures_that_a_person_pinned_never_go() -> None:
-    rules = Rules("pin_images", dict.fromkeys(("picture 1", "picture 2"), True))
+def test_images_that_a_person_pinned_never_go() -> None:
+    rules = Rules("pin_images", dict.fromkeys(("image 1", "image 2"), True))
     with pytest.raises(DoesNotFit) as caught:
         choose(talk(6, 0, 1), Window(), rules, budget=200, context=500)
-    assert caught.value.over == 2 * (PICTURE + TEXT) - 200
+    assert caught.value.over == 2 * (IMAGE + TEXT) - 200
 
 
 @pytest.mark.parametrize("policy", ["strict", "pin_images", "sliding", "summarise"])
@@ -115,7 +115,7 @@ def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> N
     """A conversation of 200 turns told turn by turn."""
     rng = random.Random(seed)
     sizes = [rng.randint(10, 40) for _ in range(200)]
-    pictures = set(rng.sample(range(60), 3))
+    turns_with_one = set(rng.sample(range(60), 3))
     exchanges: tuple[Exchange, ...] = ()
     window, moves, first = Window(), 0, 1
     for turn, size in enumerate(sizes):
@@ -126,7 +126,7 @@ def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> N
         assert window.start >= before.start
         assert not window.gone
         moves += window != before
-        images = (PICTURE,) if turn in pictures else ()
+        images = (IMAGE,) if turn in turns_with_one else ()
         parts: tuple[Part, ...] = (*(ImagePart(f"{turn}") for _ in images), TextPart("?"))
         exchanges += (talks.exchange(turn, parts, "!", size, images, first),)
         first += len(images)
@@ -149,7 +149,7 @@ def test_contexts_grow_in_few_sizes() -> None:
 @pytest.mark.parametrize("policy", ["pin_images", "sliding", "summarise"])
 def test_what_goes_next_goes_in_the_order_in_which_it_is_chosen(policy: Policy) -> None:
     exchanges = talk(8, 0, 5)
-    rules = Rules(policy, {"picture 2": False})
+    rules = Rules(policy, {"image 2": False})
     windows = [move.window for move in later(exchanges, Window(start=2), rules)]
     assert [window.start for window in windows if not window.gone] == [3, 4, 5, 6, 7, 8]
     assert [window.gone for window in windows if window.gone] == ([] if policy == "sliding" else [frozenset({1})])
@@ -164,14 +164,14 @@ def test_what_goes_next_goes_in_the_order_in_which_it_is_chosen(policy: Policy) 
 def test_nothing_goes_where_the_policy_or_a_pin_keeps_it() -> None:
     exchanges = talk(3, 0)
     assert not list(later(exchanges, Window(), Rules("strict")))
-    assert all(not move.window.gone for move in later(exchanges, Window(), Rules(pins={"picture 1": True})))
+    assert all(not move.window.gone for move in later(exchanges, Window(), Rules(pins={"image 1": True})))
 
 
 @pytest.mark.parametrize("policy", ["sliding", "pin_images"])
 @pytest.mark.parametrize("traces", [0, MOST_TRACES])
 def test_each_move_changes_one_exchange_and_costs_what_its_window_costs(policy: Policy, traces: int) -> None:
     exchanges = talk(30, *range(0, 30, 2))
-    rules = Rules(policy, {"picture 3": True, "picture 4": False})
+    rules = Rules(policy, {"image 3": True, "image 4": False})
     before = Window(start=3, gone=frozenset({2}), traces=traces)
     for move in later(exchanges, before, rules):
         assert move.cost == cost(exchanges, move.window, rules)
@@ -183,7 +183,7 @@ def test_each_move_changes_one_exchange_and_costs_what_its_window_costs(policy: 
 
 
 class CountedPins(dict[str, bool]):
-    """How often anybody wondered whether a picture stays."""
+    """How often anybody wondered whether an image stays."""
 
     asked = 0
 
@@ -201,7 +201,7 @@ def test_a_window_is_chosen_by_going_over_a_long_talk_a_few_times_only() -> None
 
 @pytest.mark.parametrize("policy", ["sliding", "pin_images", "summarise"])
 @pytest.mark.parametrize("context", [512, 2048])
-def test_however_many_pictures_there_were_the_next_question_fits(policy: Policy, context: int) -> None:
+def test_however_many_images_there_were_the_next_question_fits(policy: Policy, context: int) -> None:
     """Their traces do not fill the context."""
     exchanges, window, rules = talk(100, *range(100)), Window(), Rules(policy)
     for turns in range(1, len(exchanges)):

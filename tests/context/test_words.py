@@ -26,14 +26,14 @@ def test_long_descriptions_are_cut_at_a_word_on_one_line() -> None:
 
 
 def test_traces_speak_the_language_of_the_description() -> None:
-    assert words.picture_trace(2, "白色背景上有一个红色圆形。") == "（图片2已不再显示。它的内容是：白色背景上有一个红色圆形。）"
-    assert words.picture_trace(2, "") == "(Picture 2 is no longer shown.)"
+    assert words.image_trace(2, "白色背景上有一个红色圆形。") == "（图片2已不再显示。它的内容是：白色背景上有一个红色圆形。）"
+    assert words.image_trace(2, "") == "(Picture 2 is no longer shown.)"
 
 
 def test_traces_without_words_speak_the_language_of_the_talk() -> None:
-    assert words.picture_trace(2, "", chinese=True) == "（图片2已不再显示。）"
-    assert words.picture_trace(2, "3", chinese=True) == "（图片2已不再显示。它的内容是：3）"
-    assert words.picture_trace(2, "A red circle.", chinese=True).startswith("(Picture 2 ")
+    assert words.image_trace(2, "", chinese=True) == "（图片2已不再显示。）"
+    assert words.image_trace(2, "3", chinese=True) == "（图片2已不再显示。它的内容是：3）"
+    assert words.image_trace(2, "A red circle.", chinese=True).startswith("(Picture 2 ")
     assert words.anchor(2, "3", chinese=True) == "（图片2在前面，内容是：3）"
 
 

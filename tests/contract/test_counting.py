@@ -18,7 +18,7 @@ from tests.synthetic_llava import ENDLESS
 
 RED_CIRCLE = shape("circle", "red")
 BLUE_SQUARE = shape("square", "blue")
-PICTURE_TOKENS = 64
+IMAGE_TOKENS = 64
 QUESTION = "Describe this image."
 ANSWER = Message("assistant", (TextPart("A red circle on a white background."),))
 
@@ -28,16 +28,16 @@ def system(text: str) -> Message:
 
 
 def in_pieces(request: EngineRequest, pieces: int) -> EngineRequest:
-    """Its last picture in several files."""
+    """Its last image in several files."""
     part, whole = list(request.renditions.items())[-1]
-    parted = replace(whole, pieces=whole.pieces * pieces, tokens=PICTURE_TOKENS * pieces)
+    parted = replace(whole, pieces=whole.pieces * pieces, tokens=IMAGE_TOKENS * pieces)
     return replace(request, renditions={**request.renditions, part: parted})
 
 
 def between_words() -> EngineRequest:
-    """Words before, between and behind two pictures, and a picture in a turn before."""
+    """Words before, between and behind two images, and an image in a turn before."""
     first = ask(QUESTION, RED_CIRCLE)
-    given = {ImagePart(image_id(picture)): picture for picture in (rendition(BLUE_SQUARE), rendition(shape("circle", "green")))}
+    given = {ImagePart(image_id(image)): image for image in (rendition(BLUE_SQUARE), rendition(shape("circle", "green")))}
     one, two = given
     parts = (TextPart("Picture 1:"), one, TextPart(" Picture 2:\n"), two, TextPart("Which is which?  "))
     return EngineRequest(
@@ -47,11 +47,11 @@ def between_words() -> EngineRequest:
 
 CONVERSATIONS = {
     "first turn": ask(QUESTION, RED_CIRCLE),
-    "no picture": ask("Hello"),
+    "no image": ask("Hello"),
     "second turn": ask("What color is the circle?", earlier=ask(QUESTION, RED_CIRCLE), history=(ANSWER,)),
     "system prompt": ask(QUESTION, RED_CIRCLE, history=(system("You are brief.\n\n - Never say more than needed."),)),
-    "two pictures": ask("Describe the second picture.", RED_CIRCLE, BLUE_SQUARE),
-    "words between pictures": between_words(),
+    "two images": ask("Describe the second picture.", RED_CIRCLE, BLUE_SQUARE),
+    "words between images": between_words(),
     "several pieces": in_pieces(ask(QUESTION, RED_CIRCLE), 3),
     "Chinese": ask("图片里有什么？\n", RED_CIRCLE, history=(system("用中文回答"),)),
     "odd words": ask(" </s><s> 😀👨‍👩‍👧 [img-0] <__media__>\t\n\n  it's 12345 ", RED_CIRCLE),
@@ -91,13 +91,13 @@ async def test_the_count_is_what_the_answer_says(demo: Engine, name: str) -> Non
 async def test_counting_runs_no_model_and_leaves_the_cache_alone(demo: Engine) -> None:
     first = ask(QUESTION, RED_CIRCLE, temperature=0.0)
     await finish_of(demo, first)
-    for name in ("two pictures", "system prompt"):
+    for name in ("two images", "system prompt"):
         await count_of(demo, CONVERSATIONS[name])
     second = ask("What color is the circle?", earlier=first, history=(ANSWER,), temperature=0.0)
     await count_of(demo, second)
     usage = (await finish_of(demo, second)).usage
     assert usage.cached_tokens is not None
-    assert usage.cached_tokens > PICTURE_TOKENS
+    assert usage.cached_tokens > IMAGE_TOKENS
 
 
 async def test_counting_waits_for_no_answer(world: World) -> None:

@@ -20,7 +20,7 @@ from tests.synthetic_llava import ENDLESS
 RED_CIRCLE = shape("circle", "red")
 BLUE_SQUARE = shape("square", "blue")
 GREEN_SQUARE = shape("square", "green")
-PICTURE_TOKENS = 64
+IMAGE_TOKENS = 64
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -74,7 +74,7 @@ async def test_words_come_one_by_one_and_end_with_one_finish(demo: Engine) -> No
     assert sum(isinstance(event, TextDelta) for event in events) > 5
     end = end_of(events)
     assert end.reason == "stop"
-    assert end.usage.prompt_tokens == PICTURE_TOKENS + 11
+    assert end.usage.prompt_tokens == IMAGE_TOKENS + 11
     assert end.usage.completion_tokens is not None
     assert end.usage.completion_tokens > 5
     assert end.timings.prompt_ms is not None
@@ -135,7 +135,7 @@ async def _until_text(events: AsyncIterator[EngineEvent]) -> AsyncIterator[Engin
 @pytest.mark.parametrize(
     ("image", "says"), [(RED_CIRCLE, "A red circle on a white background."), (BLUE_SQUARE, "A blue square on a white background.")]
 )
-async def test_it_sees_the_picture(demo: Engine, image: Image.Image, says: str) -> None:
+async def test_it_sees_the_image(demo: Engine, image: Image.Image, says: str) -> None:
     assert text_of(await events_of(demo, ask("Describe this image.", image, temperature=0.0))) == says
 
 
@@ -143,13 +143,13 @@ async def test_it_sees_the_picture(demo: Engine, image: Image.Image, says: str) 
     ("images", "seen"),
     [((RED_CIRCLE, BLUE_SQUARE), ("red circle", "blue square")), ((BLUE_SQUARE, RED_CIRCLE), ("blue square", "red circle"))],
 )
-async def test_two_pictures_keep_their_order(demo: Engine, images: tuple[Image.Image, Image.Image], seen: tuple[str, str]) -> None:
+async def test_two_images_keep_their_order(demo: Engine, images: tuple[Image.Image, Image.Image], seen: tuple[str, str]) -> None:
     for number, what in zip(("first", "second"), seen, strict=True):
         assert what in text_of(await events_of(demo, ask(f"Describe the {number} picture.", *images, temperature=0.0)))
 
 
-async def test_another_second_picture_after_the_same_first_is_seen(demo: Engine) -> None:
-    """Prompts that part between two pictures break llama.cpp's prompt cache ("Chunk not found", b11063)."""
+async def test_another_second_image_after_the_same_first_is_seen(demo: Engine) -> None:
+    """Prompts that part between two images break llama.cpp's prompt cache ("Chunk not found", b11063)."""
     await events_of(demo, ask("Describe the second picture.", RED_CIRCLE, BLUE_SQUARE, temperature=0.0))
     for _ in range(2):
         events = await events_of(demo, ask("Describe the second picture.", RED_CIRCLE, GREEN_SQUARE, temperature=0.0))
@@ -199,11 +199,11 @@ async def test_json_without_a_schema_is_json(demo: Engine) -> None:
     assert isinstance(json.loads(text_of(events)), dict)
 
 
-async def test_its_prompts_keep_pictures_before_the_words(demo: Engine) -> None:
+async def test_its_prompts_keep_images_before_the_words(demo: Engine) -> None:
     request = ask("Describe this image.", RED_CIRCLE, num_predict=1)
     await demo.load_model(request)
-    assert await demo.pictures_first(request)
-    assert await demo.pictures_first(request)  # known by now
+    assert await demo.images_first(request)
+    assert await demo.images_first(request)  # known by now
 
 
 async def test_a_model_can_be_loaded_without_being_asked_anything(demo: Engine) -> None:
@@ -213,13 +213,13 @@ async def test_a_model_can_be_loaded_without_being_asked_anything(demo: Engine) 
 
 
 async def test_what_was_read_ahead_of_a_question_need_not_be_read_again(demo: Engine) -> None:
-    """A question of one character, of which no answer is wanted; the cached prompt then goes to the end of the picture."""
+    """A question of one character, of which no answer is wanted; the cached prompt then goes to the end of the image."""
     await events_of(demo, ask(".", GREEN_SQUARE, num_predict=1))
     usage = end_of(await events_of(demo, ask("Describe this image.", GREEN_SQUARE, temperature=0.0))).usage
-    assert usage.cached_tokens == PICTURE_TOKENS + 4
+    assert usage.cached_tokens == IMAGE_TOKENS + 4
 
 
-async def test_the_second_turn_finds_the_picture_in_the_cache(demo: Engine) -> None:
+async def test_the_second_turn_finds_the_image_in_the_cache(demo: Engine) -> None:
     first = ask("Describe this image.", RED_CIRCLE, temperature=0.0)
     said = text_of(await events_of(demo, first))
     second = ask("What color is the circle?", earlier=first, history=(Message("assistant", (TextPart(said),)),), temperature=0.0)
@@ -227,7 +227,7 @@ async def test_the_second_turn_finds_the_picture_in_the_cache(demo: Engine) -> N
     assert text_of(events) == "The circle is red."
     cached = end_of(events).usage.cached_tokens
     assert cached is not None
-    assert cached > PICTURE_TOKENS
+    assert cached > IMAGE_TOKENS
 
 
 async def test_what_does_not_fit_the_context_is_refused_with_figures(demo: Engine) -> None:
@@ -239,8 +239,8 @@ async def test_what_does_not_fit_the_context_is_refused_with_figures(demo: Engin
 
 
 @pytest.mark.parametrize("marker", ["[img-0]", "[img]", "<__media__>", "<image>"])
-async def test_a_marker_in_the_text_steals_no_picture_its_place(demo: Engine, marker: str) -> None:
-    """Were the picture put where the marker stands, another picture would change the conversation from there on, and the cache miss it."""
+async def test_a_marker_in_the_text_steals_no_image_its_place(demo: Engine, marker: str) -> None:
+    """Were the image put where the marker stands, another image would change the conversation from there on, and the cache miss it."""
     talk = (
         Message("user", (TextPart(f"{marker} {'Tell me of shapes. ' * 20}"),)),
         Message("assistant", (TextPart("Send me a picture of simple shapes."),)),
@@ -251,5 +251,5 @@ async def test_a_marker_in_the_text_steals_no_picture_its_place(demo: Engine, ma
     usage = end_of(events).usage
     assert usage.prompt_tokens is not None
     assert usage.cached_tokens is not None
-    assert usage.cached_tokens >= usage.prompt_tokens - PICTURE_TOKENS - 20
+    assert usage.cached_tokens >= usage.prompt_tokens - IMAGE_TOKENS - 20
     assert usage.cached_tokens > 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llava_gateway.chat import EngineRequest, Message, Rendition, TextPart, TokenCount
-from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
+from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_images, without_pixels
 from tests.sample_images import ask, shape
 
 FIRST = ask("What is it?", shape("circle", "red"), history=(Message("system", (TextPart("Be brief."),)),))
@@ -17,7 +17,7 @@ def with_blue(rendition: Rendition) -> EngineRequest:
     return replace(REQUEST, renditions={**REQUEST.renditions, BLUE: rendition})
 
 
-def test_parts_add_up_and_pictures_keep_their_order() -> None:
+def test_parts_add_up_and_images_keep_their_order() -> None:
     assert REQUEST.images == (RED, BLUE)
     assert token_count(REQUEST, 30, 4) == TokenCount(4, 26, (64, 64), "exact", text_is_exact=True)
     assert token_count(REQUEST, 30, 4, costs={BLUE: 100}).images == (64, 100)
@@ -30,7 +30,7 @@ def test_the_sum_is_trusted_as_its_least_certain_part() -> None:
     assert token_count(measured, 30, 0, costs={BLUE: 64}).label == "exact"
 
 
-def test_a_picture_of_unknown_cost_counts_nothing_and_makes_it_an_estimate() -> None:
+def test_an_image_of_unknown_cost_counts_nothing_and_makes_it_an_estimate() -> None:
     unknown = with_blue(replace(REQUEST.renditions[BLUE], tokens=None))
     assert token_count(unknown, 30, 0, costs={BLUE: None}) == TokenCount(0, 30, (64, 0), "estimated", text_is_exact=True)
 
@@ -45,7 +45,7 @@ def test_pieces_keep_their_number_without_their_pixels() -> None:
 
 
 def test_words_are_found_alone() -> None:
-    bare = without_pictures(REQUEST)
+    bare = without_images(REQUEST)
     assert not bare.images
     assert [message.text for message in bare.messages] == [message.text for message in REQUEST.messages]
     assert system_text(REQUEST) == "Be brief."

@@ -131,9 +131,9 @@ async def test_the_memory_of_the_engine_is_told() -> None:
 
 
 def long_question(number: int) -> EngineRequest:
-    """About a picture of its own, so that no two prompts begin alike, and of more than 500 tokens."""
-    picture = shape("circle", "red", background="white", size=(32 + number, 64))
-    return ask("red " * 450, picture, num_predict=1)
+    """About an image of its own, so that no two prompts begin alike, and of more than 500 tokens."""
+    image = shape("circle", "red", background="white", size=(32 + number, 64))
+    return ask("red " * 450, image, num_predict=1)
 
 
 def size_of_the_engine() -> int:
@@ -435,7 +435,7 @@ async def test_the_child_answers_only_its_parent_and_no_web_page() -> None:
 
 
 async def test_an_inherited_media_marker_does_not_reach_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a marker that is known, a user's text could pass for a picture."""
+    """With a marker that is known, a user's text could pass for an image."""
     monkeypatch.setenv("LLAMA_MEDIA_MARKER", "<__media__>")
     server = await LlamaProcess.start(
         LlamaCommand("demo", str(DEMO / "demo.gguf"), str(DEMO / "demo-mmproj.gguf"), 1024, num_gpu=-1, slots=1, threads=1)
@@ -510,6 +510,6 @@ async def test_what_the_engine_prints_goes_to_the_log_alone(tmp_path: Path, capl
 
 async def test_the_demo_model_leaves_nothing_to_chance_unless_asked_to(demo: EmbeddedEngine) -> None:
     """It is not quite sure of letters this small: by chance it would often read others."""
-    picture, question = words("F7", size=(320, 240)), "What does it say?"
-    assert all("F7" in text for text in [(await answer(demo, ask(question, picture)))[0] for _ in range(12)])
-    assert len({(await answer(demo, ask(question, picture, temperature=1.5)))[0] for _ in range(12)}) > 1
+    image, question = words("F7", size=(320, 240)), "What does it say?"
+    assert all("F7" in text for text in [(await answer(demo, ask(question, image)))[0] for _ in range(12)])
+    assert len({(await answer(demo, ask(question, image, temperature=1.5)))[0] for _ in range(12)}) > 1

@@ -13,7 +13,7 @@ FROM ./model.gguf
 TEMPLATE """{{ .System }}
 USER: "{{ .Prompt }}" # no comment here
 """
-SYSTEM You see pictures.
+SYSTEM You see images.
 PARAMETER temperature 0.2
 PARAMETER num_ctx 4096
 PARAMETER use_mmap true
@@ -33,7 +33,7 @@ def test_every_instruction_is_read() -> None:
         sources=("./model.gguf", "./projector.gguf"),
         parameters={"temperature": 0.2, "num_ctx": 4096, "use_mmap": True, "stop": ("</s>", "USER:")},
         template='{{ .System }}\nUSER: "{{ .Prompt }}" # no comment here\n',
-        system="You see pictures.",
+        system="You see images.",
         messages=(ExampleMessage("user", "What is this?"), ExampleMessage("assistant", "A circle.\nA red one.")),
         adapters=("./lora.gguf",),
         licenses=("MIT\nand more",),

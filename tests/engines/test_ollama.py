@@ -151,12 +151,12 @@ def describe(**options: Any) -> EngineRequest:
 
 
 def mixed(*parts: str | Any, system: str = "", model: str = "demo") -> EngineRequest:
-    """Text and pictures in this order."""
+    """Text and images in this order."""
     renditions = [rendition(part) for part in parts if not isinstance(part, str)]
-    pictures = iter(renditions)
-    ordered = tuple(TextPart(part) if isinstance(part, str) else ImagePart(image_id(next(pictures))) for part in parts)
+    images = iter(renditions)
+    ordered = tuple(TextPart(part) if isinstance(part, str) else ImagePart(image_id(next(images))) for part in parts)
     before = (Message("system", (TextPart(system),)),) if system else ()
-    pairs = {ImagePart(image_id(picture)): picture for picture in renditions}
+    pairs = {ImagePart(image_id(image)): image for image in renditions}
     return replace(describe(), model=model, messages=(*before, Message("user", ordered)), renditions=pairs)
 
 
@@ -306,7 +306,7 @@ async def test_long_lists_are_asked_for_where_they_matter(engine_for: Callable[[
 
 
 @pytest.mark.parametrize("model", ["llava:cloud", "llava:34b-cloud", "LLaVA:Cloud", "someone/llava:cloud "])
-async def test_no_picture_goes_to_the_cloud(engine_for: Callable[[FakeUpstream], OllamaEngine], model: str) -> None:
+async def test_no_image_goes_to_the_cloud(engine_for: Callable[[FakeUpstream], OllamaEngine], model: str) -> None:
     """Ollama would send it there, even for a model nobody installed."""
     rows = [
         {"name": "local:latest", "digest": "d1"},
@@ -325,16 +325,16 @@ async def test_no_picture_goes_to_the_cloud(engine_for: Callable[[FakeUpstream],
 # What it sends
 
 
-async def test_pictures_stand_where_the_person_put_them(engine: OllamaEngine, stocked: RealOllama) -> None:
+async def test_images_stand_where_the_person_put_them(engine: OllamaEngine, stocked: RealOllama) -> None:
     request = mixed("Picture 1:", GREEN_SQUARE, "Picture 2:", RED_CIRCLE, "Describe the second picture.")
     prompt = rendered(stocked, chat_body(request, placed=True))
-    assert prompt == "USER: Picture 1:\n[img-0]\nPicture 2:\n[img-1]\nDescribe the second picture. ASSISTANT:"
+    assert prompt == "USER: Picture 1:\n[img-0]\nImage 2:\n[img-1]\nDescribe the second picture. ASSISTANT:"
     assert await said(engine, request) == "A red circle on a white background."
     other_way = mixed("Picture 1:", RED_CIRCLE, "Picture 2:", GREEN_SQUARE, "Describe the second picture.")
     assert await said(engine, other_way) == "A green square on a white background."
 
 
-async def test_one_picture_before_its_text_goes_the_plain_way(stocked: RealOllama) -> None:
+async def test_one_image_before_its_text_goes_the_plain_way(stocked: RealOllama) -> None:
     """As everyone else sends it, so that the prompt is the one the model knows best."""
     assert rendered(stocked, chat_body(describe(), placed=True)) == "USER: [img-0]Describe this image. ASSISTANT:"
 
@@ -364,11 +364,11 @@ async def test_a_model_that_is_to_go_after_the_answer_is_loaded_for_it(own_engin
     assert [model.name for model in await own_engine.models() if model.loaded] == ["demo:latest"]
 
 
-async def test_where_pictures_stand_in_a_prompt_that_ollama_does_not_write_is_learned_from_it(engine: OllamaEngine) -> None:
+async def test_where_images_stand_in_a_prompt_that_ollama_does_not_write_is_learned_from_it(engine: OllamaEngine) -> None:
     """Ollama gives llama.cpp's template the words first, and the demo model's own keeps that order."""
     request = describe(model="jinja")
-    assert not await engine.pictures_first(request)
-    assert engine._pictures_first[await engine._know("jinja")] is False
+    assert not await engine.images_first(request)
+    assert engine._images_first[await engine._know("jinja")] is False
 
 
 async def test_an_ollama_that_shows_no_prompts_is_taken_to_put_the_words_first() -> None:
@@ -382,13 +382,13 @@ async def test_an_ollama_that_shows_no_prompts_is_taken_to_put_the_words_first()
     async with fake_upstream(answer) as upstream:
         engine = OllamaEngine(Settings(ollama_host=upstream.url))
         try:
-            assert not await engine.pictures_first(describe(model="old"))
+            assert not await engine.images_first(describe(model="old"))
         finally:
             await engine.aclose()
 
 
 @pytest.mark.parametrize("thief", ["[img-0]", "[img-1] [img-0]", "[img]", "[img-00]", "[[img-0]", "[img][img-0]"])
-async def test_no_text_steals_a_pictures_place(engine: OllamaEngine, stocked: RealOllama, thief: str) -> None:
+async def test_no_text_steals_a_images_place(engine: OllamaEngine, stocked: RealOllama, thief: str) -> None:
     request = mixed(GREEN_SQUARE, RED_CIRCLE, f"{thief} Describe the first picture.", system=f"Answer in English. {thief}")
     readable = thief.replace("[img", "[ img")
     prompt = rendered(stocked, chat_body(request, placed=True))
@@ -397,8 +397,8 @@ async def test_no_text_steals_a_pictures_place(engine: OllamaEngine, stocked: Re
     assert await said(engine, plain) == "A green square on a white background."
 
 
-async def test_pictures_side_by_side_do_not_break_the_cache(engine: OllamaEngine) -> None:
-    """Sent side by side, the second of these questions and every later one that begins with this picture get 500 from llama.cpp."""
+async def test_images_side_by_side_do_not_break_the_cache(engine: OllamaEngine) -> None:
+    """Sent side by side, the second of these questions and every later one that begins with this image get 500 from llama.cpp."""
     for _ in range(2):
         assert await said(engine, ask("Describe the first picture.", RED_CIRCLE, GREEN_SQUARE, temperature=0.0))
         assert await said(engine, describe()) == "A red circle on a white background."
@@ -640,7 +640,7 @@ async def test_real_refusals(engine: OllamaEngine) -> None:
     with pytest.raises(ModelLacksVision):
         await events_of(engine, ask("Describe this image.", RED_CIRCLE, model="blind"))
     request = describe()
-    damaged = {key: Rendition((Piece(b"GIF89a and no picture", "PNG", 112, 112),)) for key in request.renditions}
+    damaged = {key: Rendition((Piece(b"GIF89a and no image", "PNG", 112, 112),)) for key in request.renditions}
     with pytest.raises(ImageParseError):
         await events_of(engine, replace(request, renditions=damaged))
     assert await said(engine, request) == "A red circle on a white background."

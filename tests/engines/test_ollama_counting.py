@@ -147,9 +147,9 @@ async def test_the_context_is_what_the_request_will_have(own_engine: OllamaEngin
     assert await own_engine.context_length(request) == (await loaded(own_engine))[0]["context_length"]
 
 
-def test_a_prompt_is_cut_at_its_pictures() -> None:
+def test_a_prompt_is_cut_at_its_images() -> None:
     assert segments("USER: hi", 0) == ["USER: hi"]
-    assert segments("a[img-1]b[img-0]c[img-0]", 2) == ["a", "b", "c[img-0]"]  # as Ollama does: the first of each is the picture's
+    assert segments("a[img-1]b[img-0]c[img-0]", 2) == ["a", "b", "c[img-0]"]  # as Ollama does: the first of each is the image's
     assert segments("a<__ollama_media_0a1b__>b<__ollama_media_0a1b__>", 2) == ["a", "b", ""]
     assert segments("a<__media__>b", 1) == ["a", "b"]
     assert segments("a[img-0]b", 2) is None
@@ -262,7 +262,7 @@ async def test_a_vocabulary_that_makes_no_sense_is_no_count(info: dict[str, Any]
     assert await counted(Library(info, SHOWN)) == [None]
 
 
-async def test_a_prompt_without_a_place_for_the_picture_is_no_count() -> None:
+async def test_a_prompt_without_a_place_for_the_image_is_no_count() -> None:
     assert await counted(Library(by_merges("gpt-2"), SHOWN), ask("hello", RED_CIRCLE, model="m")) == [None]
 
 

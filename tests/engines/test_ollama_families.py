@@ -1,4 +1,4 @@
-"""What Ollama says of the eyes of further families is enough to know, to the token, what it counts for the pictures that we send."""
+"""What Ollama says of the eyes of further families is enough to know, to the token, what it counts for the images that we send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of /api/chat, as Ollama reads it; where it puts the pictures is asked of a real one in test_ollama.py."""
+"""The body of /api/chat, as Ollama reads it; where it puts the images is asked of a real one in test_ollama.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
-from llava_gateway.engines.ollama_prompt import chat_body, places_pictures, unloads_at_once, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, places_images, unloads_at_once, wants_placement
 from tests.sample_images import ask, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
@@ -88,4 +88,4 @@ def test_places_are_marked_only_where_ollamas_own_order_is_not_the_persons(parts
     ],
 )
 def test_a_go_template_heeds_markers(template: str, places: bool) -> None:
-    assert places_pictures(template) is places
+    assert places_images(template) is places

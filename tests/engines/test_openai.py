@@ -218,7 +218,7 @@ def test_every_refusal_becomes_the_error_that_names_it(status: int, body: Any, e
     assert found.extra == extra
 
 
-def test_a_refusal_without_pictures_is_not_about_a_picture() -> None:
+def test_a_refusal_without_images_is_not_about_an_image() -> None:
     assert type(chat_error(400, b'{"error": "invalid image"}', ask("Hello"))) is UpstreamError
 
 
@@ -375,13 +375,13 @@ async def test_an_odd_listing_is_a_protocol_error(listing: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "prompt", "first"),
     [
-        ("llamacpp", "USER: {picture}{words} ASSISTANT:", True),
-        ("llamacpp", "USER: {words}{picture} ASSISTANT:", False),
+        ("llamacpp", "USER: {image}{words} ASSISTANT:", True),
+        ("llamacpp", "USER: {words}{image} ASSISTANT:", False),
         ("llamacpp", None, True),  # without /apply-template
         ("vllm", None, True),
     ],
 )
-async def test_where_pictures_stand_is_learned_from_a_server_that_shows_prompts(owner: str, prompt: str | None, first: bool) -> None:
+async def test_where_images_stand_is_learned_from_a_server_that_shows_prompts(owner: str, prompt: str | None, first: bool) -> None:
     asked: list[str] = []
 
     async def script(exchange: Exchange) -> None:
@@ -394,7 +394,7 @@ async def test_where_pictures_stand_is_learned_from_a_server_that_shows_prompts(
                 asked.append(exchange.request.path)
                 content = exchange.request.json["messages"][0]["content"]
                 words = content if isinstance(content, str) else content[-1]["text"]
-                await exchange.reply(200, {"prompt": prompt.format(words=words, picture="" if words == content else "<image>")})
+                await exchange.reply(200, {"prompt": prompt.format(words=words, image="" if words == content else "<image>")})
             case _:
                 await exchange.reply(404, {})
 
@@ -402,7 +402,7 @@ async def test_where_pictures_stand_is_learned_from_a_server_that_shows_prompts(
         engine = OpenAIEngine(f"{upstream.url}/v1")
         try:
             for _ in range(2):
-                assert await engine.pictures_first(ask("What is it?", RED_CIRCLE)) is first
+                assert await engine.images_first(ask("What is it?", RED_CIRCLE)) is first
         finally:
             await engine.aclose()
     assert len(asked) == (2 if prompt else 0)

@@ -25,7 +25,7 @@ PROPS = {"modalities": {"vision": True}, "default_generation_settings": {"n_ctx"
 
 
 def of_cost(request: EngineRequest, tokens: int | None, label: Label = "estimated") -> EngineRequest:
-    """The same request, the cost of its pictures known so far."""
+    """The same request, the cost of its images known so far."""
     return replace(
         request, renditions={part: replace(rendition, tokens=tokens, label=label) for part, rendition in request.renditions.items()}
     )
@@ -33,7 +33,7 @@ def of_cost(request: EngineRequest, tokens: int | None, label: Label = "estimate
 
 @pytest.fixture
 async def tiles(tmp_path: Path) -> AsyncIterator[OpenAIEngine]:
-    """A llama-server whose model cuts pictures into tiles by itself."""
+    """A llama-server whose model cuts images into tiles by itself."""
     pair = write_pair(tmp_path, name="tiles", pinpoints=PINPOINTS_16, context=8192)
     async with llama_server("tiles", pair.gguf, pair.mmproj, 8192) as server:
         engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key, slots=1)
@@ -41,7 +41,7 @@ async def tiles(tmp_path: Path) -> AsyncIterator[OpenAIEngine]:
         await engine.aclose()
 
 
-async def test_the_server_tells_what_a_picture_of_unknown_cost_takes(tiles: OpenAIEngine) -> None:
+async def test_the_server_tells_what_an_image_of_unknown_cost_takes(tiles: OpenAIEngine) -> None:
     request = ask("Hello", shape("circle", "red"), shape("square", "blue"), model="tiles", num_predict=1)
     red, blue = request.renditions
     wide = shape("square", "blue", size=(300, 150))
@@ -90,7 +90,7 @@ async def count_on(fake: FakeUpstream, request: EngineRequest, times: int = 1) -
         await engine.aclose()
 
 
-async def test_a_server_that_can_not_measure_pictures_leaves_an_estimate() -> None:
+async def test_a_server_that_can_not_measure_images_leaves_an_estimate() -> None:
     answers: Answers = {"/apply-template": rendered("ab", "cde"), "/tokenize": a_token_each_letter}
     async with fake_upstream(server(answers)) as fake:
         assert await count_on(fake, of_cost(ask("?", RED_CIRCLE, model="m"), None)) == TokenCount(
@@ -102,7 +102,7 @@ async def test_a_server_that_can_not_measure_pictures_leaves_an_estimate() -> No
 
 
 async def test_what_comes_back_is_asked_once() -> None:
-    """The marker, the system prompt, and what pictures take."""
+    """The marker, the system prompt, and what images take."""
     answers: Answers = {
         "/apply-template": rendered("ab", "cde"),
         "/tokenize": a_token_each_letter,
@@ -117,7 +117,7 @@ async def test_what_comes_back_is_asked_once() -> None:
     assert sum("Be brief" in str(request.body) for request in fake.requests if request.path == "/tokenize") == 1
 
 
-async def test_pictures_do_not_travel_to_have_words_counted() -> None:
+async def test_images_do_not_travel_to_have_words_counted() -> None:
     answers: Answers = {"/apply-template": rendered("ab", "cde"), "/tokenize": a_token_each_letter}
     request = ask("?", RED_CIRCLE, model="m")
     async with fake_upstream(server(answers)) as fake:
@@ -143,7 +143,7 @@ async def test_a_server_that_was_started_anew_has_another_marker() -> None:
     "answers",
     [
         {},
-        {"/apply-template": lambda _: (200, {"prompt": "no place for a picture"})},
+        {"/apply-template": lambda _: (200, {"prompt": "no place for an image"})},
         {"/apply-template": lambda _: (200, [])},
         {"/apply-template": rendered("a", "b"), "/tokenize": lambda _: (200, {"tokens": 5})},
         {"/apply-template": rendered("a", "b"), "/tokenize": lambda _: (500, {"error": "broken"})},
@@ -180,7 +180,7 @@ def other_server(owner: str) -> Callable[[Exchange], Awaitable[None]]:
     return script
 
 
-async def test_vllm_counts_words_and_leaves_pictures_to_what_is_known_of_them() -> None:
+async def test_vllm_counts_words_and_leaves_images_to_what_is_known_of_them() -> None:
     system = Message("system", (TextPart("Be brief."),))
     async with fake_upstream(other_server("vllm")) as fake:
         assert await count_on(fake, ask("Hello", model="m", history=(system,))) == TokenCount(9, 13, (), "exact", text_is_exact=True)

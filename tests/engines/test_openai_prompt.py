@@ -25,22 +25,22 @@ def test_no_limit_and_no_seed_are_left_unsaid() -> None:
     assert "seed" not in body
 
 
-def test_pictures_stand_where_the_person_put_them() -> None:
-    picture = rendition(RED_CIRCLE)
+def test_images_stand_where_the_person_put_them() -> None:
+    image = rendition(RED_CIRCLE)
     request = ask('See "it" \u2603', RED_CIRCLE)
-    image, text = request.messages[0].parts
+    part, text = request.messages[0].parts
     turned = EngineRequest(
-        "m", (Message("system", (TextPart("Be brief."),)), Message("user", (text, image, text))), renditions=request.renditions
+        "m", (Message("system", (TextPart("Be brief."),)), Message("user", (text, part, text))), renditions=request.renditions
     )
     words = {"type": "text", "text": 'See "it" \u2603'}
     assert body_of(turned)["messages"] == [
         {"role": "system", "content": "Be brief."},
         {
             "role": "user",
-            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture.pieces[0].base64}"}}, words],
+            "content": [words, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image.pieces[0].base64}"}}, words],
         },
     ]
-    assert image_id(picture) not in json.dumps(body_of(turned))
+    assert image_id(image) not in json.dumps(body_of(turned))
 
 
 def test_formats_are_said_as_openai_says_them() -> None:
@@ -63,15 +63,15 @@ RED = ImagePart("red")
 )
 def test_a_line_break_parts_images_side_by_side(parts: tuple[ImagePart | TextPart | ReasoningPart, ...]) -> None:
     """Prompts that part between two adjacent images break the prompt cache of llama.cpp."""
-    picture = rendition(RED_CIRCLE)
-    request = EngineRequest("m", (Message("user", parts),), renditions={RED: picture, BLUE: picture})
+    image = rendition(RED_CIRCLE)
+    request = EngineRequest("m", (Message("user", parts),), renditions={RED: image, BLUE: image})
     kinds = [part.get("text", "image") for part in body_of(request)["messages"][0]["content"]]
     assert kinds == ["image", "\n", "image"]
 
 
 def test_the_pieces_of_one_image_stay_side_by_side() -> None:
-    picture = rendition(RED_CIRCLE)
-    request = EngineRequest("m", (Message("user", (RED,)),), renditions={RED: replace(picture, pieces=picture.pieces * 2)})
+    image = rendition(RED_CIRCLE)
+    request = EngineRequest("m", (Message("user", (RED,)),), renditions={RED: replace(image, pieces=image.pieces * 2)})
     assert [part["type"] for part in body_of(request)["messages"][0]["content"]] == ["image_url"] * 2
 
 

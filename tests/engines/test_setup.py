@@ -1,4 +1,4 @@
-"""What is missing until a picture can be asked about, in every state that a machine can be in."""
+"""What is missing until an image can be asked about, in every state that a machine can be in."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_counts_as_llama_cpp_does(name: str, tmp_path: Path) -> None:
     async with llama_cpp(tmp_path / "words.gguf") as client:
         for text in texts():
             assert (text, tokenizer.count(text)) == (text, await counted(client, text, framed=False))
-        # As around pictures: each segment by itself, BOS and EOS once.
+        # As around images: each segment by itself, BOS and EOS once.
         for segments in (["a b", " c", ""], ["", "\n图片", "</s>"], ["USER: ", "\n", " hello ASSISTANT:"]):
             assert (segments, tokenizer.count_prompt(segments)) == (segments, await counted(client, segments))
 

@@ -1,4 +1,4 @@
-"""How the pictures of a question are shown to the real demo model, and what is said about it."""
+"""How the images of a question are shown to the real demo model, and what is said about it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_auto_shows_tiles_once_the_models_speed_is_known() -> None:
         assert second.usage.prompt_tokens > 5 * 64
 
 
-async def test_what_was_chosen_for_a_picture_stays_so_that_the_engine_finds_it_in_its_cache() -> None:
+async def test_what_was_chosen_for_an_image_stays_so_that_the_engine_finds_it_in_its_cache() -> None:
     async with demo({"demo": VisionOverride(tiles=True)}) as gateway:
         first = await ask(gateway, LARGE, DESCRIBE)
         again = await ask(gateway, ImagePart(first.images[0].id), DESCRIBE)
@@ -113,36 +113,36 @@ async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_be
 
 
 @pytest.mark.parametrize(
-    ("facts", "pictures", "tokens"),
+    ("facts", "count", "tokens"),
     [
         (VisionFacts("pixtral", 1540, 14, merge=2), 4, 240),
         (VisionFacts("qwen25vl", 560, 14, merge=2, least_tokens=1024), 1, 1026),
     ],
 )
-async def test_pictures_without_tiles_do_not_shrink_in_silence(facts: VisionFacts, pictures: int, tokens: int) -> None:
+async def test_images_without_tiles_do_not_shrink_in_silence(facts: VisionFacts, count: int, tokens: int) -> None:
     async with seeing(facts) as gateway:
         session = gateway.sessions.create(Session())
-        images = [upload(colour) for colour in ("red", "green", "blue", "yellow")[:pictures]]
-        answer = await ask(gateway, *images, DESCRIBE, session=session, options=Options(num_ctx=4096 if pictures > 1 else 2048))
-        assert codes(answer) == ["detail_auto_context"] * pictures
+        images = [upload(colour) for colour in ("red", "green", "blue", "yellow")[:count]]
+        answer = await ask(gateway, *images, DESCRIBE, session=session, options=Options(num_ctx=4096 if count > 1 else 2048))
+        assert codes(answer) == ["detail_auto_context"] * count
         sent = answer.images[0].sent.tokens
         assert answer.warnings[0].values["tokens"] == sent
         assert sent == tokens
-        info = gateway.pictures.get(answer.images[0].id)
+        info = gateway.images.get(answer.images[0].id)
         seen = await gateway.seen(info, None, Sight())
         assert seen.plan.notes == seen.rendition.notes == answer.warnings[:1]
 
 
-async def test_a_model_that_takes_one_picture_gets_several_on_one_sheet() -> None:
-    async with demo({"demo": VisionOverride(max_pictures=1)}) as gateway:
+async def test_a_model_that_takes_one_image_gets_several_on_one_sheet() -> None:
+    async with demo({"demo": VisionOverride(max_images=1)}) as gateway:
         answer = await ask(gateway, LARGE, SQUARE, TextPart("Describe these images."))
         assert codes(answer) == ["contact_sheet"]
         assert len(answer.images) == 1
         assert answer.context.images == 64
 
 
-async def test_wishes_for_all_pictures_hold_for_their_sheet_and_others_are_said() -> None:
-    async with seeing(VisionFacts("qwen25vl", 560, 14, merge=2), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+async def test_wishes_for_all_images_hold_for_their_sheet_and_others_are_said() -> None:
+    async with seeing(VisionFacts("qwen25vl", 560, 14, merge=2), vision={"eye": VisionOverride(max_images=1)}) as gateway:
         red, blue = (upload(colour, 600, Sight("low", region=(0.5, 0, 0.5, 0.5))) for colour in ("red", "blue"))
         alike = await ask(gateway, red, blue, DESCRIBE)
         assert alike.warnings == (note("contact_sheet", model="eye", count=2), note("sight_ignored_on_sheet", fields=("region",)))
@@ -154,8 +154,8 @@ async def test_wishes_for_all_pictures_hold_for_their_sheet_and_others_are_said(
         assert free.warnings[1].values["fields"] == ("detail", "image_size")
 
 
-async def test_of_earlier_pictures_it_is_told_in_words() -> None:
-    async with demo({"demo": VisionOverride(max_pictures=1)}) as gateway:
+async def test_of_earlier_images_it_is_told_in_words() -> None:
+    async with demo({"demo": VisionOverride(max_images=1)}) as gateway:
         session = gateway.sessions.create(Session())
         await ask(gateway, LARGE, DESCRIBE, session=session)
         later = await ask(gateway, TextPart("What color is the circle?"), session=session)
@@ -166,8 +166,8 @@ async def test_of_earlier_pictures_it_is_told_in_words() -> None:
         assert gateway.sessions.get(session.id).window.gone == frozenset(), "another model may be told of it again"
 
 
-async def test_a_picture_whose_question_got_no_answer_does_not_come_beside_the_next_one() -> None:
-    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+async def test_an_image_whose_question_got_no_answer_does_not_come_beside_the_next_one() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_images=1)}) as gateway:
         engine = gateway.pool.engine("ollama")
         assert isinstance(engine, ScriptedEngine)
         session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
@@ -181,7 +181,7 @@ async def test_a_picture_whose_question_got_no_answer_does_not_come_beside_the_n
         ]
         engine.script = answers
         told = await ask(gateway, upload("blue"), DESCRIBE, session=session)
-        assert codes(told) == ["picture_left_out"]
+        assert codes(told) == ["image_left_out"]
         (message,) = engine.requests[-1].messages
         assert message.text.split("\n")[:2] == ["(Picture 1 is no longer shown.)", "What is it?"]
         assert [part.image_id for part in message.images] == ["new:0"]
@@ -190,8 +190,8 @@ async def test_a_picture_whose_question_got_no_answer_does_not_come_beside_the_n
         assert [part.image_id for part in engine.requests[-1].messages[0].images] == [told.images[0].id]
 
 
-async def test_the_picture_of_a_question_that_got_no_answer_is_told_with_the_next_one() -> None:
-    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_pictures=1)}) as gateway:
+async def test_the_image_of_a_question_that_got_no_answer_is_told_with_the_next_one() -> None:
+    async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(max_images=1)}) as gateway:
         engine = gateway.pool.engine("ollama")
         assert isinstance(engine, ScriptedEngine)
         session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
@@ -208,7 +208,7 @@ async def test_other_wishes_do_not_undo_the_bounds_of_auto(wish: Sight) -> None:
         answer = await ask(gateway, upload("red", sight=wish), DESCRIBE)
         low = await ask(gateway, upload("red", sight=replace(wish, detail="low")), DESCRIBE)
         assert (answer.images[0].sent.tokens, codes(answer)) == (low.images[0].sent.tokens, ["detail_auto_context"])
-        seen = await gateway.seen(gateway.pictures.get(answer.images[0].id), "eye", wish)
+        seen = await gateway.seen(gateway.images.get(answer.images[0].id), "eye", wish)
         assert seen.rendition.tokens == answer.images[0].sent.tokens
 
 
@@ -220,7 +220,7 @@ async def test_a_lower_cap_is_the_persons_own_and_no_bound_of_auto() -> None:
         assert (answer.images[0].sent.tokens, codes(answer)) == (576, [])
 
 
-async def test_auto_leaves_room_for_what_is_told_beside_the_picture() -> None:
+async def test_auto_leaves_room_for_what_is_told_beside_the_image() -> None:
     async with seeing(VisionFacts("qwen2vl_merger", 560, 14)) as gateway:
         four = Options(num_ctx=4096)
         alone = await ask(gateway, upload("red", 1400), DESCRIBE, options=four)
@@ -236,7 +236,7 @@ async def test_auto_leaves_room_for_what_is_told_beside_the_picture() -> None:
         assert [codes(answer) for answer in (alone, beside, after)][1:] == [["detail_auto_context"]] * 2
 
 
-async def test_auto_for_an_earlier_picture_is_decided_as_for_a_new_one() -> None:
+async def test_auto_for_an_earlier_image_is_decided_as_for_a_new_one() -> None:
     async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
         session = gateway.sessions.create(Session())
         first = await ask(gateway, upload("red", sight=Sight("low")), DESCRIBE, session=session)
@@ -249,15 +249,15 @@ async def test_auto_for_an_earlier_picture_is_decided_as_for_a_new_one() -> None
         assert (await ask(gateway, DESCRIBE, session=session, options=wide)).context.images == 2880
 
 
-async def test_pictures_found_in_the_cache_do_not_make_a_model_look_fast_where_the_engine_does_not_tell() -> None:
+async def test_images_found_in_the_cache_do_not_make_a_model_look_fast_where_the_engine_does_not_tell() -> None:
     """Ollama before 0.34: it says how long the prompt took, not how much of it was cached."""
     known: set[Any] = set()
 
     async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
-        pictures = tuple(piece.data for rendition in request.shown for piece in rendition.pieces)
+        images = tuple(piece.data for rendition in request.shown for piece in rendition.pieces)
         tokens = sum(rendition.tokens or 0 for rendition in request.shown)
-        took = 20.0 if pictures in known else tokens * 60.0
-        known.add(pictures)
+        took = 20.0 if images in known else tokens * 60.0
+        known.add(images)
         yield TextDelta("Yes.")
         yield Finish("stop", Usage(tokens + 20, 2, None), Timings(prompt_ms=took))
 

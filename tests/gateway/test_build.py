@@ -38,7 +38,7 @@ class Breaking(ScriptedEngine):
 
 
 def workers(gateway: Gateway) -> frozenset[int]:
-    return gateway.pictures._pool.pids
+    return gateway.images._pool.pids
 
 
 @pytest.mark.parametrize(

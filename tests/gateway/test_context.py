@@ -77,7 +77,7 @@ async def test_what_can_not_be_shortened_is_refused_with_the_way_out(own_ollama:
 
 
 class Uncounting(ScriptedEngine):
-    """A server that takes 600 tokens for a picture, refuses more than 4096, and tells neither before."""
+    """A server that takes 600 tokens for an image, refuses more than 4096, and tells neither before."""
 
     def __init__(self) -> None:
         super().__init__(self.answer, name="openai")
@@ -104,7 +104,7 @@ def circle(side: int) -> Upload:
     return Upload(encoded(shape("circle", "red", size=(side, side))))
 
 
-async def test_what_pictures_cost_is_learned_also_where_the_engine_counts_nothing() -> None:
+async def test_what_images_cost_is_learned_also_where_the_engine_counts_nothing() -> None:
     async with scripted(engine := Uncounting()) as gateway:
         await ask(gateway, circle(200), QUESTION)
         count = (await gateway.count_tokens(asked(circle(200), circle(208), QUESTION))).fitted.count
@@ -119,7 +119,7 @@ async def test_what_pictures_cost_is_learned_also_where_the_engine_counts_nothin
 
 
 async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_found() -> None:
-    """The pictures of the session were never seen to cost anything: their turns come from elsewhere."""
+    """The images of the session were never seen to cost anything: their turns come from elsewhere."""
     async with scripted(engine := Uncounting()) as gateway:
         engine.context = 4096
         image_id, *_ = await gateway.store(circle(200), None)
@@ -130,7 +130,7 @@ async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_
         assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
 
 
-async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_picture() -> None:
+async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_image() -> None:
     async def short(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circle.")
         yield Finish("stop", Usage(600 + sum(len(message.text) // 5 for message in request.messages), 3, 0))
@@ -140,7 +140,7 @@ async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_pic
     assert answer.warnings == ()
 
 
-async def test_a_picture_whose_cost_the_refusal_tells_makes_old_text_go() -> None:
+async def test_an_image_whose_cost_the_refusal_tells_makes_old_text_go() -> None:
     async with scripted(engine := Uncounting()) as gateway:
         engine.context, engine.letters_per_token = 4096, 3.25  # as it is reckoned
         session = gateway.sessions.create(talk(6, engine="openai"))
@@ -162,7 +162,7 @@ async def test_two_warnings_alike_do_not_hide_the_one_that_comes_after_them() ->
         assert [warning.code for warning in answer.warnings] == ["first_frame_only", "first_frame_only", "context_trimmed"]
 
 
-async def test_a_model_that_passes_over_pictures_is_found_out_behind_a_long_question_too() -> None:
+async def test_a_model_that_passes_over_images_is_found_out_behind_a_long_question_too() -> None:
     async def blind(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         yield TextDelta("A circle.")
         yield Finish("stop", Usage(sum(8 + len(message.text) // 4 for message in request.messages), 3, 0))
@@ -175,7 +175,7 @@ async def test_a_model_that_passes_over_pictures_is_found_out_behind_a_long_ques
         assert warning.code == "image_ignored"
 
 
-async def test_a_picture_that_went_for_lack_of_room_comes_back_when_a_person_pins_it() -> None:
+async def test_an_image_that_went_for_lack_of_room_comes_back_when_a_person_pins_it() -> None:
     async with scripted(engine := ScriptedEngine()) as gateway:
         ids = [(await gateway.store(circle(side), None))[0] for side in (200, 208)]
         session = Session(model="scripted", engine="ollama")

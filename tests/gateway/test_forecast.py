@@ -20,9 +20,9 @@ async def test_the_outlook_on_a_long_talk_takes_no_time() -> None:
     engine = ScriptedEngine()
     engine.context = 1_000_000
     async with open_gateway(Settings(image_workers=1), [engine]) as gateway:
-        picture, *_ = await gateway.store(Upload(encoded(shape("circle", "red"))), None)
+        image, *_ = await gateway.store(Upload(encoded(shape("circle", "red"))), None)
         turns = tuple(Turn((TextPart(f"And {n}?"),), "A circle.", id=n + 1, parent=n) for n in range(TURNS))
-        session = gateway.sessions.create(Session(turns=(replace(turns[0], parts=(ImagePart(picture), *turns[0].parts)), *turns[1:])))
+        session = gateway.sessions.create(Session(turns=(replace(turns[0], parts=(ImagePart(image), *turns[0].parts)), *turns[1:])))
         prepared = await gateway.count_tokens(asked(TextPart("Why?"), session_id=session.id))
         began = time.process_time()
         outlook = gateway.outlook(prepared)

@@ -65,7 +65,7 @@ def question(*parts: TextPart | ImagePart | Upload, session: Session | None = No
     return asked(*(parts or (TextPart("Hi"),)), session_id=session.id if session else None, **rest)
 
 
-def picture(colour: str = "red") -> Upload:
+def image(colour: str = "red") -> Upload:
     return Upload(sample_images.encoded(sample_images.shape("circle", colour)))
 
 
@@ -86,7 +86,7 @@ def turns(gateway: Gateway, session: Session) -> tuple[Turn, ...]:
 
 async def test_an_answer_is_whole_at_its_finish(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(says(" A", " circle.")))
-    *words, end = await events_of(gateway, question(picture(), TextPart("What is it?")))
+    *words, end = await events_of(gateway, question(image(), TextPart("What is it?")))
     assert words == [TextDelta("A"), TextDelta(" circle.")]  # LLaVA's templates begin with a space; nobody wants it
     assert isinstance(end, Done)
     answer = end.answer
@@ -104,14 +104,14 @@ async def test_a_first_word_of_spaces_alone_is_no_word(opened: Callable[..., Any
     assert isinstance(end, Done)
 
 
-async def test_a_finished_turn_is_kept_with_its_picture(opened: Callable[..., Any]) -> None:
+async def test_a_finished_turn_is_kept_with_its_image(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(says("A circle.")))
     session = gateway.sessions.create(Session())
-    await events_of(gateway, question(picture(), TextPart("What is it?"), session=session, options=Options(temperature=0.5)))
+    await events_of(gateway, question(image(), TextPart("What is it?"), session=session, options=Options(temperature=0.5)))
     (turn,) = turns(gateway, session)
     assert (turn.prompt, turn.answer, turn.status, turn.finish_reason) == ("What is it?", "A circle.", "complete", "stop")
     assert (turn.usage, turn.options.temperature, turn.model) == (END.usage, 0.5, "scripted")
-    assert gateway.pictures.get(turn.images[0].image_id).canonical
+    assert gateway.images.get(turn.images[0].image_id).canonical
     kept = gateway.sessions.get(session.id)
     assert (kept.title, kept.model, kept.engine) == ("What is it?", "scripted", "ollama")
 
@@ -120,7 +120,7 @@ async def test_the_next_turn_tells_the_model_everything_before_it_in_the_same_by
     engine = ScriptedEngine(says("A circle."))
     gateway = await opened(engine)
     session = gateway.sessions.create(Session(system="Be brief."))
-    await events_of(gateway, question(picture(), TextPart("What is it?"), session=session))
+    await events_of(gateway, question(image(), TextPart("What is it?"), session=session))
     await events_of(gateway, question(TextPart("What colour?"), session=session))
     first, second = engine.requests
     assert [(message.role, message.text) for message in second.messages] == [
@@ -177,7 +177,7 @@ async def test_leaving_before_the_first_word_keeps_the_question_for_the_next_tur
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine)
     session = gateway.sessions.create(Session())
-    asking = asyncio.create_task(events_of(gateway, question(picture(), TextPart("What is it?"), session=session)))
+    asking = asyncio.create_task(events_of(gateway, question(image(), TextPart("What is it?"), session=session)))
     await until(lambda: engine.running == 1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
@@ -219,8 +219,8 @@ async def test_a_full_queue_refuses_before_any_work_is_done(opened: Callable[...
     async with gateway.ask(question()) as first:
         await anext(aiter(first))
         with pytest.raises(Overloaded):
-            await events_of(gateway, question(picture()))
-    assert gateway.pictures.bytes_used == 0
+            await events_of(gateway, question(image()))
+    assert gateway.images.bytes_used == 0
 
 
 async def test_a_second_turn_in_a_running_session_is_refused(opened: Callable[..., Any]) -> None:
@@ -304,15 +304,15 @@ async def test_a_question_still_being_prepared_at_the_shutdown_ends_like_the_oth
 ) -> None:
     gateway = await opened(ScriptedEngine(says_then_waits("One")), shutdown_grace=0.02)
     preparing, prepared = asyncio.Event(), asyncio.Event()
-    add = gateway.pictures.add
+    add = gateway.images.add
 
     async def slow_add(*args: Any, **kwargs: Any) -> Any:
         preparing.set()
         await prepared.wait()
         return await add(*args, **kwargs)
 
-    monkeypatch.setattr(gateway.pictures, "add", slow_add)
-    asking = asyncio.create_task(failure_of(gateway, question(picture())))
+    monkeypatch.setattr(gateway.images, "add", slow_add)
+    asking = asyncio.create_task(failure_of(gateway, question(image())))
     await preparing.wait()
     draining = asyncio.create_task(gateway.drain())
     await asyncio.sleep(0.05)
@@ -376,59 +376,59 @@ async def test_a_session_stays_with_its_engine(opened: Callable[..., Any]) -> No
     assert (len(embedded.requests), len(ollama.requests)) == (2, 1)
 
 
-async def test_pictures_are_not_sent_to_a_model_that_can_not_see(opened: Callable[..., Any]) -> None:
+async def test_images_are_not_sent_to_a_model_that_can_not_see(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine(model_names=("eye",))
     engine.installed = (*engine.installed, ModelInfo("blind", "ollama", vision=False))
     gateway = await opened(engine)
     with pytest.raises(ModelLacksVision) as refused:
-        await events_of(gateway, question(picture(), model="blind"))
+        await events_of(gateway, question(image(), model="blind"))
     assert "eye" in refused.value.hint
     session = gateway.sessions.create(Session())
-    await events_of(gateway, question(picture(), session=session))
+    await events_of(gateway, question(image(), session=session))
     with pytest.raises(ModelLacksVision):
-        await events_of(gateway, question(session=session, model="blind"))  # the session's own picture
+        await events_of(gateway, question(session=session, model="blind"))  # the session's own image
     await events_of(gateway, question(model="blind"))
     assert engine.requests[-1].model == "blind"
 
 
-async def test_pictures_keep_their_place_between_words_and_go_out_in_order(opened: Callable[..., Any]) -> None:
+async def test_images_keep_their_place_between_words_and_go_out_in_order(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)
-    stored, _, _ = await gateway.store(picture("blue"), None)
-    await events_of(gateway, question(TextPart("First:"), picture("red"), TextPart("second:"), ImagePart(stored), TextPart("?")))
+    stored, _, _ = await gateway.store(image("blue"), None)
+    await events_of(gateway, question(TextPart("First:"), image("red"), TextPart("second:"), ImagePart(stored), TextPart("?")))
     (message,) = engine.requests[0].messages
-    told = [part.text if isinstance(part, TextPart) else "picture" for part in message.parts]
-    assert told == ["First:", "Picture 1:", "picture", "second:", "Picture 2:", "picture", "?"]
+    told = [part.text if isinstance(part, TextPart) else "image" for part in message.parts]
+    assert told == ["First:", "Picture 1:", "image", "second:", "Picture 2:", "image", "?"]
     red, blue = (engine.requests[0].renditions[part].pieces[0].data for part in message.images)
     assert red != blue
 
 
-async def test_too_many_pictures_and_unknown_ones_are_named(opened: Callable[..., Any]) -> None:
+async def test_too_many_images_and_unknown_ones_are_named(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(), images_per_turn=2)
     with pytest.raises(InvalidRequest) as refused:
-        await events_of(gateway, question(*[picture() for _ in range(3)]))
+        await events_of(gateway, question(*[image() for _ in range(3)]))
     assert refused.value.code == "too_many_images"
     with pytest.raises(ImageNotFound) as missing:
-        await events_of(gateway, question(picture(), ImagePart("0" * 64)))
+        await events_of(gateway, question(image(), ImagePart("0" * 64)))
     assert missing.value.param == "images[1]"
 
 
-async def test_pictures_are_held_while_they_are_asked_about_and_then_let_go(opened: Callable[..., Any]) -> None:
+async def test_images_are_held_while_they_are_asked_about_and_then_let_go(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine(says_then_waits("One"))
     gateway = await opened(engine, store_max_bytes=MiB)
-    async with gateway.ask(question(picture())) as events:
+    async with gateway.ask(question(image())) as events:
         await anext(events)
-        image_id, *_ = await gateway.store(picture(), None)
+        image_id, *_ = await gateway.store(image(), None)
         with pytest.raises(StorageFull):
-            gateway.pictures.make_room(MiB)
-    gateway.pictures.make_room(MiB)
+            gateway.images.make_room(MiB)
+    gateway.images.make_room(MiB)
     with pytest.raises(ImageNotFound):
-        gateway.pictures.get(image_id)
+        gateway.images.get(image_id)
 
 
-async def test_the_same_new_picture_is_ready_for_a_second_question_while_the_first_runs(opened: Callable[..., Any]) -> None:
+async def test_the_same_new_image_is_ready_for_a_second_question_while_the_first_runs(opened: Callable[..., Any]) -> None:
     gateway = await opened(ScriptedEngine(slots=2))
-    first, second = await asyncio.gather(gateway.answer(question(picture())), gateway.answer(question(picture())))
+    first, second = await asyncio.gather(gateway.answer(question(image())), gateway.answer(question(image())))
     assert (first.text, first.images) == (second.text, second.images)
 
 
@@ -522,7 +522,7 @@ async def test_a_bug_in_an_engine_keeps_the_session_usable_and_frees_everything(
     assert gateway.admissions["ollama"].active == 0
 
 
-async def test_a_failed_answer_still_ends_with_its_own_error_when_its_picture_can_not_be_kept(
+async def test_a_failed_answer_still_ends_with_its_own_error_when_its_image_can_not_be_kept(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ends(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -535,7 +535,7 @@ async def test_a_failed_answer_still_ends_with_its_own_error_when_its_picture_ca
         raise StorageFull
 
     monkeypatch.setattr(gateway.sessions, "record", full)
-    assert isinstance(await failure_of(gateway, question(picture(), session=session)), UpstreamIncomplete)
+    assert isinstance(await failure_of(gateway, question(image(), session=session)), UpstreamIncomplete)
 
 
 async def test_a_system_prompt_of_the_request_stays_with_the_session(opened: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
 
 TURNS = 150
-PICTURES = {0: shape("circle", "red"), 45: shape("square", "blue"), 90: shape("square", "green")}
+IMAGES = {0: shape("circle", "red"), 45: shape("square", "blue"), 90: shape("square", "green")}
 ABOUT_THE_FIRST = "What color is the circle in the first picture?"
 TALK = ("What is in this picture?", "What color is the background?", "Describe this image.", "What do you see?")
 ROOM = 256
@@ -52,14 +52,14 @@ def settings(request: pytest.FixtureRequest) -> Settings:
     return Settings(engine="ollama", model="demo", ollama_host=request.getfixturevalue("real_ollama").url, models=pins, image_workers=1)
 
 
-async def test_150_turns_with_3_pictures(settings: Settings) -> None:
+async def test_150_turns_with_3_images(settings: Settings) -> None:
     told: list[Told] = []
     async with open_gateway(settings) as gateway:
         await ask(gateway, TextPart("Hello"), options=SOBER)  # what an Ollama has not loaded it can't count
         session = gateway.sessions.create(Session())
         for number in range(TURNS):
-            if number in PICTURES:
-                parts = (Upload(encoded(PICTURES[number])), TextPart("Describe this image."))
+            if number in IMAGES:
+                parts = (Upload(encoded(IMAGES[number])), TextPart("Describe this image."))
                 told.append(await next_turn(gateway, session, *parts))
             else:
                 about = number % 10 == 9 or number == TURNS - 1
@@ -68,7 +68,7 @@ async def test_150_turns_with_3_pictures(settings: Settings) -> None:
         kept = gateway.sessions.get(session.id)
 
     answers = [one.answer.text for one in told]
-    assert [answers[turn] for turn in PICTURES] == [
+    assert [answers[turn] for turn in IMAGES] == [
         "A red circle on a white background.",
         "A blue square on a white background.",
         "A green square on a white background.",
@@ -84,7 +84,7 @@ async def test_150_turns_with_3_pictures(settings: Settings) -> None:
     moved = [turn for turn in range(1, len(told)) if told[turn].start != told[turn - 1].start]
     assert 2 <= len(moved) <= len(told) // 10
     for turn in range(1, len(told)):
-        if turn not in moved:  # then the engine had all of the turn before in its cache, pictures included
+        if turn not in moved:  # then the engine had all of the turn before in its cache, images included
             cached = told[turn].answer.usage.cached_tokens
             assert cached is not None
             assert cached >= told[turn - 1].prompt - 8, turn

@@ -23,7 +23,7 @@ QUESTION = TextPart("What color is it?")
 
 
 async def rendered(gateway: Gateway, request: EngineRequest) -> str:
-    """The prompt, with the engine's own mark for each picture."""
+    """The prompt, with the engine's own mark for each image."""
     engine = next(iter(gateway.pool.engines))
     if isinstance(engine, OllamaEngine):
         return await engine._rendered(without_pixels(request), placed=True)
@@ -38,11 +38,11 @@ async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
     return await rendered(gateway, prepared.engine_request)
 
 
-async def two_pictures(gateway: Gateway) -> Session:
+async def two_images(gateway: Gateway) -> Session:
     """A session in which a circle and then a square were described."""
     session = gateway.sessions.create(Session(system="Be brief.", glossary=("Bauhaus: a school of design",)))
-    for picture in (shape("circle", "red"), shape("square", "blue")):
-        await ask(gateway, Upload(encoded(picture)), DESCRIBE, session=session, options=SOBER)
+    for image in (shape("circle", "red"), shape("square", "blue")):
+        await ask(gateway, Upload(encoded(image)), DESCRIBE, session=session, options=SOBER)
     return gateway.sessions.get(session.id)
 
 
@@ -57,7 +57,7 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 async def test_what_was_dropped_leaves_a_line_and_a_summary_where_it_stood(settings: Settings) -> None:
     async with open_gateway(settings) as gateway:
-        session = await two_pictures(gateway)
+        session = await two_images(gateway)
         gateway.sessions.change(session.id, policy="sliding", window=Window(start=2, summary="Two shapes were described."))
         prompt = await told(gateway, session)
     lines = (
@@ -74,9 +74,9 @@ async def test_what_was_dropped_leaves_a_line_and_a_summary_where_it_stood(setti
     assert DESCRIBE.text not in prompt
 
 
-async def test_pictures_far_behind_are_called_back_to_mind_beside_the_question(settings: Settings) -> None:
+async def test_images_far_behind_are_called_back_to_mind_beside_the_question(settings: Settings) -> None:
     async with open_gateway(settings) as gateway:
-        session = await two_pictures(gateway)
+        session = await two_images(gateway)
         for _ in range(2):
             await ask(gateway, TextPart("What do you see?"), session=session, options=SOBER)
         prompt = await told(gateway, session, TextPart(ocr_note("CLOSED", QUESTION.text, 0), note=True))

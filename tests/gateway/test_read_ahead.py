@@ -49,7 +49,7 @@ from tests.ollama_server import RealOllama
 from tests.scripted_engine import END, Script, ScriptedEngine, says, says_then_waits
 from tests.serving import until
 
-PICTURE_TOKENS = 64
+IMAGE_TOKENS = 64
 DAY = 24 * 3600.0
 Opened = Callable[..., Coroutine[Any, Any, Gateway]]
 
@@ -64,12 +64,12 @@ async def opened() -> AsyncIterator[Opened]:
         yield open_
 
 
-def picture(kind: str = "circle", colour: str = "red") -> Upload:
+def image(kind: str = "circle", colour: str = "red") -> Upload:
     return Upload(sample_images.encoded(sample_images.shape(kind, colour)))
 
 
 def warm(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
-    return asked(*(parts or (picture(),)), TextPart("."), session_id=session.id if session else None, **rest)
+    return asked(*(parts or (image(),)), TextPart("."), session_id=session.id if session else None, **rest)
 
 
 def question(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
@@ -99,10 +99,10 @@ async def test_what_is_read_ahead_is_the_coming_prompt_with_one_token_of_an_answ
     gateway = await opened(engine, keep_alive="5m")
     session = gateway.sessions.create(Session(system="Be brief."))
     coming: dict[str, Any] = {"options": Options(temperature=0.5, num_ctx=2048, stop=(".",)), "format": "json", "session": session}
-    warmed = await gateway.warm(warm(picture(), **coming))
+    warmed = await gateway.warm(warm(image(), **coming))
     assert (warmed.status, warmed.reason, warmed.model, warmed.engine, warmed.usage) == ("read", "", "scripted", "ollama", END.usage)
     assert warmed.ms is not None
-    await answer_of(gateway, question(picture(), TextPart("What is it?"), **coming))
+    await answer_of(gateway, question(image(), TextPart("What is it?"), **coming))
     ahead, asked = engine.requests
     assert (ahead.options, ahead.format, ahead.keep_alive) == (Options(num_predict=1, num_ctx=2048), None, "5m")
     assert asked.options.num_ctx == 2048
@@ -167,7 +167,7 @@ async def test_questions_are_not_kept_waiting_by_many_calls_to_read_ahead(opened
         yield END
 
     gateway = await opened(ScriptedEngine(script))
-    calls = dict.fromkeys([(await gateway.store(picture("square", colour), None))[0] for colour in ("red", "green", "blue", "yellow")], 0)
+    calls = dict.fromkeys([(await gateway.store(image("square", colour), None))[0] for colour in ("red", "green", "blue", "yellow")], 0)
 
     async def keep_calling(image_id: str) -> None:
         while True:
@@ -198,7 +198,7 @@ async def test_of_many_at_once_one_is_read_and_the_others_are_older(opened: Open
 
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
-    stored = [(await gateway.store(picture("square", colour), None))[0] for colour in ("red", "green", "blue", "yellow")]
+    stored = [(await gateway.store(image("square", colour), None))[0] for colour in ("red", "green", "blue", "yellow")]
     ended = await asyncio.gather(*(gateway.warm(warm(ImagePart(image_id))) for image_id in stored))
     assert sorted(status(warmed) for warmed in ended) == [("preempted", "newer")] * 3 + [("read", "")]
     assert set(together) == {1}
@@ -208,7 +208,7 @@ async def test_of_many_at_once_one_is_read_and_the_others_are_older(opened: Open
 async def test_only_the_newest_of_many_is_read(opened: Opened) -> None:
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine)
-    stored = [(await gateway.store(picture("square", colour), None))[0] for colour in ("red", "green", "blue", "black")]
+    stored = [(await gateway.store(image("square", colour), None))[0] for colour in ("red", "green", "blue", "black")]
     readings = []
     for image_id in stored:
         readings.append(asyncio.create_task(gateway.warm(warm(ImagePart(image_id)))))
@@ -231,7 +231,7 @@ async def test_the_same_prompt_twice_is_read_once(opened: Opened) -> None:
 
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
-    upload, (image_id, _, _) = picture(), await gateway.store(picture(), None)
+    upload, (image_id, _, _) = image(), await gateway.store(image(), None)
     readings = [asyncio.create_task(gateway.warm(warm(given))) for given in (upload, upload, ImagePart(image_id))]
     await until(lambda: engine.running == 1)
     assert status(await gateway.warm(warm(ImagePart(image_id)), wait=False)) == ("reading", "")
@@ -299,7 +299,7 @@ async def test_it_can_be_switched_off(opened: Opened) -> None:
     assert outcomes(gateway) == {"off": 1}
 
 
-async def test_it_is_skipped_where_the_template_puts_the_question_before_the_picture(opened: Opened) -> None:
+async def test_it_is_skipped_where_the_template_puts_the_question_before_the_image(opened: Opened) -> None:
     engine = ScriptedEngine(says("A"))
     engine.sees_first = False
     gateway = await opened(engine)
@@ -307,7 +307,7 @@ async def test_it_is_skipped_where_the_template_puts_the_question_before_the_pic
     assert status(await gateway.warm(warm(session=session))) == ("skipped", "text_first")
     assert engine.requests == []
     # Earlier turns come before all of that.
-    await answer_of(gateway, question(picture(), TextPart("What is it?"), session=session))
+    await answer_of(gateway, question(image(), TextPart("What is it?"), session=session))
     assert status(await gateway.warm(asked(TextPart("."), session_id=session.id))) == ("read", "")
     assert len(engine.requests[-1].messages) == 3
 
@@ -329,7 +329,7 @@ async def test_ollama_unloads_at_once_what_is_to_stay_no_time(own_ollama: RealOl
     assert status(await gateway.warm(warm())) == ("read", "")
 
 
-async def test_without_picture_and_history_there_is_nothing_to_read(opened: Opened) -> None:
+async def test_without_image_and_history_there_is_nothing_to_read(opened: Opened) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)
     assert status(await gateway.warm(asked(TextPart(".")))) == ("skipped", "nothing_to_read")
@@ -412,8 +412,8 @@ async def test_a_dropped_session_ends_what_is_read_for_it(opened: Opened, way: s
         now = DAY + 1
         gateway.sessions.expire()
     else:
-        assert gateway.pictures.let_go is not None
-        assert gateway.pictures.let_go()
+        assert gateway.images.let_go is not None
+        assert gateway.images.let_go()
     with pytest.raises(SessionDeleted):
         await reading
     assert engine.running == 0
@@ -495,9 +495,9 @@ async def test_a_load_goes_on_whatever_becomes_of_who_began_it(opened: Opened) -
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
     engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
-    first = asyncio.create_task(gateway.warm(warm(picture("circle", "red"))))
+    first = asyncio.create_task(gateway.warm(warm(image("circle", "red"))))
     await until(lambda: len(engine.loads) == 1)
-    second = asyncio.create_task(gateway.warm(warm(picture("circle", "blue"))))
+    second = asyncio.create_task(gateway.warm(warm(image("circle", "blue"))))
     assert status(await first) == ("preempted", "newer")
     engine.loaded.set()
     assert status(await second) == ("read", "")
@@ -529,7 +529,7 @@ async def test_a_question_that_comes_while_ollama_loads_does_not_make_it_begin_a
     gateway = await opened(OllamaEngine(Settings(ollama_host=own_ollama.url)), model="demo")
     reading = asyncio.create_task(gateway.warm(warm()))
     await until(lambda: bool(gateway.warming._loads))
-    said, _ = await answer_of(gateway, question(picture(), TextPart("Describe this image.")))
+    said, _ = await answer_of(gateway, question(image(), TextPart("Describe this image.")))
     assert said == "A red circle on a white background."
     assert status(await reading) == ("busy", "answering")
     assert sum("starting llama-server" in line for line in own_ollama.log) == 1
@@ -551,50 +551,50 @@ async def real(ollama_host: str, opened: Opened) -> Gateway:
     return await opened(OllamaEngine(settings) if ollama_host else EmbeddedEngine(settings), model="demo")
 
 
-async def test_the_question_finds_everything_up_to_the_end_of_the_picture_read(real: Gateway) -> None:
-    image_id, _, _ = await real.store(picture("circle", "purple"), None)
+async def test_the_question_finds_everything_up_to_the_end_of_the_image_read(real: Gateway) -> None:
+    image_id, _, _ = await real.store(image("circle", "purple"), None)
     warmed = await real.warm(warm(ImagePart(image_id)))
     assert warmed.status == "read"
     assert warmed.usage.prompt_tokens
     said, usage = await answer_of(real, question(ImagePart(image_id), TextPart("Describe this image.")))
     assert said == "A purple circle on a white background."
-    assert usage.prompt_tokens == PICTURE_TOKENS + 11
-    assert usage.cached_tokens == PICTURE_TOKENS + 4  # BOS, USER, a colon, a space and the picture
+    assert usage.prompt_tokens == IMAGE_TOKENS + 11
+    assert usage.cached_tokens == IMAGE_TOKENS + 4  # BOS, USER, a colon, a space and the image
 
 
 async def test_it_finds_system_prompt_and_earlier_turns_read_as_well(real: Gateway) -> None:
     session = real.sessions.create(Session(system="Answer in Chinese."))
-    await answer_of(real, question(picture("square", "orange"), TextPart("Describe this image."), session=session))
+    await answer_of(real, question(image("square", "orange"), TextPart("Describe this image."), session=session))
     before = real.sessions.get(session.id).turns[-1].usage
-    await answer_of(real, question(picture("circle", "pink"), TextPart("What is this?")))  # something else comes between
-    warmed = await real.warm(warm(picture("circle", "green"), session=session))
+    await answer_of(real, question(image("circle", "pink"), TextPart("What is this?")))  # something else comes between
+    warmed = await real.warm(warm(image("circle", "green"), session=session))
     assert warmed.status == "read"
-    said, usage = await answer_of(real, question(picture("circle", "green"), TextPart("Describe this image."), session=session))
+    said, usage = await answer_of(real, question(image("circle", "green"), TextPart("Describe this image."), session=session))
     assert "绿色" in said
     assert usage.cached_tokens is not None
     assert before.prompt_tokens is not None
     assert before.completion_tokens is not None
     assert usage.prompt_tokens is not None
-    # All but the words after the second picture: those of "Describe this image. ASSISTANT:".
-    assert usage.cached_tokens > before.prompt_tokens + before.completion_tokens + PICTURE_TOKENS
+    # All but the words after the second image: those of "Describe this image. ASSISTANT:".
+    assert usage.cached_tokens > before.prompt_tokens + before.completion_tokens + IMAGE_TOKENS
     assert usage.prompt_tokens - usage.cached_tokens == 7
 
 
-async def test_two_pictures_one_more_and_one_less(real: Gateway) -> None:
-    """Prompts that part beside a picture, as they come when pictures are added and taken away, break no cache."""
-    red, blue = [(await real.store(picture("circle", colour), None))[0] for colour in ("red", "blue")]
+async def test_two_images_one_more_and_one_less(real: Gateway) -> None:
+    """Prompts that part beside an image, as they come when images are added and taken away, break no cache."""
+    red, blue = [(await real.store(image("circle", colour), None))[0] for colour in ("red", "blue")]
     for given in ((red,), (red, blue), (red,), (blue, red), (blue,)):
         assert (await real.warm(warm(*(ImagePart(image_id) for image_id in given)))).status == "read"
         said, usage = await answer_of(real, question(*(ImagePart(image_id) for image_id in given), TextPart("Describe the first picture.")))
         assert said == f"A {'red' if given[0] == red else 'blue'} circle on a white background."
         assert usage.cached_tokens is not None
-        assert usage.cached_tokens >= PICTURE_TOKENS * len(given)
+        assert usage.cached_tokens >= IMAGE_TOKENS * len(given)
 
 
 async def test_a_question_in_the_middle_of_it_is_answered(real: Gateway) -> None:
     for colour in ("red", "green", "blue", "yellow", "orange"):
-        reading = asyncio.create_task(real.warm(warm(picture("square", colour))))
+        reading = asyncio.create_task(real.warm(warm(image("square", colour))))
         await until(lambda: bool(real.warming._newest))
-        assert "circle" in (await answer_of(real, question(picture("circle", colour), TextPart("Describe this image."))))[0]
+        assert "circle" in (await answer_of(real, question(image("circle", colour), TextPart("Describe this image."))))[0]
         assert (await reading).status in ("preempted", "busy", "read")
-    assert (await real.warm(warm(picture("square", "red")))).status == "read"
+    assert (await real.warm(warm(image("square", "red")))).status == "read"

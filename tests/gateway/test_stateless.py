@@ -13,7 +13,7 @@ from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
 
 TURNS = 30
-PICTURES = {0: shape("circle", "red"), 8: shape("square", "blue"), 16: shape("square", "green")}
+IMAGES = {0: shape("circle", "red"), 8: shape("square", "blue"), 16: shape("square", "green")}
 TALK = ("What is in this picture?", "What color is the background?", "Describe this image.", "What do you see?")
 
 PLEASE = "Please look at it once more, take all the time that you need, and then answer in one short sentence."
@@ -21,7 +21,7 @@ PLEASE = "Please look at it once more, take all the time that you need, and then
 
 def asked(turn: int) -> tuple[Upload | TextPart, ...]:
     about = TextPart(f"{TALK[turn % len(TALK)]} {PLEASE}")
-    return (Upload(encoded(PICTURES[turn])), about) if turn in PICTURES else (about,)
+    return (Upload(encoded(IMAGES[turn])), about) if turn in IMAGES else (about,)
 
 
 @pytest.fixture(params=["embedded", "ollama"])

@@ -76,7 +76,7 @@ async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_tex
     assert (warnings[0].code, warnings[0].values["summarised"]) == ("context_trimmed", 1)
     assert summaries(engine) == 1
     told = engine.requests[-1].messages
-    assert told[0].images, "the picture stays in front"
+    assert told[0].images, "the image stays in front"
     assert told[2].text.startswith(f"(Summary of what was said before: {SUMMARY})")
     assert [turn.prompt for turn in gateway.sessions.get(session.id).turns][-1] == "And now?"
 
@@ -179,7 +179,7 @@ async def test_it_is_given_up_when_the_session_makes_room_for_others(gateway: Ga
 
     engine.script = endless
     await ask_until(gateway, session, begun)
-    gateway.pictures.make_room(gateway.settings.store_max_bytes)
+    gateway.images.make_room(gateway.settings.store_max_bytes)
     await asyncio.wait_for(engine.idle.wait(), 2)
 
 

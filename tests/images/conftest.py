@@ -1,4 +1,4 @@
-"""One real worker process for all tests that ask what becomes of a picture, spoken to without an event loop."""
+"""One real worker process for all tests that ask what becomes of an image, spoken to without an event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import frames
-from llava_gateway.images.info import Limits, PictureInfo
+from llava_gateway.images.info import ImageInfo, Limits
 from llava_gateway.images.profile import VisionProfile
 
 MEMORY = 1024 * 1024 * 1024
@@ -23,12 +23,12 @@ MEMORY = 1024 * 1024 * 1024
 class Made:
     """What a worker made of a file."""
 
-    info: PictureInfo
+    info: ImageInfo
     rendition: bytes
     canonical: bytes
 
     @property
-    def picture(self) -> Image.Image:
+    def image(self) -> Image.Image:
         return Image.open(BytesIO(self.canonical))
 
     @property
@@ -45,7 +45,7 @@ class DirectWorker:
         """Raises the ImageError that the worker answers with."""
         self._send({"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and profile.to_json(), "sight": {}}, data)
         header, rendition = self.next()
-        return Made(PictureInfo.from_json(header["info"]), rendition, self.next()[1])
+        return Made(ImageInfo.from_json(header["info"]), rendition, self.next()[1])
 
     def render(self, canonical: bytes, profile: VisionProfile) -> bytes:
         self._send({"do": "render", "profile": profile.to_json(), "sight": {}}, canonical)

@@ -1,4 +1,4 @@
-"""Pictures of all sizes and shapes, the same in every run, and the size in which one is sent."""
+"""Images of all sizes and shapes, the same in every run, and the size in which one is sent."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_low_is_one_square_letterboxed_or_stretched_as_the_engine_would() -> Non
 
 
 @pytest.mark.parametrize("size", [(336, 336), (100, 336), (20, 20)])
-def test_a_picture_within_one_square_is_one_square(size: Size) -> None:
+def test_an_image_within_one_square_is_one_square(size: Size) -> None:
     for wish in (HIGH, Sight(), Sight(image_size=(336, 336)), Sight(num_visual_tokens=576)):
         made = plan(size, wish, TRAINED)
         assert (grid(made), made.tokens, made.notes) == (None, 576, ())
@@ -70,7 +70,7 @@ def test_the_best_grid_keeps_most_pixels_with_least_padding(size: Size, best: Si
     assert best_grid(size, EYE.usual_grids) == best == grid(plan(size, HIGH, EYE))
 
 
-def test_the_picture_fills_the_grid_one_way() -> None:
+def test_the_image_fills_the_grid_one_way() -> None:
     assert fit_inside((1000, 400), (672, 336)) == (672, 269)
     assert fit_inside((400, 1000), (672, 672)) == (269, 672)
 

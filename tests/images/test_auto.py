@@ -1,4 +1,4 @@
-"""How much of a picture `detail: auto` shows, by room and by speed."""
+"""How much of an image `detail: auto` shows, by room and by speed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_more_than_two_minutes_is_too_slow(ms_per_token: float, bounded: bool) -
         assert found.tokens * ms_per_token <= 120_000 or found.tokens == 576
 
 
-def test_before_the_first_picture_one_tile_is_shown_unless_a_gpu_has_it_all() -> None:
+def test_before_the_first_image_one_tile_is_shown_unless_a_gpu_has_it_all() -> None:
     found = bound(10**6, None)
     assert found
     assert found.tokens == 576
@@ -67,8 +67,8 @@ def test_only_what_nobody_wished_for_is_bounded() -> None:
         assert found.put_on(wished) == wished
 
 
-def auto(bound_: AutoBound | None, room: int = 4000, *, limit: int = 4096, pictures: int = 1) -> Auto:
-    return Auto(bound_, room, limit, pictures)
+def auto(bound_: AutoBound | None, room: int = 4000, *, limit: int = 4096, images: int = 1) -> Auto:
+    return Auto(bound_, room, limit, images)
 
 
 LESS = AutoBound(768, WHY)
@@ -113,7 +113,7 @@ def test_what_was_chosen_stays_while_it_fits() -> None:
     assert choose(QWEN_IN_OLLAMA, (1600, 1200), auto(LESS, room=700), low) is low, "less than the least can't be shown"
 
 
-def test_another_context_or_number_of_pictures_is_chosen_for_anew() -> None:
+def test_another_context_or_number_of_images_is_chosen_for_anew() -> None:
     low = choose(TRAINED, (800, 800), auto(LESS), None)
-    for other in (auto(None, limit=32768), auto(None, pictures=2)):
+    for other in (auto(None, limit=32768), auto(None, images=2)):
         assert choose(TRAINED, (800, 800), other, low).sight == Sight()

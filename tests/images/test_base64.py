@@ -58,7 +58,7 @@ def test_anything_else_is_refused_and_nothing_is_dropped(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "====", "data:image/png;base64,"])
-def test_nothing_is_an_empty_picture(text: str) -> None:
+def test_nothing_is_an_empty_image(text: str) -> None:
     with pytest.raises(ImageError) as caught:
         decode_base64(text)
     assert (caught.value.status, caught.value.code) == (422, "empty_image_file")

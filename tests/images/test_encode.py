@@ -14,7 +14,7 @@ def test_a_screenshot_packs_well_and_a_photo_does_not() -> None:
     noise = Image.merge("RGB", [Image.effect_noise((1600, 900), 60) for _ in range(3)])
     assert packs_well(screenshot)
     assert not packs_well(noise)
-    assert packs_well(noise.crop((0, 0, 256, 256))), "small pictures are kept exactly, whatever they show"
+    assert packs_well(noise.crop((0, 0, 256, 256))), "small images are kept exactly, whatever they show"
 
 
 def test_png_keeps_every_pixel() -> None:

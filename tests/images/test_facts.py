@@ -49,7 +49,7 @@ MISTRAL = VisionProfile(cells=Cells(28, 8, 1024, around=1, row_break=True), fami
         (VisionFacts(), VisionProfile()),
     ],
 )
-def test_only_what_is_known_of_a_projector_shapes_the_picture(facts: VisionFacts, profile: VisionProfile) -> None:
+def test_only_what_is_known_of_a_projector_shapes_the_image(facts: VisionFacts, profile: VisionProfile) -> None:
     assert profile_for(facts) == profile
 
 
@@ -75,13 +75,13 @@ def test_stock_llava_1_6_is_known_to_have_learned_with_tiles(name: str, trained:
     assert profile_for(STOCK, name).trained is trained
 
 
-def test_moondream_takes_one_picture() -> None:
+def test_moondream_takes_one_image() -> None:
     moondream = profile_for(VisionFacts("mlp", 378, 14), "moondream:1.8b")
-    assert moondream.max_pictures == 1
+    assert moondream.max_images == 1
     assert moondream.plan((2000, 1000), Sight(detail="high")).tokens == 729
     close = moondream.plan((2000, 1000), Sight(region=(0, 0, 0.5, 0.5))).canvases
     assert [canvas.region for canvas in close] == [(0, 0, 0.5, 0.5)]
-    assert profile_for(STOCK, "llava:7b").max_pictures is None
+    assert profile_for(STOCK, "llava:7b").max_images is None
 
 
 def test_names_shape_nothing_that_the_engine_contradicts() -> None:
@@ -93,13 +93,13 @@ def test_overrides_of_the_settings_go_over_what_is_built_in() -> None:
     settings = Settings(
         vision={
             "llava:*": VisionOverride(tiles=False, overview="first"),
-            "*:7b": VisionOverride(max_pictures=2),
+            "*:7b": VisionOverride(max_images=2),
             "served-elsewhere": VisionOverride(family="llava", image_size=336, patch_size=14),
             "odd:*": VisionOverride(family="unknown"),
         }
     )
     stock = profile_for(STOCK, "llava:7b", settings.vision)
-    assert (stock.trained, stock.overview, stock.max_pictures) == (False, "first", 2)
+    assert (stock.trained, stock.overview, stock.max_images) == (False, "first", 2)
     assert profile_for(VisionFacts(), "served-elsewhere", settings.vision).tokens == 576
     assert profile_for(STOCK, "odd:1", settings.vision) == VisionProfile()
     assert profile_for(STOCK, "llava:7b-v1.6", settings.vision).trained is False

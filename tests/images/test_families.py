@@ -33,7 +33,7 @@ DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 DEMO_PAIR = SyntheticPair(DEMO / "demo.gguf", DEMO / "demo-mmproj.gguf")
 EVERY = ("demo", *LLAVA, *KINDS)
 SIZES = int(os.environ.get("LLAVA_GATEWAY_TEST_SIZES", "20"))
-"""Pictures of each family; `make families` takes 200."""
+"""Images of each family; `make families` takes 200."""
 FEW_SIGHTS = (Sight(max_image_tokens=900), Sight(detail="low"), Sight(num_visual_tokens=200))
 MORE_SIGHTS = (
     Sight(image_size=(700, 500)),
@@ -57,7 +57,7 @@ UNKNOWN = VisionProfile()
 
 @dataclass(frozen=True)
 class Counter:
-    """A real engine that counts the tokens of pictures."""
+    """A real engine that counts the tokens of images."""
 
     http: httpx2.AsyncClient
     text: int
@@ -73,7 +73,7 @@ class Counter:
 
     @classmethod
     async def of(cls, http: httpx2.AsyncClient) -> Counter:
-        """What one picture and the text cost, twice, less two pictures and the text: so it takes no knowledge of the template."""
+        """What one image and the text cost, twice, less two images and the text: so it takes no knowledge of the template."""
         blind, piece = cls(http, 0), drawn((64, 64))
         return cls(http, 2 * await blind.tokens([piece]) - await blind.tokens([piece, piece]))
 
@@ -126,7 +126,7 @@ def test_whole_cells_are_sent_that_the_engine_leaves_as_they_are(profile: Vision
         assert smart_resize(profile.cells, sent(plan)) == sent(plan), size
 
 
-def test_pictures_of_a_usual_size_get_the_cells_that_the_engine_would_give_them() -> None:
+def test_images_of_a_usual_size_get_the_cells_that_the_engine_would_give_them() -> None:
     for size in ((640, 480), (1000, 400), (300, 900), (56, 84)):
         assert sent(QWEN.plan(size)) == smart_resize(Cells(28, 8, 4096), size)
 
@@ -139,7 +139,7 @@ def test_rounding_to_cells_stretches_and_long_shapes_are_padded() -> None:
     assert canvas.inner == (1008, 16)
 
 
-def test_the_engine_hardly_ever_shrinks_a_sliced_picture() -> None:
+def test_the_engine_hardly_ever_shrinks_a_sliced_image() -> None:
     """It enlarges those that have fewer pixels than their slices."""
     eye, shrunk = Slices(448, 14, 64), []
     for size in sizes(3000, seed=2, longest=12):
@@ -151,7 +151,7 @@ def test_the_engine_hardly_ever_shrinks_a_sliced_picture() -> None:
     assert min(shrunk) > 0.85
 
 
-def test_a_sliced_picture_is_cut_into_no_more_slices_than_it_would_be_as_it_came() -> None:
+def test_a_sliced_image_is_cut_into_no_more_slices_than_it_would_be_as_it_came() -> None:
     assert MINICPM.plan((587, 83)).tokens == 198  # 2 slices; a size that needs no resizing would have 7
     assert MINICPM.plan((1344, 1344)).tokens == 10 * 66 + 2
 
@@ -178,7 +178,7 @@ def test_tiles_of_llama_4_are_filled_without_padding() -> None:
         pytest.param(LLAMA4, 146, 1442, 1442, id="llama4"),
     ],
 )
-def test_detail_says_how_much_a_large_picture_costs(profile: VisionProfile, low: int, usual: int, high: int) -> None:
+def test_detail_says_how_much_a_large_image_costs(profile: VisionProfile, low: int, usual: int, high: int) -> None:
     photo = (4000, 3000)
     costs = [profile.plan(photo, Sight(detail=detail)).tokens for detail in ("low", "auto", "high")]
     assert costs == [low, usual, high]

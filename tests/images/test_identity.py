@@ -54,9 +54,9 @@ async def needle(folder: Path) -> AsyncIterator[Model]:
         yield model
 
 
-def sent(picture: Image.Image) -> bytes:
+def sent(image: Image.Image) -> bytes:
     """What the gateway sends of it."""
-    first = next(ingest(saved(picture, "PNG"), Limits(), PROFILE))
+    first = next(ingest(saved(image, "PNG"), Limits(), PROFILE))
     assert isinstance(first, Ready)
     assert first.rendered
     (piece,) = first.rendered.pieces
@@ -68,7 +68,7 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def repainted(pixels: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:
-    """Other pixels everywhere but where the needle looks, in a picture `scale` times as large as what it sees."""
+    """Other pixels everywhere but where the needle looks, in an image `scale` times as large as what it sees."""
     other: npt.NDArray[np.uint8] = 255 - pixels
     for y in range(scale):
         for x in range(scale):
@@ -90,7 +90,7 @@ async def test_the_engine_moves_smooths_and_mixes_no_pixel_of_ours(needle: Model
         assert await needle.see([png(neighbour)]) == first
 
 
-async def test_a_picture_of_another_size_would_be_resampled_and_this_would_show(needle: Model) -> None:
+async def test_an_image_of_another_size_would_be_resampled_and_this_would_show(needle: Model) -> None:
     """That the test above can fail."""
     pixels = np.asarray(noise((2 * SIDE, 2 * SIDE)))
     assert await needle.see([png(repainted(pixels, 2))]) != await needle.see([png(pixels)])
@@ -114,7 +114,7 @@ async def test_a_checkerboard_of_single_pixels_stays_one(eye: Model) -> None:
     """Smoothed, it would be the gray that its own negative becomes too."""
     board = np.indices((SIDE, SIDE)).sum(0, dtype=np.uint8)[..., None].repeat(3, 2) % 2 * 255
     gray = np.full_like(board, 128)
-    one, negative, flat = [(await eye.see([png(picture)])).logprobs for picture in (board, 255 - board, gray)]
+    one, negative, flat = [(await eye.see([png(image)])).logprobs for image in (board, 255 - board, gray)]
     assert farthest(one, negative) > 0.01
     assert farthest(one, flat) > 0.01
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageStat
 from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import Overview
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.info import Limits, PictureInfo
+from llava_gateway.images.info import ImageInfo, Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
@@ -34,7 +34,7 @@ def twelve_megapixels() -> bytes:
     return saved(turned_back(photo(3000, 4000), 6), "JPEG", quality=90, exif=exif(6))
 
 
-def test_the_rendition_comes_before_the_canonical_picture(twelve_megapixels: bytes) -> None:
+def test_the_rendition_comes_before_the_canonical_image(twelve_megapixels: bytes) -> None:
     first, second = ingest(twelve_megapixels, Limits(), SQUARE)
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
@@ -110,7 +110,7 @@ def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) ->
     try:
         small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}, "sight": {}}, data)
         header, rendition = small.next()
-        assert PictureInfo.from_json(header["info"]).changes[0] == note("rotated", degrees=90)
+        assert ImageInfo.from_json(header["info"]).changes[0] == note("rotated", degrees=90)
         assert Image.open(BytesIO(rendition)).size == (336, 336)
     finally:
         small.kill()
@@ -148,12 +148,12 @@ def test_the_overview_may_come_first() -> None:
 
 
 def test_a_region_is_cut_at_full_resolution_after_an_overview() -> None:
-    picture = photo(1600, 1200)
-    data = saved(turned_back(picture, 6), "PNG", exif=exif(6))
+    image = photo(1600, 1200)
+    data = saved(turned_back(image, 6), "PNG", exif=exif(6))
     made = rendered(data, VisionProfile(square=336), Sight(region=(0.25, 0.5, 0.21, 0.14)))
     overview, close = opened(made)
     assert overview.getpixel((5, 5)) == CLIP_MEAN
-    assert close.crop((0, 84, 336, 252)).tobytes() == picture.crop((400, 600, 736, 768)).tobytes()
+    assert close.crop((0, 84, 336, 252)).tobytes() == image.crop((400, 600, 736, 768)).tobytes()
     assert made.plan.detail == "low"
 
 
@@ -165,14 +165,14 @@ def test_a_later_rendition_has_the_same_pieces_as_the_first() -> None:
     assert render(canonical.data, VisionProfile(square=112), TILES) == first.rendered
 
 
-def test_no_piece_of_a_picture_is_a_piece_of_another() -> None:
+def test_no_piece_of_an_image_is_a_piece_of_another() -> None:
     """The tops of both are black, and so is what is left over at their sides."""
-    pictures = []
+    images = []
     for colour in ("red", "blue"):
-        picture = Image.new("RGB", (448, 448))
-        picture.paste(colour, (224, 300, 448, 448))
-        pictures.append(rendered(saved(picture, "PNG"), VisionProfile(square=112), TILES))
-    one, other = pictures
+        image = Image.new("RGB", (448, 448))
+        image.paste(colour, (224, 300, 448, 448))
+        images.append(rendered(saved(image, "PNG"), VisionProfile(square=112), TILES))
+    one, other = images
     assert [tile.tobytes() for tile in opened(one)[:2]] == [tile.tobytes() for tile in opened(other)[:2]]
     assert not {piece.data for piece in one.pieces} & {piece.data for piece in other.pieces}
 

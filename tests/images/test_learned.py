@@ -1,4 +1,4 @@
-"""What is learned of the cost of pictures from what an engine counted."""
+"""What is learned of the cost of images from what an engine counted."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def test_models_and_profiles_are_kept_apart(costs: LearnedCosts) -> None:
     assert costs.predict(MODEL, "square336", ((100, 100),)) is None
 
 
-def test_pictures_of_one_size_share_what_they_cost(costs: LearnedCosts) -> None:
+def test_images_of_one_size_share_what_they_cost(costs: LearnedCosts) -> None:
     costs.learn(MODEL, KEY, [((100, 100),), ((100, 100),)], 601)
     assert costs.predict(MODEL, KEY, ((100, 100),)) == (300, "measured")
 
 
 @pytest.mark.parametrize(
-    ("pictures", "tokens"),
+    ("images", "tokens"),
     [
         pytest.param([((100, 100),)], 0, id="ignored by the engine"),
         pytest.param([((100, 100),)], -3, id="fewer than the text"),
-        pytest.param([], 600, id="no pictures"),
+        pytest.param([], 600, id="no images"),
     ],
 )
-def test_what_tells_nothing_is_not_learned(costs: LearnedCosts, pictures: list[tuple[tuple[int, int], ...]], tokens: int) -> None:
-    costs.learn(MODEL, KEY, pictures, tokens)
+def test_what_tells_nothing_is_not_learned(costs: LearnedCosts, images: list[tuple[tuple[int, int], ...]], tokens: int) -> None:
+    costs.learn(MODEL, KEY, images, tokens)
     assert costs.predict(MODEL, KEY, ((100, 100),)) is None
 
 
@@ -66,7 +66,7 @@ def test_a_fixed_cost_is_found_out(costs: LearnedCosts) -> None:
 
 
 def test_a_cost_by_area_is_found_out(costs: LearnedCosts) -> None:
-    """As of a Qwen-VL whose engine says nothing of it: within 5 % or a few tokens after ten pictures."""
+    """As of a Qwen-VL whose engine says nothing of it: within 5 % or a few tokens after ten images."""
     qwen, unknown = VisionProfile(cells=Cells(28, 8, 4096)), VisionProfile()
     for size in sizes(10):
         costs.learn(MODEL, KEY, [(sent(unknown.plan(size)),)], qwen.plan(sent(unknown.plan(size))).tokens or 0)
@@ -79,7 +79,7 @@ def test_a_cost_by_area_is_found_out(costs: LearnedCosts) -> None:
         assert abs(found[0] - real) <= max(30, 0.05 * real)
 
 
-def test_noise_never_makes_larger_pictures_cheaper(costs: LearnedCosts) -> None:
+def test_noise_never_makes_larger_images_cheaper(costs: LearnedCosts) -> None:
     costs.learn(MODEL, KEY, [((100, 100),)], 260)
     costs.learn(MODEL, KEY, [((1000, 1000),)], 256)
     assert costs.predict(MODEL, KEY, ((4000, 4000),)) == (258, "estimated")
@@ -99,7 +99,7 @@ def test_what_was_not_seen_for_long_is_forgotten(costs: LearnedCosts) -> None:
     assert costs.predict(MODEL, KEY, ((2, 10),)) == (300, "measured")
 
 
-def test_pictures_of_two_sizes_tell_about_what_one_costs_until_something_better_is_known(costs: LearnedCosts) -> None:
+def test_images_of_two_sizes_tell_about_what_one_costs_until_something_better_is_known(costs: LearnedCosts) -> None:
     small, large = ((100, 100),), ((200, 100),)
     costs.learn(MODEL, KEY, [small, large], 600)
     assert (costs.predict(MODEL, KEY, small), costs.predict(MODEL, KEY, large)) == ((300, "estimated"), (300, "estimated"))

@@ -59,7 +59,7 @@ def photo() -> Image.Image:
 
 @cache
 def jpeg(kind: str, colour: str = "") -> bytes:
-    """The photo, or a picture of one colour."""
+    """The photo, or an image of one colour."""
     mode, options = KINDS[kind]
     return saved((Image.new("RGB", SIZE, colour) if colour else photo()).convert(mode), "JPEG", **options)
 
@@ -103,7 +103,7 @@ def test_a_whole_jpeg_is_taken_as_it_is(worker: DirectWorker, kind: str, colour:
     data = jpeg(kind, colour)
     made = worker.ingest(data, SQUARE)
     assert made.info.original_bytes == len(data)
-    decoded, kept = Image.open(BytesIO(data)).convert("RGB"), made.picture.convert("RGB")
+    decoded, kept = Image.open(BytesIO(data)).convert("RGB"), made.image.convert("RGB")
     assert max(ImageStat.Stat(ImageChops.difference(decoded, kept)).mean) < 3
 
 
@@ -129,16 +129,16 @@ def test_a_scan_that_ends_early_is_cut_off(worker: DirectWorker, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", PROGRESSIVE)
-def test_a_picture_without_its_last_bits_is_taken(worker: DirectWorker, kind: str) -> None:
+def test_an_image_without_its_last_bits_is_taken(worker: DirectWorker, kind: str) -> None:
     """Browsers show it, and one hardly sees a difference."""
     data = jpeg(kind)
-    whole = worker.ingest(data, SQUARE).picture.convert("RGB")
+    whole = worker.ingest(data, SQUARE).image.convert("RGB")
     for begin, end, _ in [scan for scan in scans(data) if scan[2]]:
-        made = worker.ingest(data[: (begin + end) // 2] + EOI, SQUARE).picture.convert("RGB")
+        made = worker.ingest(data[: (begin + end) // 2] + EOI, SQUARE).image.convert("RGB")
         assert max(ImageStat.Stat(ImageChops.difference(whole, made)).mean) < 7
 
 
-def test_a_large_header_with_data_for_a_small_picture_is_cut_off(worker: DirectWorker) -> None:
+def test_a_large_header_with_data_for_a_small_image_is_cut_off(worker: DirectWorker) -> None:
     data = saved(noise((800, 600)).convert("RGB"), "JPEG")
     at = data.index(b"\xff\xc0") + 5
     assert refusal(worker, data[:at] + struct.pack(">HH", 6000, 8000) + data[at + 4 :]) == "This file is cut off"
@@ -150,13 +150,13 @@ def test_zeros_in_place_of_data_are_damage(worker: DirectWorker, kind: str) -> N
     ((begin, end, _),) = scans(data)
     for share in (3, 5, 7):
         at = begin + (end - begin) * share // 10
-        assert refusal(worker, data[:at] + bytes(1024) + data[at + 1024 :]) in ("This file is cut off", "The picture is damaged")
+        assert refusal(worker, data[:at] + bytes(1024) + data[at + 1024 :]) in ("This file is cut off", "The image is damaged")
 
 
 def test_a_lost_row_of_blocks_is_damage(worker: DirectWorker) -> None:
     data = jpeg("restarts by the row")
     first, second = data.index(b"\xff\xd2"), data.index(b"\xff\xd3")
-    assert refusal(worker, data[:first] + data[second:]) == "The picture is damaged"
+    assert refusal(worker, data[:first] + data[second:]) == "The image is damaged"
 
 
 def interleaved_not(planes: str = "YCbCr") -> bytes:
@@ -174,13 +174,13 @@ def interleaved_not(planes: str = "YCbCr") -> bytes:
     return parts[0][:at] + frame + tables + found + EOI
 
 
-def test_a_scan_for_each_colour_is_a_whole_picture(worker: DirectWorker) -> None:
-    made = worker.ingest(interleaved_not(), SQUARE).picture.convert("RGB")
+def test_a_scan_for_each_colour_is_a_whole_image(worker: DirectWorker) -> None:
+    made = worker.ingest(interleaved_not(), SQUARE).image.convert("RGB")
     assert max(ImageStat.Stat(ImageChops.difference(photo(), made)).mean) < 6
 
 
 def test_a_colour_that_is_not_there_is_damage(worker: DirectWorker) -> None:
-    assert refusal(worker, interleaved_not("YCb")) == "The picture is damaged"
+    assert refusal(worker, interleaved_not("YCb")) == "The image is damaged"
     assert refusal(worker, interleaved_not()[:-500] + EOI) == "This file is cut off"
 
 
@@ -199,8 +199,8 @@ def thumbnail() -> bytes:
 
 WHOLE: dict[str, Callable[[bytes], bytes]] = {
     "rubbish after the end": lambda data: data + b"rubbish" * 100 + EOI,
-    "another picture after the end": lambda data: data + jpeg("gray"),
-    "a cut picture after the end": lambda data: data + jpeg("gray")[:900],
+    "another image after the end": lambda data: data + jpeg("gray"),
+    "a cut image after the end": lambda data: data + jpeg("gray")[:900],
     "bytes before the end": before_the_end(b"dhav\x59\x19\x01\x00"),
     "zeros before the end": before_the_end(bytes(4096)),
     "fill bytes before the end": before_the_end(b"\xff" * 100),
@@ -220,9 +220,9 @@ def test_what_is_beside_the_pixels_does_not_matter(worker: DirectWorker, kind: s
     assert same(worker.ingest(WHOLE[oddity](data), SQUARE), worker.ingest(data, SQUARE))
 
 
-def test_a_phones_picture_with_previews_behind_it_is_taken(worker: DirectWorker) -> None:
+def test_a_phones_image_with_previews_behind_it_is_taken(worker: DirectWorker) -> None:
     data = saved(photo(), "MPO", save_all=True, append_images=[photo().resize((104, 80))])
-    assert worker.ingest(data, SQUARE).picture.size == SIZE
+    assert worker.ingest(data, SQUARE).image.size == SIZE
     ((begin, end, _),) = scans(data)
     assert refusal(worker, data[: (begin + end) // 2] + data[end:]) == "This file is cut off"
 
@@ -249,8 +249,8 @@ def png(rows: int, colour: str = "", *, mode: str = "RGB", interlaced: bool = Fa
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
 def test_a_png_has_all_its_rows(worker: DirectWorker, mode: str, interlaced: bool) -> None:
-    assert worker.ingest(png(SIZE[1], mode=mode, interlaced=interlaced), SQUARE).picture.size == SIZE
-    assert worker.ingest(png(SIZE[1], "black", mode=mode, interlaced=interlaced), SQUARE).picture.size == SIZE
+    assert worker.ingest(png(SIZE[1], mode=mode, interlaced=interlaced), SQUARE).image.size == SIZE
+    assert worker.ingest(png(SIZE[1], "black", mode=mode, interlaced=interlaced), SQUARE).image.size == SIZE
     for rows in (1, SIZE[1] // 2, SIZE[1] - 1):
         assert refusal(worker, png(rows, mode=mode, interlaced=interlaced)) == "This file is cut off"
 
@@ -306,14 +306,14 @@ LAYOUTS: dict[str, tuple[Callable[[], list[bytes]], dict[int, tuple[int, int]]]]
 def test_a_tiff_has_all_its_parts(worker: DirectWorker, layout: str, packed: bool) -> None:
     cut, more = LAYOUTS[layout]
     parts = cut()
-    whole = worker.ingest(tiff(parts, more, packed=packed), SQUARE).picture.convert("RGB")
+    whole = worker.ingest(tiff(parts, more, packed=packed), SQUARE).image.convert("RGB")
     assert max(ImageStat.Stat(ImageChops.difference(photo(), whole)).mean) < 3
     for data in (
         tiff(parts[:-1], more, packed=packed),
         tiff(parts[: len(parts) // 2], more, packed=packed),
         tiff(parts, more, unwritten=1, packed=packed),
     ):
-        assert refusal(worker, data) == ("The picture is damaged" if packed else "This file is cut off")
+        assert refusal(worker, data) == ("The image is damaged" if packed else "This file is cut off")
 
 
 def gif(rows: int) -> bytes:
@@ -331,7 +331,7 @@ def resized(data: bytes, at: int, order: str, beside: int) -> bytes:
 
 
 def test_other_formats_that_end_early_are_refused(worker: DirectWorker) -> None:
-    assert worker.ingest(gif(SIZE[1]), SQUARE).picture.size == SIZE
+    assert worker.ingest(gif(SIZE[1]), SQUARE).image.size == SIZE
     assert refusal(worker, gif(SIZE[1] - 1))
     assert refusal(worker, gif(SIZE[1] // 2))
     assert refusal(worker, resized(saved(photo(), "BMP"), 2, "<", 0))

@@ -33,7 +33,7 @@ def test_the_key_names_all_that_shapes_a_rendition() -> None:
         replace(plain, overview="first"),
         replace(plain, alone=True),
         replace(plain, alone=True, fill=BLACK),
-        replace(plain, alone=True, max_pictures=1),
+        replace(plain, alone=True, max_images=1),
         GEMMA3,
         QWEN,
         replace(QWEN, cells=Cells(28, 1024, 4096)),
@@ -54,7 +54,7 @@ def test_the_key_names_all_that_shapes_a_rendition() -> None:
         (VisionFacts("gemma3", 896, 14, merge=4), VisionFacts("gemma3", 896, 14, merge=2)),
     ],
 )
-def test_models_whose_pictures_look_alike_and_cost_different_tokens_share_no_key(one: VisionFacts, other: VisionFacts) -> None:
+def test_models_whose_images_look_alike_and_cost_different_tokens_share_no_key(one: VisionFacts, other: VisionFacts) -> None:
     assert profile_for(one).tokens != profile_for(other).tokens
     assert profile_for(one).key != profile_for(other).key
 

@@ -21,7 +21,7 @@ def test_turning_upright_undoes_what_the_camera_did(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_part_of_the_upright_picture_is_found_in_the_stored_one(orientation: int) -> None:
+def test_a_part_of_the_upright_image_is_found_in_the_stored_one(orientation: int) -> None:
     upright = Image.frombytes("L", (8, 4), bytes(range(32)))
     stored = turned_back(upright, orientation)
     box = pixels(resize.turned_box((0.125, 0.25, 0.375, 0.5), orientation), stored.size)
@@ -42,7 +42,7 @@ def test_a_part_of_the_upright_picture_is_found_in_the_stored_one(orientation: i
         ((31, 64), 12_000_000, (32, 66)),
     ],
 )
-def test_the_size_at_which_a_picture_is_kept(size: Size, most: int, stored: Size) -> None:
+def test_the_size_at_which_an_image_is_kept(size: Size, most: int, stored: Size) -> None:
     assert resize.stored_size(size, most) == stored
     assert stored[0] * stored[1] <= most
 
@@ -70,7 +70,7 @@ def test_padding_is_centred_and_of_llama_cpps_colour() -> None:
     assert [padded.getpixel((9, y)) for y in (117, 118, 217, 218)] == [CLIP_MEAN, (255, 0, 0), (255, 0, 0), CLIP_MEAN]
 
 
-def test_a_thin_picture_is_padded_to_what_engines_take() -> None:
+def test_a_thin_image_is_padded_to_what_engines_take() -> None:
     assert VisionProfile().plan((1344, 21)).canvases[0].size == (1344, 32)
     assert VisionProfile().plan((1344, 40)).canvases[0].size == (1344, 40)
 

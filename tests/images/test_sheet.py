@@ -29,11 +29,11 @@ def plain(number: int, size: Size) -> bytes:
         ([(100, 100)] * 8, (3, 3)),
     ],
 )
-def test_the_grid_follows_the_shapes_of_the_pictures(sizes: list[Size], grid: Size) -> None:
+def test_the_grid_follows_the_shapes_of_the_images(sizes: list[Size], grid: Size) -> None:
     assert best_grid(sizes)[:2] == grid
 
 
-def test_pictures_lie_row_by_row_whole_and_undistorted() -> None:
+def test_images_lie_row_by_row_whole_and_undistorted() -> None:
     sizes = [(400, 300), (300, 400), (400, 300), (200, 200)]
     made = sheet([plain(i, size) for i, size in enumerate(sizes)])
     image = Image.open(BytesIO(made.data))
@@ -50,7 +50,7 @@ def test_pictures_lie_row_by_row_whole_and_undistorted() -> None:
     assert found[2][0] < found[3][0]
 
 
-def test_each_picture_has_its_number_in_its_corner() -> None:
+def test_each_image_has_its_number_in_its_corner() -> None:
     one = [plain(0, (300, 300))] * 4
     image = Image.open(BytesIO(sheet(one).data))
     half = (image.width + 6) // 2
@@ -60,7 +60,7 @@ def test_each_picture_has_its_number_in_its_corner() -> None:
         assert {(0, 0, 0), (255, 255, 255)} <= {colour for _, colour in badge.getcolors() or []}
 
 
-def test_a_sheet_is_large_enough_for_its_pictures_and_no_larger() -> None:
+def test_a_sheet_is_large_enough_for_its_images_and_no_larger() -> None:
     large = sheet([plain(i, (4000, 3000)) for i in range(2)])
     assert max(large.width, large.height) == pytest.approx(MOST_SIDE, abs=MOST_SIDE // 50)
     small = sheet([plain(0, (120, 120)), plain(1, (40, 40))])
@@ -79,8 +79,8 @@ def test_what_came_lossless_stays_so_and_photos_do_not() -> None:
 
 
 def test_it_is_the_same_each_time_and_its_ground_is_what_models_take_for_nothing() -> None:
-    pictures = [plain(i, (200, 100)) for i in range(5)]
-    made = sheet(pictures)
-    assert made == sheet(pictures)
+    images = [plain(i, (200, 100)) for i in range(5)]
+    made = sheet(images)
+    assert made == sheet(images)
     image = Image.open(BytesIO(made.data))
-    assert image.getpixel((image.width - 1, image.height - 1)) == CLIP_MEAN, "five pictures leave a cell of six empty"
+    assert image.getpixel((image.width - 1, image.height - 1)) == CLIP_MEAN, "five images leave a cell of six empty"

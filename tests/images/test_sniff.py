@@ -22,7 +22,7 @@ from tests.odd_images import odd, saved, scene
             ("avif", "AVIF"),
             ("heic", "HEIC"),
             ("avif animated", "AVIF"),
-            ("heic of two pictures", "HEIC"),
+            ("heic of two images", "HEIC"),
             ("jpeg and a zip behind it", "JPEG"),
         ),
         *(("svg", None), ("psd", None), ("mp4", None), ("jpeg2000", None), ("text that begins like a bmp", None), ("empty", None)),

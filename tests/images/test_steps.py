@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from llava_gateway.chat import Piece, Rendition
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.profile import Canvas, Plan, VisionProfile
 from llava_gateway.images.steps import in_words, shown_pieces, steps
 from llava_gateway.notes import note
 
 CHANGES = (note("rotated", degrees=90), note("profile_to_srgb", profile="Display P3"), note("kept_as", original="HEIC", format="JPEG"))
-PHONE = PictureInfo(3024, 4032, 4032, 3024, "HEIC", 2_100_000, CHANGES)
+PHONE = ImageInfo(3024, 4032, 4032, 3024, "HEIC", 2_100_000, CHANGES)
 ANYRES = Plan(
     (
         Canvas("tiles", (504, 672), (672, 672), fill=(0, 0, 0), tile=(336, 336)),
@@ -65,24 +65,24 @@ def test_a_region_step_by_step() -> None:
 
 def test_a_region_that_ends_within_pixels_takes_all_of_them() -> None:
     """As it is cut."""
-    small = PictureInfo(100, 100, 100, 100, "PNG", 500)
+    small = ImageInfo(100, 100, 100, 100, "PNG", 500)
     plan = Plan((Canvas("region", (51, 50), (51, 50), region=(0.005, 0, 0.5, 0.5)),))
     _, region, encoded, _ = steps(small, plan, sent(plan))
     assert encoded.code == "encoded", "nothing was resized"
     assert region.values == {"x": 0.005, "y": 0, "width": 51, "height": 50}
 
 
-def test_a_picture_that_fits_is_neither_resized_nor_padded() -> None:
-    info = PictureInfo(640, 480, 640, 480, "PNG", 5000)
+def test_an_image_that_fits_is_neither_resized_nor_padded() -> None:
+    info = ImageInfo(640, 480, 640, 480, "PNG", 5000)
     plan = VisionProfile().plan((640, 480))
     assert [step.code for step in steps(info, plan, sent(plan))] == ["decoded", "encoded", "tokens_unknown"]
-    small = PictureInfo(64, 48, 64, 48, "PNG", 500)
+    small = ImageInfo(64, 48, 64, 48, "PNG", 500)
     square = VisionProfile(square=112).plan((64, 48))
     assert [step.code for step in steps(small, square, sent(square))][1:3] == ["enlarged", "padded"]
 
 
-def test_every_piece_tells_what_part_of_the_picture_it_shows() -> None:
-    # 504 of 672 px: 84 px of padding left and right, so each column of tiles shows half of the picture.
+def test_every_piece_tells_what_part_of_the_image_it_shows() -> None:
+    # 504 of 672 px: 84 px of padding left and right, so each column of tiles shows half of the image.
     boxes = [(piece.role, piece.box, piece.tokens) for piece in shown_pieces(ANYRES, sent(ANYRES))]
     assert boxes == [
         ("tiles", (0.0, 0.0, 0.5, 0.5), 576),
@@ -103,8 +103,8 @@ def test_a_tile_of_padding_alone_shows_nothing() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (VisionProfile(square=336).plan((400, 300)), "The whole picture on 336x336 pixels, the rest of them padded."),
-        (VisionProfile().plan((400, 300)), "The whole picture as 400x300 pixels."),
+        (VisionProfile(square=336).plan((400, 300)), "The whole image on 336x336 pixels, the rest of them padded."),
+        (VisionProfile().plan((400, 300)), "The whole image as 400x300 pixels."),
         (ANYRES, "A grid of 2x2 tiles of 336x336 pixels and an overview of the whole as 336x336 pixels."),
     ],
 )

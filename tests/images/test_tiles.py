@@ -1,4 +1,4 @@
-"""What the real engine makes of tiles: the very numbers that a projector with grids of its own makes of the whole picture."""
+"""What the real engine makes of tiles: the very numbers that a projector with grids of its own makes of the whole image."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def noise(size: Size) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
-def rendered(picture: Image.Image, profile: VisionProfile, sight: Sight) -> Rendered:
-    first = next(ingest(encode(picture, lossless=True).data, Limits(), profile, sight))
+def rendered(image: Image.Image, profile: VisionProfile, sight: Sight) -> Rendered:
+    first = next(ingest(encode(image, lossless=True).data, Limits(), profile, sight))
     assert isinstance(first, Ready)
     assert first.rendered
     return first.rendered
@@ -92,28 +92,28 @@ def files(made: Rendered) -> list[bytes]:
 
 @pytest.mark.parametrize("size", [(224, 224), (224, 112), (112, 336), (301, 170)])
 async def test_tiles_are_to_the_engine_what_its_own_grids_are(plain: Model, own_grids: Model, size: Size) -> None:
-    picture = noise(size)
-    whole = await own_grids.see([encode(picture, lossless=True).data])
+    image = noise(size)
+    whole = await own_grids.see([encode(image, lossless=True).data])
     for model, profile in ((plain, PLAIN), (own_grids, OWN_GRIDS)):
-        made = rendered(picture, profile, HIGH)
+        made = rendered(image, profile, HIGH)
         assert await model.see(files(made)) == whole
         text = (await model.see([encode(noise((SIDE, SIDE)), lossless=True).data])).prompt_tokens - TOKENS
         assert made.plan.tokens == whole.prompt_tokens - text == TOKENS * len(made.pieces)
 
 
 async def test_one_square_is_to_the_engine_what_its_own_is(plain: Model, own_grids: Model) -> None:
-    picture = noise((100, 70))
-    file = encode(picture, lossless=True).data
+    image = noise((100, 70))
+    file = encode(image, lossless=True).data
     for model, profile in ((plain, PLAIN), (own_grids, OWN_GRIDS)):
-        made = rendered(picture, profile, HIGH)
+        made = rendered(image, profile, HIGH)
         assert len(made.pieces) == 1
         assert await model.see(files(made)) == await model.see([file])
 
 
-async def test_pictures_that_begin_with_the_same_tile_do_not_break_the_prompt_cache(plain: Model) -> None:
-    """Without their marks the second question gets 500 "Chunk not found" from llama.cpp: it parts from the first between two pictures."""
-    pictures = [Image.new("RGB", (224, 224), "white") for _ in range(2)]
-    for picture, colour in zip(pictures, ("red", "blue"), strict=True):
-        picture.paste(colour, (112, 112, 224, 224))
-    for made in [rendered(picture, PLAIN, HIGH) for picture in (*pictures, *pictures)]:
+async def test_images_that_begin_with_the_same_tile_do_not_break_the_prompt_cache(plain: Model) -> None:
+    """Without their marks the second question gets 500 "Chunk not found" from llama.cpp: it parts from the first between two images."""
+    images = [Image.new("RGB", (224, 224), "white") for _ in range(2)]
+    for image, colour in zip(images, ("red", "blue"), strict=True):
+        image.paste(colour, (112, 112, 224, 224))
+    for made in [rendered(image, PLAIN, HIGH) for image in (*images, *images)]:
         assert (await plain.see(files(made), cache=True)).prompt_tokens

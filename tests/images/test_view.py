@@ -37,8 +37,8 @@ def test_a_small_square_is_magnified_and_keeps_every_pixel() -> None:
     assert middles.tobytes() == noise.tobytes()
 
 
-def test_padding_can_be_told_from_the_picture() -> None:
-    square = Image.new("RGB", (336, 336), CLIP_MEAN)  # a picture of the very colour of its padding
+def test_padding_can_be_told_from_the_image() -> None:
+    square = Image.new("RGB", (336, 336), CLIP_MEAN)  # an image of the very colour of its padding
     image = drawn([saved(square, "PNG")], letterbox((400, 300), 336))
     colours = {colour for _, colour in image.crop((0, 0, 672, 80)).getcolors() or []}
     assert CLIP_MEAN in colours
@@ -46,7 +46,7 @@ def test_padding_can_be_told_from_the_picture() -> None:
     assert image.crop((0, 90, 672, 580)).getcolors() == [(672 * 490, CLIP_MEAN)]
 
 
-def test_a_picture_without_padding_and_tiles_is_shown_as_it_is() -> None:
+def test_an_image_without_padding_and_tiles_is_shown_as_it_is() -> None:
     piece = saved(Image.effect_noise((700, 300), 80).convert("RGB"), "PNG")
     image = drawn([piece], Canvas("whole", (700, 300), (700, 300)))
     assert image.tobytes() == Image.open(BytesIO(piece)).tobytes()

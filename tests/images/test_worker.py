@@ -34,17 +34,17 @@ def test_a_refusal_leaves_it_able(worker: DirectWorker) -> None:
     for name in ("png cut off at 50 %", "heic cut off at 50 %", "png text bomb before the pixels", "jpeg of noise"):
         with pytest.raises(ImageError):
             worker.ingest(odd(name).data, SQUARE)
-        assert worker.ingest(odd("png").data, SQUARE).picture.size == (96, 64)
+        assert worker.ingest(odd("png").data, SQUARE).image.size == (96, 64)
 
 
 @NEEDS_LIMITS
-def test_a_picture_beyond_its_memory_is_refused_and_it_lives() -> None:
+def test_an_image_beyond_its_memory_is_refused_and_it_lives() -> None:
     small = DirectWorker(memory=300 * 2**20)
     try:
         with pytest.raises(ImageError, match="more memory") as caught:
             small.ingest(saved(Image.new("RGB", (9000, 5000)), "PNG"), SQUARE)
         assert caught.value.code == "image_too_large"
-        assert small.ingest(odd("png").data, SQUARE).picture.size == (96, 64)
+        assert small.ingest(odd("png").data, SQUARE).image.size == (96, 64)
     finally:
         small.close()
 
@@ -54,7 +54,7 @@ def test_ctrl_c_is_the_gateways_business() -> None:
     one = DirectWorker()
     one.ingest(odd("png").data, SQUARE)  # it runs and has set its handlers
     os.kill(one.process.pid, signal.SIGINT)
-    assert one.ingest(odd("png").data, SQUARE).picture.size == (96, 64)
+    assert one.ingest(odd("png").data, SQUARE).image.size == (96, 64)
     assert one.close() == 0
 
 

@@ -53,7 +53,7 @@ async def running(size: int = 1, *, timeout_: float = 10, clock: Clock | None = 
 
 
 async def work(pool: WorkerPool, data: bytes = EASY) -> int:
-    """The size of the canonical picture in bytes."""
+    """The size of the canonical image in bytes."""
     async with pool.job(JOB, data) as answers:
         header, _ = await answers.next("canonical")
         assert header["is"] == "ready"
@@ -100,7 +100,7 @@ async def test_a_refusal_costs_no_worker() -> None:
         assert pool.pids == before
 
 
-async def test_pictures_pause_after_three_deaths_in_a_minute_and_come_back(clock: Clock) -> None:
+async def test_images_pause_after_three_deaths_in_a_minute_and_come_back(clock: Clock) -> None:
     async with running(clock=clock) as pool:
         for _ in range(DEATHS_TO_PAUSE):
             clock.now += 1
@@ -131,7 +131,7 @@ async def test_an_idle_worker_that_is_killed_is_replaced_and_not_counted(clock: 
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_workers_that_died_while_idle_cost_no_picture(loop: str) -> None:
+def test_workers_that_died_while_idle_cost_no_image(loop: str) -> None:
     """The server runs on uvloop where it can, which refuses to write into a pipe that it has closed."""
 
     async def walk() -> None:

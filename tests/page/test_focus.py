@@ -16,7 +16,7 @@ from tests.scripted_engine import END, ScriptedEngine, says_then_waits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WIDE_PICTURE = file(sample_images.encoded(sample_images.shape("circle", "red").resize((200, 100))), "wide.png")
+WIDE_IMAGE = file(sample_images.encoded(sample_images.shape("circle", "red").resize((200, 100))), "wide.png")
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
@@ -90,7 +90,7 @@ async def test_it_goes_to_the_words_from_a_question_that_is_asked_again_and_one_
 
 async def test_it_stays_on_the_menu_of_a_picture_that_is_turned(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    await visitor.pick(WIDE_PICTURE)
+    await visitor.pick(WIDE_IMAGE)
     await visitor.prepared()
     asked: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
     await visitor.page.route("**/rotate*", lambda route: asked.set_result(route))
@@ -115,7 +115,7 @@ async def test_it_stays_with_a_picture_that_is_uploaded_again(visit: Visit, demo
     visitor = await visit(demo_url)
     visitor.offline = True
     await visitor.context.set_offline(True)
-    await visitor.pick(WIDE_PICTURE)
+    await visitor.pick(WIDE_IMAGE)
     again = visitor.chips.get_by_role("button", name="Try again")
     await expect(again).to_be_visible()
     await visitor.context.set_offline(False)

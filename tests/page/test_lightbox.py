@@ -44,8 +44,8 @@ async def test_it_zooms_moves_and_goes_from_picture_to_picture(visit: Visit, dem
     box = await opened(visitor)
     await expect(box.get_by_role("heading")).to_contain_text("Picture 1 of 2")
     whole = await scale(visitor)
-    picture = box.locator(".lightbox-picture")
-    fitted = await place_of(picture)
+    image = box.locator(".lightbox-picture")
+    fitted = await place_of(image)
     # Keys
     await page.keyboard.press("+")
     assert await scale(visitor) > whole
@@ -54,19 +54,19 @@ async def test_it_zooms_moves_and_goes_from_picture_to_picture(visit: Visit, dem
     # The wheel keeps what is under the pointer where it is.
     await page.mouse.move(fitted["x"] + fitted["width"] / 4, fitted["y"] + fitted["height"] / 4)
     await page.mouse.wheel(0, -700)
-    await expect(picture).not_to_have_css("width", f"{fitted['width']}px")
-    zoomed = await place_of(picture)
+    await expect(image).not_to_have_css("width", f"{fitted['width']}px")
+    zoomed = await place_of(image)
     assert zoomed["x"] + zoomed["width"] / 4 == pytest.approx(fitted["x"] + fitted["width"] / 4, abs=2)
     # Dragging moves it, and so does Shift with an arrow.
     await page.mouse.down()
     await page.mouse.move(fitted["x"] + fitted["width"] / 4 - 50, fitted["y"] + fitted["height"] / 4 - 40, steps=3)
     await page.mouse.up()
-    moved = await place_of(picture)
+    moved = await place_of(image)
     assert [moved["x"], moved["y"]] == pytest.approx([zoomed["x"] - 50, zoomed["y"] - 40], abs=2)
     await page.keyboard.press("Shift+ArrowRight")
-    assert (await place_of(picture))["x"] < moved["x"]
+    assert (await place_of(image))["x"] < moved["x"]
     await page.keyboard.press("0")
-    assert await place_of(picture) == fitted
+    assert await place_of(image) == fitted
     await page.mouse.dblclick(fitted["x"] + 100, fitted["y"] + 100)
     assert await scale(visitor) >= 2 * whole
     # Another picture is seen whole at first; beyond the last there is none.

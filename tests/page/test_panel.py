@@ -65,7 +65,7 @@ async def test_wishes_for_a_picture_of_the_chat_are_kept_in_its_session(visit: V
     await expect(panel.get_by_role("checkbox")).to_be_checked()
     await panel.get_by_role("button", name="High").click()
     await expect(panel.locator(".facts-list")).to_contain_text("320 tokens")
-    (kept,) = (await session_of(visitor))["pictures"].values()
+    (kept,) = (await session_of(visitor))["images"].values()
     assert kept == {"pinned": True, "detail": "high"}
     await page.reload()
     await page.get_by_role("button", name="Look at picture 1").click()
@@ -73,7 +73,7 @@ async def test_wishes_for_a_picture_of_the_chat_are_kept_in_its_session(visit: V
     await expect(panel.get_by_role("button", name="High")).to_have_attribute("aria-pressed", "true")
     await panel.get_by_role("checkbox").uncheck()
     await expect(panel.get_by_role("checkbox")).not_to_be_checked()
-    (kept,) = (await session_of(visitor))["pictures"].values()
+    (kept,) = (await session_of(visitor))["images"].values()
     assert kept["pinned"] is None
 
 
@@ -91,7 +91,7 @@ async def test_a_pin_that_was_not_kept_is_not_shown_as_one(visit: Visit, demo_ur
     await panel.get_by_role("checkbox").click()
     await expect(panel.get_by_role("alert")).to_have_count(0)
     await expect(panel.get_by_role("checkbox")).to_be_checked()
-    (kept,) = (await session_of(visitor))["pictures"].values()
+    (kept,) = (await session_of(visitor))["images"].values()
     assert kept["pinned"] is True
 
 

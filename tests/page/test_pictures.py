@@ -395,7 +395,7 @@ async def test_a_picture_is_kept_in_the_context_once_it_is_in_the_chat(visit: Vi
     await expect(visitor.chips).to_contain_text("pinned")
     async with visitor.page.expect_response(lambda response: response.request.method == "PATCH") as pinned:
         await visitor.ask("What is in this image?")
-    assert [kept["pinned"] for kept in (await (await pinned.value).json())["pictures"].values()] == [True]
+    assert [kept["pinned"] for kept in (await (await pinned.value).json())["images"].values()] == [True]
 
 
 async def test_an_upload_that_broke_off_is_tried_again(visit: Visit, demo_url: str) -> None:
@@ -476,7 +476,7 @@ async def test_pictures_can_be_pasted_while_a_dialog_is_open_and_words_be_dragge
 
 
 async def test_pictures_that_went_on_one_sheet_are_one_picture_of_the_chat(visit: Visit, scripted: Scripted) -> None:
-    served = await scripted(ScriptedEngine(), vision={"scripted": VisionOverride(max_pictures=1)})
+    served = await scripted(ScriptedEngine(), vision={"scripted": VisionOverride(max_images=1)})
     visitor = await visit(served.url)
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await visitor.prepared(2)

@@ -134,7 +134,7 @@ async def test_a_chat_is_saved_and_opened_again(visit: Visit, demo_url: str, tmp
         assert download.suggested_filename == f"图里有什么图形？.{name}"
         saved[name] = tmp_path / name
         await download.save_as(saved[name])
-    assert "pictures/1.png" in zipfile.ZipFile(saved["zip"]).namelist()
+    assert "images/1.png" in zipfile.ZipFile(saved["zip"]).namelist()
     assert saved["html"].read_text("utf-8").startswith("<!doctype html>")
     assert saved["md"].read_text("utf-8").startswith("# 图里有什么图形？")
     assert json.loads(saved["json"].read_text("utf-8"))["format"] == "llava-gateway-session"

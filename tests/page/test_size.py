@@ -52,7 +52,7 @@ async def test_files_are_compressed_for_those_who_can_read_that(demo_url: str) -
 async def test_a_long_chat_is_drawn_from_its_end_and_then_whole(visit: Visit, scripted: Scripted) -> None:
     served = await scripted(ScriptedEngine())
     turns = [{"id": n, "after": n - 1 or None, "parts": [{"text": f"Question {n}"}], "answer": f"Answer {n}"} for n in range(1, 61)]
-    document = {"format": "llava-gateway-session", "version": 1, "session": {"turns": turns}, "pictures": {}}
+    document = {"format": "llava-gateway-session", "version": 1, "session": {"turns": turns}, "images": {}}
     session = (await served.client.post("/sessions/import", json=document)).json()["id"]
     visitor = await visit(served.url)
     await visitor.page.evaluate(DRAWN)

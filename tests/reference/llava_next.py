@@ -1,4 +1,4 @@
-"""What LLaVA-NeXT's own processor makes of pictures, kept for tests: `python -m tests.reference.llava_next` writes llava_next.npz anew.
+"""What LLaVA-NeXT's own processor makes of images, kept for tests: `python -m tests.reference.llava_next` writes llava_next.npz anew.
 
 It needs the extra `reference` (transformers; no weights, no PyTorch). The tests need only the file.
 """
@@ -29,7 +29,7 @@ DRAWN = [
 _CELL = 28
 
 
-def picture(size: tuple[int, int]) -> Image.Image:
+def image(size: tuple[int, int]) -> Image.Image:
     """Smooth waves, fine ones, hard edges: other in every channel, the same on every machine."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     waves = np.sin(x / 37) + np.cos(y / 23)
@@ -47,7 +47,7 @@ def sample(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def load() -> Mapping[str, npt.NDArray[Any]]:
-    """`fits`: (grid width, grid height, picture's width and height in it) for each of SIZES; `WIDTHxHEIGHT`: the samples of each of
+    """`fits`: (grid width, grid height, image's width and height in it) for each of SIZES; `WIDTHxHEIGHT`: the samples of each of
     DRAWN, the overview first, then the tiles row by row."""
     with np.load(FILE) as file:
         return dict(file)
@@ -70,7 +70,7 @@ def main() -> None:
         fits.append((*grid[::-1], *fit[::-1]))
     kept["fits"] = np.array(fits, np.int16)
     for size in DRAWN:
-        (tiles,) = processor(picture(size), return_tensors="np")["pixel_values"]
+        (tiles,) = processor(image(size), return_tensors="np")["pixel_values"]
         kept["{}x{}".format(*size)] = np.stack([sample(np.round(tile).astype(np.uint8).transpose(1, 2, 0)) for tile in tiles])
     np.savez_compressed(FILE, **kept)  # type: ignore[arg-type]
 

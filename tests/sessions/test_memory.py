@@ -1,4 +1,4 @@
-"""Sessions in memory: budgets, one turn at a time, age, and the pictures they hold."""
+"""Sessions in memory: budgets, one turn at a time, age, and the images they hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llava_gateway.errors import (
     StorageFull,
     TurnNotFound,
 )
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import MiB, Settings
@@ -36,13 +36,13 @@ class Clock:
 
 
 class Rooms:
-    """A session store beside a real picture store, and a clock to set."""
+    """A session store beside a real image store, and a clock to set."""
 
     def __init__(self, **limits: Any) -> None:
         self.settings = Settings(image_workers=1, **limits)
-        self.pictures = PictureStore(self.settings)
+        self.images = ImageStore(self.settings)
         self.clock = Clock()
-        self.sessions = SessionStore(self.settings, self.pictures, self.clock)
+        self.sessions = SessionStore(self.settings, self.images, self.clock)
 
     def asked(self, session_id: str, words: str = "Hi", answer: str = "Hello") -> Session:
         """One turn of words."""
@@ -50,12 +50,12 @@ class Rooms:
             return self.sessions.record(session_id, Turn((TextPart(words),), answer), ())
 
     async def shown(self, session_id: str, colour: str) -> str:
-        """One turn with a picture; its id."""
-        picture = await self.pictures.add(sample_images.encoded(sample_images.shape("circle", colour)))
-        image_id = await picture.stored()
+        """One turn with an image; its id."""
+        image = await self.images.add(sample_images.encoded(sample_images.shape("circle", colour)))
+        image_id = await image.stored()
         parts: tuple[Part, ...] = (ImagePart(image_id), TextPart("What is it?"))
         with self.sessions.turn(session_id, 11):
-            self.sessions.record(session_id, Turn(parts, "A circle."), (picture,))
+            self.sessions.record(session_id, Turn(parts, "A circle."), (image,))
         return image_id
 
 
@@ -69,7 +69,7 @@ async def rooms() -> AsyncIterator[Callable[..., Rooms]]:
 
     yield make
     for one in made:
-        await one.pictures.aclose()
+        await one.images.aclose()
 
 
 def test_what_is_not_there_is_not_found(rooms: Callable[..., Rooms]) -> None:
@@ -138,11 +138,11 @@ def test_a_session_has_only_so_many_bytes(rooms: Callable[..., Rooms]) -> None:
     assert len(room.sessions.get(session.id).turns) == 1
 
 
-async def test_pictures_count_into_the_bytes_of_a_session(rooms: Callable[..., Rooms]) -> None:
+async def test_images_count_into_the_bytes_of_a_session(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_max_bytes=1024)
     session = room.sessions.create(Session())
     image_id = await room.shown(session.id, "red")
-    assert room.pictures.get(image_id).size > 300
+    assert room.images.get(image_id).size > 300
     with pytest.raises(SessionFull):
         room.asked(session.id)
 
@@ -160,12 +160,12 @@ def test_an_unused_session_ends_after_its_time_and_not_while_it_runs(rooms: Call
     assert len(room.sessions.list()) == 2  # its turn was its use
     room.clock.now += DAY + 1
     assert room.sessions.list() == []
-    assert room.pictures.reserved == 0
+    assert room.images.reserved == 0
 
 
 def test_a_clock_that_is_set_back_or_forth_ends_nothing(rooms: Callable[..., Rooms], monkeypatch: pytest.MonkeyPatch) -> None:
     room = rooms()
-    sessions = SessionStore(room.settings, room.pictures)
+    sessions = SessionStore(room.settings, room.images)
     session = sessions.create(Session())
     monkeypatch.setattr("time.time", lambda: 4e9)
     assert sessions.get(session.id).id == session.id
@@ -180,7 +180,7 @@ def test_when_all_is_taken_the_least_recently_used_session_goes(rooms: Callable[
     third = room.sessions.create(Session())
     room.asked(third.id, "x" * 600_000)
     assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
-    assert room.pictures.reserved <= MiB
+    assert room.images.reserved <= MiB
 
 
 def test_a_session_is_used_even_when_its_turn_is_not_recorded(rooms: Callable[..., Rooms]) -> None:
@@ -221,35 +221,35 @@ def test_many_idle_sessions_stay_within_the_budget(rooms: Callable[..., Rooms]) 
     room = rooms(store_max_bytes=MiB)
     for _ in range(300):
         room.asked(room.sessions.create(Session()).id, "x" * 10_000)
-    assert room.pictures.reserved + room.pictures.bytes_used <= MiB
+    assert room.images.reserved + room.images.bytes_used <= MiB
     assert 80 < len(room.sessions) < 110
 
 
-async def test_a_session_holds_its_pictures_and_lets_them_go(rooms: Callable[..., Rooms]) -> None:
+async def test_a_session_holds_its_images_and_lets_them_go(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     session = room.sessions.create(Session())
     image_id = await room.shown(session.id, "red")
     with room.sessions.turn(session.id, 0):
         with pytest.raises(StorageFull):
-            room.pictures.make_room(MiB)
-        assert room.pictures.get(image_id).id == image_id
+            room.images.make_room(MiB)
+        assert room.images.get(image_id).id == image_id
     room.sessions.delete(session.id)
-    room.pictures.make_room(MiB)
+    room.images.make_room(MiB)
     with pytest.raises(ImageNotFound):
-        room.pictures.get(image_id)
+        room.images.get(image_id)
 
 
-async def test_a_fork_holds_the_pictures_of_its_turns_on_its_own(rooms: Callable[..., Rooms]) -> None:
+async def test_a_fork_holds_the_images_of_its_turns_on_its_own(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())
     red, blue = await room.shown(session.id, "red"), await room.shown(session.id, "blue")
     fork = room.sessions.fork(session.id, 1)
     room.sessions.delete(session.id)
     with room.sessions.turn(fork.id, 0), pytest.raises(StorageFull):
-        room.pictures.make_room(room.settings.store_max_bytes)
-    assert room.pictures.get(red).id == red
+        room.images.make_room(room.settings.store_max_bytes)
+    assert room.images.get(red).id == red
     with pytest.raises(ImageNotFound):
-        room.pictures.get(blue)
+        room.images.get(blue)
 
 
 async def test_a_fork_survives_that_its_origin_is_dropped_to_make_room_for_it(rooms: Callable[..., Rooms]) -> None:
@@ -259,7 +259,7 @@ async def test_a_fork_survives_that_its_origin_is_dropped_to_make_room_for_it(ro
     room.asked(session.id, "x" * 600_000)
     fork = room.sessions.fork(session.id, None)
     assert [kept.id for kept in room.sessions.list()] == [fork.id]
-    assert room.pictures.get(red).id == red
+    assert room.images.get(red).id == red
 
 
 async def test_a_fork_that_finds_no_room_holds_nothing(rooms: Callable[..., Rooms]) -> None:
@@ -270,9 +270,9 @@ async def test_a_fork_that_finds_no_room_holds_nothing(rooms: Callable[..., Room
     with room.sessions.turn(session.id, 0), pytest.raises(StorageFull):
         room.sessions.fork(session.id, None)
     room.sessions.delete(session.id)
-    room.pictures.make_room(MiB)
+    room.images.make_room(MiB)
     with pytest.raises(ImageNotFound):
-        room.pictures.get(red)
+        room.images.get(red)
 
 
 @pytest.mark.parametrize("at", [-1, 2])
@@ -305,7 +305,7 @@ def test_each_session_that_is_gone_is_told_of_once(rooms: Callable[..., Rooms]) 
     room.clock.now += 61  # the end of the undo is no second farewell
     room.asked(evicted, "x" * 300_000)
     room.asked(old, "x" * 600_000)
-    room.pictures.make_room(400_000)
+    room.images.make_room(400_000)
     room.clock.now += DAY + 1
     room.sessions.expire()
     assert gone == [(deleted, 60), (evicted, 0), (old, 0)]
@@ -322,14 +322,14 @@ def test_a_session_that_can_not_be_restored_is_told_of_too(rooms: Callable[..., 
         room.sessions.restore(session.id)
 
 
-async def test_the_same_picture_twice_is_held_once_and_let_go_once(rooms: Callable[..., Rooms]) -> None:
+async def test_the_same_image_twice_is_held_once_and_let_go_once(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_undo=0)
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
     assert await room.shown(session.id, "red") == red
-    picture: Picture = room.pictures.get(red)
+    image: StoredImage = room.images.get(red)
     room.sessions.delete(session.id)
-    assert picture._holders == 0
+    assert image._holders == 0
 
 
 def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[..., Rooms]) -> None:
@@ -351,16 +351,16 @@ def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[...,
     room.asked(session.id)
 
 
-async def test_what_was_deleted_is_gone_with_its_pictures_after_its_time(rooms: Callable[..., Rooms]) -> None:
+async def test_what_was_deleted_is_gone_with_its_images_after_its_time(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_undo=60)
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
-    picture = room.pictures.get(red)
+    image = room.images.get(red)
     room.sessions.delete(session.id)
     room.clock.now += 61
     with pytest.raises(SessionNotFound):
         room.sessions.restore(session.id)
-    assert (room.pictures.reserved, picture._holders) == (0, 0)
+    assert (room.images.reserved, image._holders) == (0, 0)
 
 
 def test_without_undo_a_deleted_session_is_gone_at_once(rooms: Callable[..., Rooms]) -> None:
@@ -368,7 +368,7 @@ def test_without_undo_a_deleted_session_is_gone_at_once(rooms: Callable[..., Roo
     session = room.sessions.create(Session())
     room.asked(session.id)
     room.sessions.delete(session.id)
-    assert room.pictures.reserved == 0
+    assert room.images.reserved == 0
     with pytest.raises(SessionNotFound):
         room.sessions.restore(session.id)
 
@@ -396,14 +396,14 @@ def test_all_branches_count_into_the_turns_of_a_session(rooms: Callable[..., Roo
         room.asked(session.id)
 
 
-async def test_all_branches_hold_their_pictures(rooms: Callable[..., Rooms]) -> None:
+async def test_all_branches_hold_their_images(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
     with room.sessions.turn(session.id, 2):
         room.sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), after=0)
     with room.sessions.turn(session.id, 0), pytest.raises(StorageFull):
-        room.pictures.make_room(room.settings.store_max_bytes)
+        room.images.make_room(room.settings.store_max_bytes)
     assert room.sessions.switch(session.id, 1).image_ids == (red,)
     assert room.sessions.get(session.id).turns[0].images[0].image_id == red
 

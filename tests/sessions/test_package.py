@@ -15,7 +15,7 @@ from llava_gateway.sessions.package import DOCUMENT, MOST_DIRECTORY_BYTES, Packa
 from llava_gateway.sessions.session import Session, Turn
 
 RED, BLUE = "a" * 64, "b" * 64
-PICTURES = {RED: Filed(b"red", "image/png", 1, 1), BLUE: Filed(b"blue", "image/jpeg", 1, 1)}
+IMAGES = {RED: Filed(b"red", "image/png", 1, 1), BLUE: Filed(b"blue", "image/jpeg", 1, 1)}
 SESSION = Session(title="Shapes").with_turn(Turn((ImagePart(RED), ImagePart(BLUE), TextPart("Which?")), "Both."))
 
 
@@ -27,17 +27,17 @@ def zipped(compression: int = zipfile.ZIP_DEFLATED, **files: bytes) -> bytes:
     return out.getvalue()
 
 
-def test_a_package_has_all_forms_and_the_pictures_as_files() -> None:
-    with zipfile.ZipFile(io.BytesIO(b"".join(package(SESSION, PICTURES)))) as made:
+def test_a_package_has_all_forms_and_the_images_as_files() -> None:
+    with zipfile.ZipFile(io.BytesIO(b"".join(package(SESSION, IMAGES)))) as made:
         assert made.testzip() is None
-        assert made.namelist() == ["session.json", "session.md", "session.html", "pictures/1.png", "pictures/2.jpg"]
-        assert (made.read("pictures/1.png"), made.read("pictures/2.jpg")) == (b"red", b"blue")
-        assert b"![Picture 2](pictures/2.jpg)" in made.read("session.md")
+        assert made.namelist() == ["session.json", "session.md", "session.html", "images/1.png", "images/2.jpg"]
+        assert (made.read("images/1.png"), made.read("images/2.jpg")) == (b"red", b"blue")
+        assert b"![Picture 2](images/2.jpg)" in made.read("session.md")
         document = json.loads(made.read(DOCUMENT))
-    assert document["pictures"][BLUE] == {"media_type": "image/jpeg", "width": 1, "height": 1, "file": "pictures/2.jpg"}
-    alone = json.loads(b"".join(archive(SESSION, PICTURES)))
+    assert document["images"][BLUE] == {"media_type": "image/jpeg", "width": 1, "height": 1, "file": "images/2.jpg"}
+    alone = json.loads(b"".join(archive(SESSION, IMAGES)))
     assert alone["session"] == document["session"]
-    assert alone["pictures"][RED]["data"] == "cmVk"
+    assert alone["images"][RED]["data"] == "cmVk"
 
 
 def test_a_package_is_made_piece_by_piece() -> None:

@@ -10,7 +10,7 @@ from llava_gateway.answers import Sent
 from llava_gateway.chat import ImagePart, Message, Part, Sight, TextPart, asked
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import note
 from llava_gateway.sessions.session import TITLE_MAX_CHARS, Session, Turn, new_id, title_of
 
@@ -74,7 +74,7 @@ def test_a_turn_makes_a_new_value() -> None:
     assert after.updated_at >= before.updated_at
 
 
-def test_pictures_are_listed_once_in_order_of_appearance() -> None:
+def test_images_are_listed_once_in_order_of_appearance() -> None:
     session = Session().with_turn(Turn((BLUE, RED, BLUE))).with_turn(Turn((RED, TextPart("again"))))
     assert session.image_ids == (BLUE.image_id, RED.image_id)
 
@@ -90,7 +90,7 @@ def test_a_fork_has_the_first_turns_and_an_id_of_its_own() -> None:
     assert session.forked(0).turns == ()
 
 
-def test_a_fork_says_nothing_of_pictures_that_it_does_not_have() -> None:
+def test_a_fork_says_nothing_of_images_that_it_does_not_have() -> None:
     session = Session().with_turn(Turn((BLUE,))).with_turn(Turn((RED,)))
     sights = {BLUE.image_id: Sight("low"), RED.image_id: Sight("high")}
     fork = replace(session, pins={BLUE.image_id: False, RED.image_id: True}, sights=sights).forked(1)
@@ -133,7 +133,7 @@ def test_bytes_grow_with_the_text_in_utf_8() -> None:
 def test_bytes_grow_with_what_is_kept_beside_the_text() -> None:
     assert Turn(text(""), warnings=(note("x", name="é" * 100), note("yy"))).bytes - Turn(text("")).bytes == 207
     assert Turn(text(""), sent=(Sent(336, 336, "PNG", 576),) * 4).bytes > Turn(text("")).bytes + 4 * 100
-    file = PictureInfo(336, 336, 336, 336, "PNG", 576, (note("x", name="é" * 100),))
+    file = ImageInfo(336, 336, 336, 336, "PNG", 576, (note("x", name="é" * 100),))
     assert Turn(text(""), files=(file,) * 4).bytes > Turn(text("")).bytes + 4 * 300
 
 
@@ -198,7 +198,7 @@ def test_a_fork_has_the_current_branch_alone() -> None:
     assert fork.with_turn(Turn(text("six"), "yes")).turns[-1].parent == 5
 
 
-def test_budgets_and_pictures_are_those_of_all_branches() -> None:
+def test_budgets_and_images_are_those_of_all_branches() -> None:
     session = Session().with_turn(Turn((RED, TextPart("What?")), "A circle.")).after(0).with_turn(Turn((BLUE,), "x" * 1000))
     assert (session.image_ids, session.every_image_id) == ((BLUE.image_id,), (RED.image_id, BLUE.image_id))
     assert session.turn_count == 2

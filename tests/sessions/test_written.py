@@ -15,7 +15,7 @@ from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.sessions.written import PAGE_POLICY, markdown, page
 
 RED = "a" * 64
-PICTURES = {RED: Filed(b"red pixels", "image/png", 64, 48)}
+IMAGES = {RED: Filed(b"red pixels", "image/png", 64, 48)}
 EVIL = """</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)> &amp; "quotes' ]]> <!-- """
 
 
@@ -25,7 +25,7 @@ def session(prompt: str = "What is it?", answer: str = "A **red** circle.", titl
 
 
 def written(one: Session) -> str:
-    return b"".join(page(one, PICTURES)).decode()
+    return b"".join(page(one, IMAGES)).decode()
 
 
 class Elements(HTMLParser):
@@ -44,19 +44,19 @@ class Elements(HTMLParser):
 
 
 def test_markdown_has_questions_as_quotations_and_answers_as_they_are() -> None:
-    text = markdown(session("What\nis it?", system="Be brief."), PICTURES, {RED: "pictures/1.png"})
+    text = markdown(session("What\nis it?", system="Be brief."), IMAGES, {RED: "images/1.png"})
     assert text.startswith("# Shapes\n\n*demo · ")
-    assert text.endswith("---\n\n![Picture 1](pictures/1.png)\n\n> What\n> is it?\n\nA **red** circle.\n\n*demo*\n")
+    assert text.endswith("---\n\n![Picture 1](images/1.png)\n\n> What\n> is it?\n\nA **red** circle.\n\n*demo*\n")
     assert "**System prompt**\n\n> Be brief." in text
     assert "A label of ours" not in text
 
 
-def test_markdown_alone_only_tells_of_its_pictures() -> None:
-    assert "\n[Picture 1, 64 × 48]\n" in markdown(session(), PICTURES)
+def test_markdown_alone_only_tells_of_its_images() -> None:
+    assert "\n[Picture 1, 64 × 48]\n" in markdown(session(), IMAGES)
 
 
 def test_a_title_is_no_markup_in_markdown() -> None:
-    assert markdown(session(title="*a* [b](c)\n# d"), PICTURES).startswith("# \\*a\\* \\[b\\](c) \\# d\n")
+    assert markdown(session(title="*a* [b](c)\n# d"), IMAGES).startswith("# \\*a\\* \\[b\\](c) \\# d\n")
 
 
 @pytest.mark.parametrize("what", ["prompt", "answer", "title", "system"])
@@ -66,7 +66,7 @@ def test_nothing_that_was_said_is_markup_on_the_page(what: str) -> None:
     assert " ".join(EVIL.split()) in " ".join(evil.said.split())
 
 
-def test_the_page_has_its_pictures_and_its_own_policy_allows_nothing_else() -> None:
+def test_the_page_has_its_images_and_its_own_policy_allows_nothing_else() -> None:
     elements = Elements(written(session()))
     (image,) = [attributes for tag, attributes in elements.found if tag == "img"]
     assert image["src"] == f"data:image/png;base64,{base64.b64encode(b'red pixels').decode()}"
@@ -80,18 +80,18 @@ def test_the_page_has_its_pictures_and_its_own_policy_allows_nothing_else() -> N
 
 def test_our_own_words_follow_the_language_of_the_conversation() -> None:
     chinese = session("这是什么？", "一个红色的圆形。", title="图形", system="简短回答。")
-    assert "![图片1](1.png)" in markdown(chinese, PICTURES, {RED: "1.png"})
-    assert "**系统提示**" in markdown(chinese, PICTURES)
+    assert "![图片1](1.png)" in markdown(chinese, IMAGES, {RED: "1.png"})
+    assert "**系统提示**" in markdown(chinese, IMAGES)
     assert '<html lang="zh">' in written(chinese)
     assert '<html lang="en">' in written(session())
 
 
 def test_only_the_current_branch_is_written_and_it_says_that_there_are_others() -> None:
     branched = session().after(0).with_turn(Turn((TextPart("Anything else?"),), "No", "cancelled", "demo"))
-    for text in (markdown(branched, PICTURES), written(branched)):
+    for text in (markdown(branched, IMAGES), written(branched)):
         assert "What is it?" not in text
         assert "Stopped. · demo · 2 of 2" in text
-    assert "1 of 2" in markdown(branched.on_branch(1), PICTURES)
+    assert "1 of 2" in markdown(branched.on_branch(1), IMAGES)
 
 
 def test_an_empty_session_has_a_name() -> None:

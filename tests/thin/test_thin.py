@@ -192,17 +192,17 @@ async def test_images_are_counted_in_the_last_message_and_recognised_by_their_ha
             messages.append({"role": "user", "content": [image(encoded(shape("circle", "red", size=(side, side)))), words("?")]})
             assert (await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
             messages.append({"role": "assistant", "content": "Yes."})
-        stored, job = served.gateway.pictures.bytes_used, served.gateway.pictures._pool.job
+        stored, job = served.gateway.images.bytes_used, served.gateway.images._pool.job
         began: list[str] = []
 
         def seen(work: dict[str, Any], data: bytes) -> AbstractAsyncContextManager[Any]:
             began.append(work["do"])
             return job(work, data)
 
-        monkeypatch.setattr(served.gateway.pictures._pool, "job", seen)
+        monkeypatch.setattr(served.gateway.images._pool, "job", seen)
         messages.append({"role": "user", "content": "And now?"})
         assert (await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
-        assert (began, served.gateway.pictures.bytes_used) == ([], stored)
+        assert (began, served.gateway.images.bytes_used) == ([], stored)
         assert len(engine.requests[-1].images) == 4
         messages[-1]["content"] = [image(RED), image(BLUE), image(RED)]
         refused = await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})

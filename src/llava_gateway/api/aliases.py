@@ -26,14 +26,14 @@ OPTIONS: Mapping[str, str] = {
 FIELDS: Mapping[str, str] = {"question": "prompt", "query": "prompt", "system_prompt": "system"}
 """Theirs and ours, beside `options`."""
 OPTION_NAMES = frozenset({*OPTION_LIMITS, "stop"})
-PICTURES = ("images", "image", "image_id")
-"""Fields of JSON that have pictures: `image` one or several as in `images`, `image_id` one id or several."""
-PICTURE_FILES = frozenset({"image", "images", "file", "files", "picture", "pictures", "photo", "photos"})
-"""Fields of a form whose files are pictures; PHP's spelling of a list, `images[]`, is known too."""
+IMAGES = ("images", "image", "image_id")
+"""Fields of JSON that have images: `image` one or several as in `images`, `image_id` one id or several."""
+IMAGE_FILES = frozenset({"image", "images", "file", "files", "photo", "photos"})
+"""Fields of a form whose files are images; PHP's spelling of a list, `images[]`, is known too."""
 
 _PROMPT = "The question is the field prompt."
-_PICTURE = (
-    'In JSON, pictures go into images, as base64 or as {"image_id": …}; in a form they are files in fields named image. Links and paths'
+_IMAGE = (
+    'In JSON, images go into images, as base64 or as {"image_id": …}; in a form they are files in fields named image. Links and paths'
     " are not fetched."
 )
 _SESSION = "A session keeps the conversation: POST /sessions starts one, POST /sessions/{id}/turns asks its next question, as prompt."
@@ -41,9 +41,9 @@ _FORMAT = "The shape of the answer is the field format: 'json', or the JSON sche
 HINTS: Mapping[str, str] = {
     **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), _PROMPT),
     **dict.fromkeys(
-        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), _PICTURE
+        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), _IMAGE
     ),
-    **dict.fromkeys(PICTURE_FILES - {*PICTURES}, _PICTURE),
+    **dict.fromkeys(IMAGE_FILES - {*IMAGES}, _IMAGE),
     **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), _SESSION),
     **dict.fromkeys(("response_format", "json_schema", "schema"), _FORMAT),
 }
@@ -53,8 +53,8 @@ _LONGEST_NAME = 64
 Told = TypeVar("Told", bound=GatewayError)
 
 
-def is_for_pictures(name: str) -> bool:
-    return name.removesuffix("[]") in PICTURE_FILES
+def is_for_images(name: str) -> bool:
+    return name.removesuffix("[]") in IMAGE_FILES
 
 
 def ours(name: str) -> str:
@@ -75,13 +75,13 @@ def in_our_names(given: Any) -> tuple[Any, dict[str, str]]:
     for name, value in given.items():
         if name in OPTIONS or name in OPTION_NAMES:
             _put(options, OPTIONS.get(name, name), value, name, "options.", called)
-        elif name not in ("options", *PICTURES):
+        elif name not in ("options", *IMAGES):
             _put(fields, FIELDS.get(name, name), value, name, "", called)
     for name, value in given.get("options", {}).items():
         _put(options, OPTIONS.get(name, name), value, f"options.{name}", "options.", called)
     if options or "options" in given:
         fields["options"] = options
-    return fields | _pictures(given, called), called
+    return fields | _images(given, called), called
 
 
 def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str, called: dict[str, str]) -> None:
@@ -96,11 +96,11 @@ def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str
             called[within + name] = theirs
 
 
-def _pictures(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
-    """The pictures of JSON, which one field has: in what order those of two were meant can't be told."""
-    found = [name for name in PICTURES if given.get(name) not in (None, [])]
+def _images(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
+    """The images of JSON, which one field has: in what order those of two were meant can't be told."""
+    found = [name for name in IMAGES if given.get(name) not in (None, [])]
     if len(found) > 1:
-        raise ConflictingFields(f"{found[0]} and {found[1]} both have pictures.", param=found[1], hint="Put all into images, in order.")
+        raise ConflictingFields(f"{found[0]} and {found[1]} both have images.", param=found[1], hint="Put all into images, in order.")
     if not found or found == ["images"]:
         return {"images": given["images"]} if "images" in given else {}
     name = found[0]

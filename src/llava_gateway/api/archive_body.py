@@ -15,7 +15,7 @@ from llava_gateway.api.sight import wishes
 from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidFormat, InvalidRequest
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
 from llava_gateway.sessions.archive import FORMAT, VERSION
@@ -24,7 +24,7 @@ from llava_gateway.settings import Settings
 
 MOST_TEXTS = 64
 """Parts of a turn that are text: the question, and our notes beside it."""
-MOST_PICTURES = 64
+MOST_IMAGES = 64
 """Of a turn: as many as `images_per_turn` can be."""
 NOTE_WORDS_CHARS = 1000
 """Our own words around a text in a note (`context/words.py`), at most."""
@@ -76,7 +76,7 @@ class NoteBody(Body):
 
 
 class FileBody(Body):
-    """What is known of the file that a picture came as."""
+    """What is known of the file that an image came as."""
 
     width: Count
     height: Count
@@ -91,14 +91,14 @@ class FileBody(Body):
 class TurnBody(Body):
     id: int = Field(ge=1, le=2**31)
     after: int | None = Field(None, description="The id of an earlier turn; null for a first one.")
-    parts: Items[TextBody | ShownBody] = Field(min_length=1, max_length=MOST_TEXTS + MOST_PICTURES)
+    parts: Items[TextBody | ShownBody] = Field(min_length=1, max_length=MOST_TEXTS + MOST_IMAGES)
     answer: str = ""
     status: TurnStatus = "complete"
     model: Name = ""
     finish_reason: FinishReason | None = None
     error_code: Name | None = None
-    sent: Items[SentBody] = Field(default_factory=list, max_length=MOST_PICTURES)
-    files: Items[FileBody] = Field(default_factory=list, max_length=MOST_PICTURES)
+    sent: Items[SentBody] = Field(default_factory=list, max_length=MOST_IMAGES)
+    files: Items[FileBody] = Field(default_factory=list, max_length=MOST_IMAGES)
     options: dict[str, Any] = Field(default_factory=dict)
     usage: UsageBody = UsageBody()
     timings: TimingsBody = TimingsBody()
@@ -134,7 +134,7 @@ class ArchiveBody(Body):
     format: Literal["llava-gateway-session"]
     version: Literal[1]
     session: ArchivedSession
-    pictures: Values[ImageId, StoredBody] = Field(default_factory=dict)
+    images: Values[ImageId, StoredBody] = Field(default_factory=dict)
 
 
 def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
@@ -160,7 +160,7 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
 
 
 def session_of(body: ArchiveBody, settings: Settings) -> Session:
-    """The session, under a new id, with the pictures' ids as they are in the archive. Raises InvalidArchive."""
+    """The session, under a new id, with the images' ids as they are in the archive. Raises InvalidArchive."""
     given = body.session
     try:
         turns = tuple(_turn(turn, f"session.turns.{index}", settings) for index, turn in enumerate(given.turns))
@@ -179,12 +179,12 @@ def session_of(body: ArchiveBody, settings: Settings) -> Session:
             aside=turns,
             **(defaults_of(given, Session(), settings) | {"glossary": glossary_of(given.glossary, None, settings) or ()}),
         )
-        _check_pictures(session, body)
+        _check_images(session, body)
     except InvalidArchive:
         raise
     except InvalidRequest as error:
         param = error.param or ""
-        where = param if param.startswith(("session.", "pictures.")) else ".".join(filter(None, ("session", param)))
+        where = param if param.startswith(("session.", "images.")) else ".".join(filter(None, ("session", param)))
         raise InvalidArchive(error.message, param=where, hint=error.hint) from None
     return session.after(turns[-1].id) if turns else session
 
@@ -199,9 +199,9 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
             parts.append(ImagePart(part.image, _sight(part.sight, f"{where}.parts.{index}.sight")))
     shown = sum(isinstance(part, ImagePart) for part in parts)
     if shown > settings.images_per_turn or len(parts) - shown > MOST_TEXTS or len(body.sent) not in (0, shown):
-        raise InvalidArchive(f"A turn has {shown} pictures and {len(body.sent)} of them sent.", param=where)
+        raise InvalidArchive(f"A turn has {shown} images and {len(body.sent)} of them sent.", param=where)
     if len(body.files) not in (0, shown):
-        raise InvalidArchive(f"A turn has {shown} pictures and tells of {len(body.files)} files.", param=where)
+        raise InvalidArchive(f"A turn has {shown} images and tells of {len(body.files)} files.", param=where)
     return Turn(
         parts=tuple(parts),
         answer=body.answer,
@@ -210,7 +210,7 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
         finish_reason=body.finish_reason,
         error_code=body.error_code,
         sent=tuple(Sent(**sent.model_dump()) for sent in body.sent),
-        files=tuple(PictureInfo.from_json(file.model_dump()) for file in body.files),
+        files=tuple(ImageInfo.from_json(file.model_dump()) for file in body.files),
         options=parse_options(body.options, None, settings) if body.options else Options(),
         usage=Usage(**body.usage.model_dump()),
         timings=Timings(**body.timings.model_dump()),
@@ -235,15 +235,15 @@ def _check_tree(turns: tuple[Turn, ...]) -> None:
         raise InvalidArchive("Two turns have the same id.", param="session.turns")
 
 
-def _check_pictures(session: Session, body: ArchiveBody) -> None:
-    """There is a picture for every id that the session names, and none beside."""
+def _check_images(session: Session, body: ArchiveBody) -> None:
+    """There is an image for every id that the session names, and none beside."""
     shown = set(session.every_image_id)
     if strange := {*session.pins, *session.sights} - shown:
-        raise InvalidArchive("A picture is spoken of that no turn shows.", param=f"session.pins.{min(strange)}")
-    if differing := shown ^ body.pictures.keys():
+        raise InvalidArchive("An image is spoken of that no turn shows.", param=f"session.pins.{min(strange)}")
+    if differing := shown ^ body.images.keys():
         image_id = min(differing)
         what = "is missing" if image_id in shown else "is in no turn"
-        raise InvalidArchive(f"The picture {image_id[:12]}… {what}.", param=f"pictures.{image_id}")
-    for image_id, file in body.pictures.items():
+        raise InvalidArchive(f"The image {image_id[:12]}… {what}.", param=f"images.{image_id}")
+    for image_id, file in body.images.items():
         if (file.data is None) == (file.file is None):
-            raise InvalidArchive("A picture has data, or names a file in the zip.", param=f"pictures.{image_id}")
+            raise InvalidArchive("An image has data, or names a file in the zip.", param=f"images.{image_id}")

@@ -47,8 +47,8 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 @router.get("/sessions/{session_id}/export", tags=["sessions"], summary="A session as a file", openapi_extra=openapi.EXPORT)
 async def export_session(request: Request, session_id: str) -> Response:
-    """`json` has everything: all branches, options, figures and pictures. `markdown` and `html` have the current branch, to be read; a page
-    has its pictures in it and loads nothing. `zip` has all three, and the pictures as files."""
+    """`json` has everything: all branches, options, figures and images. `markdown` and `html` have the current branch, to be read; a page
+    has its images in it and loads nothing. `zip` has all three, and the images as files."""
     gateway: Gateway = request.app.state.gateway
     query = read_query(request, ExportQuery)
     session = gateway.sessions.get(session_id)
@@ -60,24 +60,24 @@ async def export_session(request: Request, session_id: str) -> Response:
 
 
 def _files(session: Session, gateway: Gateway) -> dict[str, Filed]:
-    """The pictures, which live on as long as this does, whatever becomes of the session."""
+    """The images, which live on as long as this does, whatever becomes of the session."""
     found: dict[str, Filed] = {}
     for image_id in session.every_image_id:
-        picture = gateway.pictures.get(image_id)
-        found[image_id] = Filed(picture.canonical or b"", picture.media_type or "image/png", picture.info.width, picture.info.height)
+        image = gateway.images.get(image_id)
+        found[image_id] = Filed(image.canonical or b"", image.media_type or "image/png", image.info.width, image.info.height)
     return found
 
 
-def _pieces(form: str, session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+def _pieces(form: str, session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
     match form:
         case "json":
-            return archive(session, pictures)
+            return archive(session, images)
         case "html":
-            return page(session, pictures)
+            return page(session, images)
         case "markdown":
-            return iter([markdown(session, pictures).encode()])
+            return iter([markdown(session, images).encode()])
         case _:
-            return package(session, pictures)
+            return package(session, images)
 
 
 def content_disposition(name: str) -> str:
@@ -95,11 +95,11 @@ def content_disposition(name: str) -> str:
 @router.post("/sessions/import", tags=["sessions"], summary="Take in an exported session", status_code=201, openapi_extra=openapi.IMPORT)
 async def import_session(request: Request) -> Response:
     """The JSON or the zip of an export, as the body or as the form's `file`. All of it is checked before any is kept; the session gets
-    a new id, and its pictures are taken in like any other."""
+    a new id, and its images are taken in like any other."""
     gateway: Gateway = request.app.state.gateway
-    session, pictures = await in_thread(_read, await _read_file(request), gateway.settings)
-    taken_in = await gateway.take_in(session, pictures)
-    return JSONResponse(session_json(taken_in, gateway.pictures, running=False), 201)
+    session, images = await in_thread(_read, await _read_file(request), gateway.settings)
+    taken_in = await gateway.take_in(session, images)
+    return JSONResponse(session_json(taken_in, gateway.images, running=False), 201)
 
 
 async def _read_file(request: Request) -> bytes:
@@ -118,7 +118,7 @@ async def _read_file(request: Request) -> bytes:
 
 
 def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
-    """The session in a file and the files of its pictures, checked as far as that goes without taking them in.
+    """The session in a file and the files of its images, checked as far as that goes without taking them in.
 
     Raises InvalidJSON, InvalidArchive, ArchiveTooLarge, ImageError.
     """
@@ -129,15 +129,15 @@ def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
     if not document.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
         raise InvalidArchive  # some other kind of file: where it is no JSON does not matter
     body = parse_archive(parse_json(document, bounds=OF_AN_ARCHIVE), settings)
-    return session_of(body, settings), _pictures(body, zipped, settings)
+    return session_of(body, settings), _images(body, zipped, settings)
 
 
-def _pictures(body: ArchiveBody, zipped: Package | None, settings: Settings) -> dict[str, bytes]:
-    """The files of the pictures by their ids. Raises InvalidArchive, ArchiveTooLarge, ImageError."""
+def _images(body: ArchiveBody, zipped: Package | None, settings: Settings) -> dict[str, bytes]:
+    """The files of the images by their ids. Raises InvalidArchive, ArchiveTooLarge, ImageError."""
     found: dict[str, bytes] = {}
     left = settings.session_max_bytes
-    for image_id, file in body.pictures.items():
-        param = f"pictures.{image_id}"
+    for image_id, file in body.images.items():
+        param = f"images.{image_id}"
         if file.data is not None:
             try:
                 found[image_id] = decode_base64(file.data)
@@ -145,12 +145,10 @@ def _pictures(body: ArchiveBody, zipped: Package | None, settings: Settings) -> 
                 error.param = param
                 raise
         elif zipped is None:
-            raise InvalidArchive(
-                "A picture names a file, but this is not a zip.", param=f"{param}.file", hint="Send the zip it comes from."
-            )
+            raise InvalidArchive("An image names a file, but this is not a zip.", param=f"{param}.file", hint="Send the zip it comes from.")
         else:
             found[image_id] = zipped.read(file.file or "", settings.image_max_bytes)
         left -= len(found[image_id])
         if left < 0:
-            raise ArchiveTooLarge(f"The pictures have more than {settings.session_max_bytes:,} bytes.", param="pictures")
+            raise ArchiveTooLarge(f"The images have more than {settings.session_max_bytes:,} bytes.", param="images")
     return found

@@ -31,7 +31,7 @@ from llava_gateway.votes import MAX_TEXT_CHARS
 
 DEFAULT_PROMPT = "Describe this image."
 DEFAULT_PROMPT_OF_SEVERAL = "Describe these images."
-"""What is asked of pictures that come without a question."""
+"""What is asked of images that come without a question."""
 
 IMAGE_ID = r"^[0-9a-f]{64}$"
 KeepAlive: TypeAlias = str | int
@@ -84,7 +84,7 @@ Size: TypeAlias = Annotated[
 ]
 Region: TypeAlias = Annotated[
     Items[Fraction] | None,
-    Says("must be four numbers from 0 to 1, which are fractions of the picture and not pixels or percent.", error=InvalidRegion),
+    Says("must be four numbers from 0 to 1, which are fractions of the image and not pixels or percent.", error=InvalidRegion),
 ]
 Format: TypeAlias = Annotated[
     Literal["json"] | dict[str, Any] | None,
@@ -92,7 +92,7 @@ Format: TypeAlias = Annotated[
     Says("must be 'json' or a JSON schema, which is an object.", error=InvalidFormat),
 ]
 NO_IMAGE_ID = Says(
-    "is not the id of a picture.", "Send the id that POST /images or an earlier answer gave: 64 characters from 0 to 9 and a to f."
+    "is not the id of an image.", "Send the id that POST /images or an earlier answer gave: 64 characters from 0 to 9 and a to f."
 )
 KEEP_ALIVE_SAYS = Says(
     "must be a number of seconds or a duration.", "Examples: 300, '5m', '1h30m', 0 (unload), -1 (for ever).", InvalidOption
@@ -119,7 +119,7 @@ BodyT = TypeVar("BodyT", bound=Body)
 
 
 class SightBody(Body):
-    """How much of a picture the model is to see: in a question for all its pictures, in an item of `images` for that one."""
+    """How much of an image the model is to see: in a question for all its images, in an item of `images` for that one."""
 
     detail: Detail | None = Field(
         None,
@@ -133,13 +133,13 @@ class SightBody(Body):
         description="[width, height] in pixels that a grid of tiles may have at most.",
         examples=[[672, 672]],
     )
-    num_visual_tokens: Tokens | None = Field(None, description="Tokens that a picture is to cost: the largest grid within them.")
-    max_image_tokens: Tokens | None = Field(None, description="Tokens that a picture may cost at most; one tile is sent in any case.")
+    num_visual_tokens: Tokens | None = Field(None, description="Tokens that an image is to cost: the largest grid within them.")
+    max_image_tokens: Tokens | None = Field(None, description="Tokens that an image may cost at most; one tile is sent in any case.")
     region: Region = Field(
         None,
         min_length=4,
         max_length=4,
-        description="[x, y, width, height] in fractions of the upright picture: after an overview this part is sent at full resolution.",
+        description="[x, y, width, height] in fractions of the upright image: after an overview this part is sent at full resolution.",
         examples=[[0.5, 0, 0.5, 0.5]],
     )
 
@@ -153,11 +153,11 @@ class ImageData(SightBody):
 
 
 class AskBody(SightBody):
-    """A question about pictures. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
+    """A question about images. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
 
     prompt: str = Field(
         "",
-        description=f"The question; a picture without one is asked {DEFAULT_PROMPT!r}, several {DEFAULT_PROMPT_OF_SEVERAL!r}.",
+        description=f"The question; an image without one is asked {DEFAULT_PROMPT!r}, several {DEFAULT_PROMPT_OF_SEVERAL!r}.",
         examples=["What is in this picture?"],
     )
     images: Items[Any] = Field(
@@ -186,7 +186,7 @@ class AskBody(SightBody):
     glossary: Items[str] | None = Field(
         None, description=f"{GLOSSARY}; in a session they stay until others are given. Unset: those of the preset, if it has any."
     )
-    ocr_text: str | None = Field(None, description="Text that another program read in the picture: the model gets it as a hint.")
+    ocr_text: str | None = Field(None, description="Text that another program read in the image: the model gets it as a hint.")
     after: int | None = Field(
         None,
         ge=0,
@@ -203,7 +203,7 @@ class DefaultsBody(Body):
         None,
         description="Options of its turns, as in a question, over the preset's. Given anew, they take the place of the old ones.",
     )
-    detail: Detail | None = Field(None, description="How much of their pictures the turns show.")
+    detail: Detail | None = Field(None, description="How much of their images the turns show.")
     format: Format = Field(None, description="'json', or a JSON schema that every answer must follow.")
 
 
@@ -217,8 +217,8 @@ class SessionBody(DefaultsBody):
     glossary: Items[str] | None = Field(None, description=f"{GLOSSARY}; unset: those of the preset in the settings, if it has any.")
 
 
-class PicturePatch(Body):
-    """What becomes of a picture of a session; a field that is left out stays as it is."""
+class ImagePatch(Body):
+    """What becomes of an image of a session; a field that is left out stays as it is."""
 
     pinned: bool | None = Field(
         None, description="true: stays in the context whatever happens; false: goes with the text around it; null: as the policy says."
@@ -234,8 +234,8 @@ class SessionPatch(DefaultsBody):
     policy: Policy | None = None
     glossary: Items[str] | None = Field(None, description=f"{GLOSSARY}; [] takes them back.")
     branch: int | None = Field(None, ge=1, description="The id of a turn; its branch becomes the current one, as it was when it was left.")
-    pictures: Values[str, PicturePatch] | None = Field(
-        None, description="By image id, pictures of the session to pin, to let go or to show otherwise."
+    images: Values[str, ImagePatch] | None = Field(
+        None, description="By image id, images of the session to pin, to let go or to show otherwise."
     )
 
 
@@ -254,7 +254,7 @@ class ExportQuery(Body):
     """The query of GET /sessions/{id}/export."""
 
     format: Literal["zip", "json", "html", "markdown"] = Field(
-        "zip", description="zip has all the others and the pictures as files; json and zip can be imported again."
+        "zip", description="zip has all the others and the images as files; json and zip can be imported again."
     )
 
 
@@ -265,8 +265,8 @@ class ForkBody(Body):
 class ImageQuery(SightBody):
     """The query of GET /images/{id}."""
 
-    model: str | None = Field(None, min_length=1, max_length=256, description="Whose rendition; unset: the canonical picture.")
-    piece: int = Field(0, ge=0, description="Which of its files, where the picture is sent as several.")
+    model: str | None = Field(None, min_length=1, max_length=256, description="Whose rendition; unset: the canonical image.")
+    piece: int = Field(0, ge=0, description="Which of its files, where the image is sent as several.")
 
 
 class RotateQuery(Body):
@@ -334,7 +334,7 @@ class VoteBody(Body):
     """Which of several answers to one question was best."""
 
     prompt: str
-    images: Items[Annotated[str, Field(pattern=IMAGE_ID)]] = Field(default_factory=list, max_length=64, description="Ids of its pictures.")
+    images: Items[Annotated[str, Field(pattern=IMAGE_ID)]] = Field(default_factory=list, max_length=64, description="Ids of its images.")
     candidates: Items[CandidateBody] = Field(min_length=2, max_length=4)
     best: int | None = Field(ge=0, description="The place of the best one among the candidates, from 0; null for a tie.")
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.aliases import in_our_names, in_their_words, is_for_pictures, ours, unknown_field
+from llava_gateway.api.aliases import in_our_names, in_their_words, is_for_images, ours, unknown_field
 from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, parse_body
 from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
@@ -47,7 +47,7 @@ NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by
 LIST_FIELDS = frozenset({"image_size", "region"})
 FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format", "stream"})
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_AS_FILES = "Pictures are files in fields named image; those that are stored already are ids in fields named image_id."
+_AS_FILES = "Images are files in fields named image; those that are stored already are ids in fields named image_id."
 _AS_BODY = "With curl: -F image=@photo.jpg -F prompt='...'; for JSON, -H 'Content-Type: application/json' before -d."
 _BY_CURL = "With curl: -F image=@photo.jpg."
 T = TypeVar("T")
@@ -113,7 +113,7 @@ async def read_question(
 ) -> ChatRequest:
     """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body.
 
-    A picture that the address names (`image_id`) comes before those of the body. Its query may have no fields but `query`.
+    An image that the address names (`image_id`) comes before those of the body. Its query may have no fields but `query`.
     """
     _check_query(request, query)
     named_here = (ImagePart(image_id),) if image_id else ()
@@ -169,7 +169,7 @@ async def _asked(
     named = session_id or body.session_id
     full = in_session(body, _session(gateway, named), settings) if named else body
     make = partial(chat_request, full, settings, uploads, session_id, unasked=unasked)
-    request = await in_thread(make) if body.images else make()  # which may be pictures in base64
+    request = await in_thread(make) if body.images else make()  # which may be images in base64
     if not named:
         return request
     if unseen := [] if request.has_images else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
@@ -200,19 +200,19 @@ async def read_images(form: FormData, settings: Settings) -> tuple[Upload | Imag
     for name, value in form.multi_items():
         if name == "image_id" and value:
             found.append(_image_id(value))
-        elif is_for_pictures(name) and not _is_empty(value):
+        elif is_for_images(name) and not _is_empty(value):
             found.append(await _file(name, value, settings))
     return tuple(found)
 
 
 async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload, str]:
-    """The one picture of a form, and the text of the field `beside` it, "" where there is none."""
+    """The one image of a form, and the text of the field `beside` it, "" where there is none."""
     if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody("The body must be a form (multipart/form-data) with the picture in its field image.", hint=_BY_CURL)
+        raise UnsupportedBody("The body must be a form (multipart/form-data) with the image in its field image.", hint=_BY_CURL)
     async with read_form(request, max_files=2, max_fields=4) as form:
-        files = [(name, value) for name, value in form.multi_items() if is_for_pictures(name) and not _is_empty(value)]
+        files = [(name, value) for name, value in form.multi_items() if is_for_images(name) and not _is_empty(value)]
         if len(files) != 1:
-            said = "There are two pictures in the form, and this route takes one." if files else "There is no picture in the form."
+            said = "There are two images in the form, and this route takes one." if files else "There is no image in the form."
             raise InvalidRequest(said, param="image", hint=_BY_CURL)
         text = form.get(beside)
         return await _file(*files[0], settings), text if isinstance(text, str) else ""
@@ -227,9 +227,7 @@ async def _file(name: str, file: UploadFile | str, settings: Settings) -> Upload
     if not isinstance(file, UploadFile):
         raise InvalidRequest(f"{name[:64]} must be a file.", param=name[:64], hint=f"{_BY_CURL} Mind the @.")
     if (file.size or 0) > settings.image_max_bytes:
-        raise ImageFileTooLarge(
-            f"The picture file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param=name[:64]
-        )
+        raise ImageFileTooLarge(f"The image file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param=name[:64])
     return Upload(await file.read())
 
 
@@ -240,12 +238,12 @@ def _image_id(value: UploadFile | str) -> ImagePart:
 
 
 def _fields(form: FormData) -> dict[str, Any]:
-    """What is not a picture, as JSON would have it; a field that is empty says nothing. Options may be fields of their own or one JSON
+    """What is not an image, as JSON would have it; a field that is empty says nothing. Options may be fields of their own or one JSON
     field `options`."""
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         kind = ours(name)
-        if name == "image_id" or is_for_pictures(name):
+        if name == "image_id" or is_for_images(name):
             continue
         if _is_empty(value) and (kind in FIELDS or isinstance(value, UploadFile)):
             continue

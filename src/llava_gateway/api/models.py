@@ -79,7 +79,7 @@ async def delete(request: Request, name: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/setup", tags=["health"], summary="What is missing until a picture can be asked about, in codes")
+@router.get("/setup", tags=["health"], summary="What is missing until an image can be asked about, in codes")
 async def get_setup(request: Request) -> Response:
     gateway = gateway_of(request)
     state, machine, installed = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Our own dialect: questions, pictures, sessions."""
+"""Our own dialect: questions, images, sessions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi.responses import Response
 
 from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, PicturePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
+from llava_gateway.api.bodies import ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import defaults_of
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, read_query
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
-from llava_gateway.api.native_json import check_length, glossary_of, match_json, picture_json, session_json, session_row
+from llava_gateway.api.native_json import check_length, glossary_of, match_json, session_json, session_row, stored_image_json
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse
 from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
@@ -33,7 +33,7 @@ def gateway_of(request: Request) -> Gateway:
     return found
 
 
-@router.post("/ask", tags=["questions"], summary="Ask about pictures", openapi_extra=openapi.ASK)
+@router.post("/ask", tags=["questions"], summary="Ask about images", openapi_extra=openapi.ASK)
 async def ask(request: Request) -> Response:
     """JSON, an event stream or plain text, as the Accept header asks, and where it names none of them as `stream` says. Without
     `session_id` nothing is kept."""
@@ -54,7 +54,7 @@ def _answer(request: Request, question: ChatRequest, stream: bool | None) -> Ans
     return AnswerResponse(gateway_of(request), question, frames, request_id(request))
 
 
-@router.post("/analyze_image", tags=["questions"], summary="Ask about one picture, the short way", openapi_extra=openapi.ANALYZE)
+@router.post("/analyze_image", tags=["questions"], summary="Ask about one image, the short way", openapi_extra=openapi.ANALYZE)
 async def analyze_image(request: Request) -> Response:
     """Multipart `image` and `question`; answers `{"response": ...}` and nothing else."""
     gateway = gateway_of(request)
@@ -65,22 +65,22 @@ async def analyze_image(request: Request) -> Response:
     return AnswerResponse(gateway, asked, JSONFrames(lambda answer: {"response": answer.text}), request_id(request))
 
 
-@router.post("/images", tags=["pictures"], summary="Store a picture", openapi_extra=openapi.UPLOAD)
+@router.post("/images", tags=["images"], summary="Store an image", openapi_extra=openapi.UPLOAD)
 async def store_image(request: Request) -> Response:
-    """Prepares a picture once; its id can then stand for it in questions. `sent` tells what the model would get."""
+    """Prepares an image once; its id can then stand for it in questions. `sent` tells what the model would get."""
     gateway = gateway_of(request)
     upload, model = await read_image(request, gateway.settings, beside="model")
-    image_id, picture, rendition = await gateway.store(upload, model or None)
-    return JSONResponse(picture_json(image_id, picture.info, Sent.of(rendition) if rendition else None), 201)
+    image_id, image, rendition = await gateway.store(upload, model or None)
+    return JSONResponse(stored_image_json(image_id, image.info, Sent.of(rendition) if rendition else None), 201)
 
 
-@router.post("/images/{image_id}/rotate", tags=["pictures"], summary="Turn a stored picture", status_code=201, openapi_extra=openapi.ROTATE)
+@router.post("/images/{image_id}/rotate", tags=["images"], summary="Turn a stored image", status_code=201, openapi_extra=openapi.ROTATE)
 async def rotate_image(request: Request, image_id: str) -> Response:
-    """Makes another picture of it, turned clockwise by 90, 180 or 270 degrees; it has an id of its own. Turn from the first one each time:
+    """Makes another image of it, turned clockwise by 90, 180 or 270 degrees; it has an id of its own. Turn from the first one each time:
     a JPEG is then encoded again only once."""
     query = read_query(request, RotateQuery)
-    turned_id, picture, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
-    return JSONResponse(picture_json(turned_id, picture.info, Sent.of(rendition) if rendition else None), 201)
+    turned_id, image, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
+    return JSONResponse(stored_image_json(turned_id, image.info, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)
@@ -98,7 +98,7 @@ async def create_session(request: Request) -> Response:
         policy=body.policy,
         **defaults_of(body, Session(), settings) | {"glossary": glossary_of(body.glossary, body.preset or settings.preset, settings) or ()},
     )
-    return JSONResponse(session_json(gateway.sessions.create(session), gateway.pictures, running=False), 201)
+    return JSONResponse(session_json(gateway.sessions.create(session), gateway.images, running=False), 201)
 
 
 @router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
@@ -144,8 +144,8 @@ async def change_session(request: Request, session_id: str) -> Response:
     session = gateway.sessions.get(session_id)
     changes = body.model_dump(include={"title", "system"}, exclude_none=True) | body.model_dump(include={"policy"}, exclude_unset=True)
     changes |= defaults_of(body, session, gateway.settings)
-    if body.pictures:
-        changes |= _pictures(session, body.pictures)
+    if body.images:
+        changes |= _images(session, body.images)
     if body.glossary is not None:
         changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
     if body.branch is not None:
@@ -157,12 +157,12 @@ async def change_session(request: Request, session_id: str) -> Response:
     return _session(request, gateway.sessions.change(session_id, **changes) if changes else gateway.sessions.get(session_id))
 
 
-def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str, Any]:
-    """The session's pins and sights with the patches. Raises ImageNotFound for a picture that is not in it."""
+def _images(session: Session, patches: Mapping[str, ImagePatch]) -> dict[str, Any]:
+    """The session's pins and sights with the patches. Raises ImageNotFound for an image that is not in it."""
     pins, sights, shown = dict(session.pins), dict(session.sights), set(session.every_image_id)
     for image_id, patch in patches.items():
         if image_id not in shown:
-            raise ImageNotFound("The session has no such picture.", param=f"pictures.{image_id[:64]}")
+            raise ImageNotFound("The session has no such image.", param=f"images.{image_id[:64]}")
         if "pinned" in patch.model_fields_set:
             pins.pop(image_id, None)
             if patch.pinned is not None:
@@ -177,7 +177,7 @@ def _pictures(session: Session, patches: Mapping[str, PicturePatch]) -> dict[str
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session_id: str) -> Response:
     """Nobody finds it any more, and an answer that is running in it ends with `session_deleted`. For `session_undo` seconds it can be
-    brought back; then, or when its room is needed, it is gone with its pictures."""
+    brought back; then, or when its room is needed, it is gone with its images."""
     gateway_of(request).sessions.delete(session_id)
     return Response(status_code=204)
 
@@ -199,9 +199,9 @@ async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body = await read_body(request, ForkBody) if has_body(request) else ForkBody()
     forked = gateway.sessions.fork(session_id, body.at)
-    return JSONResponse(session_json(forked, gateway.pictures, running=False), 201)
+    return JSONResponse(session_json(forked, gateway.images, running=False), 201)
 
 
 def _session(request: Request, session: Session) -> Response:
     gateway = gateway_of(request)
-    return JSONResponse(session_json(session, gateway.pictures, running=gateway.sessions.is_running(session.id)))
+    return JSONResponse(session_json(session, gateway.images, running=gateway.sessions.is_running(session.id)))

@@ -26,8 +26,8 @@ from llava_gateway.chat import JSON, ChatRequest, ImagePart, Message, TextPart, 
 from llava_gateway.context.words import ocr_note
 from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidOption, InvalidRequest
 from llava_gateway.images.base64 import decode_base64
-from llava_gateway.images.info import PictureInfo
-from llava_gateway.images.store import PictureStore
+from llava_gateway.images.info import ImageInfo
+from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note
 from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
 from llava_gateway.sessions.search import Match
@@ -44,8 +44,8 @@ GLOSSARY_MAX_CHARS = GLOSSARY_MAX_LINES * (GLOSSARY_LINE_MAX_CHARS + 2)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
 """Links and paths of files; the base64 of a JPEG begins with /9j/."""
 ADDRESS_MAX_CHARS = 500
-A_PICTURE_IS = (
-    'Send the picture itself as base64 or as {"data": base64}, or {"image_id": …} of one that POST /images took; files go into a form'
+AN_IMAGE_IS = (
+    'Send the image itself as base64 or as {"data": base64}, or {"image_id": …} of one that POST /images took; files go into a form'
     " (curl -F image=@photo.jpg)."
 )
 BESIDE_OPTIONS = frozenset({"about", "glossary"})
@@ -58,21 +58,21 @@ def chat_request(
     """The body as the gateway takes it; `unasked` stands for a question that is not there. Raises InvalidRequest, InvalidOption,
     InvalidBase64Image."""
     given = [parse_image(image, index, settings) for index, image in enumerate(body.images)]
-    pictures = with_sight(body, [*((upload, None) for upload in uploads), *given])
+    images = with_sight(body, [*((upload, None) for upload in uploads), *given])
     for name in ("prompt", "system", "ocr_text"):
         check_length(name, getattr(body, name), settings)
-    describe = DEFAULT_PROMPT if len(pictures) == 1 else DEFAULT_PROMPT_OF_SEVERAL
-    prompt = body.prompt if body.prompt.strip() else unasked or (describe if pictures else "")
+    describe = DEFAULT_PROMPT if len(images) == 1 else DEFAULT_PROMPT_OF_SEVERAL
+    prompt = body.prompt if body.prompt.strip() else unasked or (describe if images else "")
     if not prompt:
-        raise InvalidRequest("There is neither a prompt nor a picture.", param="prompt", hint="Send a prompt, a picture, or both.")
+        raise InvalidRequest("There is neither a prompt nor an image.", param="prompt", hint="Send a prompt, an image, or both.")
     if session_id is not None and body.session_id not in (None, session_id):
         raise InvalidRequest("session_id is not the session of this address.", param="session_id")
     session_id = session_id or body.session_id
     if body.after is not None and session_id is None:
         raise InvalidRequest("after names a turn of a session, but there is no session_id.", param="after")
-    hints = [TextPart(ocr_note(body.ocr_text, prompt, len(pictures)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
+    hints = [TextPart(ocr_note(body.ocr_text, prompt, len(images)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
     return ChatRequest(
-        (Message("user", (*pictures, *hints, TextPart(prompt))),),
+        (Message("user", (*images, *hints, TextPart(prompt))),),
         model=body.model or None,
         system=body.system,
         options=parse_options(body.options, body.preset or settings.preset, settings),
@@ -100,7 +100,7 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
     named = [name for name in ("data", "image_id") if isinstance(image, dict) and name in image]
     if len(named) != 1:
         said = "has both data and image_id" if named else "has neither data nor image_id"
-        raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no picture'}.", param=param, hint=A_PICTURE_IS)
+        raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no image'}.", param=param, hint=AN_IMAGE_IS)
     if "data" in image:
         data = parse_body(ImageData, image, param)
         return _decoded(data.data, param, settings), data
@@ -110,9 +110,9 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
 
 def _decoded(data: str, param: str, settings: Settings) -> Upload:
     if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
-        raise InvalidBase64Image(f"{param} is a link or a path, and those are not fetched.", param=param, hint=A_PICTURE_IS)
+        raise InvalidBase64Image(f"{param} is a link or a path, and those are not fetched.", param=param, hint=AN_IMAGE_IS)
     if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
-        raise ImageFileTooLarge(f"The picture file has more than {settings.image_max_bytes:,} bytes.", param=param)
+        raise ImageFileTooLarge(f"The image file has more than {settings.image_max_bytes:,} bytes.", param=param)
     try:
         return Upload(decode_base64(data))
     except ImageError as error:
@@ -253,7 +253,7 @@ def notes_json(notes: Iterable[Note]) -> list[JSON]:
     return [note_json(note) for note in notes]
 
 
-def image_json(image: AnsweredImage) -> dict[str, Any]:
+def answered_image_json(image: AnsweredImage) -> dict[str, Any]:
     return {
         "id": image.id,
         "width": image.width,
@@ -264,7 +264,7 @@ def image_json(image: AnsweredImage) -> dict[str, Any]:
 
 
 def sent_json(sent: Sent) -> dict[str, Any]:
-    """`label` says how far `tokens` can be trusted, `pieces` how many files the picture was sent as."""
+    """`label` says how far `tokens` can be trusted, `pieces` how many files the image was sent as."""
     return {name: getattr(sent, name) for name in Sent.__dataclass_fields__}
 
 
@@ -281,7 +281,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "turn_id": answer.turn_id,
         "message": message,
         "finish_reason": answer.finish_reason,
-        "images": [image_json(image) for image in answer.images],
+        "images": [answered_image_json(image) for image in answer.images],
         "usage": usage_json(answer.usage),
         "timings": timings_json(answer.timings),
         "context": context_json(answer.context),
@@ -304,8 +304,8 @@ def dropped_json(item: Dropped) -> dict[str, Any]:
     return {"turn": item.turn, "turn_id": item.turn_id, "image_id": item.image_id, "tokens": item.tokens}
 
 
-def picture_json(image_id: str, info: PictureInfo, sent: Sent | None) -> dict[str, Any]:
-    """A stored picture: what it was, what was done to it, what goes (or went) to the model."""
+def stored_image_json(image_id: str, info: ImageInfo, sent: Sent | None) -> dict[str, Any]:
+    """A stored image: what it was, what was done to it, what goes (or went) to the model."""
     return {
         "id": image_id,
         "width": info.width,
@@ -335,17 +335,17 @@ def session_row(session: Session) -> dict[str, Any]:
     }
 
 
-def session_json(session: Session, pictures: PictureStore, *, running: bool) -> dict[str, Any]:
-    """A session with its turns. `pictures` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
+def session_json(session: Session, images: ImageStore, *, running: bool) -> dict[str, Any]:
+    """A session with its turns. `images` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
     `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
     siblings = session.siblings
-    turns = [turn_json(index, turn, siblings[turn.parent], pictures) for index, turn in enumerate(session.turns)]
+    turns = [turn_json(index, turn, siblings[turn.parent], images) for index, turn in enumerate(session.turns)]
     told: JSON = {name: getattr(session, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
     chosen = {
         image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
         for image_id in session.every_image_id
     }
-    told |= {"glossary": list(session.glossary), "pictures": chosen, "tokens": session.tokens}
+    told |= {"glossary": list(session.glossary), "images": chosen, "tokens": session.tokens}
     return {**session_row(session), **told, "running": running, "turns": turns}
 
 
@@ -354,9 +354,9 @@ def match_json(match: Match) -> dict[str, Any]:
     return {"turn": match.turn, "in": match.place, "before": match.before, "text": match.text, "after": match.after}
 
 
-def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: PictureStore) -> dict[str, Any]:
+def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], images: ImageStore) -> dict[str, Any]:
     """A turn; `message` is null where no answer came, `after` is null for a first turn, and `siblings` has the ids of all turns that follow
-    the same one, itself among them. The session holds its pictures, so they are all there."""
+    the same one, itself among them. The session holds its images, so they are all there."""
     return {
         "id": turn.id,
         "after": turn.parent or None,
@@ -365,7 +365,7 @@ def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], pictures: Pictu
         "prompt": turn.prompt,
         "images": [
             {
-                **picture_json(part.image_id, file or pictures.get(part.image_id).info, sent),
+                **stored_image_json(part.image_id, file or images.get(part.image_id).info, sent),
                 "detail": part.sight.detail,
                 "region": part.sight.region,
             }

@@ -31,7 +31,7 @@ from llava_gateway.notes import Value, note
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.archive import FORMAT, VERSION
 
-DESCRIPTION = """Talk with pictures on your own machine. Pictures are made upright, sharp and true in colour before a model sees them;
+DESCRIPTION = """Talk with pictures on your own machine. Images are made upright, sharp and true in colour before a model sees them;
 every answer says what was sent and what was changed.
 
 `curl -F image=@photo.heic -F prompt='What is this?' http://127.0.0.1:8000/ask`
@@ -39,7 +39,7 @@ every answer says what was sent and what was changed.
 FILE = {
     "type": "string",
     "format": "binary",
-    "description": "A picture: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC, told by its content.",
+    "description": "An image: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC, told by its content.",
 }
 RED_CIRCLE = (  # 64 x 64 PNG
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX////WJygztoBjAAAAg0lEQVR42r3QsQ2DQBQE0ccHCTJTAu4Ed+QSrwSXQAmEJwtx"
@@ -100,12 +100,12 @@ def _ask_schema() -> dict[str, Any]:
 
 
 def _other_names(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of others that are taken for ours, and the pictures that JSON may name without a list."""
+    """The names of others that are taken for ours, and the images that JSON may name without a list."""
     names = {**aliases.FIELDS, **aliases.OPTIONS}
     renamed = {theirs: properties[ours] | {"description": f"The same as `{ours}`."} for theirs, ours in names.items()}
-    picture = {"description": "One of `images`, or several, in place of it."}
-    stored = {"description": "The id of a stored picture, or several, in place of `images`."}
-    return {**renamed, "image": picture, "image_id": stored}
+    image = {"description": "One of `images`, or several, in place of it."}
+    stored = {"description": "The id of a stored image, or several, in place of `images`."}
+    return {**renamed, "image": image, "image_id": stored}
 
 
 def _json_body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
@@ -161,7 +161,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {"4XX": _ERROR, "5XX": _ERROR}
 """For every route: FastAPI would tell of an error body of its own, which never comes."""
 
 _ASK_SCHEMA = _ask_schema()
-_FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name not in aliases.PICTURES}
+_FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name not in aliases.IMAGES}
 # No null in it: FastAPI leaves such members out. Without a session, session_id is null.
 ANSWER = {
     "id": "answer_6f1c…",
@@ -197,7 +197,7 @@ SEEN = {
     "id": "9b2e…",
     "model": "demo",
     "family": "llava",
-    "profile": "The whole picture on 112x112 pixels, the rest of them padded.",
+    "profile": "The whole image on 112x112 pixels, the rest of them padded.",
     "drawing": {"width": 672, "height": 672},
     "steps": [
         {**_note("decoded", format="HEIC", width=1024, height=768, bytes=80211), "of": "file"},
@@ -233,7 +233,7 @@ ASK = {
     **_body(
         json=_json_body(
             _ASK_SCHEMA,
-            picture={"prompt": "Describe this image.", "images": [RED_CIRCLE]},
+            image={"prompt": "Describe this image.", "images": [RED_CIRCLE]},
             options={
                 "prompt": "Describe this image.",
                 "images": [RED_CIRCLE],
@@ -285,7 +285,7 @@ WARMED = {
 WARM = {
     "requestBody": {
         "content": {
-            "application/json": _json_body(_ASK_SCHEMA, picture={"images": [RED_CIRCLE]}),
+            "application/json": _json_body(_ASK_SCHEMA, image={"images": [RED_CIRCLE]}),
             "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
         }
     },
@@ -321,7 +321,7 @@ EXPORT = {
 IMPORT = _body(
     json=_json_body(
         _schema(ArchiveBody),
-        empty={"format": FORMAT, "version": VERSION, "session": {"title": "Receipts of May", "turns": []}, "pictures": {}},
+        empty={"format": FORMAT, "version": VERSION, "session": {"title": "Receipts of May", "turns": []}, "images": {}},
     ),
     form=_form({"file": {"type": "string", "format": "binary", "description": "What GET /sessions/{id}/export gave."}}, ["file"]),
 )
@@ -338,7 +338,7 @@ VIEW = {
     "responses": {
         "200": {
             "description": "`steps` are sentences in order, each with a stable code and its numbers; `of` says whether a step is about the "
-            "file, of all files with these pixels the latest, or about what the model gets; `box` is the part of the picture on a "
+            "file, of all files with these pixels the latest, or about what the model gets; `box` is the part of the image on a "
             "piece, [x, y, width, height] in fractions, null where it shows only padding.",
             "content": {"image/png": {}, "application/json": {"example": SEEN}},
         },

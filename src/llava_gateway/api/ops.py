@@ -32,12 +32,12 @@ async def options(request: Request) -> Response:
         name: {"low": o.low, "high": o.high, "unit": o.unit, "about": o.about, "whole": o.whole, "reloads": o.reloads}
         for name, o in OPTION_LIMITS.items()
     }
-    pictures = {
+    images = {
         "images_per_turn": settings.images_per_turn,
         "image_max_bytes": settings.image_max_bytes,
         "image_formats": list(settings.image_formats),
     }
-    return JSONResponse({"options": limits, "presets": {k: dict(v) for k, v in presets(settings).items()}, "limits": pictures})
+    return JSONResponse({"options": limits, "presets": {k: dict(v) for k, v in presets(settings).items()}, "limits": images})
 
 
 @router.get("/healthz", tags=["health"], summary="Whether the process lives")

@@ -18,8 +18,8 @@ router = APIRouter(responses=openapi.ERRORS)
 
 
 def unasked(request: Request) -> str:
-    """What stands for a question that is still to be typed. Templates put text after a picture anyway, and a prompt that ends with one
-    would end llama.cpp's server. It has no letters: pictures get the numbers before them in the language of the conversation so far, and
+    """What stands for a question that is still to be typed. Templates put text after an image anyway, and a prompt that ends with one
+    would end llama.cpp's server. It has no letters: images get the numbers before them in the language of the conversation so far, and
     where nothing was said yet in that of the one who asks."""
     return "。" if request.headers.get("accept-language", "").lower().startswith("zh") else "."
 
@@ -27,7 +27,7 @@ def unasked(request: Request) -> str:
 @router.post("/warm", tags=["questions"], summary="Read ahead of a question", openapi_extra=openapi.WARM)
 async def warm(request: Request, wait: bool = True) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
-    conversation, pictures. The question itself then waits for its own words only. Real questions go first."""
+    conversation, images. The question itself then waits for its own words only. Real questions go first."""
     gateway: Gateway = request.app.state.gateway
     return await _warm(gateway, await read_question(request, gateway, unasked=unasked(request), query=("wait",)), wait=wait)
 
@@ -41,10 +41,10 @@ async def warm_session(request: Request, session_id: str, wait: bool = True) -> 
     return await _warm(gateway, question, wait=wait)
 
 
-@router.post("/images/{image_id}/warm", tags=["pictures"], summary="Read a stored picture ahead", openapi_extra=openapi.WARM_IMAGE)
+@router.post("/images/{image_id}/warm", tags=["images"], summary="Read a stored image ahead", openapi_extra=openapi.WARM_IMAGE)
 async def warm_image(request: Request, image_id: str, model: str | None = None, wait: bool = True) -> JSONResponse:
-    """The same as /warm with this picture, before those of the body if it has any. Without a body it is read as a question about this
-    picture alone would have it."""
+    """The same as /warm with this image, before those of the body if it has any. Without a body it is read as a question about this
+    image alone would have it."""
     gateway: Gateway = request.app.state.gateway
     question = await read_question(request, gateway, unasked=unasked(request), image_id=image_id, query=("model", "wait"))
     return await _warm(gateway, replace(question, model=question.model or model), wait=wait)

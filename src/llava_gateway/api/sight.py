@@ -1,4 +1,4 @@
-"""How the pictures of a question are to be looked at: what is said for all of them, of each, and (as tutorials write it) in the options."""
+"""How the images of a question are to be looked at: what is said for all of them, of each, and (as tutorials write it) in the options."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _ROUNDING = 1e-6
 """x + width of fractions that were rounded may be a little more than 1."""
 
 
-def with_sight(body: AskBody, pictures: Sequence[tuple[Upload | ImagePart, SightBody | None]]) -> tuple[Upload | ImagePart, ...]:
-    """The pictures of a question, each with what is wished for it; its own fields win over those of the question.
+def with_sight(body: AskBody, images: Sequence[tuple[Upload | ImagePart, SightBody | None]]) -> tuple[Upload | ImagePart, ...]:
+    """The images of a question, each with what is wished for it; its own fields win over those of the question.
 
     Raises InvalidRegion, ConflictingFields, InvalidRequest for what is wrong inside `options`.
     """
     for_all = wishes(body) | _wishes_in_options(body)
-    if "region" in for_all and len(pictures) != 1:
-        raise _whose_region(len(pictures))
+    if "region" in for_all and len(images) != 1:
+        raise _whose_region(len(images))
     return tuple(
-        replace(picture, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {})))
-        for index, (picture, own) in enumerate(pictures)
+        replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {})))
+        for index, (image, own) in enumerate(images)
     )
 
 
@@ -53,21 +53,21 @@ def _wishes_in_options(body: AskBody) -> dict[str, Any]:
 def _box(region: list[float], param: str) -> Box:
     x, y, width, height = region
     if width < REGION_MIN_SIDE or height < REGION_MIN_SIDE:
-        raise InvalidRegion(f"Each side of a region must be at least {REGION_MIN_SIDE:g} of the picture's.", param=param)
+        raise InvalidRegion(f"Each side of a region must be at least {REGION_MIN_SIDE:g} of the image's.", param=param)
     if x + width > 1 + _ROUNDING or y + height > 1 + _ROUNDING:
-        raise InvalidRegion("The region reaches beyond the picture: x + width and y + height must be at most 1.", param=param)
+        raise InvalidRegion("The region reaches beyond the image: x + width and y + height must be at most 1.", param=param)
     return x, y, min(width, 1 - x), min(height, 1 - y)
 
 
-def _whose_region(pictures: int) -> InvalidRegion:
-    if not pictures:
+def _whose_region(images: int) -> InvalidRegion:
+    if not images:
         return InvalidRegion(
-            "There is a region but no picture in this question.",
-            hint='Refer to an earlier picture by its id: "images": [{"image_id": "…", "region": […]}].',
+            "There is a region but no image in this question.",
+            hint='Refer to an earlier image by its id: "images": [{"image_id": "…", "region": […]}].',
             param="region",
         )
     return InvalidRegion(
-        f"There is one region for {pictures} pictures.",
-        hint='Put it on the picture it is of: "images": [{"data": "…", "region": […]}, …], or {"image_id": "…", "region": […]}.',
+        f"There is one region for {images} images.",
+        hint='Put it on the image it is of: "images": [{"data": "…", "region": […]}, …], or {"image_id": "…", "region": […]}.',
         param="region",
     )

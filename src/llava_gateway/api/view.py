@@ -1,4 +1,4 @@
-"""What a model gets of a stored picture: the files themselves, a drawing of what it sees, and the steps to it in words."""
+"""What a model gets of a stored image: the files themselves, a drawing of what it sees, and the steps to it in words."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ router = APIRouter(responses=openapi.ERRORS)
 
 FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
-"""Kept by the browser, but asked about each time: another day the same model may see pictures otherwise."""
+"""Kept by the browser, but asked about each time: another day the same model may see images otherwise."""
 
 
-@router.get("/images/{image_id}", tags=["pictures"], summary="A stored picture", openapi_extra=openapi.IMAGE)
+@router.get("/images/{image_id}", tags=["images"], summary="A stored image", openapi_extra=openapi.IMAGE)
 async def get_image(request: Request, image_id: str) -> Response:
-    """The canonical picture: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
+    """The canonical image: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
     `piece` names, counted from 0 in the order they are sent."""
     gateway: Gateway = request.app.state.gateway
     query = read_query(request, ImageQuery)
-    picture = gateway.pictures.get(image_id)
+    image = gateway.images.get(image_id)
     if query.model is None:
         if given := query.model_fields_set:
             raise InvalidRequest(f"{min(given)} means nothing without model.", param="model", hint="Add model=NAME.")
-        await picture.stored()
+        await image.stored()
         headers = _headers(image_id, FOR_EVER)
-        return unless_known(request, headers) or Response(picture.canonical, media_type=picture.media_type, headers=headers)
-    pieces = (await gateway.seen(picture, query.model, Sight(**wishes(query)))).rendition.pieces
+        return unless_known(request, headers) or Response(image.canonical, media_type=image.media_type, headers=headers)
+    pieces = (await gateway.seen(image, query.model, Sight(**wishes(query)))).rendition.pieces
     if query.piece >= len(pieces):
         files = "one file, piece 0" if len(pieces) == 1 else f"{len(pieces)} files, pieces 0 to {len(pieces) - 1}"
-        raise NotFound(f"This picture is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
+        raise NotFound(f"This image is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
     piece = pieces[query.piece]
     headers = _headers(f"sent-{hashlib.sha256(piece.data).hexdigest()}", ASK_AGAIN)
     return unless_known(request, headers) or Response(piece.data, media_type=piece.media_type, headers=headers)
 
 
-@router.get("/images/{image_id}/view", tags=["pictures"], summary="What a model sees of a picture", openapi_extra=openapi.VIEW)
+@router.get("/images/{image_id}/view", tags=["images"], summary="What a model sees of an image", openapi_extra=openapi.VIEW)
 async def view_image(request: Request, image_id: str) -> Response:
     """A PNG drawn from the very files that are sent: padding hatched, tiles and overview numbered in the order they go, a region marked on
     the overview. As JSON (`Accept: application/json`, or `format=json`) the steps to it, the files and what they cost."""
     gateway: Gateway = request.app.state.gateway
     query = read_query(request, ViewQuery)
-    picture = gateway.pictures.get(image_id)
-    seen = await gateway.seen(picture, query.model, Sight(**wishes(query)))
+    image = gateway.images.get(image_id)
+    seen = await gateway.seen(image, query.model, Sight(**wishes(query)))
     if _wants_json(query, request.headers.get("accept", "")):
-        body = JSONResponse(view_json(await picture.stored(), seen))
+        body = JSONResponse(view_json(await image.stored(), seen))
         headers = _headers(hashlib.sha256(body.body).hexdigest(), ASK_AGAIN)
         body.headers.update(headers)
         return unless_known(request, headers) or body
@@ -70,11 +70,11 @@ async def view_image(request: Request, image_id: str) -> Response:
         return known
     if wants_head_only(request):
         return StreamingResponse((), media_type="image/png", headers=headers)  # without the length, which only the drawing has
-    return Response(await gateway.pictures.view(picture, seen.profile, seen.sight), media_type="image/png", headers=headers)
+    return Response(await gateway.images.view(image, seen.profile, seen.sight), media_type="image/png", headers=headers)
 
 
 def view_json(image_id: str, seen: Seen) -> dict[str, Any]:
-    rendition, file = seen.rendition, seen.picture.latest
+    rendition, file = seen.rendition, seen.image.latest
     file_steps = 1 + len(file.changes)
     width, height = drawn_size(seen.plan.canvases)
     return {

@@ -83,7 +83,7 @@ class _Status:
 
 
 def details(answer: JSONObject) -> Iterator[str]:
-    """Who answered, what was done to the pictures, what it cost: a line each."""
+    """Who answered, what was done to the images, what it cost: a line each."""
     yield f"{answer['model']} ({answer['engine']}), finish reason {answer['finish_reason']}"
     for number, image in enumerate(answer["images"], 1):
         sent = image["sent"]
@@ -91,7 +91,7 @@ def details(answer: JSONObject) -> Iterator[str]:
         changes = f". {' '.join(change['message'] for change in image['changes'])}" if image["changes"] else ""
         pieces = f"{sent['pieces']} pieces of " if sent["pieces"] > 1 else ""
         size = f"{image['width']}x{image['height']}, sent as {pieces}{sent['width']}x{sent['height']} {sent['format']}{tokens}"
-        yield f"picture {number}: {size}{changes}"
+        yield f"image {number}: {size}{changes}"
     usage, timings = answer["usage"], answer["timings"]
     yield f"tokens: {usage['prompt_tokens']} in ({usage['cached_tokens'] or 0} of them cached), {usage['completion_tokens']} out"
     if timings["first_token_ms"] is not None:

@@ -24,19 +24,19 @@ from llava_gateway.cli.flags import (
     request_fields,
     with_request_flags,
 )
-from llava_gateway.cli.named import SUFFIXES, Named, find_pictures, is_address, local_path
+from llava_gateway.cli.named import SUFFIXES, Named, find_images, is_address, local_path
 from llava_gateway.cli.stdin import Piped, holds_unread, on_terminal, piped
 from llava_gateway.images.sniff import sniff
 
 _STDIN_SECONDS = 5.0
-"""How long a question without a picture waits for something to come through a pipe."""
-_FROM_STDIN = "the picture from stdin"
+"""How long a question without an image waits for something to come through a pipe."""
+_FROM_STDIN = "the image from stdin"
 
 
 @with_request_flags
 def ask(
     arguments: Annotated[
-        list[str], typer.Argument(help="Picture files (- reads one from stdin), then the question.", metavar="IMAGE... QUESTION")
+        list[str], typer.Argument(help="Image files (- reads one from stdin), then the question.", metavar="IMAGE... QUESTION")
     ],
     no_paths: NoPathsFlag = False,
     as_json: JsonFlag = False,
@@ -46,13 +46,13 @@ def ask(
     verbose: VerboseFlag = False,
     **request: Any,
 ) -> None:
-    """Ask about pictures; the answer streams to stdout.
+    """Ask about images; the answer streams to stdout.
 
-    The last argument is the question, all before it are pictures. Where the last one is a file too, the pictures are described.
+    The last argument is the question, all before it are images. Where the last one is a file too, the images are described.
 
-    Picture files that the question names are attached too.
+    Image files that the question names are attached too.
 
-    A question without a picture takes what is piped in: a picture, or text that is put before the question.
+    A question without an image takes what is piped in: an image, or text that is put before the question.
 
     \b
     Examples:
@@ -70,18 +70,18 @@ def ask(
     readers = [*names, request.get("ocr_text")].count(STDIN)
     if readers > 1:
         wrong_use("Only one thing can come from stdin.", "Give the others as files.")
-    pictures = [read_picture(name) for name in names]
+    images = [read_image(name) for name in names]
     _note(f"Attached {name}." for name in names if name not in arguments)
     fields = request_fields(request)
     descriptor = piped()
-    stdin = Piped(descriptor) if descriptor is not None and not readers and not pictures else None
+    stdin = Piped(descriptor) if descriptor is not None and not readers and not images else None
     if stdin is not None:
-        pictures, question = _with_stdin(stdin, question)
+        images, question = _with_stdin(stdin, question)
     from llava_gateway.cli.answer import details, show_answer, warnings
     from llava_gateway.cli.client import connect
 
-    with connect(url, api_key, config) as client, _picture_named(names):
-        asked: list[tuple[str, str | bytes]] = [("image", picture) for picture in pictures]
+    with connect(url, api_key, config) as client, _image_named(names):
+        asked: list[tuple[str, str | bytes]] = [("image", image) for image in images]
         answer = show_answer(client, "/ask", [*asked, ("prompt", question), *fields], words=not as_json)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
@@ -89,7 +89,7 @@ def ask(
     if stdin is not None and stdin.is_late:
         raise Failure("The question went out before anything came through stdin.", f"With -, {_FROM_STDIN} is waited for.")
     if names and not readers and holds_unread():
-        _note(["warning: stdin is not read where pictures are given. - stands for a picture from it; < /dev/null gives it none."])
+        _note(["warning: stdin is not read where images are given. - stands for an image from it; < /dev/null gives it none."])
 
 
 def _note(lines: Iterable[str]) -> None:
@@ -98,7 +98,7 @@ def _note(lines: Iterable[str]) -> None:
 
 
 def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
-    """(pictures, question) with what is piped in: a picture, or text before the question. What is neither ends the command."""
+    """(images, question) with what is piped in: an image, or text before the question. What is neither ends the command."""
     came = stdin.whole(_STDIN_SECONDS)
     if came is None:
         _note(
@@ -113,27 +113,27 @@ def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        wrong_use("What came through stdin is neither a picture that we read nor text.", "With < /dev/null, nothing is piped in.")
+        wrong_use("What came through stdin is neither an image that we read nor text.", "With < /dev/null, nothing is piped in.")
     return [], f"{text}\n\n{question}" if text else question
 
 
 def split(arguments: list[str], *, paths: bool = True) -> tuple[list[str], str]:
-    """(pictures, question), with `paths` also the pictures that the question names. The question is "" where the last argument is a picture
+    """(images, question), with `paths` also the images that the question names. The question is "" where the last argument is an image
     too. Mistyped file names end the command."""
     *names, last = arguments
     if last == STDIN or kind_of(last) == "file":
         return arguments, ""
-    named = find_pictures(last) if paths else Named((last,))
+    named = find_images(last) if paths else Named((last,))
     if named.names:
         return _attached(names, named)
     looks_like_a_file = paths and last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
     if looks_like_a_file or kind_of(last) == "folder":
-        wrong_use(f"There is no picture file {last}.", "If this is the question, end it with a question mark.")
+        wrong_use(f"There is no image file {last}.", "If this is the question, end it with a question mark.")
     return names, last
 
 
 def _attached(names: list[str], named: Named) -> tuple[list[str], str]:
-    """The pictures with those that the question names, each of them once, and the question."""
+    """The images with those that the question names, each of them once, and the question."""
     places = {local_path(name).resolve(): number for number, name in reversed([*enumerate(names, 1)])}
     for name in named.names:
         if local_path(name).resolve() not in places:
@@ -143,8 +143,8 @@ def _attached(names: list[str], named: Named) -> tuple[list[str], str]:
 
 
 @contextmanager
-def _picture_named(names: list[str]) -> Iterator[None]:
-    """The gateway says which picture is at fault by its number; a person knows them by their names."""
+def _image_named(names: list[str]) -> Iterator[None]:
+    """The gateway says which image is at fault by its number; a person knows them by their names."""
     try:
         yield
     except Failure as failure:
@@ -155,22 +155,22 @@ def _picture_named(names: list[str]) -> Iterator[None]:
         raise
 
 
-def read_picture(name: str) -> bytes:
+def read_image(name: str) -> bytes:
     """A file's bytes, or stdin's for "-"; ends the command where there is none."""
     if name == STDIN:
         if sys.stdin is None or on_terminal():
-            wrong_use("- reads a picture from stdin, but nothing is piped in.", 'cat photo.jpg | llava-gateway ask - "What is this?"')
+            wrong_use("- reads an image from stdin, but nothing is piped in.", 'cat photo.jpg | llava-gateway ask - "What is this?"')
         return sys.stdin.buffer.read()
-    return read_file(name, "A question goes into quotes, after the pictures.")
+    return read_file(name, "A question goes into quotes, after the images.")
 
 
 def read_file(name: str, hint: str = "") -> bytes:
     """A file's bytes; ends the command where there is no such file."""
     if is_address(name):
-        wrong_use(f"{name} is not fetched.", "Save the picture and give the file.")
+        wrong_use(f"{name} is not fetched.", "Save the image and give the file.")
     try:
         return local_path(name).read_bytes()
     except FileNotFoundError:
-        wrong_use(f"There is no picture file {name}.", hint)
+        wrong_use(f"There is no image file {name}.", hint)
     except OSError as error:
         wrong_use(f"{name} can't be read: {error.strerror}.")

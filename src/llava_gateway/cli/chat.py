@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from llava_gateway.chat import Detail, Policy
-from llava_gateway.cli.ask import read_file, read_picture
+from llava_gateway.cli.ask import read_file, read_image
 from llava_gateway.cli.console import Failure, console, printable, set_up_logging, show_failure, wrong_use
 from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, NoPathsFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
-from llava_gateway.cli.named import Named, find_pictures, local_path
+from llava_gateway.cli.named import Named, find_images, local_path
 from llava_gateway.cli.stdin import on_terminal
 from llava_gateway.options import OPTION_LIMITS
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from llava_gateway.cli.client import Fields, GatewayClient, JSONObject
 
 HELP = """\
-/image PATH          add a picture to the next question; a path in a question, or a file dragged here, does too
+/image PATH          add an image to the next question; a path in a question, or a file dragged here, does too
 /options             show the options; /options temperature=0.2 seed=7 sets some, /options seed= takes one back
 /model NAME          who answers from now on; without a name, who can
 /system TEXT         system prompt from now on; without a text, the one there is
-/detail LEVEL        how closely pictures are looked at from now on: low, high or auto
-/region X,Y,W,H      look closely at this part of the next picture, in fractions; without numbers, at no part
+/detail LEVEL        how closely images are looked at from now on: low, high or auto
+/region X,Y,W,H      look closely at this part of the next image, in fractions; without numbers, at no part
 /policy NAME         what happens when the chat no longer fits: strict, pin_images, sliding or summarise
 /new                 start a new chat; the old one stays in the server
 /help                this list
 /quit, or Ctrl+D     leave
 Ctrl+C               stop the answer"""
 ONCE = ("region", "ocr_text")
-"""Fields that belong to the pictures of one question."""
+"""Fields that belong to the images of one question."""
 _STOP_SECONDS = 5.0
 _STOP_STEP = 0.05
 
 
 @with_request_flags
 def chat(
-    images: Annotated[list[str] | None, typer.Argument(help="Picture files for the first question.", metavar="[IMAGE]...")] = None,
+    images: Annotated[list[str] | None, typer.Argument(help="Image files for the first question.", metavar="[IMAGE]...")] = None,
     session: Annotated[str | None, typer.Option("--session", help="Go on with this session of a running gateway.", metavar="ID")] = None,
     no_paths: NoPathsFlag = False,
     url: UrlFlag = None,
@@ -52,11 +52,11 @@ def chat(
     verbose: VerboseFlag = False,
     **request: Any,
 ) -> None:
-    """Talk about pictures in several turns.
+    """Talk about images in several turns.
 
     Ctrl+C stops the running answer, Ctrl+D leaves, /help lists the commands.
 
-    Picture files that a question names, or that are dragged into the terminal, are attached.
+    Image files that a question names, or that are dragged into the terminal, are attached.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def chat(
     set_up_logging()
     if request.get("ocr_text") == STDIN:
         wrong_use("--ocr-text - would read the questions.", "Give a file.")
-    pictures = [(name, read_picture(name)) for name in images or []]
+    files = [(name, read_image(name)) for name in images or []]
     fields = dict(request_fields({name: value for name, value in request.items() if name != "stop"}))
     from llava_gateway.cli.client import connect
 
@@ -76,8 +76,8 @@ def chat(
         conversation = Conversation(client, fields, request.get("stop") or [], verbose=verbose, paths=not no_paths)
         if session is not None:
             conversation.go_on_with(session)
-        for name, picture in pictures:
-            conversation.add_picture(name, picture)
+        for name, data in files:
+            conversation.add_image(name, data)
         conversation.greet()
         conversation.talk()
         conversation.say_goodbye()
@@ -89,7 +89,7 @@ class Conversation:
     Args:
         fields: sent with every question (those of ONCE with the first), by form field; /options, /model and others change them.
         stop: texts that end an answer.
-        paths: whether picture files that a question names are attached.
+        paths: whether image files that a question names are attached.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Conversation:
         self._paths = paths
         self._notes = console(sys.stderr)
         self._session: str | None = None
-        self._waiting: list[str] = []  # ids of the pictures for the next question
+        self._waiting: list[str] = []  # ids of the images for the next question
         self._ahead: Fields = []  # what was read ahead last
 
     def go_on_with(self, session: str) -> None:
@@ -111,20 +111,20 @@ class Conversation:
         self._session = found["id"]
         self._note(f"Going on with {found['title'] or 'a chat without a title'}, {len(found['turns'])} turns so far.")
 
-    def add_picture(self, name: str, picture: bytes) -> str:
+    def add_image(self, name: str, image: bytes) -> str:
         """Prepare it now, so that what is wrong with it is known before the question is typed. Returns its id."""
-        stored = self._client.upload(picture)
-        image: str = stored["id"]
-        if image not in self._waiting:
-            self._waiting.append(image)
+        stored = self._client.upload(image)
+        image_id: str = stored["id"]
+        if image_id not in self._waiting:
+            self._waiting.append(image_id)
         changes = f". {' '.join(change['message'] for change in stored['changes'])}" if stored["changes"] else ""
         self._note(f"{Path(name).name}: {stored['width']}x{stored['height']}{changes}")
-        return image
+        return image_id
 
     def greet(self) -> None:
         if on_terminal():
             kept = "It ends with this program." if self._client.is_ours else "It stays in the gateway."
-            self._note(f"Ask about your pictures. {kept} /help lists the commands, Ctrl+D leaves.")
+            self._note(f"Ask about your images. {kept} /help lists the commands, Ctrl+D leaves.")
 
     def say_goodbye(self) -> None:
         if self._session is not None and not self._client.is_ours:
@@ -141,14 +141,14 @@ class Conversation:
                 if line.strip():
                     self._do(line.rstrip())
             except _NoTextError:
-                wrong_use("What is piped in is no text.", "Give a picture as an argument: llava-gateway chat photo.jpg")
+                wrong_use("What is piped in is no text.", "Give an image as an argument: llava-gateway chat photo.jpg")
             except KeyboardInterrupt:
                 self._note("\nCtrl+D or /quit leaves.")
             except Failure as failure:
                 show_failure(failure)
 
     def _read_ahead(self) -> None:
-        """Has new pictures read while the question about them is typed. What is wrong is said when it is asked."""
+        """Has new images read while the question about them is typed. What is wrong is said when it is asked."""
         fields: Fields = [*(("image_id", image) for image in self._waiting), *self._fields.items(), *self._once.items()]
         if self._waiting and fields != self._ahead and on_terminal():
             with suppress(Failure):
@@ -164,7 +164,7 @@ class Conversation:
         match command:
             case "/image":
                 path = str(local_path(_path(rest)))
-                self.add_picture(path, read_file(path))
+                self.add_image(path, read_file(path))
             case "/options":
                 self._options(rest)
             case "/model":
@@ -189,14 +189,14 @@ class Conversation:
                 self._note(f"There is no command {command}; /help lists them. (Put a space before a question that begins with a slash.)")
 
     def _named(self, line: str) -> Named:
-        return find_pictures(line) if self._paths else Named((line,))
+        return find_images(line) if self._paths else Named((line,))
 
     def _ask_about(self, named: Named) -> None:
-        """A question with the pictures that it names. Where it is nothing but names, the question about them is still to come."""
+        """A question with the images that it names. Where it is nothing but names, the question about them is still to come."""
         waiting = [*self._waiting]
         try:
-            before = self._pictures_before() if named.names else 0
-            images = [self.add_picture(name, read_file(name)) for name in named.names]
+            before = self._images_before() if named.names else 0
+            images = [self.add_image(name, read_file(name)) for name in named.names]
             numbers = [before + self._waiting.index(image) + 1 for image in images]
             if question := named.question(numbers, before + len(self._waiting)):
                 self._ask(question)
@@ -205,8 +205,8 @@ class Conversation:
                 self._waiting = waiting
             raise
 
-    def _pictures_before(self) -> int:
-        """How many pictures the chat has had."""
+    def _images_before(self) -> int:
+        """How many images the chat has had."""
         if self._session is None:
             return 0
         return sum(len(turn["images"]) for turn in self._client.get(f"/sessions/{self._session}")["turns"])
@@ -241,7 +241,7 @@ class Conversation:
         self._once = {}
 
     def _is_kept(self, path: str, question: str) -> bool:
-        """Whether the session kept a question that failed: its pictures are then in the chat already."""
+        """Whether the session kept a question that failed: its images are then in the chat already."""
         turns: list[JSONObject] = self._client.get(path)["turns"]
         return bool(turns) and turns[-1]["prompt"] == question and turns[-1]["status"] != "complete"
 
@@ -291,7 +291,7 @@ class Conversation:
 
     def _region(self, numbers: str) -> None:
         if numbers and not _is_region(numbers):
-            raise Failure(f"{numbers} is no part of a picture.", "Left, top, width and height in fractions, such as 0.5,0,0.5,0.5.")
+            raise Failure(f"{numbers} is no part of an image.", "Left, top, width and height in fractions, such as 0.5,0,0.5,0.5.")
         self._once.pop("region", None)
         if numbers:
             self._once["region"] = numbers
@@ -308,7 +308,7 @@ def _is_region(text: str) -> bool:
 
 
 class _NoTextError(Exception):
-    """What is piped in is a picture, or something else that no line can be read of."""
+    """What is piped in is an image, or something else that no line can be read of."""
 
 
 def _read_line() -> str | None:

@@ -1,4 +1,4 @@
-"""What `llava-gateway doctor` looks at: this machine, the engines, and what the model that answers makes of pictures."""
+"""What `llava-gateway doctor` looks at: this machine, the engines, and what the model that answers makes of images."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class KnownFault:
 
 NEVER = (999,)
 KNOWN_FAULTS = (
-    KnownFault((0, 1, 33), (0, 1, 34), "llava sees the first picture right and later ones wrong (ollama issue 4163)."),
-    KnownFault((0, 13, 3), (0, 30), "llava and minicpm-v may not see pictures at all (ollama issue 13549)."),
+    KnownFault((0, 1, 33), (0, 1, 34), "llava sees the first image right and later ones wrong (ollama issue 4163)."),
+    KnownFault((0, 13, 3), (0, 30), "llava and minicpm-v may not see images at all (ollama issue 13549)."),
     KnownFault((0, 30), NEVER, "llama3.2-vision can't be loaded any more (ollama issue 16490).", family="mllama"),
 )
 
@@ -67,7 +67,7 @@ _USUAL_SIDE = 336
 
 
 async def examine(settings: Settings, *, ask: bool) -> AsyncIterator[Check]:
-    """The checks, each as soon as it is done; with `ask` the model is asked about nine pictures."""
+    """The checks, each as soon as it is done; with `ask` the model is asked about nine images."""
     yield check_python()
     yield check_limits()
     yield await asyncio.to_thread(check_listening, settings)
@@ -94,13 +94,13 @@ def check_python() -> Check:
 
 
 def check_limits() -> Check:
-    """Whether the system can limit the processes that read pictures."""
+    """Whether the system can limit the processes that read images."""
     holds = "the limits on pixels, bytes and wall-clock time hold"
     if sys.platform == "win32":
         return Check("limits", "warn", f"Windows limits neither memory nor CPU time of a process; {holds}.")
     if sys.platform == "darwin":
         return Check("limits", "warn", f"macOS does not limit the memory of a process; CPU time is limited, and {holds}.")
-    return Check("limits", "ok", f"memory and CPU time of the processes that read pictures are limited, and {holds}.")
+    return Check("limits", "ok", f"memory and CPU time of the processes that read images are limited, and {holds}.")
 
 
 def check_listening(settings: Settings) -> Check:
@@ -124,13 +124,13 @@ async def check_decoder(gateway: Gateway, kind: Format) -> Check:
     except (OSError, KeyError):
         return Check(name, "warn", f"no {kind} can be written here to try it with; reading one may work.")
     try:
-        picture = await gateway.pictures.add(data)
-        await picture.stored()
+        image = await gateway.images.add(data)
+        await image.stored()
     except GatewayError as error:
-        return Check(name, "fail", f"a {kind} picture can't be read: {_plain(error)}.", again)
-    if not sample_images.shows_sample(picture.canonical or b""):
-        return Check(name, "fail", f"a {kind} picture comes out in other colours or sizes.", again)
-    return Check(name, "ok", "reads its test picture.")
+        return Check(name, "fail", f"a {kind} image can't be read: {_plain(error)}.", again)
+    if not sample_images.shows_sample(image.canonical or b""):
+        return Check(name, "fail", f"a {kind} image comes out in other colours or sizes.", again)
+    return Check(name, "ok", "reads its test image.")
 
 
 def check_engine(engine: EngineState, *, chosen: bool) -> Check:
@@ -166,7 +166,7 @@ def check_default(settings: Settings, state: PoolState) -> Check:
     if model is None:
         return Check("model", "fail", state.default.reason, "`ollama pull llava:7b`, or run with --engine embedded.")
     if not model.vision:
-        return Check("model", "warn", f"{model.name} can't see pictures.", "Name another with --model; `llava-gateway models` lists them.")
+        return Check("model", "warn", f"{model.name} can't see images.", "Name another with --model; `llava-gateway models` lists them.")
     if model.engine == "embedded" and settings.gguf is None:
         return Check(
             "model",
@@ -178,7 +178,7 @@ def check_default(settings: Settings, state: PoolState) -> Check:
 
 
 async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
-    """Two pictures of different colours, the whole way through the gateway: a model that sees nothing names one colour at most."""
+    """Two images of different colours, the whole way through the gateway: a model that sees nothing names one colour at most."""
     said = []
     for colour in COLOURS:
         try:
@@ -188,11 +188,11 @@ async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
     if all(colour in answer.lower() for colour, answer in zip(COLOURS, said, strict=True)):
         return Check("sight", "ok", f"{model.name} tells a red circle from a blue one.")
     detail = f"{model.name} was shown a red circle and a blue one, and said {said[0]!r} and {said[1]!r}."
-    return Check("sight", "fail", detail, "Choose another model, or another version of the engine: this one does not see pictures.")
+    return Check("sight", "fail", detail, "Choose another model, or another version of the engine: this one does not see images.")
 
 
 async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
-    """Whether the engine itself turns pictures as their EXIF says. Either is fine: it only ever gets upright ones from us."""
+    """Whether the engine itself turns images as their EXIF says. Either is fine: it only ever gets upright ones from us."""
     side = model.facts.image_size or _USUAL_SIDE
 
     def drawn(*, stored_turned: bool, tagged: bool) -> Rendition:
@@ -206,23 +206,23 @@ async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
         if LETTERS not in upright or LETTERS in turned:
             return f"can't be told: {model.name} does not read letters well enough."
         if LETTERS in tagged:
-            return "the engine turns pictures by itself."
-        return f"the engine alone ignores it (it read {LETTERS} as {tagged!r}); the gateway turns every picture."
+            return "the engine turns images by itself."
+        return f"the engine alone ignores it (it read {LETTERS} as {tagged!r}); the gateway turns every image."
 
     return await _probed("EXIF orientation", gateway.settings.load_timeout, probe)
 
 
 async def probe_shrinking(gateway: Gateway, model: ModelInfo) -> Check:
-    """Whether the engine averages pixels when it shrinks a picture. Either is fine: it gets pictures of the right size from us."""
+    """Whether the engine averages pixels when it shrinks an image. Either is fine: it gets images of the right size from us."""
     side = profile_for(model.facts, model.name, gateway.settings.vision).square
     if side is None:
-        return Check("shrinking", "ok", f"not probed: {model.name} takes pictures of several sizes.")
+        return Check("shrinking", "ok", f"not probed: {model.name} takes images of several sizes.")
 
     async def probe() -> str:
         levels = {}
         for name, level in LEVELS.items():
-            picture = Rendition((Piece(sample_images.circle_on_level(level, side), "PNG", side, side),))
-            levels[name] = await _ask_raw(gateway, model, picture, BACKGROUND_QUESTION)
+            image = Rendition((Piece(sample_images.circle_on_level(level, side), "PNG", side, side),))
+            levels[name] = await _ask_raw(gateway, model, image, BACKGROUND_QUESTION)
         large = side * _SHRUNK
         board = Rendition((Piece(sample_images.circle_on_checkerboard(large), "PNG", large, large),))
         seen = await _ask_raw(gateway, model, board, BACKGROUND_QUESTION)
@@ -231,7 +231,7 @@ async def probe_shrinking(gateway: Gateway, model: ModelInfo) -> Check:
             return f"can't be told: {model.name} called a fine checkerboard {seen!r}."
         if like == ["gray"]:
             return "the engine antialiases: a fine checkerboard is gray to it."
-        return f"the engine alone does not antialias: a fine checkerboard is {like[0]} to it; the gateway shrinks every picture."
+        return f"the engine alone does not antialias: a fine checkerboard is {like[0]} to it; the gateway shrinks every image."
 
     return await _probed("shrinking", gateway.settings.load_timeout, probe)
 
@@ -252,19 +252,19 @@ def _plain(error: GatewayError) -> str:
     return error.message.rstrip(".")
 
 
-async def _ask(gateway: Gateway, picture: bytes, question: str) -> str:
+async def _ask(gateway: Gateway, image: bytes, question: str) -> str:
     """The answer to a question that goes the way all questions go. Raises GatewayError."""
-    answer = await gateway.answer(asked(Upload(picture), TextPart(question), options=_ALWAYS_THE_SAME))
+    answer = await gateway.answer(asked(Upload(image), TextPart(question), options=_ALWAYS_THE_SAME))
     return answer.text.strip()
 
 
-async def _ask_raw(gateway: Gateway, model: ModelInfo, picture: Rendition, question: str) -> str:
-    """The answer to a question whose picture the engine gets byte by byte as it is. Raises GatewayError."""
+async def _ask_raw(gateway: Gateway, model: ModelInfo, image: Rendition, question: str) -> str:
+    """The answer to a question whose image the engine gets byte by byte as it is. Raises GatewayError."""
     request = EngineRequest(
         model=model.name,
-        messages=(Message("user", (part := ImagePart("picture"), TextPart(question))),),
+        messages=(Message("user", (part := ImagePart("image"), TextPart(question))),),
         options=_ALWAYS_THE_SAME.over(gateway.preparer.pins(model.name)),
         keep_alive=gateway.settings.keep_alive,
-        renditions={part: picture},
+        renditions={part: image},
     )
     return await answer_text(gateway.pool.engine(model.engine), request)

@@ -74,9 +74,9 @@ class GatewayClient:
             name = unquote(response.headers.get("content-disposition", "").partition("filename*=UTF-8''")[2])
             return Path(name).name or "session", response.content
 
-    def upload(self, picture: bytes) -> JSONObject:
-        """Stores a picture; its "id" stands for it from then on."""
-        return self._call("POST", "/images", files=_form([("image", picture)]))
+    def upload(self, image: bytes) -> JSONObject:
+        """Stores an image; its "id" stands for it from then on."""
+        return self._call("POST", "/images", files=_form([("image", image)]))
 
     def warm(self, session: str | None, fields: Fields) -> None:
         """Has the engine begin to read what a question with these fields begins with."""
@@ -144,7 +144,7 @@ def _told(body: JSONObject) -> Failure:
 
 def _form(fields: Fields) -> list[tuple[str, tuple[str | None, str | bytes]]]:
     """Multipart even where there are texts only. A file's own name is nobody's business."""
-    return [(name, ("picture" if isinstance(value, bytes) else None, value)) for name, value in fields]
+    return [(name, ("image" if isinstance(value, bytes) else None, value)) for name, value in fields]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def doctor(
     gguf: GgufFlag = None,
     mmproj: MmprojFlag = None,
     config: ConfigFlag = None,
-    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask the model about nine test pictures; slow without a GPU.")] = True,
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask the model about nine test images; slow without a GPU.")] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Check what works here: limits, decoders, port, engines, and whether the model really sees.

@@ -60,7 +60,7 @@ ApiKeyFlag: TypeAlias = Annotated[
 ]
 JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 NoPathsFlag: TypeAlias = Annotated[
-    bool, typer.Option("--no-paths", help="Take paths in a question for text; otherwise the pictures are attached.")
+    bool, typer.Option("--no-paths", help="Take paths in a question for text; otherwise the images are attached.")
 ]
 VerboseFlag: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
@@ -86,7 +86,7 @@ def _given(ctx: Any) -> Iterator[str]:
 
 
 _SAMPLING = "How the model answers"
-_SIGHT = "How pictures are looked at"
+_SIGHT = "How images are looked at"
 
 
 def with_request_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -138,11 +138,11 @@ def _sight_flags() -> dict[str, tuple[Any, Any]]:
         "image_size": (str, flag("--image-size", "Pixels that a grid of tiles may have at most, such as 672x672.", "WxH")),
         "max_image_tokens": (
             int,
-            flag("--max-image-tokens", "Tokens that a picture may cost at most; one tile is sent in any case.", "COUNT"),
+            flag("--max-image-tokens", "Tokens that an image may cost at most; one tile is sent in any case.", "COUNT"),
         ),
         "ocr_text": (
             str,
-            flag("--ocr-text", "Text that another program read in the picture: a file, - for stdin, or the text itself.", "FILE|-|TEXT"),
+            flag("--ocr-text", "Text that another program read in the image: a file, - for stdin, or the text itself.", "FILE|-|TEXT"),
         ),
     }
 

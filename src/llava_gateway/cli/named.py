@@ -1,4 +1,4 @@
-"""Finds the picture files that a question names: paths that were typed, pasted, or dragged into the terminal."""
+"""Finds the image files that a question names: paths that were typed, pasted, or dragged into the terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 from llava_gateway.cli.console import wrong_use
-from llava_gateway.context.words import is_chinese, picture_label
+from llava_gateway.context.words import image_label, is_chinese
 from llava_gateway.images.sniff import sniff
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 _OTHER_SUFFIXES = (".jfif", ".jpe", ".svg", ".ico", ".jxl", ".jp2", ".psd", ".dng", ".pdf")
-"""People take these for pictures too. They are attached, so that the gateway says that it does not read them."""
+"""People take these for images too. They are attached, so that the gateway says that it does not read them."""
 
 _SUFFIX = rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *_OTHER_SUFFIXES)))})(?![A-Za-z0-9_]|[./\\-][A-Za-z0-9])"
 _NAMED = re.compile(rf"[^\s/\\]{_SUFFIX}", re.IGNORECASE)
-"""The end of a picture's name. What follows may be punctuation or a Chinese character, but no further part of a name."""
+"""The end of an image's name. What follows may be punctuation or a Chinese character, but no further part of a name."""
 _ANCHOR = r"file:/|~[\w.-]*[/\\]|\.{1,2}[/\\]|/|[A-Za-z]:[/\\]|\\\\"
 """How a path begins that can't be a word."""
 _ANCHORED = re.compile(_ANCHOR)
@@ -48,15 +48,15 @@ class Named:
     texts: tuple[str, ...]
     names: tuple[str, ...] = ()
 
-    def question(self, numbers: Sequence[int], pictures: int) -> str:
+    def question(self, numbers: Sequence[int], images: int) -> str:
         """Write the question without the names.
 
         A name before or behind the sentence goes, as in Ollama. One within it becomes a word, or the sentence would lose its meaning.
         So does one that ends "Describe".
 
         Args:
-            numbers: for each name, the number that the gateway gives to its picture.
-            pictures: how many pictures there are.
+            numbers: for each name, the number that the gateway gives to its image.
+            images: how many images there are.
         """
         first, last = self.texts[0], self.texts[-1]
         if not self.names:
@@ -64,16 +64,16 @@ class Named:
         ends = not last.strip(_PUNCTUATION + _BETWEEN)
         if not "".join(self.texts[:-1]).strip(_BETWEEN):
             return "" if ends else last.lstrip(_BETWEEN + ":：").rstrip()
-        if ends and not "".join(self.texts[1:-1]).strip(_BETWEEN) and not (pictures == 1 and _ASKS_FOR_A_NOUN.search(first)):
+        if ends and not "".join(self.texts[1:-1]).strip(_BETWEEN) and not (images == 1 and _ASKS_FOR_A_NOUN.search(first)):
             return first.strip().rstrip(_BETWEEN + ":：") + last.strip()
         chinese = is_chinese("".join(self.texts))
         alone = "这张图片" if chinese else "the picture"
-        words = [picture_label(number, chinese=chinese)[:-1] if pictures > 1 else alone for number in numbers]
+        words = [image_label(number, chinese=chinese)[:-1] if images > 1 else alone for number in numbers]
         return "".join(piece for pair in zip(self.texts, [*words, ""], strict=True) for piece in pair).strip()
 
 
-def find_pictures(text: str) -> Named:
-    """Find the picture files that `text` names. The path of a picture that does not exist, or an address on the web, ends the command."""
+def find_images(text: str) -> Named:
+    """Find the image files that `text` names. The path of an image that does not exist, or an address on the web, ends the command."""
     addresses = [found.span() for found in _ADDRESS.finditer(text)]
     suffixes = [found.end() for found in _NAMED.finditer(text)]
     texts, names, done, at = [], [], 0, 0
@@ -115,7 +115,7 @@ def local_path(name: str) -> Path:
 
 
 def _file_at(text: str, start: int, suffixes: Sequence[int]) -> tuple[int, str] | None:
-    """Where the picture's name that begins here ends, and the file; None where none begins here. The longest name counts."""
+    """Where the image's name that begins here ends, and the file; None where none begins here. The longest name counts."""
     for end, name in _candidates(text, start, suffixes):
         certain = end > start + len(name) or _ANCHORED.match(name) is not None
         try:
@@ -128,7 +128,7 @@ def _file_at(text: str, start: int, suffixes: Sequence[int]) -> tuple[int, str] 
 
 
 def _candidates(text: str, start: int, suffixes: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """(end, name) for all names that may begin here, the longest first; `suffixes` tells where names of pictures end."""
+    """(end, name) for all names that may begin here, the longest first; `suffixes` tells where names of images end."""
     if closing := _QUOTES.get(text[start]):
         end = text.find(closing, start + 1)
         if end > start + 1:
@@ -166,19 +166,19 @@ def _with_brackets(text: str, start: int, end: int) -> tuple[int, int]:
 def _refuse_missing(text: str) -> None:
     for address in _ADDRESS.findall(text):
         if found := _NAMED.search(address):
-            wrong_use(f"{address[: found.end()]} is not fetched.", f"Save the picture and give the file. {_AS_TEXT}")
+            wrong_use(f"{address[: found.end()]} is not fetched.", f"Save the image and give the file. {_AS_TEXT}")
     if missing := _missing(_ADDRESS.sub(" ", text)):
-        wrong_use(f"There is no picture file {missing}.", f"Correct the path. {_AS_TEXT}")
+        wrong_use(f"There is no image file {missing}.", f"Correct the path. {_AS_TEXT}")
 
 
 def _missing(text: str) -> str | None:
-    """What looks like the path of a picture: it has a folder and the suffix of a picture."""
+    """What looks like the path of an image: it has a folder and the suffix of an image."""
     line = text.strip()
-    if _ANCHORED.match(line) and _is_one_picture(line) and "\n" not in line:
+    if _ANCHORED.match(line) and _is_one_image(line) and "\n" not in line:
         return line
     for opening, closing in _QUOTES.items():
         for quoted in re.findall(rf"(?<!\w){re.escape(opening)}([^{opening}{closing}\n]+){re.escape(closing)}", text):
-            if _ANCHORED.match(quoted) and _is_one_picture(quoted):
+            if _ANCHORED.match(quoted) and _is_one_image(quoted):
                 return str(quoted)
     for token in _TOKEN.findall(text):
         for found in _NAMED.finditer(token):
@@ -189,5 +189,5 @@ def _missing(text: str) -> str | None:
     return None
 
 
-def _is_one_picture(name: str) -> bool:
+def _is_one_image(name: str) -> bool:
     return [found.end() for found in _NAMED.finditer(name)] == [len(name)]

@@ -1,4 +1,4 @@
-"""Draws the odd pictures that `llava-gateway showcase` asks about, each with the same thing as a plain picture beside it."""
+"""Draws the odd images that `llava-gateway showcase` asks about, each with the same thing as a plain image beside it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DARK_RED_IN_PROPHOTO = (95, 37, 14)
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """A picture that often goes wrong.
+    """An image that often goes wrong.
 
     Attributes:
         title: what it is. name: of the file.
@@ -53,7 +53,7 @@ class Odd:
     sight: Sight = field(default_factory=Sight)
 
 
-def odd_pictures() -> Iterator[Odd]:
+def odd_images() -> Iterator[Odd]:
     """All of them. What this machine can't write (AVIF or HEIC without their codecs) is left out."""
     yield _phone_photo()
     for kind, pillow_name in (("HEIC", "HEIF"), ("AVIF", "AVIF"), ("TIFF", "TIFF")):
@@ -161,7 +161,7 @@ def _screenshot() -> Odd:
 def _small_print() -> Odd:
     image = Image.new("RGB", (1200, 900), _WHITE)
     _write(image, (900, 640), 100)
-    return _closer("Small print in a large picture", "small-print.png", image, (0.65, 0.6, 0.2, 0.22))
+    return _closer("Small print in a large image", "small-print.png", image, (0.65, 0.6, 0.2, 0.22))
 
 
 def _closer(title: str, name: str, image: Image.Image, region: Box) -> Odd:

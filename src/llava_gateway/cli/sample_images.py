@@ -1,4 +1,4 @@
-"""Draws the pictures that `llava-gateway doctor` tries decoders and models with."""
+"""Draws the images that `llava-gateway doctor` tries decoders and models with."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TURN_RIGHT = 6
 
 
 def sample(kind: Format) -> bytes:
-    """A tiny picture of one colour in a format. Raises OSError, KeyError where this machine can't write that format."""
+    """A tiny image of one colour in a format. Raises OSError, KeyError where this machine can't write that format."""
     if kind == "HEIC":
         register_heif_opener()
     return _encoded(Image.new("RGB", SAMPLE_SIZE, _SAMPLE_COLOUR), "HEIF" if kind == "HEIC" else kind)
 
 
 def shows_sample(data: bytes) -> bool:
-    """Whether a picture (of ours: PNG or JPEG) is what `sample` drew."""
+    """Whether an image (of ours: PNG or JPEG) is what `sample` drew."""
     with Image.open(BytesIO(data), formats=["PNG", "JPEG"]) as image:
         if image.size != SAMPLE_SIZE:
             return False
@@ -58,7 +58,7 @@ def letters(text: str, side: int, *, stored_turned: bool = False, tagged: bool =
     """JPEG of black letters on white.
 
     Args:
-        stored_turned: the pixels lie a quarter to the left, as phones store pictures.
+        stored_turned: the pixels lie a quarter to the left, as phones store images.
         tagged: the EXIF orientation says so: turn it a quarter to the right.
     """
     image = Image.new("RGB", (side, side), "white")

@@ -117,7 +117,7 @@ def export(
     session: SessionArgument,
     form: Annotated[
         Form,
-        typer.Option("--format", help="zip has all forms and the pictures; json and zip can be imported; html and markdown are to read."),
+        typer.Option("--format", help="zip has all forms and the images; json and zip can be imported; html and markdown are to read."),
     ] = "zip",
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to; - is stdout. Unset: a file named by the title.", metavar="FILE")
@@ -186,7 +186,7 @@ def delete(
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Delete sessions with their pictures. `sessions restore` takes it back, within the setting `session_undo`."""
+    """Delete sessions with their images. `sessions restore` takes it back, within the setting `session_undo`."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:

@@ -1,4 +1,4 @@
-"""`llava-gateway showcase`: odd pictures, asked directly of Ollama and through the gateway, side by side."""
+"""`llava-gateway showcase`: odd images, asked directly of Ollama and through the gateway, side by side."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def showcase(
     as_json: JsonFlag = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a page of Markdown.")] = False,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Also write the pictures into this folder, to try them elsewhere.", metavar="FOLDER")
+        Path | None, typer.Option("--save", help="Also write the images into this folder, to try them elsewhere.", metavar="FOLDER")
     ] = None,
 ) -> None:
-    """Ask about odd pictures directly and through the gateway, side by side.
+    """Ask about odd images directly and through the gateway, side by side.
 
-    It needs an Ollama with a model that can see. What the model gets wrong in a plain picture too says nothing about the way there,
+    It needs an Ollama with a model that can see. What the model gets wrong in a plain image too says nothing about the way there,
     and is left out of the count. Ends with status 1 where an answer through the gateway is wrong.
 
     \b
@@ -41,7 +41,7 @@ def showcase(
       llava-gateway showcase
       llava-gateway showcase --model llava:13b
       llava-gateway showcase --markdown > showcase.md
-      llava-gateway showcase --save odd-pictures
+      llava-gateway showcase --save odd-images
     """
     set_up_logging()
     if as_json and as_markdown:
@@ -60,11 +60,11 @@ def showcase(
 
 
 def _save(folder: Path) -> None:
-    from llava_gateway.cli.odd_images import odd_pictures
+    from llava_gateway.cli.odd_images import odd_images
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for odd in odd_pictures():
+        for odd in odd_images():
             (folder / odd.name).write_bytes(odd.data)
     except OSError as error:
         wrong_use(f"{folder} can't be written: {error.strerror}.")
@@ -93,7 +93,7 @@ def _show(row: Row) -> None:
         notes = f" ({'; '.join(said.notes)})" if said.notes and who == "gateway" else ""
         out.print(printable(_words(said) + notes))
     if row.ours.verdict == "unknown":
-        out.print(f"  of a plain picture of the same the model says: {printable(_words(row.plain))}")
+        out.print(f"  of a plain image of the same the model says: {printable(_words(row.plain))}")
 
 
 def summary(setting: Setting, rows: list[Row]) -> str:
@@ -101,25 +101,25 @@ def summary(setting: Setting, rows: list[Row]) -> str:
     told = [row for row in rows if row.ours.verdict != "unknown"]
     direct, ours = (sum(said.verdict == "right" for said in side) for side in ([r.direct for r in told], [r.ours for r in told]))
     left = len(rows) - len(told)
-    unknown = f" {left} can't be told: {setting.model} does not answer about the plain picture rightly." if left else ""
-    return f"Of {len(told)} pictures {direct} are answered rightly by Ollama directly, {ours} through the gateway.{unknown}"
+    unknown = f" {left} can't be told: {setting.model} does not answer about the plain image rightly." if left else ""
+    return f"Of {len(told)} images {direct} are answered rightly by Ollama directly, {ours} through the gateway.{unknown}"
 
 
 def page(setting: Setting, rows: list[Row]) -> str:
     """All of it in Markdown."""
     lines = [
-        "# Odd pictures, directly and through the gateway",
+        "# Odd images, directly and through the gateway",
         "",
         f"Written by `llava-gateway showcase --markdown` on {setting.date}: model {_cell(setting.model)}, Ollama {setting.ollama},",
         f"llava-gateway {setting.gateway}; {_cell(setting.machine)}.",
         "",
         "The same file and the same question go to Ollama's `/api/chat` as they are, and through the gateway, at temperature 0. An",
-        "answer is *right* if it says what is in the picture; of a damaged file, if it is refused. Where the model does not recognise",
-        "a plain picture of the same thing, nothing can be told. `--save FOLDER` writes the files, to try them elsewhere.",
+        "answer is *right* if it says what is in the image; of a damaged file, if it is refused. Where the model does not recognise",
+        "a plain image of the same thing, nothing can be told. `--save FOLDER` writes the files, to try them elsewhere.",
         "",
         summary(setting, rows),
         "",
-        "| picture | question | right | Ollama directly | through the gateway | what was done |",
+        "| image | question | right | Ollama directly | through the gateway | what was done |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Asks an Ollama about odd pictures directly and through the gateway, and judges both answers."""
+"""Asks an Ollama about odd images directly and through the gateway, and judges both answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llava_gateway import __version__
 from llava_gateway.answers import Answer
 from llava_gateway.chat import Sight, TextPart, Upload, asked
 from llava_gateway.cli.console import Failure
-from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_pictures, png
+from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_images, png
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.upstream import json_object, new_client, upstream_errors
 from llava_gateway.errors import GatewayError
@@ -29,7 +29,7 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
-"""unknown: the model does not get the plain picture right either, so its answers say nothing about the way there."""
+"""unknown: the model does not get the plain image right either, so its answers say nothing about the way there."""
 
 _ALWAYS_THE_SAME = Options(temperature=0, seed=1, num_predict=48)
 _SMALL_CONTEXT = 2048
@@ -45,7 +45,7 @@ _NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer, or `error` in its place. `refused`: the error blames the picture, and not the machine.
+    """An answer, or `error` in its place. `refused`: the error blames the image, and not the machine.
 
     Attributes:
         notes: what was done on the way, and warnings.
@@ -60,7 +60,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture, asked about three times: `plain` is the same thing as a plain picture, asked directly."""
+    """One image, asked about three times: `plain` is the same thing as a plain image, asked directly."""
 
     title: str
     name: str
@@ -121,13 +121,13 @@ class SideBySide:
         if model is None:
             raise Failure(state.default.reason, "`ollama pull llava:7b` gets a model that can see.")
         if not model.vision:
-            raise Failure(f"{model.name} can't see pictures.", "Name another with --model; `llava-gateway models` lists them.")
+            raise Failure(f"{model.name} can't see images.", "Name another with --model; `llava-gateway models` lists them.")
         return model
 
     async def rows(self) -> AsyncIterator[Row]:
-        """Each as soon as it is done; the last is about a picture that falls out of the context."""
+        """Each as soon as it is done; the last is about an image that falls out of the context."""
         known: dict[tuple[bytes, str], Said] = {}
-        for odd in odd_pictures():
+        for odd in odd_images():
             key = odd.plain, odd.question
             if key not in known:
                 known[key] = await self._directly([_user(odd.question, odd.plain)])
@@ -135,19 +135,19 @@ class SideBySide:
         yield await self._long_conversation()
 
     async def _long_conversation(self) -> Row:
-        """Talk after a picture until no more fits, then a question about the picture. The client of Ollama keeps the very same words."""
+        """Talk after an image until no more fits, then a question about the image. The client of Ollama keeps the very same words."""
         options = _ALWAYS_THE_SAME.over(Options(num_ctx=_SMALL_CONTEXT))
-        picture = png(circle())
-        odd = Odd("A picture, then talk until the context is full", "circle.png", picture, picture)
-        plain = await self._directly([_user(odd.question, picture)], options)
+        image = png(circle())
+        odd = Odd("An image, then talk until the context is full", "circle.png", image, image)
+        plain = await self._directly([_user(odd.question, image)], options)
         session = self._gateway.sessions.create(Session(policy="pin_images")).id
         messages: list[dict[str, Any]] = []
         try:
             for turn in range(_MOST_TURNS):
                 notes = " ".join(_NOTES[(turn + line) % len(_NOTES)] for line in range(3))
                 question = f"{notes} {BACKGROUND_QUESTION}" if turn else CIRCLE_QUESTION
-                answer = await self._ask(question, picture if not turn else None, options, session=session)
-                messages += [_user(question, picture if not turn else None), {"role": "assistant", "content": answer.text}]
+                answer = await self._ask(question, image if not turn else None, options, session=session)
+                messages += [_user(question, image if not turn else None), {"role": "assistant", "content": answer.text}]
                 if answer.context.dropped:
                     break
             ours = _said(await self._ask(odd.question, None, options, session=session))
@@ -179,10 +179,10 @@ class SideBySide:
             return _refused(error)
 
     async def _ask(
-        self, question: str, picture: bytes | None, options: Options, sight: Sight = Sight(), *, session: str | None = None
+        self, question: str, image: bytes | None, options: Options, sight: Sight = Sight(), *, session: str | None = None
     ) -> Answer:
         """The way that all questions go. Raises GatewayError."""
-        parts = (*((Upload(picture, sight=sight),) if picture else ()), TextPart(question))
+        parts = (*((Upload(image, sight=sight),) if image else ()), TextPart(question))
         return await self._gateway.answer(asked(*parts, model=self._model.name, options=options, session_id=session))
 
 
@@ -214,8 +214,8 @@ def _says(said: Said, words: tuple[str, ...]) -> bool:
 def _said(answer: Answer) -> Said:
     notes = [change.text for image in answer.images for change in image.changes]
     if gone := answer.context.dropped:
-        pictures = sum(item.image_id is not None for item in gone)
-        notes.append(f"the text of {len(gone) - pictures} old turns dropped, {pictures or 'no'} pictures")
+        images = sum(item.image_id is not None for item in gone)
+        notes.append(f"the text of {len(gone) - images} old turns dropped, {images or 'no'} images")
     return Said(answer.text.strip(), notes=tuple(notes))
 
 
@@ -223,9 +223,9 @@ def _refused(error: GatewayError) -> Said:
     return Said(error=f"{error.code}: {error.message}", refused=error.status < 500)
 
 
-def _user(text: str, picture: bytes | None = None) -> dict[str, Any]:
+def _user(text: str, image: bytes | None = None) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "user", "content": text}
-    return message | {"images": [base64.b64encode(picture).decode("ascii")]} if picture else message
+    return message | {"images": [base64.b64encode(image).decode("ascii")]} if image else message
 
 
 def _words(body: bytes) -> str:

@@ -13,11 +13,11 @@ from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
 from llava_gateway.context.words import (
     anchor,
+    image_label,
+    image_trace,
     is_chinese,
     language_of,
-    older_pictures,
-    picture_label,
-    picture_trace,
+    older_images,
     summary_note,
 )
 
@@ -83,7 +83,7 @@ class Conversation:
         return replace(self, exchanges=exchanges, question=tuple(map(changed, self.question)))
 
     @property
-    def first_picture(self) -> int:
+    def first_image(self) -> int:
         """The number of the question's first image."""
         return 1 + sum(len(exchange.images) for exchange in self.exchanges)
 
@@ -113,17 +113,17 @@ class Conversation:
             if not is_told(exchange, index, window, rules):
                 sent += exchange.instructions
                 continue
-            writer = _Writer(rules, exchange.first_picture, visible[index], exchange.answer, chinese=bool(chinese))
+            writer = _Writer(rules, exchange.first_image, visible[index], exchange.answer, chinese=bool(chinese))
             written = [writer.message(message) for message in exchange.messages]
             if index >= window.start:
                 written, notes = _begun_with(notes, written), ()
             sent += (_without_recalls(message, told) for message in written)
-        asked = frozenset(range(self.first_picture, self.first_picture + len(self.asked_images))) - window.gone
+        asked = frozenset(range(self.first_image, self.first_image + len(self.asked_images))) - window.gone
         words = "\n".join(message.asked for message in self.question if message.role == "user")
         chinese = _language(words, chinese)
         if chinese is None:  # a question that is still to be typed may at least be ended in its language
             chinese = "。" in words
-        writer = _Writer(rules, self.first_picture, asked, chinese=chinese)
+        writer = _Writer(rules, self.first_image, asked, chinese=chinese)
         return (*sent, *_begun_with(notes, [writer.message(message) for message in self.question]))
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
@@ -136,12 +136,12 @@ class Conversation:
         for index, exchange in enumerate(self.exchanges[: window.start]):
             chinese = _language(exchange.asked, chinese)
             if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
-                untold += [(number, exchange.answer, bool(chinese)) for number in exchange.pictures]
+                untold += [(number, exchange.answer, bool(chinese)) for number in exchange.numbered_images]
         own = untold[max(0, len(untold) - window.traces) :]
         if older := len(untold) - len(own):
             _, description, chinese = untold[-1]
-            lines.append(older_pictures(older, chinese=bool(language_of(description)) or (language_of(description) is None and chinese)))
-        lines += [picture_trace(number, told, chinese=chinese) for number, told, chinese in own]
+            lines.append(older_images(older, chinese=bool(language_of(description)) or (language_of(description) is None and chinese)))
+        lines += [image_trace(number, told, chinese=chinese) for number, told, chinese in own]
         return tuple(TextPart(line, note=True) for line in lines)
 
 
@@ -176,19 +176,19 @@ def anchors(conversation: Conversation, window: Window, rules: Rules, after: int
     of them or behind the last such lines. None where the question has images of its own, or `after` is 0."""
     if not after or not rules.annotate or conversation.asked_images:
         return ()
-    pictures: list[tuple[int, str]] = []
+    images: list[tuple[int, str]] = []
     last = 0
     for index, exchange in enumerate(conversation.exchanges):
         if visible := shown(exchange, index, window, rules):
-            pictures += [(number, exchange.answer) for number in sorted(visible)]
+            images += [(number, exchange.answer) for number in sorted(visible)]
             last = index + 1
         if any(isinstance(part, TextPart) and part.recalls is not None for message in exchange.messages for part in message.parts):
             last = index  # its own question was asked with them; what came after it counts
     behind = enumerate(conversation.exchanges[last:], last)
-    if not pictures or sum(exchange.tokens for index, exchange in behind if is_told(exchange, index, window, rules)) <= after:
+    if not images or sum(exchange.tokens for index, exchange in behind if is_told(exchange, index, window, rules)) <= after:
         return ()
     chinese = is_chinese("\n".join(message.asked for message in conversation.question))
-    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in pictures[-MOST_ANCHORS:])
+    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in images[-MOST_ANCHORS:])
 
 
 def _language(asked: str, before: bool | None) -> bool | None:
@@ -236,10 +236,10 @@ def labelled(
             continue
         if number not in visible:
             if annotate or len(parts) == 1:
-                told.append(TextPart(picture_trace(number, description, chinese=chinese), note=True))
+                told.append(TextPart(image_trace(number, description, chinese=chinese), note=True))
         else:
             if annotate and (several or number > 1):
-                told.append(TextPart(picture_label(number, chinese=chinese), note=True))
+                told.append(TextPart(image_label(number, chinese=chinese), note=True))
             told.append(part)
         number += 1
     return tuple(told)

@@ -14,9 +14,9 @@ from llava_gateway.chat import ImagePart, Message, Policy
 STEP = 0.4
 """Share of the context that one move of the window makes free."""
 TRACE_TOKENS = 48
-"""About what a picture's trace costs."""
+"""About what an image's trace costs."""
 MOST_TRACES = 8
-"""Pictures that leave a line of their own where their turn is dropped; of all older ones one line tells."""
+"""Images that leave a line of their own where their turn is dropped; of all older ones one line tells."""
 ASSUMED_CONTEXT = 4096
 """Tokens of context where the engine doesn't tell: what Ollama takes on a machine with little memory."""
 NUM_CTX_BUCKETS = (4096, 8192, 16384, 32768)
@@ -33,7 +33,7 @@ class Exchange:
         text_tokens, image_tokens: what it costs as far as is known; the second has a number for each image in `messages`, in order.
         text_size: by which windows are chosen: about tokens too, but the same whatever was learned of the model meanwhile, so that the
             same history is always cut in the same places. 0: `text_tokens`.
-        first_picture: the number of its first image in the conversation, counted from 1.
+        first_image: the number of its first image in the conversation, counted from 1.
         images: those in `messages`; kept, because windows are chosen by going over them again and again.
     """
 
@@ -41,7 +41,7 @@ class Exchange:
     messages: tuple[Message, ...]
     text_tokens: int
     image_tokens: tuple[int, ...] = ()
-    first_picture: int = 1
+    first_image: int = 1
     turn_id: int = 0
     text_size: int = 0
     images: tuple[ImagePart, ...] = field(init=False, repr=False, compare=False)
@@ -66,9 +66,9 @@ class Exchange:
         return tuple(message for message in self.messages if message.role == "system")
 
     @property
-    def pictures(self) -> dict[int, ImagePart]:
+    def numbered_images(self) -> dict[int, ImagePart]:
         """By number."""
-        return dict(enumerate(self.images, self.first_picture))
+        return dict(enumerate(self.images, self.first_image))
 
     @property
     def tokens(self) -> int:
@@ -80,10 +80,10 @@ class Window:
     """What is still told. A session keeps it, so that the next turn begins as this one did.
 
     Attributes:
-        start: exchanges before this one are left out, but for those whose pictures stay.
-        gone: numbers of pictures that are left out although the policy would keep them, because there is no room.
+        start: exchanges before this one are left out, but for those whose images stay.
+        gone: numbers of images that are left out although the policy would keep them, because there is no room.
         summary: what stands in place of the text that was dropped; "" for nothing.
-        traces: how many of the pictures that went with their turn, the newest, leave a line of their own.
+        traces: how many of the images that went with their turn, the newest, leave a line of their own.
     """
 
     start: int = 0
@@ -112,7 +112,7 @@ class Rules:
         return TRACE_TOKENS if self.annotate else 0
 
     def stays(self, image_id: str) -> bool:
-        """Whether a picture outlives the text around it."""
+        """Whether an image outlives the text around it."""
         pinned = (self.pins or {}).get(image_id)
         return self.policy != "sliding" if pinned is None else pinned
 
@@ -130,10 +130,10 @@ class DoesNotFit(Exception):
 
 
 def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> frozenset[int]:
-    """The numbers of its pictures that are told."""
+    """The numbers of its images that are told."""
     return frozenset(
         number
-        for number, part in enumerate(exchange.images, exchange.first_picture)
+        for number, part in enumerate(exchange.images, exchange.first_image)
         if number not in window.gone and (index >= window.start or rules.stays(part.image_id))
     )
 
@@ -150,7 +150,7 @@ def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """`tokens` of all that is told, and how many pictures are `untold` because their turn is."""
+    """`tokens` of all that is told, and how many images are `untold` because their turn is."""
 
     tokens: int = 0
     untold: int = 0
@@ -174,14 +174,14 @@ def _cost_of(exchange: Exchange, index: int, window: Window, rules: Rules) -> _C
     hidden = len(exchange.image_tokens) - len(visible)
     if not visible and index < window.start:
         return _Cost(0, hidden)
-    pictures = sum(exchange.image_tokens[number - exchange.first_picture] for number in visible)
-    return _Cost(exchange.text_size + pictures + rules.trace_tokens * hidden)
+    images = sum(exchange.image_tokens[number - exchange.first_image] for number in visible)
+    return _Cost(exchange.text_size + images + rules.trace_tokens * hidden)
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:
     """The window with which the exchanges cost at most `budget` tokens: the same one while that holds, else one a large step further.
 
-    Oldest text goes first; pictures that stay keep their question and answer. Pictures go, oldest first, only where all text is gone.
+    Oldest text goes first; images that stay keep their question and answer. Images go, oldest first, only where all text is gone.
 
     Args:
         budget: tokens for the exchanges: the context without the answer's room, the system prompt and the question.
@@ -198,7 +198,7 @@ def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budge
     target = max(0, budget - int(STEP * context))
     for move in later(exchanges, window, rules):
         window = move.window
-        # So many pictures may stay that a whole step can't be made: the last exchange is kept where it fits at all.
+        # So many images may stay that a whole step can't be made: the last exchange is kept where it fits at all.
         if move.cost <= (target if window.start < len(exchanges) - 1 else budget):
             return window
     window = replace(window, traces=0)
@@ -228,7 +228,7 @@ def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterat
         yield Move(window, index, spent.total(window, rules))
     for index, exchange in enumerate(exchanges):
         for number in sorted(shown(exchange, index, window, rules)):
-            if rules.may_go(exchange.images[number - exchange.first_picture].image_id):
+            if rules.may_go(exchange.images[number - exchange.first_image].image_id):
                 before, window = window, replace(window, gone=window.gone | {number})
                 spent += _cost_of(exchange, index, window, rules) - _cost_of(exchange, index, before, rules)
                 yield Move(window, index, spent.total(window, rules))

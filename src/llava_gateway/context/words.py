@@ -24,28 +24,28 @@ def _ends(text: str) -> str:
     return text if len(text) <= 2 * _END_CHARS else text[:_END_CHARS] + text[-_END_CHARS:]
 
 
-def picture_label(number: int, *, chinese: bool = False) -> str:
-    """Before a picture, so that "the second picture" means something."""
+def image_label(number: int, *, chinese: bool = False) -> str:
+    """Before an image, so that "the second image" means something."""
     return f"图片{number}：" if chinese else f"Picture {number}:"
 
 
-def picture_trace(number: int, description: str, *, chinese: bool = False) -> str:
-    """In place of a picture that the model no longer gets; in the language of the description, or where that has none as `chinese` says."""
+def image_trace(number: int, description: str, *, chinese: bool = False) -> str:
+    """In place of an image that the model no longer gets; in the language of the description, or where that has none as `chinese` says."""
     told = one_line(description)
     if language_of(told) or (chinese and language_of(told) is None):
         return f"（图片{number}已不再显示。它的内容是：{told}）" if told else f"（图片{number}已不再显示。）"
     return f"(Picture {number} is no longer shown. It was described as: {told})" if told else f"(Picture {number} is no longer shown.)"
 
 
-def older_pictures(count: int, *, chinese: bool = False) -> str:
-    """In place of pictures that went long ago."""
+def older_images(count: int, *, chinese: bool = False) -> str:
+    """In place of images that went long ago."""
     if chinese:
         return f"（更早的{count}张图片也已不再显示。）"
     return f"({count} earlier pictures are no longer shown.)" if count > 1 else "(An earlier picture is no longer shown.)"
 
 
 def anchor(number: int, description: str, *, chinese: bool = False) -> str:
-    """Beside a question, about a picture that is far behind; in the language of the description."""
+    """Beside a question, about an image that is far behind; in the language of the description."""
     told = one_line(description)
     if language_of(told) or (chinese and language_of(told) is None):
         return f"（图片{number}在前面，内容是：{told}）"
@@ -71,11 +71,11 @@ def glossary_note(lines: Sequence[str]) -> str:
     return "\n".join(("可能出现的名称和术语：" if chinese else "Names and terms that may occur:", *(f"- {line}" for line in lines)))
 
 
-def ocr_note(text: str, question: str, pictures: int) -> str:
-    """Before a question: what another program read in its pictures (none: in an earlier one), in the language of the question."""
+def ocr_note(text: str, question: str, images: int) -> str:
+    """Before a question: what another program read in its images (none: in an earlier one), in the language of the question."""
     if is_chinese(question):
         return f"另一个程序从图片中读出的文字（可能有错）：\n{text.strip()}"
-    where = "pictures" if pictures > 1 else "picture"
+    where = "pictures" if images > 1 else "picture"
     return f"Text that another program read in the {where} (it may contain mistakes):\n{text.strip()}"
 
 

@@ -105,9 +105,9 @@ class Engine(Protocol):
         """Load the model as this request needs it, to stay for a while; nothing where it is loaded, or where the engine can't be told
         to."""
 
-    async def pictures_first(self, request: EngineRequest) -> bool:
-        """Whether this model's prompts keep a picture before the words that follow it in its message. Learned once for each model, from
-        what the engine makes of one of the request's pictures (it must have one); the model should be loaded."""
+    async def images_first(self, request: EngineRequest) -> bool:
+        """Whether this model's prompts keep an image before the words that follow it in its message. Learned once for each model, from
+        what the engine makes of one of the request's images (it must have one); the model should be loaded."""
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         """Which of the options that are set mean nothing to it, as far as it knows its server by now."""

@@ -14,7 +14,7 @@ STAND_IN = Piece(
     width=1,
     height=1,
 )
-"""What is sent for a picture where only its place matters."""
+"""What is sent for an image where only its place matters."""
 _TRUST: tuple[Label, ...] = ("exact", "measured", "estimated")
 
 
@@ -29,7 +29,7 @@ def without_pixels(request: EngineRequest) -> EngineRequest:
     return replace(request, renditions=small)
 
 
-def without_pictures(request: EngineRequest) -> EngineRequest:
+def without_images(request: EngineRequest) -> EngineRequest:
     """The same request, its words alone."""
     messages = tuple(
         Message(message.role, tuple(part for part in message.parts if not isinstance(part, ImagePart))) for message in request.messages
@@ -44,13 +44,13 @@ def system_text(request: EngineRequest) -> str:
 def token_count(
     request: EngineRequest, prompt: int, system: int, *, label: Label = "exact", costs: Mapping[ImagePart, int | None] | None = None
 ) -> TokenCount:
-    """The sum. A picture whose cost nobody knows counts 0, and makes all of it an estimate.
+    """The sum. An image whose cost nobody knows counts 0, and makes all of it an estimate.
 
     Args:
-        prompt: tokens of the prompt without its pictures.
+        prompt: tokens of the prompt without its images.
         system: tokens of the system messages' own words. What the template puts around them belongs to the text.
         label: how far `prompt` can be trusted.
-        costs: of pictures that the engine was asked about; of the others their rendition tells.
+        costs: of images that the engine was asked about; of the others their rendition tells.
     """
     images, labels = [], [label]
     for part in request.images:

@@ -239,9 +239,9 @@ class EmbeddedEngine:
         async with self._loaded(request):
             pass
 
-    async def pictures_first(self, request: EngineRequest) -> bool:
+    async def images_first(self, request: EngineRequest) -> bool:
         async with self._loaded(request) as (server, _):
-            return await server.api.pictures_first(request)
+            return await server.api.images_first(request)
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()

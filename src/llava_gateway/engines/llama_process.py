@@ -129,7 +129,7 @@ class LlamaProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what would let a user's text pass for a picture: without LLAMA_MEDIA_MARKER, llama.cpp draws a marker at random."""
+    """Ours, without what would let a user's text pass for an image: without LLAMA_MEDIA_MARKER, llama.cpp draws a marker at random."""
     environment = {name: value for name, value in os.environ.items() if name != "LLAMA_MEDIA_MARKER"}
     # A failed assertion starts a debugger to print a backtrace, which keeps clients waiting.
     return environment | {"GGML_NO_BACKTRACE": "1"}

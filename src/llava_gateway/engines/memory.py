@@ -18,7 +18,7 @@ USUAL_CONTEXT = 4096
 OVERHEAD = 0.1
 """What the buffers to compute in take, as a share of the weights."""
 PROMPT_CACHE_SHARE = 0.25
-"""Most that the prompt cache takes unasked, as a share of the weights: 1.2 GB for a 7B model in 4 bits, or some talks about pictures."""
+"""Most that the prompt cache takes unasked, as a share of the weights: 1.2 GB for a 7B model in 4 bits, or some talks about images."""
 PROMPT_CACHE_LEAST = 16 * MiB
 """What it takes at least. A tiny model's context takes no more than this, and nobody misses 16 MiB."""
 
@@ -64,7 +64,7 @@ def estimate(weights: int, cache_per_token: int, context: int) -> int:
 def prompt_cache(weights: int, cache_per_token: int | None, context: int) -> int:
     """Bytes of main memory for conversations that no slot holds, where the settings don't say.
 
-    Two conversations that take turns in one slot would read each other's pictures anew each time without it. It holds copies of the
+    Two conversations that take turns in one slot would read each other's images anew each time without it. It holds copies of the
     key-value cache: as much again as that takes is room for one conversation as long as the context, or several shorter ones. Of models
     whose tokens take much, that would be half as much again as the weights, so there is a limit in proportion to these.
     """

@@ -44,7 +44,7 @@ from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
 from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
-from llava_gateway.engines.placing import picture_comes_first, samples
+from llava_gateway.engines.placing import image_comes_first, samples
 from llava_gateway.engines.tools import has_tool_parts
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
@@ -91,7 +91,7 @@ class OllamaEngine:
         self._digests: dict[str, str] = {}  # by name
         self._runners: dict[str, _Runner] = {}  # by name, as are the next
         self._load_ms: dict[str, float] = {}
-        self._pictures_first: dict[Details, bool] = {}
+        self._images_first: dict[Details, bool] = {}
         self._counter = OllamaCounter()
         self._shows_prompts = True  # until one did not: it has answered a word instead
         self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
@@ -115,7 +115,7 @@ class OllamaEngine:
     async def models(self) -> tuple[ModelInfo, ...]:
         """Installed models in Ollama's order, the newest first. Details are asked for once per digest: polling costs two small requests.
 
-        Cloud models are left out: a question to one would send the pictures off this machine.
+        Cloud models are left out: a question to one would send the images off this machine.
         """
         tags, ps = await asyncio.gather(self._get("/api/tags"), self._get("/api/ps"))
         rows = [row for row in rows_of(tags) if not row.get("remote_host") and not is_cloud(row["name"])]
@@ -174,19 +174,19 @@ class OllamaEngine:
             async for _ in events:
                 pass
 
-    async def pictures_first(self, request: EngineRequest) -> bool:
-        """Where Ollama writes the prompt itself, pictures stand before the words of their message, or where we mark their place. Of a
+    async def images_first(self, request: EngineRequest) -> bool:
+        """Where Ollama writes the prompt itself, images stand before the words of their message, or where we mark their place. Of a
         template that llama.cpp fills in, Ollama shows what becomes of a question: it gives it the words first."""
         known = await self._know(request.model)
-        if known.places_pictures:
+        if known.places_images:
             return True
-        if known not in self._pictures_first:
+        if known not in self._images_first:
             try:
-                pictured, bare = [await self._rendered(sample) for sample in samples(request)]
+                with_image, bare = [await self._rendered(sample) for sample in samples(request)]
             except GatewayError:
                 return False
-            self._pictures_first[known] = picture_comes_first(pictured, bare)
-        return self._pictures_first[known]
+            self._images_first[known] = image_comes_first(with_image, bare)
+        return self._images_first[known]
 
     async def _rendered(self, request: EngineRequest, *, placed: bool = False) -> str:
         """The prompt, not answered (api/types.go, `DebugRenderOnly`); "" from an Ollama that doesn't know how and answers one word."""
@@ -243,7 +243,7 @@ class OllamaEngine:
         # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
         options = Options(num_ctx=whole(row, "context_length"), num_gpu=-1)
         asked = replace(without_pixels(request), options=options, keep_alive=None)
-        rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_pictures)
+        rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_images)
         if not rendered:
             return await self._counter.roughly(digest, vocabulary, request, known.before(request))
         return await self._counter.exactly(digest, vocabulary, request, rendered, known.before(request))
@@ -298,7 +298,7 @@ class OllamaEngine:
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
     async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
-        """The request as its model can take it, and whether its pictures' places are to be marked. Raises ModelLacksTools."""
+        """The request as its model can take it, and whether its images' places are to be marked. Raises ModelLacksTools."""
         wants = wants_placement(request)
         special = bool(request.tools or request.think) or has_tool_parts(request)
         if not (wants or special):
@@ -306,7 +306,7 @@ class OllamaEngine:
         if special:
             await self._digest(request.model)  # so that `ignored_fields` finds what is known of the model
         known = await self._know(request.model)
-        return known.suited(request), wants and known.places_pictures
+        return known.suited(request), wants and known.places_images
 
     async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """This loop runs for every token: one json.loads, no models."""
@@ -384,7 +384,7 @@ class OllamaEngine:
 def _check_local(model: str) -> None:
     """Raises ModelNotFound."""
     if is_cloud(model):
-        raise ModelNotFound("Cloud models are not used: they would send the pictures off this machine.", param="model")
+        raise ModelNotFound("Cloud models are not used: they would send the images off this machine.", param="model")
 
 
 async def _refusal(response: httpx2.Response) -> GatewayError | None:

@@ -28,7 +28,7 @@ VOCABULARIES_KEPT = 3
 MESSAGE_TOKENS = 5.0
 """What a template writes around a message, before it was seen doing so."""
 _MEDIA = re.compile(r"<__(?:ollama_)?media(?:_[0-9a-f_]+)?__>")
-"""A picture's place in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
+"""An image's place in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Vocabulary:
         return cls(tokenizer, _dropped(info, bool(answer.get("renderer")))) if tokenizer else None
 
     def count(self, rendered: str, pieces: int) -> int | None:
-        """Tokens of a prompt without its pictures; None where their places are not to be found."""
+        """Tokens of a prompt without its images; None where their places are not to be found."""
         for beginning in self.dropped:
             if rendered.startswith(beginning):
                 rendered = rendered.removeprefix(beginning)
@@ -56,9 +56,9 @@ class Vocabulary:
 
 
 def segments(rendered: str, pieces: int) -> list[str] | None:
-    """What stands between the pictures of a prompt; None where there are more or fewer places than pictures.
+    """What stands between the images of a prompt; None where there are more or fewer places than images.
 
-    In prompts that Ollama writes, the first `[img-N]` is the place of picture N (llm/llama_server.go, `Completion`); in those of
+    In prompts that Ollama writes, the first `[img-N]` is the place of image N (llm/llama_server.go, `Completion`); in those of
     llama.cpp, a marker that it has drawn at random.
     """
     if not pieces:

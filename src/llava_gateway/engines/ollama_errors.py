@@ -40,7 +40,7 @@ _OUT_OF_MEMORY = (
 )
 _NO_VISION = ("does not support multimodal", "image input is not supported")
 _TEXT_TOO_LONG = ("input length exceeds the context length", "exceeds maximum context length", "is too large to process")
-_BAD_PICTURE = ("failed to load image", "decode webp image", "unable to load image")
+_BAD_IMAGE = ("failed to load image", "decode webp image", "unable to load image")
 _BAD_FORMAT = ("json schema conversion failed", "failed to parse grammar", "invalid format:")
 _LOAD_FAILED = ("llama-server process has terminated", "llama runner process has terminated", "error loading model", "unable to load model")
 _CRASHED = ("model runner has unexpectedly stopped", "error was encountered while running the model")
@@ -84,8 +84,8 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
         return refused
     if "does not support thinking" in words:
         return InvalidRequest("This model can't think before it answers.", hint="Leave out `think`.", param="think")
-    if _any_of(_BAD_PICTURE, words):
-        return ImageParseError("The engine can't read the picture.")
+    if _any_of(_BAD_IMAGE, words):
+        return ImageParseError("The engine can't read the image.")
     if _any_of(_BAD_FORMAT, words):
         return InvalidRequest("The engine can't follow this format.", hint="Send a plainer JSON schema, or format: json.", param="format")
     if "does not support chat" in words:

@@ -1,7 +1,7 @@
 """Pulls, creates and deletes models in Ollama, through the `ollama` package.
 
 A Modelfile may name files of this machine: one that comes from a client has to pass `without_files` first, and is created without a
-folder. No message with pictures goes this way, since the package reads a picture given as text from the disk if a file of that name exists.
+folder. No message with images goes this way, since the package reads an image given as text from the disk if a file of that name exists.
 """
 
 from __future__ import annotations

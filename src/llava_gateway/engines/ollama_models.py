@@ -9,7 +9,7 @@ from typing import Any
 from llava_gateway.chat import JSON, EngineRequest
 from llava_gateway.engines.base import ModelInfo, same_name
 from llava_gateway.engines.memory import cache_bytes_per_token
-from llava_gateway.engines.ollama_prompt import places_pictures
+from llava_gateway.engines.ollama_prompt import places_images
 from llava_gateway.engines.tools import for_a_model_without_tools
 from llava_gateway.errors import UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
@@ -28,7 +28,7 @@ class Details:
     vision: bool
     facts: VisionFacts
     context_length: int | None
-    places_pictures: bool
+    places_images: bool
     num_ctx: int | None = None
     """What the Modelfile sets."""
     system: str = ""
@@ -105,7 +105,7 @@ def read_details(answer: Any) -> Details:
         vision=vision,
         facts=_facts(projector, info, architecture) if vision else VisionFacts(),
         context_length=whole(info, f"{architecture}.context_length"),
-        places_pictures=places_pictures(str(answer.get("template") or "")),
+        places_images=places_images(str(answer.get("template") or "")),
         num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
         system=str(answer.get("system") or ""),
         messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),

@@ -1,10 +1,10 @@
-"""Writes the body of /api/chat: messages, pictures in their places, options by Ollama's names (pure).
+"""Writes the body of /api/chat: messages, images in their places, options by Ollama's names (pure).
 
-Ollama puts the pictures of a message before its text, unless the text holds `[img]`, which then marks a picture's place; inside it
+Ollama puts the images of a message before its text, unless the text holds `[img]`, which then marks an image's place; inside it
 numbers them `[img-0]`, `[img-1]`... and looks those up in the whole prompt (server/prompt.go, `imageTaggedMessages`). So such words
-in anyone's text, or in a tool and its calls, would steal a picture's place: they get a space, `[ img-0]`, in every turn alike.
+in anyone's text, or in a tool and its calls, would steal an image's place: they get a space, `[ img-0]`, in every turn alike.
 
-We mark places ourselves where text comes before a picture, and between pictures, so that a line break parts them: two pictures side by
+We mark places ourselves where text comes before an image, and between images, so that a line break parts them: two images side by
 side break the prompt cache of llama.cpp. A later prompt that goes on differently after the first of the two gets 500 "Chunk not
 found", again and again, until the model is loaded anew (tools/server/server-common.cpp, `keep_first`; seen with b11063).
 """
@@ -38,11 +38,11 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
     """The body of /api/chat.
 
     `truncate: false`: what does not fit is an error, never dropped in silence. `shift` is left alone, since a change of it loads the
-    model again. The pictures' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+    model again. The images' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
 
     Args:
         request: what to ask.
-        placed: mark the pictures' places in messages that want it (only for models of `places_pictures`).
+        placed: mark the images' places in messages that want it (only for models of `places_images`).
     """
     head: dict[str, Any] = {"model": request.model, "stream": True, "truncate": False, "options": request.options.given()}
     if request.keep_alive is not None:
@@ -77,17 +77,17 @@ def _tools(request: EngineRequest) -> tuple[Tool, ...]:
 
 
 def wants_placement(request: EngineRequest) -> bool:
-    """Whether any message has more than one picture, or text before a picture."""
+    """Whether any message has more than one image, or text before an image."""
     return any(_wants_placement(message) for message in request.messages)
 
 
-def places_pictures(template: str) -> bool:
+def places_images(template: str) -> bool:
     """Whether Ollama itself writes this model's prompt, from a Go template, and so heeds `[img]`; a Jinja template llama.cpp fills in."""
     return "{{" in template and "{%" not in template and (".Messages" in template or ".Prompt" in template)
 
 
 def neutral(text: str) -> str:
-    """`text` without words that Ollama would take for a picture's place."""
+    """`text` without words that Ollama would take for an image's place."""
     return _LOOKS_LIKE_A_MARKER.sub("[ ", text)
 
 
@@ -101,8 +101,8 @@ def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes
     head = json.dumps({"role": message.role, "content": content, **_beside(message)}).encode()
     if not message.images:
         return head
-    pictures = '","'.join(piece.base64 for part in message.images for piece in request.renditions[part].pieces)
-    return b'%b,"images":["%b"]}' % (head[:-1], pictures.encode())
+    images = '","'.join(piece.base64 for part in message.images for piece in request.renditions[part].pieces)
+    return b'%b,"images":["%b"]}' % (head[:-1], images.encode())
 
 
 def _beside(message: Message) -> JSON:
@@ -129,7 +129,7 @@ def _arguments(call: ToolCallPart) -> JSON:
 
 
 def _placed_content(message: Message, request: EngineRequest) -> str:
-    """Parts in order, a line each; the pieces of one picture side by side, as the model was trained on them."""
+    """Parts in order, a line each; the pieces of one image side by side, as the model was trained on them."""
     lines: list[str] = []
     for part in message.parts:
         match part:

@@ -34,7 +34,7 @@ from llava_gateway.engines.openai_answer import read_embeddings, read_events
 from llava_gateway.engines.openai_counting import LlamaCounter, count_on_vllm
 from llava_gateway.engines.openai_errors import cache_is_broken, chat_error, embed_error, server_is_loading
 from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body, with_one_beginning
-from llava_gateway.engines.placing import picture_comes_first, samples
+from llava_gateway.engines.placing import image_comes_first, samples
 from llava_gateway.engines.tools import for_a_model_without_tools
 from llava_gateway.errors import (
     GatewayError,
@@ -84,7 +84,7 @@ class OpenAIEngine:
         self._names: frozenset[str] = frozenset()
         self._contexts: dict[str, int] = {}  # by model
         self._counter = LlamaCounter(self._ask)
-        self._pictures_first: dict[str, bool] = {}  # by model
+        self._images_first: dict[str, bool] = {}  # by model
         self._thinks: dict[tuple[str, bool], bool] = {}  # by model, and whether it is only whether to think
         self._tools = True  # whether llama-server's template has tools
         self.lost = False
@@ -149,20 +149,20 @@ class OpenAIEngine:
     async def load_model(self, request: EngineRequest) -> None:
         """Nothing: what such a server serves it has loaded, or loads with the first question."""
 
-    async def pictures_first(self, request: EngineRequest) -> bool:
+    async def images_first(self, request: EngineRequest) -> bool:
         """llama-server shows what it makes of a question; elsewhere parts keep their order, as far as we know."""
         if await self._learn(request.model) is not LLAMA_CPP:
             return True
-        if request.model not in self._pictures_first:
+        if request.model not in self._images_first:
             try:
-                pictured, bare = [await self._rendered(sample) for sample in samples(request)]
+                with_image, bare = [await self._rendered(sample) for sample in samples(request)]
             except GatewayError:  # not every server that calls itself llama.cpp has the whole API
                 return True
-            self._pictures_first[request.model] = picture_comes_first(pictured, bare)
-        return self._pictures_first[request.model]
+            self._images_first[request.model] = image_comes_first(with_image, bare)
+        return self._images_first[request.model]
 
     async def _rendered(self, request: EngineRequest) -> str:
-        """The prompt as the chat template writes it, with placeholders for pictures."""
+        """The prompt as the chat template writes it, with placeholders for images."""
         return _prompt(await self._ask("/apply-template", chat_body(self._suited(request, LLAMA_CPP), LLAMA_CPP)))
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:

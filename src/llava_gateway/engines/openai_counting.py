@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Rendition, TokenCount
-from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_pictures, without_pixels
+from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_images, without_pixels
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, VLLM, chat_body
 from llava_gateway.errors import UpstreamError, UpstreamProtocolError
 from llava_gateway.options import Options
@@ -26,8 +26,8 @@ KEPT = 1024
 class LlamaCounter:
     """Counts on llama-server. Nothing that it asks takes a slot, runs the model or touches the prompt cache.
 
-    The prompt comes from /apply-template with a marker for every picture; what stands between the markers is tokenized piece by piece, as
-    tools/mtmd/mtmd.cpp does it (`mtmd_tokenizer`; seen with b11063). The cost of a picture that its rendition is not sure of comes from
+    The prompt comes from /apply-template with a marker for every image; what stands between the markers is tokenized piece by piece, as
+    tools/mtmd/mtmd.cpp does it (`mtmd_tokenizer`; seen with b11063). The cost of an image that its rendition is not sure of comes from
     /chat/completions/input_tokens, which looks at sizes alone.
     """
 
@@ -35,24 +35,24 @@ class LlamaCounter:
         self._ask = ask
         self._marker: str | None = None
         self._words: dict[bytes, int] = {}
-        self._pictures: dict[Hashable, int | None] = {}
+        self._images: dict[Hashable, int | None] = {}
 
     async def count(self, request: EngineRequest) -> TokenCount:
         """Raises UpstreamError and its kin, and UpstreamProtocolError where the answers make no sense."""
         prompt = await self._prompt(request)
         system = await self._alone(system_text(request))
-        costs = {part: await self._picture(request, part) for part in set(request.images) if not _sure(request.renditions[part])}
+        costs = {part: await self._image(request, part) for part in set(request.images) if not _sure(request.renditions[part])}
         return token_count(request, prompt, system, costs=costs)
 
     async def _prompt(self, request: EngineRequest) -> int:
-        """Tokens of the prompt without its pictures."""
+        """Tokens of the prompt without its images."""
         rendered = _field(await self._ask("/apply-template", chat_body(without_pixels(request), LLAMA_CPP)), "prompt", str)
         pieces = count_pieces(request)
         segments = await self._segments(rendered, pieces) if pieces else [rendered]
         return await self._tokens(segments, framed=True)
 
     async def _segments(self, rendered: str, pieces: int) -> list[str]:
-        """What stands between the pictures. A server that was started anew has drawn another marker."""
+        """What stands between the images. A server that was started anew has drawn another marker."""
         for known in (self._marker, None):
             self._marker = known or await self._drawn_marker()
             segments = rendered.split(self._marker)
@@ -79,30 +79,30 @@ class LlamaCounter:
             self._words[key] = await self._tokens([text], framed=False)
         return self._words[key]
 
-    async def _picture(self, request: EngineRequest, part: ImagePart) -> int | None:
-        """Tokens of a picture with all that the model puts around it; None from a server that can't tell."""
+    async def _image(self, request: EngineRequest, part: ImagePart) -> int | None:
+        """Tokens of an image with all that the model puts around it; None from a server that can't tell."""
         rendition = request.renditions[part]
         key = (request.model, part, tuple((piece.width, piece.height) for piece in rendition.pieces))
-        if key not in self._pictures:
-            _make_room(self._pictures)
+        if key not in self._images:
+            _make_room(self._images)
             alone = replace(request, messages=(Message("user", (part,)),), renditions={part: rendition}, options=Options(), format=None)
             try:
                 total = _field(await self._ask("/chat/completions/input_tokens", chat_body(alone, LLAMA_CPP)), "input_tokens", int)
-                self._pictures[key] = total - await self._prompt(alone)
+                self._images[key] = total - await self._prompt(alone)
             except UpstreamError as error:
                 if error.status != 404:
                     raise
-                self._pictures[key] = None
-        return self._pictures[key]
+                self._images[key] = None
+        return self._images[key]
 
 
 async def count_on_vllm(request: EngineRequest, ask: Ask) -> TokenCount:
     """Counts with vLLM's /tokenize (https://docs.vllm.ai, "Tokenizer API"), which takes messages.
 
-    Pictures are left out: vLLM would load and measure them all. What its template writes around them is not counted then, so with
-    pictures this is an estimate. Raises as `LlamaCounter.count` does.
+    Images are left out: vLLM would load and measure them all. What its template writes around them is not counted then, so with
+    images this is an estimate. Raises as `LlamaCounter.count` does.
     """
-    words = json.loads(chat_body(without_pictures(request), VLLM))
+    words = json.loads(chat_body(without_images(request), VLLM))
     body = {"model": request.model, "add_generation_prompt": True} | {name: words[name] for name in _OF_THE_PROMPT if name in words}
     prompt = _field(await ask("/tokenize", json.dumps(body).encode()), "count", int)
     system, text = 0, system_text(request)

@@ -54,7 +54,7 @@ def server_is_loading(status: int, body: bytes) -> bool:
 def cache_is_broken(body: bytes) -> bool:
     """Whether llama-server says that it can't go on with its cached prompt.
 
-    It does so when a prompt parts from the one before it between two pictures that stand side by side, and to every later prompt that does
+    It does so when a prompt parts from the one before it between two images that stand side by side, and to every later prompt that does
     so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063).
     """
     return b"Chunk not found" in body
@@ -99,7 +99,7 @@ def embed_error(status: int, body: bytes) -> GatewayError:
 def _refused(text: str, request: EngineRequest) -> GatewayError:
     """A request the server calls wrong, though it passed our own checks."""
     if request.renditions and _BAD_IMAGE.search(text):
-        return ImageParseError("The engine can't decode the picture.")
+        return ImageParseError("The engine can't decode the image.")
     if isinstance(request.format, dict):
         return InvalidOption(
             "The engine can't follow this JSON schema.", hint="Use a simpler schema: types, properties, items, enum.", param="format"

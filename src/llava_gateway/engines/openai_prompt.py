@@ -78,7 +78,7 @@ BY_OWNER: Mapping[str, Dialect] = {
 def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
     """The request as the server wants it.
 
-    The pictures' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+    The images' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
     """
     fields: JSON = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}, **_options(request.options, dialect)}
     if dialect.progress:

@@ -1,6 +1,6 @@
-"""Tells from rendered prompts whether a model's template leaves a picture before the words that follow it (pure).
+"""Tells from rendered prompts whether a model's template leaves an image before the words that follow it (pure).
 
-Some templates collect the words of a message first. Then two questions about a picture share no prompt up to the picture's end, and
+Some templates collect the words of a message first. Then two questions about an image share no prompt up to the image's end, and
 there is nothing in it that could be read before the question is known.
 """
 
@@ -14,7 +14,7 @@ _WORDS = "Where is the picture?"
 
 
 def samples(request: EngineRequest) -> tuple[EngineRequest, EngineRequest]:
-    """A question about one of the request's pictures, and the same words without it; the rest as in `request`, which must have one."""
+    """A question about one of the request's images, and the same words without it; the rest as in `request`, which must have one."""
     part, rendition = next(iter(request.renditions.items()))
     piece = replace(rendition, pieces=rendition.pieces[:1])
     words = TextPart(_WORDS)
@@ -24,8 +24,8 @@ def samples(request: EngineRequest) -> tuple[EngineRequest, EngineRequest]:
     )
 
 
-def picture_comes_first(with_picture: str, without: str) -> bool:
-    """Whether the picture stands before the words, given the prompts of both samples: what it is written as need not be known."""
-    head, found, tail = with_picture.partition(_WORDS)
+def image_comes_first(with_image: str, without: str) -> bool:
+    """Whether the image stands before the words, given the prompts of both samples: what it is written as need not be known."""
+    head, found, tail = with_image.partition(_WORDS)
     bare_head, _, bare_tail = without.partition(_WORDS)
     return bool(found) and head != bare_head and tail == bare_tail

@@ -1,4 +1,4 @@
-"""What is still missing until a picture can be asked about, and what to do about it (pure, but for `ollama_installed`).
+"""What is still missing until an image can be asked about, and what to do about it (pure, but for `ollama_installed`).
 
 It speaks in codes: whoever shows them has the words, in the person's language.
 """

@@ -151,7 +151,7 @@ class Tokenizer:
         return _by_merges(info, tokens, kind) if kind else None
 
     def count_prompt(self, segments: Sequence[str]) -> int:
-        """Tokens of a prompt without its pictures, which stand between the `segments`; with those that frame it (BOS, EOS)."""
+        """Tokens of a prompt without its images, which stand between the `segments`; with those that frame it (BOS, EOS)."""
         return self._frame + sum(self.count(segment) for segment in segments)
 
     def count(self, text: str) -> int:

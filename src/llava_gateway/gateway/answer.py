@@ -132,7 +132,7 @@ class Answering:
 
     async def parts(self) -> tuple[Part, ...]:
         """The parts of the question's message with their final image ids; waits for the images to be stored. Raises ImageError."""
-        ids = iter([await each.picture.stored() for each in self.shown])
+        ids = iter([await each.image.stored() for each in self.shown])
         parts = (part for message in self.prepared.question for part in message.parts)
         return tuple(ImagePart(next(ids), part.sight) if isinstance(part, ImagePart) else part for part in parts)
 

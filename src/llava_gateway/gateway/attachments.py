@@ -1,4 +1,4 @@
-"""Makes the pictures of a question ready for a model: how much of each it is shown, and in what form."""
+"""Makes the images of a question ready for a model: how much of each it is shown, and in what form."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.gateway.context import Fitter
 from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
 from llava_gateway.images.facts import profile_for
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.learned import LearnedCosts, Pieces
 from llava_gateway.images.plan import Plan, Size
 from llava_gateway.images.profile import VisionProfile
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 
 _MOST_CHOICES = 16
-"""Of a picture that are remembered."""
+"""Of an image that are remembered."""
 
-Hold: TypeAlias = Callable[[Picture], Picture]
-"""Keeps a picture from being evicted until the question is answered."""
+Hold: TypeAlias = Callable[[StoredImage], StoredImage]
+"""Keeps an image from being evicted until the question is answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the question, how much of it is shown, and what is sent of it.
+    """An image of the question, how much of it is shown, and what is sent of it.
 
     Attributes:
-        file: what is known of the file that the question brought; of the one that came last where it named the picture.
+        file: what is known of the file that the question brought; of the one that came last where it named the image.
         named: the id by which the question named it, if it did.
     """
 
-    picture: Picture
+    image: StoredImage
     sight: Sight
     rendition: Rendition
-    file: PictureInfo
+    file: ImageInfo
     named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A picture as a model sees it: `rendition` is what `profile` makes of it by `plan`, for `sight`."""
+    """An image as a model sees it: `rendition` is what `profile` makes of it by `plan`, for `sight`."""
 
-    picture: Picture
+    image: StoredImage
     model: ModelInfo
     profile: VisionProfile
     sight: Sight
@@ -92,7 +92,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """What pictures have room in: the context of the model with these options, of which so many tokens are taken by words."""
+    """What images have room in: the context of the model with these options, of which so many tokens are taken by words."""
 
     options: Options
     taken: int
@@ -101,24 +101,24 @@ class _Room:
 
 class Showing:
     """Args:
-    settings: limits, pins, vision. pool: the engines. pictures: the one ingest and store. fitter: what was learned of models.
+    settings: limits, pins, vision. pool: the engines. images: the one ingest and store. fitter: what was learned of models.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, pictures: PictureStore, telemetry: Telemetry, fitter: Fitter) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, telemetry: Telemetry, fitter: Fitter) -> None:
         self._settings = settings
         self._pool = pool
-        self._pictures = pictures
+        self._images = images
         self._telemetry = telemetry
         self._fitter = fitter
         self._costs = LearnedCosts()
 
     def profile(self, model: ModelInfo) -> VisionProfile:
-        """What a model does with pictures."""
+        """What a model does with images."""
         return profile_for(model.facts, model.name, self._settings.vision)
 
-    async def rendition(self, picture: Picture, model: ModelInfo, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
-        """What `model` gets of a picture; `looking` where only a person looks at it. Raises ImageError, StorageFull, Overloaded."""
-        return self.priced(await self._pictures.rendition(picture, self.profile(model), sight, looking=looking), model)
+    async def rendition(self, image: StoredImage, model: ModelInfo, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
+        """What `model` gets of an image; `looking` where only a person looks at it. Raises ImageError, StorageFull, Overloaded."""
+        return self.priced(await self._images.rendition(image, self.profile(model), sight, looking=looking), model)
 
     def priced(self, rendition: Rendition, model: ModelInfo) -> Rendition:
         """A rendition with what it costs as far as that was learned, where its plan doesn't tell."""
@@ -128,21 +128,21 @@ class Showing:
         return replace(rendition, tokens=known[0], label=known[1]) if known else rendition
 
     def learn_cost(self, renditions: Sequence[Rendition], model: ModelInfo, tokens: int, label: Label) -> None:
-        """Takes note of what the pictures of a prompt, all of them of one kind, took of it together; `label` says how far that is sure."""
+        """Takes note of what the images of a prompt, all of them of one kind, took of it together; `label` says how far that is sure."""
         self._costs.learn(model.key, self.profile(model).key, map(_sizes, renditions), tokens, label)
 
-    async def seen(self, picture: Picture, model: ModelInfo, sight: Sight) -> Seen:
-        """What `model` gets of a picture, and by which plan. Where it is left to us, this is what a question chose, if there was one.
+    async def seen(self, image: StoredImage, model: ModelInfo, sight: Sight) -> Seen:
+        """What `model` gets of an image, and by which plan. Where it is left to us, this is what a question chose, if there was one.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         profile = self.profile(model)
-        choice = picture.chosen.get((model.key, sight, False))
+        choice = image.chosen.get((model.key, sight, False))
         sight = choice.sight if choice else sight
-        plan, rendition = profile.plan(_size(picture), sight), await self.rendition(picture, model, sight, looking=True)
+        plan, rendition = profile.plan(_size(image), sight), await self.rendition(image, model, sight, looking=True)
         if choice:
             plan, rendition = replace(plan, notes=choice.told(plan.notes)), replace(rendition, notes=choice.told(rendition.notes))
-        return Seen(picture, model, profile, sight, plan, rendition)
+        return Seen(image, model, profile, sight, plan, rendition)
 
     async def question(
         self, messages: tuple[Message, ...], model: ModelInfo, options: Options, hold: Hold, *, in_session: bool, beside: int = 0
@@ -159,14 +159,14 @@ class Showing:
             return Question(messages, (), ())
         if len(attached) > self._settings.images_per_turn:
             raise InvalidRequest(
-                f"{len(attached)} pictures in one turn; at most {self._settings.images_per_turn} are taken.",
+                f"{len(attached)} images in one turn; at most {self._settings.images_per_turn} are taken.",
                 code="too_many_images",
                 hint="Ask about some of them, then about the others: a session remembers all.",
                 param="images",
             )
         room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
         shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
-        most = self.profile(model).max_pictures
+        most = self.profile(model).max_images
         if most is not None and len(shown) > most:
             return await self._on_one_sheet(messages, shown, model, await self._auto(model, room, 1), hold)
         named = iter([ImagePart(f"new:{number}", each.sight) for number, each in enumerate(shown)])
@@ -189,7 +189,7 @@ class Showing:
             if attached := message.attachments:
                 room = _Room(options, taken + (words if keeps_images else 0), more_to_come=False)
                 shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
-                parts = [ImagePart(await each.picture.stored(), each.sight) for each in shown]
+                parts = [ImagePart(await each.image.stored(), each.sight) for each in shown]
                 costs |= {part: each.rendition.tokens for part, each in zip(parts, shown, strict=True)}
                 taken += sum(each.rendition.tokens or 0 for each in shown)
                 message = _with_images(message, iter(parts))
@@ -205,73 +205,73 @@ class Showing:
     ) -> tuple[Shown, ...]:
         results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in attached), return_exceptions=True)
         for index, result in enumerate(results):
-            self._telemetry.picture(result.code if isinstance(result, GatewayError) else "ready")
+            self._telemetry.image(result.code if isinstance(result, GatewayError) else "ready")
             if isinstance(result, BaseException):
                 if isinstance(result, GatewayError) and result.param is None:
                     result.param = f"images[{index}]"
                 raise result
         return tuple(result for result in results if isinstance(result, Shown))
 
-    async def _ready(self, image: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
-        if isinstance(image, Upload):
-            sight = auto.bound.put_on(image.sight) if auto and auto.bound else image.sight
-            picture = hold(await self._pictures.add(image.data, self.profile(model), sight))
-            return await self._shown(picture, picture.info, image.sight, model, auto)
-        picture = hold(self._pictures.get(image.image_id))
-        return replace(await self._shown(picture, picture.latest, image.sight, model, auto), named=image.image_id)
+    async def _ready(self, part: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
+        if isinstance(part, Upload):
+            sight = auto.bound.put_on(part.sight) if auto and auto.bound else part.sight
+            image = hold(await self._images.add(part.data, self.profile(model), sight))
+            return await self._shown(image, image.info, part.sight, model, auto)
+        image = hold(self._images.get(part.image_id))
+        return replace(await self._shown(image, image.latest, part.sight, model, auto), named=part.image_id)
 
-    async def _shown(self, picture: Picture, file: PictureInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
+    async def _shown(self, image: StoredImage, file: ImageInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
         if auto is None or not wish.undecided:
-            return Shown(picture, wish, await self.rendition(picture, model, wish), file)
-        choice = self._choose(picture, wish, model, auto)
-        rendition = await self.rendition(picture, model, choice.sight)
-        return Shown(picture, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
+            return Shown(image, wish, await self.rendition(image, model, wish), file)
+        choice = self._choose(image, wish, model, auto)
+        rendition = await self.rendition(image, model, choice.sight)
+        return Shown(image, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
 
-    def _choose(self, picture: Picture, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
+    def _choose(self, image: StoredImage, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
         key = model.key, wish, earlier
-        choice = choose(self.profile(model), _size(picture), auto, picture.chosen.pop(key, None), wish)
-        picture.chosen[key] = choice
-        while len(picture.chosen) > _MOST_CHOICES:
-            del picture.chosen[next(iter(picture.chosen))]
+        choice = choose(self.profile(model), _size(image), auto, image.chosen.pop(key, None), wish)
+        image.chosen[key] = choice
+        while len(image.chosen) > _MOST_CHOICES:
+            del image.chosen[next(iter(image.chosen))]
         return choice
 
     async def decided(
-        self, sights: Mapping[str, Sight], model: ModelInfo, options: Options, *, beside: int, pictures: int
+        self, sights: Mapping[str, Sight], model: ModelInfo, options: Options, *, beside: int, images: int
     ) -> dict[str, Sight]:
-        """What is shown from now on of earlier pictures, by image id, with our decision where it is left to us.
+        """What is shown from now on of earlier images, by image id, with our decision where it is left to us.
 
         Args:
-            beside: tokens of what is told beside the `pictures` of the session in any case.
+            beside: tokens of what is told beside the `images` of the session in any case.
         """
-        auto = await self._auto(model, _Room(options, beside, more_to_come=True), max(1, pictures))
+        auto = await self._auto(model, _Room(options, beside, more_to_come=True), max(1, images))
         if auto is None:
             return dict(sights)
-        auto = replace(auto, pictures=0)  # it is to stay when more pictures come, as long as there is room for it
+        auto = replace(auto, images=0)  # it is to stay when more images come, as long as there is room for it
         return {
-            image_id: self._choose(self._pictures.get(image_id), sight, model, auto, earlier=True).sight if sight.undecided else sight
+            image_id: self._choose(self._images.get(image_id), sight, model, auto, earlier=True).sight if sight.undecided else sight
             for image_id, sight in sights.items()
         }
 
-    async def _auto(self, model: ModelInfo, room: _Room, pictures: int) -> Auto | None:
-        """What decides about `auto` detail now; None where there is nothing to decide. In a session a picture is to take half of what is
+    async def _auto(self, model: ModelInfo, room: _Room, images: int) -> Auto | None:
+        """What decides about `auto` detail now; None where there is nothing to decide. In a session an image is to take half of what is
         free: more is to come."""
         profile, options = self.profile(model), room.options
         if profile.most_tokens is None:
             return None
         limit = await self._fitter.limit(self._pool.engine(model.engine), EngineRequest(model.name, (), options)) or ASSUMED_CONTEXT
         free = limit - answer_room(options.num_predict, self._settings.answer_room, limit) - room.taken
-        each = max(0, free) // pictures
+        each = max(0, free) // images
         share = each // 2 if room.more_to_come else each
         bound = auto_bound(profile, share, self._fitter.ms_per_token(model.key), on_gpu=all_on_gpu(model), limit=limit)
-        return Auto(bound, each, limit, pictures)
+        return Auto(bound, each, limit, images)
 
     async def _on_one_sheet(
         self, messages: tuple[Message, ...], shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
     ) -> Question:
         """All images as one, for a model that takes no more; it stands where the first stood."""
-        picture = hold(await self._pictures.sheet([each.picture for each in shown]))
+        image = hold(await self._images.sheet([each.image for each in shown]))
         wish, left = _in_common([part.sight for message in messages for part in message.attachments])
-        sheet = await self._shown(picture, picture.info, wish, model, auto)
+        sheet = await self._shown(image, image.info, wish, model, auto)
         warnings = [note("contact_sheet", model=model.name, count=len(shown))]
         if left:
             warnings.append(note("sight_ignored_on_sheet", fields=left))
@@ -289,15 +289,15 @@ def _with_images(message: Message, images: Iterator[ImagePart]) -> Message:
 
 
 def _in_common(sights: Sequence[Sight]) -> tuple[Sight, tuple[str, ...]]:
-    """What is wished for alike of all pictures, for the sheet with all of them, and the names of the wishes that are left over."""
+    """What is wished for alike of all images, for the sheet with all of them, and the names of the wishes that are left over."""
     shared = {name: value for name, value in sights[0].to_json().items() if name != "region"}
     shared = {name: value for name, value in shared.items() if all(getattr(sight, name) == value for sight in sights)}
     every = dict.fromkeys(name for sight in sights for name in sight.to_json() if getattr(sight, name) != getattr(Sight(), name))
     return Sight(**shared), tuple(name for name in every if name not in shared)
 
 
-def _size(picture: Picture) -> Size:
-    return picture.info.width, picture.info.height
+def _size(image: StoredImage) -> Size:
+    return image.info.width, image.info.height
 
 
 def _notes(shown: Shown) -> tuple[Note, ...]:

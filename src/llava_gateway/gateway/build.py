@@ -11,7 +11,7 @@ from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.openai import OpenAIEngine
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.gateway.gateway import Gateway
-from llava_gateway.images.store import PictureStore
+from llava_gateway.images.store import ImageStore
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
@@ -31,7 +31,7 @@ def build_engines(settings: Settings) -> list[Engine]:
 
 def build_gateway(settings: Settings, engines: Sequence[Engine] | None = None) -> Gateway:
     """Make a gateway with these engines (None: those that the settings name). No process and no connection is opened yet."""
-    images = PictureStore(settings)
+    images = ImageStore(settings)
     pool = EnginePool(settings, build_engines(settings) if engines is None else engines)
     telemetry = Telemetry()
     gateway = Gateway(settings, pool, images, SessionStore(settings, images), telemetry)
@@ -39,5 +39,5 @@ def build_gateway(settings: Settings, engines: Sequence[Engine] | None = None) -
         telemetry.gauge("active", "Requests an engine works on now", partial(getattr, admission, "active"), engine=name)
         telemetry.gauge("waiting", "Requests that wait for an engine", partial(getattr, admission, "waiting"), engine=name)
     telemetry.gauge("sessions", "Sessions in memory", lambda: len(gateway.sessions))
-    telemetry.gauge("store_bytes", "Bytes that pictures and sessions take", lambda: images.bytes_used + images.reserved)
+    telemetry.gauge("store_bytes", "Bytes that images and sessions take", lambda: images.bytes_used + images.reserved)
     return gateway

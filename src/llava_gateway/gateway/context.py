@@ -88,7 +88,7 @@ class _Known:
         scale: of its vocabulary. num_ctx: what its context has grown to.
         limit: tokens of the context that the engine gives it where nobody asks for one.
         growth: the warning that it has grown, until an answer has carried it; None: there is none.
-        ms_per_token: how long it takes to read one token of a prompt with pictures, its eye's work included.
+        ms_per_token: how long it takes to read one token of a prompt with images, its eye's work included.
     """
 
     scale: Scale = Scale()
@@ -112,11 +112,11 @@ class Fitter:
         return self._of(model).scale
 
     def ms_per_token(self, model: ModelKey) -> float | None:
-        """Milliseconds a model takes to read a token of a prompt with new pictures; None before it was measured."""
+        """Milliseconds a model takes to read a token of a prompt with new images; None before it was measured."""
         return self._of(model).ms_per_token
 
     def measured(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
-        """Takes note that `read` tokens of a prompt, new pictures among them, took `prompt_ms`."""
+        """Takes note that `read` tokens of a prompt, new images among them, took `prompt_ms`."""
         known = self._of(model)
         if prompt_ms and read > 0:
             now = prompt_ms / read
@@ -261,7 +261,7 @@ class Fitter:
         return await engine.count(request) or self._reckon(request, model)
 
     def learn(self, request: EngineRequest, model: ModelKey, usage: Usage) -> None:
-        """Takes note of what the engine counted for a prompt whose pictures' cost is known."""
+        """Takes note of what the engine counted for a prompt whose images' cost is known."""
         reckoned = self._reckon(request, model)
         if usage.prompt_tokens and all(rendition.tokens for rendition in request.shown):
             text = usage.prompt_tokens - sum(reckoned.images)
@@ -274,8 +274,8 @@ class Fitter:
         scale = self.scale(model)
         system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
         text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
-        pictures = tuple(rendition.tokens or 0 for rendition in request.shown)
-        return TokenCount(system, text, pictures, "measured" if scale.seen else "estimated")
+        images = tuple(rendition.tokens or 0 for rendition in request.shown)
+        return TokenCount(system, text, images, "measured" if scale.seen else "estimated")
 
     def _largest(self, engine: Engine, model: ModelInfo, wanted: Options, limit: int) -> int:
         """What the context may grow to before anything must be dropped."""
@@ -316,7 +316,7 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
         if not is_told(exchange, index, window, rules):
             found.append(Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens))
         visible = shown(exchange, index, window, rules)
-        for place, (number, part) in enumerate(exchange.pictures.items()):
+        for place, (number, part) in enumerate(exchange.numbered_images.items()):
             if number not in visible:
                 found.append(Dropped(exchange.turn, exchange.turn_id, part.image_id, exchange.image_tokens[place]))
     return tuple(found)
@@ -339,9 +339,9 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
     if needed <= (model.context_length or needed):
         ways.append(f"num_ctx {min(bucket(needed), model.context_length or bucket(needed))} (loads the model again)")
     if rules.policy == "strict" and conversation.exchanges:
-        ways.append("the policy pin_images, which drops old text and keeps pictures")
+        ways.append("the policy pin_images, which drops old text and keeps images")
     if images > fitted.over:
-        ways.append("detail low for large pictures")
+        ways.append("detail low for large images")
     if conversation.exchanges and fitted.count and _alone(fitted.count, conversation) <= limit - room:
         ways.append("a new session")
     return ContextLengthExceeded(

@@ -29,7 +29,7 @@ from llava_gateway.sessions.session import title_of
 
 @dataclass(frozen=True, slots=True)
 class ImageCost:
-    """A picture of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
+    """An image of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
     else what it took; `detail` is what is shown of it, None where it is not told; `pinned` is None where no person said."""
 
     number: int
@@ -100,9 +100,9 @@ def _going(exchange: Exchange, index: int, before: Window, after: Window, rules:
     """What one window tells of an exchange and the next one does not."""
     text = is_told(exchange, index, before, rules) and not is_told(exchange, index, after, rules)
     numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
-    pictures = exchange.pictures
+    images = exchange.numbered_images
     return [Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens)] * text + [
-        Dropped(exchange.turn, exchange.turn_id, pictures[number].image_id, exchange.image_tokens[number - exchange.first_picture])
+        Dropped(exchange.turn, exchange.turn_id, images[number].image_id, exchange.image_tokens[number - exchange.first_image])
         for number in numbers
     ]
 
@@ -111,7 +111,7 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
     window, rules = prepared.fitted.window, prepared.rules
     visible = shown(exchange, index, window, rules)
     images = []
-    for place, (number, part) in enumerate(exchange.pictures.items()):
+    for place, (number, part) in enumerate(exchange.numbered_images.items()):
         sent = prepared.engine_request.renditions.get(part) if number in visible else None
         images.append(
             ImageCost(
@@ -137,7 +137,7 @@ def _question(prepared: Prepared, scale: Scale) -> TurnCost:
     conversation = prepared.conversation
     images = []
     own = iter(prepared.shown)
-    for number, part in enumerate(conversation.asked_images, conversation.first_picture):
+    for number, part in enumerate(conversation.asked_images, conversation.first_image):
         image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
         if sent := prepared.engine_request.renditions.get(part):
             images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))

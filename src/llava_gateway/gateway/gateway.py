@@ -29,9 +29,9 @@ from llava_gateway.gateway.prompt import Prepared, Preparer
 from llava_gateway.gateway.queue import Admission, Ticket, connections_limit
 from llava_gateway.gateway.read_ahead import OFF, SESSION_BUSY, Warmed, Warming
 from llava_gateway.gateway.summary import Summariser
-from llava_gateway.images.info import Degrees, PictureInfo
+from llava_gateway.images.info import Degrees, ImageInfo
 from llava_gateway.images.profile import VisionProfile
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.notes import note
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session, Turn, TurnStatus
@@ -40,22 +40,22 @@ from llava_gateway.telemetry import Telemetry
 
 
 class Gateway:
-    """Answers questions about pictures.
+    """Answers questions about images.
 
     Args:
         settings: limits and pins.
-        pool: the engines. pictures: the one ingest and store. sessions: the conversations. telemetry: figures.
+        pool: the engines. images: the one ingest and store. sessions: the conversations. telemetry: figures.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, pictures: PictureStore, sessions: SessionStore, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, sessions: SessionStore, telemetry: Telemetry) -> None:
         self.settings = settings
         self.pool = pool
-        self.pictures = pictures
+        self.images = images
         self.sessions = sessions
         sessions.on_gone = self._end_session
         self.telemetry = telemetry
         self.installer = Installer(settings, pool)
-        self.preparer = Preparer(settings, pool, pictures, telemetry)
+        self.preparer = Preparer(settings, pool, images, telemetry)
         queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
         self.admissions: dict[EngineName, Admission] = {
             engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
@@ -216,61 +216,61 @@ class Gateway:
         """What a counted question's conversation is made of, and what would go next."""
         return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.key))
 
-    async def store(self, upload: Upload, model: str | None) -> tuple[str, Picture, Rendition | None]:
-        """Takes a picture in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
+    async def store(self, upload: Upload, model: str | None) -> tuple[str, StoredImage, Rendition | None]:
+        """Takes an image in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
 
         Raises ImageError, ModelNotFound (only for a model that was named), StorageFull.
         """
         profile = await self._profile(model)
         with self._holding() as hold:
             try:
-                picture = hold(await self.pictures.add(upload.data, profile, name="image"))
-                image_id = await picture.stored()
+                image = hold(await self.images.add(upload.data, profile, name="image"))
+                image_id = await image.stored()
             except GatewayError as error:
-                self.telemetry.picture(error.code)
+                self.telemetry.image(error.code)
                 raise
-            self.telemetry.picture("ready")
-            return image_id, picture, await self.pictures.rendition(picture, profile) if profile else None
+            self.telemetry.image("ready")
+            return image_id, image, await self.images.rendition(image, profile) if profile else None
 
-    async def turned(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, Picture, Rendition | None]:
-        """A stored picture turned clockwise, as `store` gives one.
+    async def turned(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, StoredImage, Rendition | None]:
+        """A stored image turned clockwise, as `store` gives one.
 
         Raises ImageNotFound, ImageError, ModelNotFound (only for a model that was named), StorageFull, Overloaded.
         """
         profile = await self._profile(model)
         with self._holding() as hold:
-            picture = hold(await self.pictures.turned(hold(self.pictures.get(image_id)), degrees))
-            return await picture.stored(), picture, await self.pictures.rendition(picture, profile) if profile else None
+            image = hold(await self.images.turned(hold(self.images.get(image_id)), degrees))
+            return await image.stored(), image, await self.images.rendition(image, profile) if profile else None
 
     async def _profile(self, model: str | None) -> VisionProfile | None:
-        """What `model` (None: the default) does with pictures; None where it can't see any. Raises ModelNotFound for one that was named."""
+        """What `model` (None: the default) does with images; None where it can't see any. Raises ModelNotFound for one that was named."""
         info = await self.pool.resolve(model) if model else self.pool.state.default.model
         return self.preparer.showing.profile(info) if info and info.vision else None
 
-    async def take_in(self, session: Session, pictures: Mapping[str, bytes]) -> Session:
-        """Keeps a session from elsewhere, whose pictures are files by the ids it has for them. They are taken in like any other, and
+    async def take_in(self, session: Session, images: Mapping[str, bytes]) -> Session:
+        """Keeps a session from elsewhere, whose images are files by the ids it has for them. They are taken in like any other, and
         may get other ids by that. Nothing of it stays where any of it can't be taken.
 
         Raises ImageError, SessionFull, StorageFull, Overloaded.
         """
-        self.sessions.check(session, sum(map(len, pictures.values())))
+        self.sessions.check(session, sum(map(len, images.values())))
         ids: dict[str, str] = {}
-        files: dict[str, PictureInfo] = {}
+        files: dict[str, ImageInfo] = {}
         with self._holding() as hold:
-            for image_id, data in pictures.items():
-                picture = hold(await self.pictures.add(data, name=f"pictures.{image_id}"))
-                ids[image_id], files[image_id] = await picture.stored(), picture.info
-            return self.sessions.create(session.with_pictures(ids, files))
+            for image_id, data in images.items():
+                image = hold(await self.images.add(data, name=f"images.{image_id}"))
+                ids[image_id], files[image_id] = await image.stored(), image.info
+            return self.sessions.create(session.with_images(ids, files))
 
-    async def seen(self, picture: Picture, model: str | None, sight: Sight) -> Seen:
-        """What a model (None: the default) sees of a picture.
+    async def seen(self, image: StoredImage, model: str | None, sight: Sight) -> Seen:
+        """What a model (None: the default) sees of an image.
 
         Raises ModelNotFound, ModelLacksVision, ImageError, StorageFull, Overloaded.
         """
         info = await self.pool.resolve(model)
         if not info.vision:
-            raise ModelLacksVision(f"{info.name} can't see pictures.", param="model")
-        return await self.preparer.showing.seen(picture, info, sight)
+            raise ModelLacksVision(f"{info.name} can't see images.", param="model")
+        return await self.preparer.showing.seen(image, info, sight)
 
     def _keep(self, answering: Answering, turn: Turn) -> int | None:
         """Adds the turn to its session, if it has one, with what it changed there: its id. Raises SessionDeleted."""
@@ -281,7 +281,7 @@ class Gateway:
         session = self.sessions.record(
             request.session_id,
             turn,
-            tuple(each.picture for each in answering.shown),
+            tuple(each.image for each in answering.shown),
             after=request.after,
             model=answering.model.name,
             engine=answering.model.engine,
@@ -292,7 +292,7 @@ class Gateway:
         return session.turns[-1].id
 
     async def _keep_partial(self, answering: Answering, status: TurnStatus, error_code: str | None = None) -> None:
-        """Keeps the question and what came of the answer; nothing where the session or a picture is gone."""
+        """Keeps the question and what came of the answer; nothing where the session or an image is gone."""
         if answering.request.session_id is None:
             return
         with suppress(GatewayError):
@@ -311,19 +311,19 @@ class Gateway:
 
     @contextmanager
     def _holding(self) -> Iterator[Hold]:
-        """Gives a function that keeps a picture from being evicted until the end of the block."""
-        held: list[Picture] = []
+        """Gives a function that keeps an image from being evicted until the end of the block."""
+        held: list[StoredImage] = []
 
-        def hold(picture: Picture) -> Picture:
-            self.pictures.hold(picture)
-            held.append(picture)
-            return picture
+        def hold(image: StoredImage) -> StoredImage:
+            self.images.hold(image)
+            held.append(image)
+            return image
 
         try:
             yield hold
         finally:
-            for picture in held:
-                self.pictures.release(picture)
+            for image in held:
+                self.images.release(image)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -364,8 +364,8 @@ class Gateway:
         What fails on the way in or out is raised, after everything that was started has ended.
         """
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.pictures.aclose)
-            await self.pictures.start()
+            stack.push_async_callback(self.images.aclose)
+            await self.images.start()
             stack.push_async_callback(self.pool.aclose)
             await self.pool.start()
             stack.push_async_callback(self.installer.aclose)

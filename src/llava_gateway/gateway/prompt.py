@@ -1,4 +1,4 @@
-"""Makes a question ready for the engine: which model, which pictures in which form, which part of the conversation.
+"""Makes a question ready for the engine: which model, which images in which form, which part of the conversation.
 
 `gateway.py` walks; what happens here spends nothing of the engine, so `count_tokens` and `warm` share it with `ask`.
 """
@@ -17,7 +17,7 @@ from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
 from llava_gateway.gateway.attachments import Hold, Question, Showing, Shown
 from llava_gateway.gateway.context import Build, Draft, Fitted, Fitter
-from llava_gateway.images.store import PictureStore
+from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
@@ -25,7 +25,7 @@ from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 
 SURE = 4
-"""How many times the words of a prompt its pictures must take, so that their cost is learned where the words are only reckoned."""
+"""How many times the words of a prompt its images must take, so that their cost is learned where the words are only reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,15 @@ class Prepared:
 
 class Preparer:
     """Args:
-    settings: limits and pins. pool: the engines. pictures: the one ingest and store. telemetry: counts pictures.
+    settings: limits and pins. pool: the engines. images: the one ingest and store. telemetry: counts images.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, pictures: PictureStore, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, telemetry: Telemetry) -> None:
         self.settings = settings
         self.pool = pool
-        self.pictures = pictures
+        self.images = images
         self.fitter = Fitter(settings)
-        self.showing = Showing(settings, pool, pictures, telemetry, self.fitter)
+        self.showing = Showing(settings, pool, images, telemetry, self.fitter)
         self._sighted: set[ModelKey] = set()  # models that were seen to see
 
     async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
@@ -115,8 +115,8 @@ class Preparer:
         if request.session_id is None and not session.turns:
             draft = replace(draft, window=await self.fitter.replayed(draft, build, engine, model, request.options))
         fitted = await self.fitter.fit(draft, build, engine, model, wanted=request.options, exactly=exactly)
-        left_out = sum(number >= conversation.first_picture for number in beyond)
-        missing = (note("picture_left_out", model=model.name, count=left_out),) if left_out else ()
+        left_out = sum(number >= conversation.first_image for number in beyond)
+        missing = (note("image_left_out", model=model.name, count=left_out),) if left_out else ()
         warnings = (*request.warnings, *question.warnings, *missing, *fitted.warnings)
         return Prepared(model, question.messages, question.shown, draft, fitted, warnings, beyond)
 
@@ -156,7 +156,7 @@ class Preparer:
             conversation = session.conversation((), scale)
             if any(sight.undecided for sight in session.sights.values()):
                 told = _beside(replace(conversation, exchanges=()), session.window, rules, scale)
-                sights = await self.showing.decided(session.sights, model, options, beside=told, pictures=len(session.image_ids))
+                sights = await self.showing.decided(session.sights, model, options, beside=told, images=len(session.image_ids))
                 conversation = conversation.with_sights(replace(session, sights=sights).seen)
             return conversation, request.messages
         begin = _last_question(request.messages)
@@ -169,29 +169,29 @@ class Preparer:
     def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
         the question's own."""
-        most = self.showing.profile(model).max_pictures
+        most = self.showing.profile(model).max_images
         if most is None:
             return frozenset()
-        first_own = conversation.first_picture + len(conversation.asked_images) - own
+        first_own = conversation.first_image + len(conversation.asked_images) - own
         return frozenset(range(1, first_own - max(0, most - own)))
 
     async def learn(self, prepared: Prepared, finish: Finish) -> tuple[Note, ...]:
-        """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the pictures."""
+        """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the images."""
         request, model, usage = prepared.engine_request, prepared.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
         renditions = request.shown
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
-        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.picture.read_by for each in prepared.shown)
+        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.image.read_by for each in prepared.shown)
         if prepared.shown and fresh and read >= sum(self._least(each.rendition) for each in prepared.shown):
             self.fitter.measured(model.key, read, finish.timings.prompt_ms)
         for each in prepared.shown:
-            each.picture.read_by.add((model.key, each.sight))
+            each.image.read_by.add((model.key, each.sight))
         learnable = any(rendition.label != "exact" for rendition in renditions)
         if not renditions or (model.key in self._sighted and not learnable):
             self.fitter.learn(request, model.key, usage)
             return ()
-        # By what was known before this answer: the vocabulary is not learned from a prompt whose pictures may have been passed over.
+        # By what was known before this answer: the vocabulary is not learned from a prompt whose images may have been passed over.
         count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
         words = count.system + count.text
         surplus = usage.prompt_tokens - words
@@ -208,7 +208,7 @@ class Preparer:
 
     @staticmethod
     def _least(rendition: Rendition) -> int:
-        """Tokens that a picture takes at least, where its cost is not known: no model describes one with fewer."""
+        """Tokens that an image takes at least, where its cost is not known: no model describes one with fewer."""
         return rendition.tokens or 32 * len(rendition.pieces)
 
     async def model(self, request: ChatRequest, session: Session) -> ModelInfo:
@@ -225,12 +225,12 @@ class Preparer:
             ) from None
 
     def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
-        """Refuses pictures, new ones or the session's, before anything is sent to a model that can't see."""
+        """Refuses images, new ones or the session's, before anything is sent to a model that can't see."""
         if model.vision or not (session.image_ids or request.has_images):
             return
         seeing = [other.name for other in self.pool.state.models if other.vision]
         hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
-        raise ModelLacksVision(f"{model.name} can't see pictures.", hint=hint, param="model")
+        raise ModelLacksVision(f"{model.name} can't see images.", hint=hint, param="model")
 
     def _builder(self, request: ChatRequest, model: ModelInfo, new: Mapping[ImagePart, Rendition], hold: Hold) -> Build:
         """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""
@@ -239,8 +239,8 @@ class Preparer:
             renditions = {part: self.showing.priced(rendition, model) for part, rendition in new.items()}  # its cost may be known by now
             for part in dict.fromkeys(part for message in messages for part in message.images):
                 if part not in renditions:
-                    picture = hold(self.pictures.get(part.image_id))
-                    renditions[part] = await self.showing.rendition(picture, model, part.sight)
+                    image = hold(self.images.get(part.image_id))
+                    renditions[part] = await self.showing.rendition(image, model, part.sight)
             return EngineRequest(
                 model=model.name,
                 messages=messages,
@@ -290,8 +290,8 @@ def _beside(history: Conversation, window: Window, rules: Rules, scale: Scale) -
 
 def _reopened(conversation: Conversation, window: Window, rules: Rules, beyond: frozenset[int]) -> Window:
     """The window before anything more is dropped: without the images `beyond`, with those that were pinned since they went."""
-    pictures = (item for exchange in conversation.exchanges for item in exchange.pictures.items())
-    pinned = {number for number, part in pictures if (rules.pins or {}).get(part.image_id)}
+    images = (item for exchange in conversation.exchanges for item in exchange.numbered_images.items())
+    pinned = {number for number, part in images if (rules.pins or {}).get(part.image_id)}
     return replace(window, gone=window.gone - pinned | beyond)
 
 

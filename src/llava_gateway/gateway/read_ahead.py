@@ -1,7 +1,7 @@
-"""Reads ahead: while nobody asks an engine anything, it may read what the next question will begin with, pictures above all.
+"""Reads ahead: while nobody asks an engine anything, it may read what the next question will begin with, images above all.
 
-The question is not known yet, so the engine gets the conversation and the pictures with some other words after them, and is to answer
-one token (0 means no limit to Ollama). Its prompt cache then holds everything up to the last picture's end.
+The question is not known yet, so the engine gets the conversation and the images with some other words after them, and is to answer
+one token (0 means no limit to Ollama). Its prompt cache then holds everything up to the last image's end.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Warming:
             await pool.refresh()
             await reading.prepare_anew()
         request = reading.request
-        if request.messages[-1].images and not await engine.pictures_first(request):
+        if request.messages[-1].images and not await engine.images_first(request):
             return TEXT_FIRST
         with self._admissions[engine.name].background(lambda: reading.end(QUESTION)) as free:
             if not free:
@@ -264,7 +264,7 @@ def ahead(request: EngineRequest) -> EngineRequest:
 
 
 def prompt_key(request: EngineRequest) -> Hashable:
-    """Equal for requests with the same prompt for the same model, whatever their pictures are called."""
+    """Equal for requests with the same prompt for the same model, whatever their images are called."""
 
     def content(part: Part) -> Hashable:
         return tuple(piece.data for piece in request.renditions[part].pieces) if isinstance(part, ImagePart) else part

@@ -34,7 +34,7 @@ SUMMARY_TOKENS = 200
 class Summariser:
     """Args:
     preparer: writes the request. admissions: real questions go first. sessions: where the summary is kept.
-    holding: keeps pictures from being evicted meanwhile.
+    holding: keeps images from being evicted meanwhile.
     """
 
     def __init__(

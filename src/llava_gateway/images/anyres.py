@@ -1,8 +1,8 @@
-"""What a LLaVA gets of a picture: one square, or the tiles of a grid and an overview, as LLaVA-1.6 was trained (pure).
+"""What a LLaVA gets of an image: one square, or the tiles of a grid and an overview, as LLaVA-1.6 was trained (pure).
 
 Grid, fit and padding are those of LLaVA-NeXT's own processor (transformers, `models/llava_next` and `select_best_resolution`), so that
-each tile has the pixels the model was trained on. The tiles go to the engine as pictures side by side. Each has exactly the size of one
-encode, so the engine resamples nothing, and the tokens are those that a projector with grids of its own makes of the whole picture.
+each tile has the pixels the model was trained on. The tiles go to the engine as images side by side. Each has exactly the size of one
+encode, so the engine resamples nothing, and the tokens are those that a projector with grids of its own makes of the whole image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SquareEye:
         grids: (width, height) in pixels, multiples of the side: the `image_grid_pinpoints` of a projector that has its own, else those of
             LLaVA-1.6.
         trained: whether the model learned with tiles, so that `auto` may choose them.
-        stretched: a picture that is one square is stretched to it, as engines do for a projector with pinpoints, not letterboxed.
+        stretched: an image that is one square is stretched to it, as engines do for a projector with pinpoints, not letterboxed.
         overview: where it stands among the tiles.
     """
 
@@ -62,7 +62,7 @@ class SquareEye:
 
 
 def plan(size: Size, sight: Sight, eye: SquareEye) -> Plan:
-    """What is sent of a picture of `size` (width, height) pixels.
+    """What is sent of an image of `size` (width, height) pixels.
 
     Both sides within the square: one square, whatever is wished for; there is nothing more to see.
     """
@@ -77,7 +77,7 @@ def plan(size: Size, sight: Sight, eye: SquareEye) -> Plan:
 
 
 def best_grid(size: Size, grids: tuple[Size, ...]) -> Size:
-    """The grid in which most of the picture's pixels survive; of equal ones that with the least padding (`select_best_resolution`)."""
+    """The grid in which most of the image's pixels survive; of equal ones that with the least padding (`select_best_resolution`)."""
     width, height = size
 
     def merit(grid: Size) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def best_grid(size: Size, grids: tuple[Size, ...]) -> Size:
 
 
 def fit_inside(size: Size, grid: Size) -> Size:
-    """The size of the picture inside a grid (`get_patch_output_size`, with its rounding in floating point)."""
+    """The size of the image inside a grid (`get_patch_output_size`, with its rounding in floating point)."""
     across, down = grid[0] / size[0], grid[1] / size[1]
     if across < down:
         return grid[0], min(math.ceil(size[1] * across), grid[1])
@@ -132,7 +132,7 @@ def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[Note, ...])
 
 
 def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Size | None, tuple[Note, ...]]:
-    """The grid for a picture or a part of it, None for one square, and notes on wishes it does not meet.
+    """The grid for an image or a part of it, None for one square, and notes on wishes it does not meet.
 
     Args:
         least: squares that are sent where there is no grid.
@@ -153,7 +153,7 @@ def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Si
 
 
 def _wished(size: Size, sight: Sight, eye: SquareEye) -> Size | None:
-    """The largest grid within the wish. A size that is a grid is that grid; of any other, the one that shows most of the picture."""
+    """The largest grid within the wish. A size that is a grid is that grid; of any other, the one that shows most of the image."""
     options = [grid for grid in eye.all_grids if _affordable(grid, sight, eye)]
     if (most := sight.image_size) is not None:
         options = [grid for grid in options if grid[0] <= most[0] and grid[1] <= most[1]]

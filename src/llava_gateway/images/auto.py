@@ -1,4 +1,4 @@
-"""Decides how much of a picture `detail: auto` may show: by the room in the context and by how fast the model reads (pure)."""
+"""Decides how much of an image `detail: auto` may show: by the room in the context and by how fast the model reads (pure)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import Note, note
 
 PATIENCE_MS = 120_000
-"""Longest a picture may take to be read."""
+"""Longest an image may take to be read."""
 STEP = 256
 """Bounds are rounded down to this many tokens, so that nearly equal ones ask for the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoBound:
-    """Most tokens a picture may cost, and why it is no more: a note's code and values."""
+    """Most tokens an image may cost, and why it is no more: a note's code and values."""
 
     tokens: int
     why: Note
@@ -30,33 +30,33 @@ class AutoBound:
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """What decides about the pictures of a question.
+    """What decides about the images of a question.
 
     Attributes:
         bound: of each; None where the largest is within it.
         room: tokens of the context that each may take at all.
-        limit: tokens of the context. pictures: how many the question has.
+        limit: tokens of the context. images: how many the question has.
     """
 
     bound: AutoBound | None
     room: int
     limit: int
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How much is shown of a picture where that is left to us, and the warning that says why it is not all; None where it is.
+    """How much is shown of an image where that is left to us, and the warning that says why it is not all; None where it is.
 
     Attributes:
-        limit, pictures: the tokens of context, and the number of pictures in the question, for which it was chosen.
+        limit, images: the tokens of context, and the number of images in the question, for which it was chosen.
         bounded: whether its `max_image_tokens` is our bound, and nobody's wish.
     """
 
     sight: Sight
     note: Note | None
     limit: int
-    pictures: int
+    images: int
     bounded: bool = False
 
     def told(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
@@ -66,28 +66,28 @@ class Choice:
 
 
 def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None, wish: Sight = Sight()) -> Choice:
-    """What is shown of a picture of `size` pixels for an undecided wish.
+    """What is shown of an image of `size` pixels for an undecided wish.
 
-    What was chosen `before` stays while it is the same context, as many pictures are asked about and there is room for it: so what was read
+    What was chosen `before` stays while it is the same context, as many images are asked about and there is room for it: so what was read
     ahead is what is asked about then, and the engine finds it in its cache.
     """
     sight = auto.bound.put_on(wish) if auto.bound else wish
     tokens = profile.plan(size, sight).tokens or 0
-    if before and (before.limit, before.pictures) == (auto.limit, auto.pictures):
+    if before and (before.limit, before.images) == (auto.limit, auto.images):
         cost = profile.plan(size, before.sight).tokens or 0
         if cost <= max(auto.room, tokens):
             return before
     every = profile.plan(size, wish).tokens or 0
     why = auto.bound.why if auto.bound and tokens < every else None
     told = Note(why.code, {"tokens": tokens, "full": every, **why.values}) if why else None
-    return Choice(sight, told, auto.limit, auto.pictures, bounded=sight != wish)
+    return Choice(sight, told, auto.limit, auto.images, bounded=sight != wish)
 
 
 def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
-    """The bound, or None where the largest picture is within it.
+    """The bound, or None where the largest image is within it.
 
     Args:
-        profile: of the model. free: tokens of the context that one picture may take.
+        profile: of the model. free: tokens of the context that one image may take.
         ms_per_token: how long the model takes to read one; None if it was not measured yet.
         on_gpu: whether the whole model is on a GPU, where nothing takes that long.
         limit: tokens of the context.

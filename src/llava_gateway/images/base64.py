@@ -15,7 +15,7 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of a picture sent as base64 or as a `data:` URL; the media type in the URL is not looked at, the content decides.
+    """The bytes of an image sent as base64 or as a `data:` URL; the media type in the URL is not looked at, the content decides.
 
     Whitespace, the URL-safe alphabet and missing padding are accepted, a second data: prefix, and what Python makes of bytes
     (`b'...'`). Anything else that is not base64 is refused: plain `b64decode` drops such characters and hands back a damaged file.
@@ -33,7 +33,7 @@ def decode_base64(text: str) -> bytes:
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidBase64Image from None
     if not data:
-        raise ImageError("The picture is empty", code="empty_image_file", hint="Send the bytes of a picture file.")
+        raise ImageError("The image is empty", code="empty_image_file", hint="Send the bytes of an image file.")
     return data
 
 

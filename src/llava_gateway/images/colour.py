@@ -14,7 +14,7 @@ _PROBE = bytes(v for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128,
 
 
 def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) -> tuple[Image.Image, tuple[Note, ...]]:
-    """A decoded picture in one of the modes that can be resampled: L, LA, RGB, RGBA or CMYK, and what that took.
+    """A decoded image in one of the modes that can be resampled: L, LA, RGB, RGBA or CMYK, and what that took.
 
     Args:
         bits: bits per channel in the file; Pillow itself cuts 16-bit RGB to the high byte, which is right to one step.
@@ -58,7 +58,7 @@ def _from_16_bit(im: Image.Image, bits: int, white_is_zero: bool) -> Image.Image
 
 
 def _stretched(im: Image.Image) -> Image.Image:
-    """32-bit and float pictures say nothing of their range, so the darkest becomes black and the lightest white."""
+    """32-bit and float images say nothing of their range, so the darkest becomes black and the lightest white."""
     wide = im.convert("F")
     low, high = wide.getextrema()
     if not isinstance(low, float) or not isinstance(high, float) or not -3e38 < low <= high < 3e38:
@@ -81,7 +81,7 @@ def is_see_through(im: Image.Image) -> bool:
 
 
 def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[Note, ...]]:
-    """An opaque picture (L, RGB, CMYK) as RGB in sRGB, through its profile if it has one, and what was done.
+    """An opaque image (L, RGB, CMYK) as RGB in sRGB, through its profile if it has one, and what was done.
 
     A profile that littlecms can't use for these pixels is ignored and said so.
     """

@@ -1,4 +1,4 @@
-"""Opening a picture file: limits from its header, what it says of itself, and its pixels, reduced while decoding where that can be.
+"""Opening an image file: limits from its header, what it says of itself, and its pixels, reduced while decoding where that can be.
 
 Runs in worker processes only: these decoders read what strangers send.
 """
@@ -51,10 +51,10 @@ def check_size(size: Size, kind: Format, limits: Limits) -> None:
     """Raises ImageError `image_too_small` or `image_too_large`."""
     width, height = size
     most = limits.max_pixels_webp_gif if kind in ("WEBP", "GIF") else limits.max_pixels
-    said = f"The picture has {width}x{height} pixels"
+    said = f"The image has {width}x{height} pixels"
     if min(size) < limits.min_side:
-        raise ImageError(f"{said}; {limits.min_side} on the short side is the least", code="image_too_small", hint="Send a larger picture.")
-    too_large, hint = None, "Make the picture smaller, or send a part of it."
+        raise ImageError(f"{said}; {limits.min_side} on the short side is the least", code="image_too_small", hint="Send a larger image.")
+    too_large, hint = None, "Make the image smaller, or send a part of it."
     if max(size) > limits.max_side:
         too_large = f"{limits.max_side} on the long side is the most"
     elif width * height > most:
@@ -66,7 +66,7 @@ def check_size(size: Size, kind: Format, limits: Limits) -> None:
 
 
 class Source:
-    """A picture file, its header read and found within the limits.
+    """An image file, its header read and found within the limits.
 
     Attributes:
         size: pixels as `pixels` gives them; turning them by `orientation` makes them upright.
@@ -241,5 +241,5 @@ def _first_of_many(im: Image.Image, kind: Format) -> tuple[Note | None, tuple[No
         more = False
     if not more:
         return None, ()
-    code = {"TIFF": "first_page", "HEIC": "main_picture"}.get(kind, "first_frame")
+    code = {"TIFF": "first_page", "HEIC": "main_image"}.get(kind, "first_frame")
     return note(code), (note("first_frame_only"),)

@@ -22,7 +22,7 @@ class Encoded:
 
 
 def packs_well(im: Image.Image) -> bool:
-    """Whether PNG is the right form for a picture that came lossless: yes if it is small, or if a sample of 4x4 tiles spread over it
+    """Whether PNG is the right form for an image that came lossless: yes if it is small, or if a sample of 4x4 tiles spread over it
     takes at most one byte per pixel. Screenshots, drawings and scans do (0.05 to 0.5), photos don't (1 to 2.5)."""
     if im.width * im.height <= _SMALL:
         return True

@@ -25,7 +25,7 @@ class VisionFacts:
         merge: patches a side that become one token (clip.vision.spatial_merge_size or .projector.scale_factor); None: the family's own.
         queries: tokens of a slice (clip.minicpmv_query_num); None: the version's own.
         version: clip.minicpmv_version.
-        least_tokens: what the engine was told to spend at least on a picture; None: the family's own.
+        least_tokens: what the engine was told to spend at least on an image; None: the family's own.
     """
 
     projector_type: str = ""
@@ -39,7 +39,7 @@ class VisionFacts:
 
 
 def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, VisionOverride] | None = None) -> VisionProfile:
-    """What a model does with pictures: from what its engine says of its eye, and of what engines don't tell from configs/vision.toml and
+    """What a model does with images: from what its engine says of its eye, and of what engines don't tell from configs/vision.toml and
     `overrides` (the setting `vision`), whose patterns are matched with the model's name. Later entries win over earlier ones."""
     override = _override(name, overrides or {})
     facts = replace(
@@ -51,13 +51,13 @@ def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, Visi
     family = override.family or FAMILIES.get(facts.projector_type, "unknown")
     profile = _PROFILES[family](facts) or VisionProfile()
     trained = profile.trained if override.tiles is None else override.tiles
-    single = override.max_pictures == 1
+    single = override.max_images == 1
     return replace(
         profile,
         trained=trained and not single,
-        alone=profile.alone or (single and profile.square is not None),  # tiles are pictures too
+        alone=profile.alone or (single and profile.square is not None),  # tiles are images too
         overview=override.overview or "last",
-        max_pictures=override.max_pictures,
+        max_images=override.max_images,
     )
 
 
@@ -96,7 +96,7 @@ projector it becomes)."""
 
 
 def _llava(facts: VisionFacts) -> VisionProfile | None:
-    """One square of (image_size / patch_size)^2 tokens. A projector with pinpoints cuts larger pictures into tiles itself, but leaves those
+    """One square of (image_size / patch_size)^2 tokens. A projector with pinpoints cuts larger images into tiles itself, but leaves those
     of one square as they are, so tiles of ours are seen alike by both."""
     side, patch = facts.image_size, facts.patch_size
     if not (side and patch):
@@ -139,7 +139,7 @@ def _llama4(facts: VisionFacts) -> VisionProfile | None:
 
 
 # Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it
-# reads a picture without causal attention, and a server whose batch is smaller than a picture (512 by default) then ends.
+# reads an image without causal attention, and a server whose batch is smaller than an image (512 by default) then ends.
 _PROFILES: Mapping[VisionFamily, Callable[[VisionFacts], VisionProfile | None]] = {
     "llava": _llava,
     "gemma3": _gemma3,

@@ -1,8 +1,8 @@
-"""What each family of models does with a picture of (width, height), and so the size to send it in: pure, one function a family.
+"""What each family of models does with an image of (width, height), and so the size to send it in: pure, one function a family.
 
-The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how pictures are resized; clip.cpp, `clip_n_output_tokens`: what they cost;
+The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how images are resized; clip.cpp, `clip_n_output_tokens`: what they cost;
 mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them), proved against the engine in tests/images/test_families.py. The sizes we
-send are fixed points of the family's rule: the engine copies their pixels. What it still makes itself is the overview of sliced pictures.
+send are fixed points of the family's rule: the engine copies their pixels. What it still makes itself is the overview of sliced images.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ GRID_SIDE = 3
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Pictures of any shape in square cells of `side` pixels, one token each, `least` to `most` of them.
+    """Images of any shape in square cells of `side` pixels, one token each, `least` to `most` of them.
 
     Attributes:
-        around: tokens of the markers before and after a picture.
+        around: tokens of the markers before and after an image.
         row_break: every row but the last ends with one token more.
     """
 
@@ -63,7 +63,7 @@ class Grid:
     """An overview and up to 3 x 3 tiles of `side` x `side` pixels, `tokens` each (Llama 4).
 
     Attributes:
-        around: tokens of the markers before and after a picture.
+        around: tokens of the markers before and after an image.
     """
 
     side: int
@@ -73,7 +73,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One way to send a picture: `visual` tokens of the picture alone, `total` with all markers."""
+    """One way to send an image: `visual` tokens of the image alone, `total` with all markers."""
 
     canvas: Canvas
     visual: int
@@ -83,9 +83,9 @@ class _Option:
 def square(
     size: Size, side: int, tokens: int | None, sight: Sight, *, around: int = 0, fill: Colour = CLIP_MEAN, label: Label = "exact"
 ) -> Plan:
-    """The whole picture inside one square, whatever its size.
+    """The whole image inside one square, whatever its size.
 
-    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so a picture of exactly this size is copied. `tokens` are
+    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so an image of exactly this size is copied. `tokens` are
     all that it costs, `around` of them markers.
     """
     canvas = letterbox(size, side, fill)
@@ -95,10 +95,10 @@ def square(
 
 
 def cells(eye: Cells, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """The picture in its own shape, both sides rounded to whole cells (Qwen-VL, Pixtral, Gemma 4).
+    """The image in its own shape, both sides rounded to whole cells (Qwen-VL, Pixtral, Gemma 4).
 
     llama.cpp `mtmd_image_preprocessor_dyn_size`, `calc_size_preserved_ratio` (smart_resize in transformers). It pads what rounding leaves
-    over; we stretch, as the models' own processors do, and pad only where that would deform the picture.
+    over; we stretch, as the models' own processors do, and pad only where that would deform the image.
     """
     return _first_within(_cell_options(eye, size, sight), sight, label)
 
@@ -128,7 +128,7 @@ def _boxed(eye: Cells, columns: int, rows: int, box: Size) -> Size:
 
 
 def _cell_grid(eye: Cells, size: Size, budget: int) -> Size:
-    """(columns, rows) of the cells that a picture is resized to, at most `budget` wherever that is at least `eye.least`."""
+    """(columns, rows) of the cells that an image is resized to, at most `budget` wherever that is at least `eye.least`."""
     width, height = (length / eye.side for length in size)
     columns, rows = max(1, math.floor(width + 0.5)), max(1, math.floor(height + 0.5))
     if columns * rows > budget:
@@ -141,16 +141,16 @@ def _cell_grid(eye: Cells, size: Size, budget: int) -> Size:
 
 
 def _clipped(columns: int, rows: int, most: int) -> Size:
-    """A side of one cell can't shrink any more, and rounding up may go past `most`: the engine would shrink the picture once more."""
+    """A side of one cell can't shrink any more, and rounding up may go past `most`: the engine would shrink the image once more."""
     if columns >= rows:
         return min(columns, max(1, most // rows)), rows
     return columns, min(rows, max(1, most // columns))
 
 
 def slices(eye: Slices, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """An overview, and slices of the picture where it is larger than one (MiniCPM-V).
+    """An overview, and slices of the image where it is larger than one (MiniCPM-V).
 
-    llama.cpp `mtmd_image_preprocessor_llava_uhd` without pinpoints. We send the size that it would resize to before slicing. A picture
+    llama.cpp `mtmd_image_preprocessor_llava_uhd` without pinpoints. We send the size that it would resize to before slicing. An image
     that fits into one square is stretched to it there; ours is padded to it instead.
     """
     return _first_within(_slice_options(eye, size, sight), sight, label)
@@ -171,8 +171,8 @@ def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
 def _sliced(eye: Slices, size: Size) -> tuple[Size, Size]:
     """The size to send, and (columns, rows) of its slices.
 
-    That is the size that the picture has when it is cut, or one a patch a slice smaller: often that keeps it from being cut into more
-    slices than the picture as it came. Where nothing does (long shapes of few pixels) it is sent as it came, and the engine enlarges it.
+    That is the size that the image has when it is cut, or one a patch a slice smaller: often that keeps it from being cut into more
+    slices than the image as it came. Where nothing does (long shapes of few pixels) it is sent as it came, and the engine enlarges it.
     """
     first = grid = _slice_grid(eye, size)
     tried = size
@@ -201,7 +201,7 @@ def _slice_grid(eye: Slices, size: Size) -> Size:
 
 
 def _refined(eye: Slices, size: Size, grid: Size) -> Size:
-    """llama.cpp `get_refine_size`: slices of about side^2 pixels in the picture's shape, in whole patches."""
+    """llama.cpp `get_refine_size`: slices of about side^2 pixels in the image's shape, in whole patches."""
     width, height = (_divisible(length, parts) // parts for length, parts in zip(size, grid, strict=True))
     shape = _f32(width / height)
     high = int(_f32(eye.side / _f32(math.sqrt(shape))))
@@ -217,8 +217,8 @@ def _divisible(length: int, by: int) -> int:
 def grid(eye: Grid, size: Size, sight: Sight, label: Label = "exact") -> Plan:
     """Tiles of the best grid, and an overview (Llama 4).
 
-    llama.cpp `mtmd_image_preprocessor_llava_uhd` with the grids of `set_llava_uhd_res_candidates`. We send the picture as it fits into
-    its grid, without the padding: so the engine makes its overview from the picture alone. A picture that fits into one tile is
+    llama.cpp `mtmd_image_preprocessor_llava_uhd` with the grids of `set_llava_uhd_res_candidates`. We send the image as it fits into
+    its grid, without the padding: so the engine makes its overview from the image alone. An image that fits into one tile is
     stretched to it there; ours is padded to it instead.
     """
     return _first_within(_grid_options(eye, size, sight), sight, label)
@@ -240,7 +240,7 @@ def _grid_options(eye: Grid, size: Size, sight: Sight) -> Iterator[_Option]:
 
 
 def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
-    """llama.cpp `select_best_resolution`, as LLaVA-NeXT's own: most of the picture's pixels kept, then least waste; the first of equals."""
+    """llama.cpp `select_best_resolution`, as LLaVA-NeXT's own: most of the image's pixels kept, then least waste; the first of equals."""
 
     def rank(candidate: Size) -> tuple[int, int]:
         scale = min(_f32(candidate[0] / size[0]), _f32(candidate[1] / size[1]))
@@ -251,7 +251,7 @@ def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
 
 
 def shape(size: Size, max_side: int, sight: Sight) -> Plan:
-    """The picture in its own shape, never enlarged: all that can be done where nothing is known of the model's eye."""
+    """The image in its own shape, never enlarged: all that can be done where nothing is known of the model's eye."""
     longest = max_side // 2 if sight.detail == "low" else max_side
     scale = min(1.0, longest / max(size))
     inner = _within((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), sight.image_size)
@@ -305,7 +305,7 @@ def _shrunk(size: Size, pixels: int) -> Size:
 
 
 def _shaped(size: Size, target: Size) -> Size:
-    """`target` itself where filling it hardly deforms the picture, else the size of the picture inside it."""
+    """`target` itself where filling it hardly deforms the image, else the size of the image inside it."""
     stretch = (target[0] * size[1]) / (target[1] * size[0])
     return target if 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH else _fitted(size, target)
 

@@ -1,4 +1,4 @@
-"""What is known of a picture apart from its pixels."""
+"""What is known of an image apart from its pixels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Literal, TypeAlias
 from llava_gateway.notes import Note
 
 Degrees: TypeAlias = Literal[90, 180, 270]
-"""By which a picture can be turned, clockwise."""
+"""By which an image can be turned, clockwise."""
 
 
 @dataclass(frozen=True, slots=True)
-class PictureInfo:
-    """A picture and the file it came from.
+class ImageInfo:
+    """An image and the file it came from.
 
     Attributes:
-        width, height: pixels of the canonical picture, upright.
+        width, height: pixels of the canonical image, upright.
         original_width, original_height: pixels of the file as they were stored in it.
         original_format: one of sniff.FORMATS.
         original_bytes: size of the file.
@@ -46,14 +46,14 @@ class PictureInfo:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> PictureInfo:
+    def from_json(cls, value: dict[str, Any]) -> ImageInfo:
         notes = {name: tuple(map(Note.from_json, value[name])) for name in ("changes", "warnings")}
         return cls(**{**value, **notes})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may be, from the settings of the same names (`image_` left out)."""
+    """What an image may be, from the settings of the same names (`image_` left out)."""
 
     max_pixels: int = 50_000_000
     max_pixels_webp_gif: int = 25_000_000
@@ -67,4 +67,4 @@ class Limits:
 
 
 UNLIMITED = Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31)
-"""For canonical pictures: what they came from was within the limits."""
+"""For canonical images: what they came from was within the limits."""

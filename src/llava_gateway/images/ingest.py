@@ -1,4 +1,4 @@
-"""One picture file to what we keep of it: the rendition for one model first, then the canonical picture. Pure; runs in a worker."""
+"""One image file to what we keep of it: the rendition for one model first, then the canonical image. Pure; runs in a worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llava_gateway.chat import Box, Sight
 from llava_gateway.images import colour, encode, resize
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
-from llava_gateway.images.info import UNLIMITED, Limits, PictureInfo
+from llava_gateway.images.info import UNLIMITED, ImageInfo, Limits
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import Note, note
@@ -23,7 +23,7 @@ from llava_gateway.notes import Note, note
 class Ready:
     """Enough to ask the model."""
 
-    info: PictureInfo
+    info: ImageInfo
     rendered: Rendered | None
 
 
@@ -36,7 +36,7 @@ class Rendered:
 
 
 def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Sight = Sight()) -> Iterator[Ready | Encoded]:
-    """First a Ready, then the canonical picture: upright, sRGB, without metadata, at most `limits.store_max_pixels`.
+    """First a Ready, then the canonical image: upright, sRGB, without metadata, at most `limits.store_max_pixels`.
 
     Raises ImageError, and whatever decoders raise on damaged files.
     """
@@ -57,7 +57,7 @@ def ingest(data: bytes, limits: Limits, profile: VisionProfile | None, sight: Si
 
 
 def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> Rendered:
-    """A rendition from the canonical picture, for a model that was not asked about when the picture came."""
+    """A rendition from the canonical image, for a model that was not asked about when the image came."""
     source = Source(canonical, UNLIMITED)
     plan = profile.plan(source.upright_size, sight)
     made, lossless, _ = _made(source, [(canvas.region, canvas.inner) for canvas in plan.canvases])
@@ -65,7 +65,7 @@ def render(canonical: bytes, profile: VisionProfile, sight: Sight = Sight()) -> 
 
 
 def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image.Image], bool, tuple[Note, ...]]:
-    """Parts of the picture at upright sizes in sRGB, all from one decode, as small as the largest of them allows; whether they are to be
+    """Parts of the image at upright sizes in sRGB, all from one decode, as small as the largest of them allows; whether they are to be
     kept lossless, and what was done to the colours.
 
     Cutting and shrinking come first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
@@ -84,14 +84,14 @@ def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image
 
 
 def _whole_for(parts: Sequence[tuple[Box, Size]]) -> Size:
-    """The size of the whole picture at which every part has at least its own."""
+    """The size of the whole image at which every part has at least its own."""
     width, height = (max(math.ceil(size[i] / region[2 + i]) for region, size in parts) for i in (0, 1))
     return width, height
 
 
 def _rendered(plan: Plan, made: Sequence[Image.Image], lossless: bool) -> Rendered:
-    """The plan's pieces. Those of one picture are marked with a digest of all of them, so that no other's have the same bytes: llama.cpp
-    tells pictures apart by these, and breaks on a prompt that parts from the one before it between two that stand side by side."""
+    """The plan's pieces. Those of one image are marked with a digest of all of them, so that no other's have the same bytes: llama.cpp
+    tells images apart by these, and breaks on a prompt that parts from the one before it between two that stand side by side."""
     pieces = [piece for canvas, im in zip(plan.canvases, made, strict=True) for piece in _cut(resize.on_canvas(im, canvas), canvas)]
     mark = ""
     if len(pieces) > 1:
@@ -114,7 +114,7 @@ def _cut(im: Image.Image, canvas: Canvas) -> Iterator[Image.Image]:
             yield im.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
 
 
-def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: tuple[Note, ...]) -> PictureInfo:
+def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: tuple[Note, ...]) -> ImageInfo:
     changes = [*source.facts, *colours]
     kept = "PNG" if lossless else "JPEG"
     if kept != source.kind:
@@ -123,4 +123,4 @@ def _info(source: Source, size: Size, lossless: bool, file_bytes: int, colours: 
         width, height = source.upright_size
         code = "kept_smaller" if size[0] < width else "kept_larger"
         changes.append(note(code, from_width=width, from_height=height, width=size[0], height=size[1]))
-    return PictureInfo(*size, *source.original_size, source.kind, file_bytes, tuple(changes), source.warnings)
+    return ImageInfo(*size, *source.original_size, source.kind, file_bytes, tuple(changes), source.warnings)

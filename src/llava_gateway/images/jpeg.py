@@ -84,7 +84,7 @@ def strict(data: bytes) -> tuple[bytes, Fault | None]:
 
 
 def _layout(data: bytes) -> _Layout:
-    """Reads the markers up to the end of the (first) picture. What is no marker between them is passed over, as libjpeg does."""
+    """Reads the markers up to the end of the (first) image. What is no marker between them is passed over, as libjpeg does."""
     found, at, interval = _Layout(), 0, 0
     while (match := _END.search(data, at)) and (marker := match[0][1]) != _EOI:
         at = match.end()
@@ -126,7 +126,7 @@ def _restart_fault(layout: _Layout, scan: _Scan) -> Fault | None:
 
 
 def _units(layout: _Layout, scan: _Scan) -> int:
-    """Of a scan (ITU-T T.81, A.2): a block of its only component, or blocks of all its components for the same part of the picture."""
+    """Of a scan (ITU-T T.81, A.2): a block of its only component, or blocks of all its components for the same part of the image."""
     most_across, most_down = (max(sampling[i] for sampling in layout.sampling.values()) for i in (0, 1))
     if len(scan.components) > 1:
         return -(-layout.width // (8 * most_across)) * -(-layout.height // (8 * most_down))
@@ -135,7 +135,7 @@ def _units(layout: _Layout, scan: _Scan) -> int:
 
 
 def _has_hole(data: bytes, scan: _Scan) -> bool:
-    """Whether zeros stand in for lost data. Plain areas may be coded so too, but a picture of them has no data left over at its end."""
+    """Whether zeros stand in for lost data. Plain areas may be coded so too, but an image of them has no data left over at its end."""
     end = len(data[: scan.end].rstrip(b"\0\xff"))  # some writers fill up with these
     if data.find(_HOLE, scan.begin, end) < 0:
         return False

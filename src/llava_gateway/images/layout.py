@@ -24,7 +24,7 @@ def drawn_size(canvases: Sequence[Canvas]) -> Size:
 
 
 def inner_box(canvas: Canvas) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the picture on its canvas, in pixels of the canvas."""
+    """(left, top, right, bottom) of the image on its canvas, in pixels of the canvas."""
     left, top = (canvas.size[0] - canvas.inner[0]) // 2, (canvas.size[1] - canvas.inner[1]) // 2
     return left, top, left + canvas.inner[0], top + canvas.inner[1]
 

@@ -1,4 +1,4 @@
-"""What pictures cost models whose rule is not known, learned from the tokens that their engines counted (pure, kept in memory)."""
+"""What images cost models whose rule is not known, learned from the tokens that their engines counted (pure, kept in memory)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llava_gateway.chat import Label
 from llava_gateway.images.plan import Size
 
 Pieces: TypeAlias = tuple[Size, ...]
-"""(width, height) of each file that is sent of a picture."""
+"""(width, height) of each file that is sent of an image."""
 
 MOST_SAMPLES = 256
 """Kept of each model and profile; those not seen for longest go first."""
@@ -23,7 +23,7 @@ class _Samples:
 
     def line(self) -> tuple[float, float] | None:
         """(tokens of a piece, tokens of a pixel) that fit the samples best: least squares of tokens = pieces * a + pixels * b. None without
-        samples. Where they are too alike to tell the two apart, all is put on the pieces: most models cost the same for every picture."""
+        samples. Where they are too alike to tell the two apart, all is put on the pieces: most models cost the same for every image."""
         rows = [(len(pieces), _pixels(pieces), tokens) for pieces, (tokens, _) in self.tokens.items()]
         if not rows:
             return None
@@ -45,17 +45,17 @@ class LearnedCosts:
     def __init__(self) -> None:
         self._of: dict[tuple[Hashable, str], _Samples] = {}
 
-    def learn(self, model: Hashable, key: str, pictures: Iterable[Pieces], tokens: int, label: Label = "measured") -> None:
-        """Takes note of what new pictures of one prompt cost together.
+    def learn(self, model: Hashable, key: str, images: Iterable[Pieces], tokens: int, label: Label = "measured") -> None:
+        """Takes note of what new images of one prompt cost together.
 
         Args:
-            pictures: the pieces of each. Those of different sizes tell only about what one costs: all files as much, and only until
+            images: the pieces of each. Those of different sizes tell only about what one costs: all files as much, and only until
                 something better is known.
-            tokens: prompt_tokens less those of the text and of other pictures. Below one a piece nothing is learned: the engine has
-                ignored the pictures.
+            tokens: prompt_tokens less those of the text and of other images. Below one a piece nothing is learned: the engine has
+                ignored the images.
             label: "estimated" where the text was only reckoned; that takes no measured one's place.
         """
-        every = list(pictures)
+        every = list(images)
         pieces = sum(map(len, every))
         if not every or tokens < pieces:
             return
@@ -63,25 +63,25 @@ class LearnedCosts:
         alike = len(set(every)) == 1
         if not alike and samples:
             return
-        for picture in dict.fromkeys(every):
-            cost = round(tokens * len(picture) / pieces), label if alike else "estimated"
-            if cost[1] == "measured" or samples.get(picture, cost)[1] == "estimated":
-                samples[picture] = cost
-                samples.move_to_end(picture)
+        for image in dict.fromkeys(every):
+            cost = round(tokens * len(image) / pieces), label if alike else "estimated"
+            if cost[1] == "measured" or samples.get(image, cost)[1] == "estimated":
+                samples[image] = cost
+                samples.move_to_end(image)
         while len(samples) > MOST_SAMPLES:
             samples.popitem(last=False)
 
-    def predict(self, model: Hashable, key: str, picture: Pieces) -> tuple[int, Label] | None:
-        """What a picture costs: "measured" where one of this size was seen and its text counted, "estimated" by its area where others were,
+    def predict(self, model: Hashable, key: str, image: Pieces) -> tuple[int, Label] | None:
+        """What an image costs: "measured" where one of this size was seen and its text counted, "estimated" by its area where others were,
         else None."""
         samples = self._of.get((model, key))
         if samples is None:
             return None
-        if (seen := samples.tokens.get(picture)) is not None:
+        if (seen := samples.tokens.get(image)) is not None:
             return seen
         if (line := samples.line()) is None:
             return None
-        return max(len(picture), round(line[0] * len(picture) + line[1] * _pixels(picture))), "estimated"
+        return max(len(image), round(line[0] * len(image) + line[1] * _pixels(image))), "estimated"
 
 
 def _pixels(pieces: Pieces) -> int:

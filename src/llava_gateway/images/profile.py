@@ -1,4 +1,4 @@
-"""What a model does with a picture, and the plan of what it is sent (pure: no pixels here). `facts.py` tells which profile a model has."""
+"""What a model does with an image, and the plan of what it is sent (pure: no pixels here). `facts.py` tells which profile a model has."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class VisionProfile:
-    """How a picture is made ready for one model. A value that travels to the worker processes as JSON.
+    """How an image is made ready for one model. A value that travels to the worker processes as JSON.
 
-    At most one of `square`, `cells`, `slices` and `grid` is set; without any the picture keeps its shape.
+    At most one of `square`, `cells`, `slices` and `grid` is set; without any the image keeps its shape.
 
     Attributes:
-        square: side of the square the picture is letterboxed to.
-        max_side: longest side in pixels of a picture that keeps its shape.
+        square: side of the square the image is letterboxed to.
+        max_side: longest side in pixels of an image that keeps its shape.
         tokens, around: tokens a square costs, and how many of them are markers; None where that is not known.
         fill: colour of what is left over of a square.
         alone: one square is all it can see; of others several may lie side by side.
         grids, trained, stretched, overview: how a square eye sees tiles, see `anyres.SquareEye`.
         cells, slices, grid: see families.py.
         family: whose rule it is.
-        max_pictures: pictures it can tell apart in one conversation; None: several.
+        max_images: images it can tell apart in one conversation; None: several.
         label: how far its tokens can be trusted.
     """
 
@@ -54,7 +54,7 @@ class VisionProfile:
     slices: Slices | None = None
     grid: Grid | None = None
     family: VisionFamily = "unknown"
-    max_pictures: int | None = None
+    max_images: int | None = None
     label: Label = "exact"
 
     @property
@@ -64,7 +64,7 @@ class VisionProfile:
 
     @property
     def most_tokens(self) -> int | None:
-        """About what `detail: auto` may cost at most; None where it costs the same for every picture, or that is not known."""
+        """About what `detail: auto` may cost at most; None where it costs the same for every image, or that is not known."""
         if self.cells:
             return min(self.cells.most, max(self.cells.least, families.AUTO_PIXELS // self.cells.side**2)) + self.cells.around
         if self.slices:
@@ -77,12 +77,12 @@ class VisionProfile:
         return None
 
     def plan(self, size: Size, sight: Sight = Sight()) -> Plan:
-        """What the model is sent of a picture of `size` (width, height) pixels, upright."""
+        """What the model is sent of an image of `size` (width, height) pixels, upright."""
         if self.square and not self.alone:
             return anyres.plan(size, sight, SquareEye(self.square, self.tokens, self.grids, self.trained, self.stretched, self.overview))
         if sight.region is None or sight.region == WHOLE:
             return self._whole(size, sight)
-        return _closer(self._whole, size, sight, sight.region, overview=self.max_pictures != 1)
+        return _closer(self._whole, size, sight, sight.region, overview=self.max_images != 1)
 
     def _whole(self, size: Size, sight: Sight) -> Plan:
         if self.cells:
@@ -108,7 +108,7 @@ class VisionProfile:
 
 
 def _closer(whole: Callable[[Size, Sight], Plan], size: Size, sight: Sight, region: Box, *, overview: bool) -> Plan:
-    """An overview that costs little, where the model takes two pictures, then the region as large as the wishes allow."""
+    """An overview that costs little, where the model takes two images, then the region as large as the wishes allow."""
     before = whole(size, Sight(detail="low")) if overview else Plan((), tokens=0)
     left, top, right, bottom = pixels(region, size)
     spent = before.tokens or 0

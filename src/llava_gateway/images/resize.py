@@ -1,4 +1,4 @@
-"""Geometry and resampling: how large a picture becomes, and the filters that make it so."""
+"""Geometry and resampling: how large an image becomes, and the filters that make it so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llava_gateway.images.plan import SMALLEST_SIDE, Canvas, Size
 from llava_gateway.notes import Note, note
 
 _LARGE = 4_000_000
-# EXIF orientation: what makes the picture upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
+# EXIF orientation: what makes the image upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
 _UPRIGHT: dict[int, tuple[Image.Transpose, Note]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, note("mirrored")),
     3: (Image.Transpose.ROTATE_180, note("rotated", degrees=180)),
@@ -29,7 +29,7 @@ def turned(size: Size, orientation: int) -> Size:
 
 
 def turned_box(box: Box, orientation: int) -> Box:
-    """Where a part of the upright picture lies in the picture as it is stored."""
+    """Where a part of the upright image lies in the image as it is stored."""
     x, y, width, height = box
     right, bottom = 1 - x - width, 1 - y - height
     match orientation:
@@ -60,7 +60,7 @@ def turn_note(orientation: int) -> Note | None:
 
 
 def stored_size(size: Size, max_pixels: int) -> Size:
-    """The size at which a picture is kept: at most `max_pixels`, the short side at least SMALLEST_SIDE."""
+    """The size at which an image is kept: at most `max_pixels`, the short side at least SMALLEST_SIDE."""
     width, height = size
     scale = min(1.0, math.sqrt(max_pixels / (width * height)))
     if min(size) * scale < SMALLEST_SIDE:
@@ -72,9 +72,9 @@ def stored_size(size: Size, max_pixels: int) -> Size:
 
 def resample(im: Image.Image, size: Size) -> Image.Image:
     """BICUBIC, antialiased when it shrinks: what CLIP was trained on (`CLIPImageProcessor`) and what engines use that do it right
-    (llama.cpp since b11549), so that a picture resampled here looks to the model like one resampled there.
+    (llama.cpp since b11549), so that an image resampled here looks to the model like one resampled there.
 
-    Of large pictures `reducing_gap` first takes whole-number box means while at least twice the target remains: nobody sees that
+    Of large images `reducing_gap` first takes whole-number box means while at least twice the target remains: nobody sees that
     (51 to 55 dB against BICUBIC alone), and 12 MP take 12 ms instead of 63 to 336 px, 34 instead of 72 to 672 px.
     """
     if im.size == size:

@@ -1,4 +1,4 @@
-"""A kept picture turned by a quarter, a half or three quarters, as a person asked. Runs in a worker."""
+"""A kept image turned by a quarter, a half or three quarters, as a person asked. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CLOCKWISE = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 2
 
 
 def turned(canonical: bytes, degrees: Degrees) -> Encoded:
-    """A canonical picture, turned. A PNG keeps its pixels; a JPEG is encoded again as it was the first time. Raises ImageError."""
+    """A canonical image, turned. A PNG keeps its pixels; a JPEG is encoded again as it was the first time. Raises ImageError."""
     source = Source(canonical, UNLIMITED)
     im, _ = source.pixels(source.size)
     return encode.encode(im.transpose(_CLOCKWISE[degrees]), lossless=source.lossless, subsampled=source.subsampled)

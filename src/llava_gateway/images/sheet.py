@@ -1,4 +1,4 @@
-"""A contact sheet: several pictures as one, numbered, for a model that takes only one. Runs in a worker."""
+"""A contact sheet: several images as one, numbered, for a model that takes only one. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _BADGE = 7
 _LEAST_BADGE = 10
 
 
-def sheet(pictures: Sequence[bytes]) -> Encoded:
-    """Canonical pictures in a grid, row by row, with the numbers 1, 2, ... in their top left corners. Raises ImageError."""
-    sizes = [_opened(data).upright_size for data in pictures]
+def sheet(images: Sequence[bytes]) -> Encoded:
+    """Canonical images in a grid, row by row, with the numbers 1, 2, ... in their top left corners. Raises ImageError."""
+    sizes = [_opened(data).upright_size for data in images]
     columns, rows, shape = best_grid(sizes)
     cell = _cell(sizes, columns, rows, shape)
     gap = max(1, min(cell) // 50)
     whole = Image.new("RGB", (columns * (cell[0] + gap) - gap, rows * (cell[1] + gap) - gap), CLIP_MEAN)
     lossless = True
-    for index, data in enumerate(pictures):  # one at a time: each decoded picture may have 36 MB
+    for index, data in enumerate(images):  # one at a time: each decoded image may have 36 MB
         small, is_lossless = _shrunk(_opened(data), cell)
         lossless = lossless and is_lossless
         left, top = index % columns * (cell[0] + gap), index // columns * (cell[1] + gap)
@@ -39,11 +39,11 @@ def sheet(pictures: Sequence[bytes]) -> Encoded:
 
 
 def best_grid(sizes: Sequence[Size]) -> tuple[int, int, float]:
-    """Columns, rows, and a cell's width over its height, with which the pictures cover most of a square that the sheet is fitted into."""
+    """Columns, rows, and a cell's width over its height, with which the images cover most of a square that the sheet is fitted into."""
     shapes = [width / height for width, height in sizes]
 
     def covered(columns: int, rows: int, shape: float) -> float:
-        # With cells of height 1: a picture that fits into its cell covers min(its shape / the cell's, the inverse) of it.
+        # With cells of height 1: an image that fits into its cell covers min(its shape / the cell's, the inverse) of it.
         area = sum(min(own / shape, shape / own) for own in shapes) * shape
         return area / max(columns * shape, rows) ** 2
 
@@ -52,7 +52,7 @@ def best_grid(sizes: Sequence[Size]) -> tuple[int, int, float]:
 
 
 def _cell(sizes: Sequence[Size], columns: int, rows: int, shape: float) -> Size:
-    """As large as the sheet allows, but not so large that every picture would be enlarged."""
+    """As large as the sheet allows, but not so large that every image would be enlarged."""
     height = min(MOST_SIDE / (columns * shape), MOST_SIDE / rows)
     height = min(height, max(max(h, w / shape) for w, h in sizes))
     return max(1, round(height * shape)), max(1, round(height))

@@ -68,7 +68,7 @@ def present(data: bytes, kind: Format) -> float | None:
 
 
 def _boxes_end(data: bytes) -> int:
-    """Where the last top-level box says that it ends; what follows the boxes (phones put things there) is no part of the picture."""
+    """Where the last top-level box says that it ends; what follows the boxes (phones put things there) is no part of the image."""
     at = 0
     while at + 8 <= len(data) and data[at + 4 : at + 8] in _ISOBMFF_BOXES:
         size = int(struct.unpack_from(">I", data, at)[0])

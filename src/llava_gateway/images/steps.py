@@ -1,4 +1,4 @@
-"""What is done to a picture on its way to a model, step by step, as notes (pure)."""
+"""What is done to an image on its way to a model, step by step, as notes (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llava_gateway.chat import Box, Piece, Rendition
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.layout import inner_box
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.notes import Note, note
@@ -18,7 +18,7 @@ class ShownPiece:
 
     Attributes:
         role: of its canvas.
-        box: the part of the picture that is on it; None where it shows nothing but padding.
+        box: the part of the image that is on it; None where it shows nothing but padding.
         tokens: what it costs; None where only the sum is known.
     """
 
@@ -28,7 +28,7 @@ class ShownPiece:
     tokens: int | None
 
 
-def steps(info: PictureInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ...]:
+def steps(info: ImageInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ...]:
     """From the file to the tokens, in order."""
     size = info.original_width, info.original_height
     decoded = note("decoded", format=info.original_format, width=size[0], height=size[1], bytes=info.original_bytes)
@@ -37,7 +37,7 @@ def steps(info: PictureInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ..
 
 
 def shown_pieces(plan: Plan, rendition: Rendition) -> tuple[ShownPiece, ...]:
-    """The pieces in the order they are sent, each with the part of the picture it shows."""
+    """The pieces in the order they are sent, each with the part of the image it shows."""
     boxes = [(canvas.role, box) for canvas in plan.canvases for box in _boxes(canvas)]
     alike = len({(piece.width, piece.height) for piece in rendition.pieces}) == 1
     share, rest = divmod(rendition.tokens or 0, len(boxes))
@@ -54,21 +54,21 @@ def in_words(plan: Plan) -> str:
 def _canvas_words(canvas: Canvas) -> str:
     if canvas.tile:
         columns, rows = canvas.grid
-        part = "" if canvas.region == WHOLE else " of a part of the picture"
+        part = "" if canvas.region == WHOLE else " of a part of the image"
         return f"a grid of {columns}x{rows} tiles of {_x(canvas.tile)} pixels{part}"
-    subject = {"overview": "an overview of the whole", "region": "a part of the picture"}.get(canvas.role, "the whole picture")
+    subject = {"overview": "an overview of the whole", "region": "a part of the image"}.get(canvas.role, "the whole image")
     if canvas.inner == canvas.size:
         return f"{subject} as {_x(canvas.size)} pixels"
     return f"{subject} on {_x(canvas.size)} pixels, the rest of them padded"
 
 
-def _canvas_steps(picture: Size, canvas: Canvas) -> Iterator[Note]:
-    part = picture
+def _canvas_steps(image: Size, canvas: Canvas) -> Iterator[Note]:
+    part = image
     if canvas.role == "overview":
         yield note("overview")
     elif canvas.region != WHOLE:
         x, y, *_ = canvas.region
-        left, top, right, bottom = pixels(canvas.region, picture)
+        left, top, right, bottom = pixels(canvas.region, image)
         part = right - left, bottom - top
         yield note("region", x=x, y=y, width=part[0], height=part[1])
     if part != canvas.inner:
@@ -99,7 +99,7 @@ def _tokens(rendition: Rendition) -> Note:
 
 
 def _boxes(canvas: Canvas) -> Iterator[Box | None]:
-    """The part of the picture on each of its pieces."""
+    """The part of the image on each of its pieces."""
     columns, rows = canvas.grid
     for row in range(rows):
         for column in range(columns):
@@ -109,7 +109,7 @@ def _boxes(canvas: Canvas) -> Iterator[Box | None]:
 
 
 def _span(index: int, axis: int, canvas: Canvas) -> tuple[float, float] | None:
-    """(start, length) of what a column (axis 0) or row (axis 1) of pieces shows, in fractions of the picture."""
+    """(start, length) of what a column (axis 0) or row (axis 1) of pieces shows, in fractions of the image."""
     length = (canvas.tile or canvas.size)[axis]
     inner = canvas.inner[axis]
     offset = inner_box(canvas)[axis]

@@ -1,4 +1,4 @@
-"""What a file is that is no picture we read, as far as its beginning says, and what to send in its place (pure)."""
+"""What a file is that is no image we read, as far as its beginning says, and what to send in its place (pure)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _AS_PNG = "Export it as PNG, or take a screenshot of it, and send that."
 _KINDS: tuple[tuple[str, str, str], ...] = (
     (r"(?s:.*?)%PDF-", "This is a PDF, and PDFs are not read yet", "Export the page as PNG, or take a screenshot of it, and send that."),
     (r"(?s:.*?)<svg[\s>]", "This is an SVG drawing, and those are not read", _AS_PNG),
-    (r"\s*(?i:<!doctype html|<html|<head)", "This is a web page, not a picture", "Open it in a browser and save the picture itself."),
+    (r"\s*(?i:<!doctype html|<html|<head)", "This is a web page, not an image", "Open it in a browser and save the image itself."),
     (
         r"....ftyp(?:isom|iso\d|mp4|avc1|M4V|qt  |3g)",
         "This is a video, and videos are not read",
-        "Send a picture of it, such as a screenshot.",
+        "Send an image of it, such as a screenshot.",
     ),
-    (r"RIFF....AVI |\x1aE\xdf\xa3", "This is a video, and videos are not read", "Send a picture of it, such as a screenshot."),
-    (r"PK\x03\x04", "This is a zip or a document, not a picture", "Take the picture out of it; a page is exported as PNG."),
+    (r"RIFF....AVI |\x1aE\xdf\xa3", "This is a video, and videos are not read", "Send an image of it, such as a screenshot."),
+    (r"PK\x03\x04", "This is a zip or a document, not an image", "Take the image out of it; a page is exported as PNG."),
     (r"\xff\x0a|\0\0\0\x0cJXL ", "This is JPEG XL, which is not read", "Export it as PNG or JPEG."),
     (r"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "This is JPEG 2000, which is not read", "Export it as PNG or JPEG."),
     (r"8BPS", "This is a Photoshop file, which is not read", "Export it as PNG or JPEG."),
@@ -27,8 +27,8 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (r"FUJIFILMCCD-RAW|....ftypcrx ", "This is a camera's raw file, which is not read", "Send the JPEG beside it, or export it as JPEG."),
     (
         r"(?:b['\"])?(?:data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR)",
-        "This is the base64 of a picture, not the picture",
-        "In a form, send the picture file itself; in JSON it is base64, encoded once.",
+        "This is the base64 of an image, not the image",
+        "In a form, send the image file itself; in JSON it is base64, encoded once.",
     ),
 )
 

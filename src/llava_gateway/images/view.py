@@ -61,7 +61,7 @@ def _put_together(canvas: Canvas, pieces: Iterator[bytes]) -> Image.Image:
 
 
 def _mark_padding(im: Image.Image, canvas: Canvas, scale: int) -> None:
-    """Hatched, with a line along the picture's edge."""
+    """Hatched, with a line along the image's edge."""
     if canvas.inner == canvas.size:
         return
     inner = tuple(side * scale for side in inner_box(canvas))

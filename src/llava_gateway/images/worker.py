@@ -1,4 +1,4 @@
-"""A worker process: takes one picture at a time on stdin, answers on stdout, ends when stdin does. `python -m llava_gateway.images.worker`
+"""A worker process: takes one image at a time on stdin, answers on stdout, ends when stdin does. `python -m llava_gateway.images.worker`
 
 Started with its memory limit in bytes as the only argument. A job is one frame; the answer is `started` (the job is read in full), then for
 `ingest` a `ready` and a `canonical` frame, for `render` a `rendition` frame, for `view` a `view` frame, for `sheet` and `turn` a
@@ -111,8 +111,8 @@ def _rendered(made: Rendered) -> Frame:
 
 
 def _out_of_memory() -> ImageError:
-    message = "The picture takes more memory to decode than a worker may use"
-    return ImageError(message, code="image_too_large", hint="Make the picture smaller, or save it as JPEG.")
+    message = "The image takes more memory to decode than a worker may use"
+    return ImageError(message, code="image_too_large", hint="Make the image smaller, or save it as JPEG.")
 
 
 def _limit_memory(most: int) -> None:

@@ -1,4 +1,4 @@
-"""A session as one JSON document that nothing is lost in: every branch, every option, every picture. `api/archives.py` reads it (pure).
+"""A session as one JSON document that nothing is lost in: every branch, every option, every image. `api/archives.py` reads it (pure).
 
 What a model made of the conversation so far (its summary, what fits its context) is not in it: that comes anew with the next turn.
 """
@@ -20,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """A picture of a session as a file: `data` is the canonical one."""
+    """An image of a session as a file: `data` is the canonical one."""
 
     data: bytes
     media_type: Literal["image/png", "image/jpeg"]
@@ -36,22 +36,22 @@ class Filed:
         return "png" if self.media_type == "image/png" else "jpg"
 
 
-def archive(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
-    """The document in pieces, none of them much larger than a picture, with the pictures in it as base64."""
-    yield f"{_head(session)[:-1]}, {json.dumps('pictures')}: {{".encode()
-    for number, (image_id, picture) in enumerate(pictures.items()):
-        yield f"{', ' if number else ''}{json.dumps(image_id)}: {json.dumps({**_facts(picture), 'data': picture.base64})}".encode()
+def archive(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
+    """The document in pieces, none of them much larger than an image, with the images in it as base64."""
+    yield f"{_head(session)[:-1]}, {json.dumps('images')}: {{".encode()
+    for number, (image_id, image) in enumerate(images.items()):
+        yield f"{', ' if number else ''}{json.dumps(image_id)}: {json.dumps({**_facts(image), 'data': image.base64})}".encode()
     yield b"}}\n"
 
 
-def archive_beside_files(session: Session, pictures: Mapping[str, Filed], names: Mapping[str, str]) -> bytes:
-    """The document with the pictures as files beside it, which it names."""
-    files = {image_id: {**_facts(picture), "file": names[image_id]} for image_id, picture in pictures.items()}
-    return f"{_head(session)[:-1]}, {json.dumps('pictures')}: {json.dumps(files)}}}\n".encode()
+def archive_beside_files(session: Session, images: Mapping[str, Filed], names: Mapping[str, str]) -> bytes:
+    """The document with the images as files beside it, which it names."""
+    files = {image_id: {**_facts(image), "file": names[image_id]} for image_id, image in images.items()}
+    return f"{_head(session)[:-1]}, {json.dumps('images')}: {json.dumps(files)}}}\n".encode()
 
 
 def _head(session: Session) -> str:
-    """A JSON object with all but the pictures. The turns of the current branch stand last, so the last turn tells which that is."""
+    """A JSON object with all but the images. The turns of the current branch stand last, so the last turn tells which that is."""
     names = ("title", "system", "model", "engine", "policy", "glossary", "preset", "options", "detail", "format")
     told: JSON = {name: getattr(session, name) for name in names}
     told |= {"pins": dict(session.pins), "sights": {image_id: sight.to_json() for image_id, sight in session.sights.items()}}
@@ -80,5 +80,5 @@ def _part(part: Part) -> JSON:
     raise TypeError(f"a turn keeps no {type(part).__name__}")
 
 
-def _facts(picture: Filed) -> JSON:
-    return {"media_type": picture.media_type, "width": picture.width, "height": picture.height}
+def _facts(image: Filed) -> JSON:
+    return {"media_type": image.media_type, "width": image.width, "height": image.height}

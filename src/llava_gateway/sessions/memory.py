@@ -1,6 +1,6 @@
 """Keeps sessions in memory: budgets, least recently used first out, one turn at a time.
 
-A session holds the pictures of its turns, those of all its branches, in the picture store; evicting it lets them go. A deleted one is kept
+A session holds the images of its turns, those of all its branches, in the image store; evicting it lets them go. A deleted one is kept
 aside for a while, out of everybody's sight, in case it is wanted back; it is the first to go when room is needed.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llava_gateway.errors import InvalidRequest, SessionBusy, SessionDeleted, SessionFull, SessionNotFound, StorageFull
-from llava_gateway.images.store import Picture, PictureStore
+from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
 
@@ -24,7 +24,7 @@ from llava_gateway.settings import Settings
 class _Kept:
     session: Session
     used_at: float
-    pictures: dict[str, Picture]
+    images: dict[str, StoredImage]
     running: bool = False
     changes: int = 0
     asked: Session | None = None
@@ -36,13 +36,13 @@ class SessionStore:
 
     Args:
         settings: session_max_turns, session_max_bytes, session_ttl, session_undo, store_max_bytes.
-        pictures: where the pictures of the sessions live; the two share one byte budget.
+        images: where the images of the sessions live; the two share one byte budget.
         clock: monotonic seconds, so that a changed wall clock ages nothing.
     """
 
-    def __init__(self, settings: Settings, pictures: PictureStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, images: ImageStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._pictures = pictures
+        self._images = images
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._run = secrets.token_hex(4)
@@ -51,35 +51,35 @@ class SessionStore:
         self.on_gone: Callable[[str, float], None] | None = None
         """Called once for each session that nobody finds any more, whether it was deleted, too old or in the way: its id, and for how many
         seconds it can be restored. Whatever works for a session ends there. It must not call the store."""
-        pictures.let_go = self._let_go
+        images.let_go = self._let_go
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def create(self, session: Session) -> Session:
-        """Keeps a new session (or one with turns, whose pictures must be there). Raises SessionFull, StorageFull."""
+        """Keeps a new session (or one with turns, whose images must be there). Raises SessionFull, StorageFull."""
         self.expire()
-        pictures = {image_id: self._pictures.get(image_id) for image_id in session.every_image_id}
-        self.check(session, sum(picture.size for picture in pictures.values()))
-        for picture in pictures.values():  # first of all: making room may drop the session that is being forked
-            self._pictures.hold(picture)
+        images = {image_id: self._images.get(image_id) for image_id in session.every_image_id}
+        self.check(session, sum(image.size for image in images.values()))
+        for image in images.values():  # first of all: making room may drop the session that is being forked
+            self._images.hold(image)
         try:
-            self._pictures.make_room(session.text_bytes)
+            self._images.make_room(session.text_bytes)
         except StorageFull:
-            for picture in pictures.values():
-                self._pictures.release(picture)
+            for image in images.values():
+                self._images.release(image)
             raise
-        self._kept[session.id] = _Kept(session, self._clock(), pictures)
+        self._kept[session.id] = _Kept(session, self._clock(), images)
         self._changes += 1
-        self._pictures.reserved += session.text_bytes
+        self._images.reserved += session.text_bytes
         return session
 
-    def check(self, session: Session, picture_bytes: int) -> None:
+    def check(self, session: Session, image_bytes: int) -> None:
         """Raises SessionFull where it has more turns or takes more bytes than a session may."""
         if session.turn_count > self._settings.session_max_turns:
             raise SessionFull(f"The session has {session.turn_count:,} turns; {self._settings.session_max_turns:,} are the most.")
-        if session.text_bytes + picture_bytes > self._settings.session_max_bytes:
-            raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
+        if session.text_bytes + image_bytes > self._settings.session_max_bytes:
+            raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
 
     def deleted(self) -> list[Session]:
         """Those that `restore` can bring back, the one that was deleted last first."""
@@ -167,7 +167,7 @@ class SessionStore:
         if kept.session.turn_count >= self._settings.session_max_turns:
             raise SessionFull(f"The session has {kept.session.turn_count} turns, as many as it may.")
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
-            raise SessionFull(f"The session and its pictures would take more than {self._settings.session_max_bytes:,} bytes.")
+            raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
         self._make_room(kept, wanted)
         kept.running, kept.asked = True, kept.session
         try:
@@ -176,18 +176,18 @@ class SessionStore:
             kept.running = False
             self._touch(kept)
 
-    def record(self, session_id: str, turn: Turn, pictures: tuple[Picture, ...], *, after: int | None = None, **changes: Any) -> Session:
-        """Adds the turn after another one (None: the last), holds its pictures, replaces further fields.
+    def record(self, session_id: str, turn: Turn, images: tuple[StoredImage, ...], *, after: int | None = None, **changes: Any) -> Session:
+        """Adds the turn after another one (None: the last), holds its images, replaces further fields.
 
         Raises SessionDeleted when the session has gone meanwhile, TurnNotFound.
         """
         kept = self._kept.get(session_id)
         if kept is None:
             raise SessionDeleted
-        for part, picture in zip(turn.images, pictures, strict=True):
-            if part.image_id not in kept.pictures:
-                self._pictures.hold(picture)
-                kept.pictures[part.image_id] = picture
+        for part, image in zip(turn.images, images, strict=True):
+            if part.image_id not in kept.images:
+                self._images.hold(image)
+                kept.images[part.image_id] = image
         session = kept.session if after is None else kept.session.after(after)
         if kept.asked and _beside(session) != _beside(kept.asked):  # changed while the turn was answered: nobody counted that
             changes["tokens"] = None
@@ -201,7 +201,7 @@ class SessionStore:
         return kept
 
     def _put(self, kept: _Kept, session: Session) -> Session:
-        self._pictures.reserved += session.text_bytes - kept.session.text_bytes
+        self._images.reserved += session.text_bytes - kept.session.text_bytes
         kept.session = session
         kept.changes += 1
         self._changes += 1
@@ -218,7 +218,7 @@ class SessionStore:
         """Room for `size` more bytes of text in a session, which is not itself dropped for it. Raises StorageFull."""
         running, kept.running = kept.running, True
         try:
-            self._pictures.make_room(size)
+            self._images.make_room(size)
         finally:
             kept.running = running
 
@@ -234,12 +234,12 @@ class SessionStore:
             self.on_gone(kept.session.id, undo)
 
     def _forget(self, kept: _Kept) -> None:
-        self._pictures.reserved -= kept.session.text_bytes
-        for picture in kept.pictures.values():
-            self._pictures.release(picture)
+        self._images.reserved -= kept.session.text_bytes
+        for image in kept.images.values():
+            self._images.release(image)
 
     def _bytes_of(self, kept: _Kept) -> int:
-        return kept.session.text_bytes + sum(picture.size for picture in kept.pictures.values())
+        return kept.session.text_bytes + sum(image.size for image in kept.images.values())
 
     def expire(self) -> None:
         """Drops what was not used for too long, and what was deleted and not wanted back.
@@ -259,7 +259,7 @@ class SessionStore:
                 self._drop(kept)
 
     def _let_go(self) -> bool:
-        """Drops the session that was deleted first, else the least recently used idle one; False when there is none. The picture store asks
+        """Drops the session that was deleted first, else the least recently used idle one; False when there is none. The image store asks
         when all it keeps is held."""
         if self._deleted:
             self._forget(self._deleted.popitem(last=False)[1][0])

@@ -1,4 +1,4 @@
-"""A session as a zip: to read (Markdown and a page), to take in again (JSON), and its pictures as files. Written in pieces, read warily."""
+"""A session as a zip: to read (Markdown and a page), to take in again (JSON), and its images as files. Written in pieces, read warily."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FIRST_DATE, _LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 """That a zip can tell."""
 
 
-def package(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
+def package(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
     """The zip in pieces."""
-    names = {image_id: f"pictures/{number}.{picture.suffix}" for number, (image_id, picture) in enumerate(pictures.items(), 1)}
+    names = {image_id: f"images/{number}.{image.suffix}" for number, (image_id, image) in enumerate(images.items(), 1)}
     out = _Pieces()
     with zipfile.ZipFile(out, "w") as zipped:
 
@@ -41,11 +41,11 @@ def package(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
                     yield out.taken()
             yield out.taken()
 
-        yield from add(DOCUMENT, [archive_beside_files(session, pictures, names)])
-        yield from add("session.md", [markdown(session, pictures, names).encode()])
-        yield from add("session.html", page(session, pictures))
-        for image_id, picture in pictures.items():
-            yield from add(names[image_id], [picture.data], zipfile.ZIP_STORED)
+        yield from add(DOCUMENT, [archive_beside_files(session, images, names)])
+        yield from add("session.md", [markdown(session, images, names).encode()])
+        yield from add("session.html", page(session, images))
+        for image_id, image in images.items():
+            yield from add(names[image_id], [image.data], zipfile.ZIP_STORED)
     yield out.taken()
 
 

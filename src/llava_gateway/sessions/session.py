@@ -21,7 +21,7 @@ from llava_gateway.context.window import Exchange, Window
 from llava_gateway.context.words import glossary_note, language_of
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import TurnNotFound
-from llava_gateway.images.info import PictureInfo
+from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
 
@@ -49,8 +49,8 @@ class Turn:
     """One question and what came of it.
 
     Attributes:
-        answer: "" where nothing came. sent: what went to the model of each picture, in order.
-        files: what is known of the file that each picture came as, in order; the same pixels may have come as another file before.
+        answer: "" where nothing came. sent: what went to the model of each image, in order.
+        files: what is known of the file that each image came as, in order; the same pixels may have come as another file before.
         id: counts the turns of the session from 1, in the order they were asked. parent: the turn it follows, or FIRST.
     """
 
@@ -61,7 +61,7 @@ class Turn:
     finish_reason: FinishReason | None = None
     error_code: str | None = None
     sent: tuple[Sent, ...] = ()
-    files: tuple[PictureInfo, ...] = ()
+    files: tuple[ImageInfo, ...] = ()
     options: Options = Options()
     usage: Usage = Usage()
     timings: Timings = Timings()
@@ -102,8 +102,8 @@ class Session:
         policy: what happens when it no longer fits the model's context; None: as the settings say.
         glossary: lines about names and terms that the model is told after the system prompt.
         preset, options, detail, format: what its turns are asked with where they say nothing themselves, as in a question.
-        pins: by image id, whether a person pinned a picture (True) or let it go (False).
-        sights: by image id, how much of a picture is to be seen from now on, where that was changed; each turn keeps its region.
+        pins: by image id, whether a person pinned an image (True) or let it go (False).
+        sights: by image id, how much of an image is to be seen from now on, where that was changed; each turn keeps its region.
         window: which of the turns the model was told last.
         tokens: of the conversation up to here, as the engine counted it; None where it did not, or something was changed since.
         summary, summary_of: what the model made of it, when the window began at exchange `summary_of`; -1 for never.
@@ -148,18 +148,18 @@ class Session:
         """
         exchanges: list[Exchange] = []
         unanswered: tuple[Turn, ...] = ()
-        first_picture = 1
+        first_image = 1
         for index, turn in enumerate(self.turns):
             unanswered += (turn,)
             if turn.answer:
-                exchanges.append(self._exchange(index, unanswered, first_picture, scale))
-                first_picture += len(exchanges[-1].images)
+                exchanges.append(self._exchange(index, unanswered, first_image, scale))
+                first_image += len(exchanges[-1].images)
                 unanswered = ()
         left = tuple(part for turn in unanswered for part in turn.parts) + parts
         question = (Message("user", left),) if left else ()
         return Conversation(self.head, tuple(exchanges), question, language_of(self.system)).with_sights(self.seen)
 
-    def _exchange(self, index: int, turns: tuple[Turn, ...], first_picture: int, scale: Scale) -> Exchange:
+    def _exchange(self, index: int, turns: tuple[Turn, ...], first_image: int, scale: Scale) -> Exchange:
         """The last of the turns was answered, those before it were not."""
         asked = Message("user", tuple(part for turn in turns for part in turn.parts))
         answer = turns[-1].answer
@@ -167,7 +167,7 @@ class Session:
         costs = {part: sent.tokens for turn in turns for part, sent in zip(turn.images, turn.sent, strict=False)}
         images = tuple(costs.get(part) or TYPICAL_IMAGE for part in asked.images)
         messages = (asked, Message("assistant", (TextPart(answer),)))
-        return Exchange(index, messages, tokens, images, first_picture, turns[-1].id, size)
+        return Exchange(index, messages, tokens, images, first_image, turns[-1].id, size)
 
     def seen(self, part: ImagePart) -> ImagePart:
         """The image with the sight that was chosen for it since: how much is shown may change, what is looked at stays."""
@@ -204,12 +204,12 @@ class Session:
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """Every picture of the path once, in order of appearance."""
+        """Every image of the path once, in order of appearance."""
         return _images_of(self.turns)
 
     @property
     def every_image_id(self) -> tuple[str, ...]:
-        """Every picture of every branch once."""
+        """Every image of every branch once."""
         return _images_of(self.every_turn)
 
     @property
@@ -263,8 +263,8 @@ class Session:
         aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
         return replace(self, turns=path, aside=aside, **_NOTHING_TOLD)
 
-    def with_pictures(self, ids: Mapping[str, str], files: Mapping[str, PictureInfo]) -> Session:
-        """The session with other ids for its pictures, each by the one it has, and with `files` where a turn does not tell its own."""
+    def with_images(self, ids: Mapping[str, str], files: Mapping[str, ImageInfo]) -> Session:
+        """The session with other ids for its images, each by the one it has, and with `files` where a turn does not tell its own."""
 
         def renamed(turn: Turn) -> Turn:
             parts = (ImagePart(ids[part.image_id], part.sight) if isinstance(part, ImagePart) else part for part in turn.parts)

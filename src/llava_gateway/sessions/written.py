@@ -17,7 +17,7 @@ from llava_gateway.sessions.session import Session, Turn
 
 _WORDS = {
     "en": {
-        "picture": "Picture {}",
+        "image": "Picture {}",
         "system": "System prompt",
         "untitled": "Untitled",
         "cancelled": "Stopped.",
@@ -25,7 +25,7 @@ _WORDS = {
         "branch": "{} of {}",
     },
     "zh": {
-        "picture": "图片{}",
+        "image": "图片{}",
         "system": "系统提示",
         "untitled": "未命名",
         "cancelled": "已停止。",
@@ -48,15 +48,15 @@ img { display: block; max-width: 100%; max-height: 480px; width: auto; height: a
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
 PAGE_POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
-"""What the page may load: the pictures in it and its own style. No script, and nothing from anywhere."""
+"""What the page may load: the images in it and its own style. No script, and nothing from anywhere."""
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|!])")
 
 
-def markdown(session: Session, pictures: Mapping[str, Filed], names: Mapping[str, str] | None = None) -> str:
+def markdown(session: Session, images: Mapping[str, Filed], names: Mapping[str, str] | None = None) -> str:
     """The conversation as Markdown. Answers stand as the model wrote them, questions as quotations.
 
     Args:
-        names: of the files that pictures are in, by image id; without them a picture is only told of.
+        names: of the files that images are in, by image id; without them an image is only told of.
     """
     words = _words(session)
     told = [f"# {_plain(_title(session, words))}", f"*{_plain(_about(session))}*"]
@@ -67,15 +67,15 @@ def markdown(session: Session, pictures: Mapping[str, Filed], names: Mapping[str
         told.append("---")
         for part in turn.images:
             number += 1
-            alt, picture = words["picture"].format(number), pictures[part.image_id]
-            told.append(f"![{alt}]({names[part.image_id]})" if names else f"[{alt}, {picture.width} × {picture.height}]")
+            alt, image = words["image"].format(number), images[part.image_id]
+            told.append(f"![{alt}]({names[part.image_id]})" if names else f"[{alt}, {image.width} × {image.height}]")
         end = _end(turn, siblings[turn.parent], words)
         told += [_quoted(turn.prompt), *filter(None, (turn.answer, f"*{_plain(end)}*" if end else ""))]
     return "\n\n".join(told) + "\n"
 
 
-def page(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
-    """The conversation as an HTML page, in pieces: its pictures are in it, everything said is text and nothing else."""
+def page(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
+    """The conversation as an HTML page, in pieces: its images are in it, everything said is text and nothing else."""
     words = _words(session)
     title = escape(_title(session, words))
     yield (
@@ -91,16 +91,16 @@ def page(session: Session, pictures: Mapping[str, Filed]) -> Iterator[bytes]:
         yield b'<section class="turn">\n'
         for part in turn.images:
             number += 1
-            yield _figure(pictures[part.image_id], words["picture"].format(number)).encode()
+            yield _figure(images[part.image_id], words["image"].format(number)).encode()
         yield f"{_paragraph(turn.prompt, 'text question')}\n{_paragraph(turn.answer) if turn.answer else ''}\n".encode()
         yield f'<p class="quiet">{escape(_end(turn, siblings[turn.parent], words))}</p>\n</section>\n'.encode()
     yield b"</main>\n</body>\n</html>\n"
 
 
-def _figure(picture: Filed, name: str) -> str:
-    source = f"data:{picture.media_type};base64,{picture.base64}"
-    image = f'<img src="{source}" width="{picture.width}" height="{picture.height}" alt="{name}">'
-    return f'<figure>{image}<figcaption class="quiet">{name}</figcaption></figure>\n'
+def _figure(image: Filed, name: str) -> str:
+    source = f"data:{image.media_type};base64,{image.base64}"
+    tag = f'<img src="{source}" width="{image.width}" height="{image.height}" alt="{name}">'
+    return f'<figure>{tag}<figcaption class="quiet">{name}</figcaption></figure>\n'
 
 
 def _paragraph(text: str, kind: str = "text") -> str:

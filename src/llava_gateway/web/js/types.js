@@ -234,7 +234,7 @@
  * @property {'auto'|'low'|'high'|null} detail
  * @property {'json'|Record<string, any>|null} format
  * @property {string[]} glossary
- * @typedef {SessionSummary & Asked & {running: boolean, turns: StoredTurn[], pictures: KeptPictures}} Session
+ * @typedef {SessionSummary & Asked & {running: boolean, turns: StoredTurn[], images: KeptPictures}} Session
  * @typedef {Record<string, {pinned: boolean|null, detail: Detail|null}>} KeptPictures  what a session keeps of its pictures, by their ids
  *
  * @typedef {object} ErrorBody

@@ -111,7 +111,7 @@ export class Chat {
     const turns = placed(stored.turns, this.turns.value, (turn) => Turn.fromStored(turn, stored.model));
     // Where nothing has moved, a long chat need not be drawn again.
     if (turns.length !== this.turns.value.length || turns.some((turn, i) => turn !== this.turns.value[i])) this.turns.value = turns;
-    this.pictures.value = stored.pictures;
+    this.pictures.value = stored.images;
     this.elsewhere.value = stored.running && !this.running.value;
   }
 
@@ -410,8 +410,8 @@ async function pin(chat, images) {
   if (!wanted.length || !chat.id.value) return;
   try {
     const pins = Object.fromEntries(wanted.map(({ id }) => [id, { pinned: true }]));
-    const stored = await api.changeSession(chat.id.value, { pictures: pins });
-    chat.pictures.value = stored.pictures;
+    const stored = await api.changeSession(chat.id.value, { images: pins });
+    chat.pictures.value = stored.images;
   } catch (error) {
     chat.failure.value = asFailure(error);
   }

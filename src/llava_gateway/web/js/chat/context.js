@@ -104,7 +104,7 @@ export async function changePicture(imageId, patch) {
   const { value: at } = chat;
   const id = at.id.value;
   if (!id) return;
-  at.pictures.value = (await api.changeSession(id, { pictures: { [imageId]: patch } })).pictures;
+  at.pictures.value = (await api.changeSession(id, { images: { [imageId]: patch } })).images;
   at.works();
 }
 

@@ -471,7 +471,7 @@ export const words = {
 /** What the gateway notes: by the codes of its notes. */
 export const notes = {
   decoded: 'Decoded {format} of {width} × {height} pixels.',
-  main_picture: 'Kept only the main picture of several.',
+  main_image: 'Kept only the main picture of several.',
   kept_smaller: 'Shrunk from {from_width} × {from_height} to {width} × {height}.',
   kept_larger: 'Enlarged from {from_width} × {from_height} to {width} × {height}.',
   sheet: { one: 'Laid {count} picture on one sheet.', other: 'Laid {count} pictures on one sheet.' },
@@ -494,7 +494,7 @@ export const notes = {
 
   first_frame_only: 'Only the first frame was used.',
   contact_sheet: '{model} takes one picture at a time, so the {count} pictures go on one sheet, numbered from 1.',
-  picture_left_out: {
+  image_left_out: {
     one: '{model} takes no more pictures at once: {count} picture of unanswered questions is left out.',
     other: '{model} takes no more pictures at once: {count} pictures of unanswered questions are left out.',
   },

@@ -470,7 +470,7 @@ export const notes = {
   turned: '手动旋转 {degrees} 度。',
   first_frame: '只取动画的第一帧。',
   first_page: '只取第一页。',
-  main_picture: '只取主图。',
+  main_image: '只取主图。',
   exif_unreadable: '忽略无法读取的 EXIF。',
   gps_removed: '删除 GPS 位置。',
   metadata_removed: '删除元数据。',
@@ -508,7 +508,7 @@ export const notes = {
 
   first_frame_only: '只用了第一帧或第一页。',
   contact_sheet: '{model} 一次只看一张图片，这 {count} 张已拼成一张，从 1 起编号。',
-  picture_left_out: '{model} 一次看不了更多图片，之前未得到回答的问题中有 {count} 张不再显示。',
+  image_left_out: '{model} 一次看不了更多图片，之前未得到回答的问题中有 {count} 张不再显示。',
   image_ignored: '模型似乎没有看到图片：读入的词元几乎只有文字。',
 
   context_trimmed: '上下文已满。从这里起，模型不再看到{what}。{summary}',
