@@ -65,11 +65,11 @@ class Large:
         async with session.post(f"{self.gateway}/images", data=form) as response:
             return str((await response.json())["id"])
 
-    async def warm(self, session: aiohttp.ClientSession, image_id: str, *, wait: bool = True, **more: Any) -> dict[str, Any]:
+    async def read_ahead(self, session: aiohttp.ClientSession, image_id: str, *, wait: bool = True, **more: Any) -> dict[str, Any]:
         params = {"wait": "true" if wait else "false"}
-        async with session.post(f"{self.gateway}/images/{image_id}/warm", params=params, json=more) as response:
-            warmed: dict[str, Any] = await response.json()
-            return warmed
+        async with session.post(f"{self.gateway}/images/{image_id}/read_ahead", params=params, json=more) as response:
+            result: dict[str, Any] = await response.json()
+            return result
 
 
 @contextmanager

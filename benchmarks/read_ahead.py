@@ -60,15 +60,15 @@ async def _one_of_each(large: Large, session: aiohttp.ClientSession, early: floa
     question = large.next_question()
     alone = await large.ask(session, question)
     ahead = await _image(large, session)
-    if (await large.warm(session, ahead, detail=ONE_SQUARE))["status"] != "read":
+    if (await large.read_ahead(session, ahead, detail=ONE_SQUARE))["status"] != "read":
         raise RuntimeError("the image was not read ahead")
     after = await large.ask(session, question, ahead, detail=ONE_SQUARE)
     cold = await large.ask(session, question, await _image(large, session), detail=ONE_SQUARE)
     half_read = await _image(large, session)
-    await large.warm(session, half_read, wait=False, detail=ONE_SQUARE)
+    await large.read_ahead(session, half_read, wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
     meanwhile = await large.ask(session, question, half_read, detail=ONE_SQUARE)
-    await large.warm(session, await _image(large, session), wait=False, detail=ONE_SQUARE)
+    await large.read_ahead(session, await _image(large, session), wait=False, detail=ONE_SQUARE)
     await asyncio.sleep(early)
     beside = await large.ask(session, large.next_question())
     return tuple(timed.first for timed in (alone, after, cold, meanwhile, beside))

@@ -12,7 +12,7 @@ from llava_gateway.answers import Sent
 from llava_gateway.chat import EngineRequest, ImagePart, Message, Part, Piece, Policy, Rendition, TextPart, TokenCount
 from llava_gateway.context.window import Rules
 from llava_gateway.engines.base import Engine, ModelInfo
-from llava_gateway.gateway.context import Draft, Fitted, Fitter
+from llava_gateway.gateway.context import ContextFitter, Draft, Fitted
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session, Turn
 from llava_gateway.settings import Settings
@@ -64,7 +64,7 @@ async def play() -> dict[str, list[Told]]:
 
 async def _play(policy: Policy) -> list[Told]:
     session = Session(system=SYSTEM)
-    fitter = Fitter(Settings())
+    fitter = ContextFitter(Settings())
     told: list[Told] = []
     for turn in range(TURNS):
         parts: tuple[Part, ...] = (TextPart(QUESTION.format(turn + 1)),)
@@ -82,7 +82,7 @@ async def _play(policy: Policy) -> list[Told]:
     return told
 
 
-async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter: Fitter) -> Fitted:
+async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter: ContextFitter) -> Fitted:
     rules = Rules(policy)
     model = ModelInfo("model", "ollama", vision=True)
     conversation = session.conversation(parts, fitter.scale(model.key))

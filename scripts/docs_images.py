@@ -94,7 +94,7 @@ async def make() -> tuple[dict[str, Image.Image], dict[str, Any]]:
     try:
         for view in VIEWS:
             images[view.name], shown[view.name] = await _seen(store, jpeg(house()), view)
-        images["turned"], shown["turned"] = await _turned(store)
+        images["rotated"], shown["rotated"] = await _rotated(store)
         images["sheet"], shown["sheet"] = await _sheet(store)
     finally:
         await store.aclose()
@@ -119,7 +119,7 @@ async def _seen(store: ImageStore, data: bytes, view: View) -> tuple[Image.Image
     return _on_white(drawn), numbers
 
 
-async def _turned(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
+async def _rotated(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
     """On the left the pixels as the file has them, on the right as they are sent."""
     tall = house().crop((350, 0, 1250, 1200))
     stored = tall.transpose(Image.Transpose.ROTATE_90)

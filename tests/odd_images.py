@@ -1,6 +1,6 @@
 """Odd image files, made on the spot: formats x modes x EXIF x ICC x broken, each with what must come of it.
 
-`odd_images()` has them all. Every readable one shows the same scene, four fields of plain colour, so that what was turned, mirrored or
+`odd_images()` has them all. Every readable one shows the same scene, four fields of plain colour, so that what was rotated, mirrored or
 coloured wrongly shows at the corners.
 """
 
@@ -246,7 +246,7 @@ def _several_frames() -> Iterator[OddImage]:
     yield OddImage("jpeg with a preview behind it (mpo)", mpo, SCENE, tolerance=LOSSY)
 
 
-# What lies in the file so that turning it by the EXIF orientation shows the scene.
+# What lies in the file so that rotating it by the EXIF orientation shows the scene.
 _TURNED_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -267,7 +267,7 @@ TURNS = {
 }
 
 
-def turned_back(image: Image.Image, orientation: int) -> Image.Image:
+def rotated_back(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TURNED_BACK[orientation]) if orientation in _TURNED_BACK else image
 
 
@@ -282,7 +282,7 @@ def _turned() -> Iterator[OddImage]:
     options |= {"AVIF": {"quality": 95}, "HEIF": {"quality": 95}}
     for pillow_name, more in options.items():
         for orientation in range(1, 9):
-            data = saved(turned_back(scene(), orientation), pillow_name, exif=exif(orientation), **more)
+            data = saved(rotated_back(scene(), orientation), pillow_name, exif=exif(orientation), **more)
             turn = (TURNS[orientation],) if orientation > 1 else ()
             name = f"{pillow_name.lower()} turned {orientation}"
             yield OddImage(name, data, SCENE, tolerance=LOSSY if "quality" in more else EXACT, changes=turn)

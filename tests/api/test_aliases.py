@@ -193,7 +193,7 @@ def test_the_first_request_of_ollamas_tutorials_is_answered(demo: httpx2.Client,
     asked = {"model": "demo", "prompt": "Describe this image.", "stream": False, "images": [b64(red_circle)]}
     answer = demo.post("/ask", json=asked).json()
     assert answer["message"]["content"] == RED
-    for path in ("/count_tokens", "/warm"):
+    for path in ("/count_tokens", "/read_ahead"):
         assert demo.post(path, json=asked).status_code == 200
 
 

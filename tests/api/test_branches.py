@@ -59,7 +59,7 @@ async def test_the_first_question_can_be_asked_anew(serve: Serve) -> None:
 async def test_a_turn_that_is_not_there_can_not_be_followed(serve: Serve, after: int) -> None:
     served = await serve(ScriptedEngine())
     session_id = await branched(served)
-    for path in ("/ask", "/count_tokens", "/warm"):
+    for path in ("/ask", "/count_tokens", "/read_ahead"):
         refused = await served.client.post(path, json={"prompt": "x", "session_id": session_id, "after": after})
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "turn_not_found")
     refused = await served.client.patch(f"/sessions/{session_id}", json={"branch": after, "title": "x"})

@@ -89,10 +89,10 @@ def test_a_turned_image_tells_of_the_file_it_was_turned_from(demo: httpx2.Client
     ids = set()
     for file in (*files, files[0]):
         stored = demo.post("/images", files={"image": file}).json()
-        turned = demo.post(f"/images/{stored['id']}/rotate", params={"by": 90}).json()
-        assert facts(turned) == of(file, TURNED)
-        ids.add(turned["id"])
-        demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": turned["id"]}]})
+        rotated = demo.post(f"/images/{stored['id']}/rotate", params={"by": 90}).json()
+        assert facts(rotated) == of(file, TURNED)
+        ids.add(rotated["id"])
+        demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": rotated["id"]}]})
     assert told(demo, session) == [of(file, TURNED) for file in (*files, files[0])]
     assert len(ids) == 1
 

@@ -137,8 +137,8 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     assert [turn["turn_id"] for turn in count(demo, session_id=session)["turns"]] == [1, 2, 3, 5, None]
     demo.patch(f"/sessions/{session}", json={"branch": 4})
     assert [turn["asked"] for turn in turns[:2]] == ["Describe this image.", "Hello"]
-    assert turns[0]["images"] == [{"number": 1, "image_id": image_id, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
-    assert turns[-1]["images"] == [{"number": 2, "image_id": None, "tokens": 64, "told": True, "pinned": None, "detail": "low"}]
+    assert turns[0]["images"] == [{"number": 1, "image_id": image_id, "tokens": 64, "sent": True, "pinned": None, "detail": "low"}]
+    assert turns[-1]["images"] == [{"number": 2, "image_id": None, "tokens": 64, "sent": True, "pinned": None, "detail": "low"}]
     stored = count(demo, session_id=session, images=[BLUE_SQUARE, {"image_id": image_id}])["turns"][-1]["images"]
     assert [image["image_id"] for image in stored] == [None, image_id]
     assert sum(turn["text_tokens"] for turn in turns) == pytest.approx(counted["parts"]["text"], rel=0.5)

@@ -19,7 +19,7 @@ from tests.scripted_engine import ScriptedEngine
 
 
 @pytest.fixture
-def turned_photo() -> bytes:
+def rotated_photo() -> bytes:
     """A JPEG that stands upright only by its EXIF orientation, with a GPS position."""
     image = sample_images.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
@@ -30,21 +30,21 @@ def turned_photo() -> bytes:
     return file.getvalue()
 
 
-def test_a_stored_image_tells_its_size_and_what_was_changed(demo: httpx2.Client, turned_photo: bytes) -> None:
-    response = demo.post("/images", files={"image": ("IMG_0001.png", turned_photo)})
+def test_a_stored_image_tells_its_size_and_what_was_changed(demo: httpx2.Client, rotated_photo: bytes) -> None:
+    response = demo.post("/images", files={"image": ("IMG_0001.png", rotated_photo)})
     assert response.status_code == 201
     image = response.json()
     assert {"id", "width", "height", "changes"} <= set(image)
     assert (image["width"], image["height"]) == (320, 240)
-    assert image["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(turned_photo)}
+    assert image["original"] == {"width": 240, "height": 320, "format": "JPEG", "bytes": len(rotated_photo)}
     assert image["sent"] == {"width": 112, "height": 112, "format": "PNG", "tokens": 64, "label": "exact", "detail": "low", "pieces": 1}
     changes = {change["code"]: change["values"] for change in image["changes"]}
     assert changes["rotated"] == {"degrees": 90}
     assert "gps_removed" in changes
 
 
-def test_the_canonical_image_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, turned_photo: bytes) -> None:
-    image_id = demo.post("/images", files={"image": turned_photo}).json()["id"]
+def test_the_canonical_image_is_named_by_its_bytes_and_has_no_metadata(demo: httpx2.Client, rotated_photo: bytes) -> None:
+    image_id = demo.post("/images", files={"image": rotated_photo}).json()["id"]
     response = demo.get(f"/images/{image_id}")
     assert response.headers["content-type"] in ("image/jpeg", "image/png")
     assert hashlib.sha256(response.content).hexdigest() == image_id
@@ -53,8 +53,8 @@ def test_the_canonical_image_is_named_by_its_bytes_and_has_no_metadata(demo: htt
     assert not opened.getexif()
 
 
-def test_a_rendition_is_what_the_model_gets_and_stays_the_same(demo: httpx2.Client, turned_photo: bytes) -> None:
-    image_id = demo.post("/images", files={"image": turned_photo}).json()["id"]
+def test_a_rendition_is_what_the_model_gets_and_stays_the_same(demo: httpx2.Client, rotated_photo: bytes) -> None:
+    image_id = demo.post("/images", files={"image": rotated_photo}).json()["id"]
     first, second = (demo.get(f"/images/{image_id}", params={"model": "demo"}) for _ in range(2))
     assert Image.open(io.BytesIO(first.content)).size == (112, 112)
     assert first.content == second.content
@@ -130,18 +130,18 @@ async def test_when_nothing_can_be_dropped_there_is_no_room(serve: Serve, red_ci
     assert (response.status_code, response.json()["error"]["code"]) == (507, "storage_full")
 
 
-def test_a_stored_image_can_be_turned(demo: httpx2.Client) -> None:
+def test_a_stored_image_can_be_rotated(demo: httpx2.Client) -> None:
     image = sample_images.words("F7", size=(320, 240))
     lying = demo.post("/images", files={"image": sample_images.encoded(image.transpose(Image.Transpose.ROTATE_90))}).json()
     response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})
-    turned = response.json()
-    assert (response.status_code, turned["width"], turned["height"]) == (201, 320, 240)
-    assert turned["changes"] == [note_json(note("turned", degrees=90))]
-    assert turned["sent"]["tokens"] == 64
-    assert Image.open(io.BytesIO(demo.get(f"/images/{turned['id']}").content)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
-    answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": turned["id"]}]}).json()
+    rotated = response.json()
+    assert (response.status_code, rotated["width"], rotated["height"]) == (201, 320, 240)
+    assert rotated["changes"] == [note_json(note("turned", degrees=90))]
+    assert rotated["sent"]["tokens"] == 64
+    assert Image.open(io.BytesIO(demo.get(f"/images/{rotated['id']}").content)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
+    answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": rotated["id"]}]}).json()
     assert "F7" in answer["message"]["content"]
-    codes = [step["code"] for step in demo.get(f"/images/{turned['id']}/view", params={"format": "json"}).json()["steps"]]
+    codes = [step["code"] for step in demo.get(f"/images/{rotated['id']}/view", params={"format": "json"}).json()["steps"]]
     assert "turned" in codes
 
 

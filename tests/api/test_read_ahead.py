@@ -25,14 +25,14 @@ def cached(answer: httpx2.Response) -> int:
 
 def test_an_image_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
     image_id = stored(demo, blue_square)
-    warmed = demo.post(f"/images/{image_id}/warm", params={"model": "demo"})
-    assert warmed.status_code == 200
-    assert list(warmed.json()) == MEMBERS
-    assert (warmed.json()["status"], warmed.json()["model"], warmed.json()["engine"]) == ("read", "demo", "embedded")
+    result = demo.post(f"/images/{image_id}/read_ahead", params={"model": "demo"})
+    assert result.status_code == 200
+    assert list(result.json()) == MEMBERS
+    assert (result.json()["status"], result.json()["model"], result.json()["engine"]) == ("read", "demo", "embedded")
     assert cached(demo.post("/ask", json={"prompt": "What is it?", "images": [{"image_id": image_id}]})) >= 64
     # The same with other words before the image is another prompt.
     body = {"images": [{"image_id": image_id}], "system": "Answer in Chinese."}
-    assert demo.post("/warm", json=body).json()["cached_tokens"] < 64
+    assert demo.post("/read_ahead", json=body).json()["cached_tokens"] < 64
     assert cached(demo.post("/ask", json={"prompt": "What is it?", **body})) > 64
 
 
@@ -41,11 +41,11 @@ async def test_a_stored_image_is_read_as_the_question_will_show_it(serve: Serve,
     served = await serve(engine)
     image_id = (await served.client.post("/images", files={"image": red_circle})).json()["id"]
     body = {"region": [0, 0, 0.5, 0.5], "options": {"num_ctx": 2048}, "system": "Answer in Chinese."}
-    assert (await served.client.post(f"/images/{image_id}/warm", json=body)).json()["status"] == "read"
+    assert (await served.client.post(f"/images/{image_id}/read_ahead", json=body)).json()["status"] == "read"
     (part,) = engine.requests[-1].renditions
     assert (part.sight.region, engine.requests[-1].options.num_ctx) == ((0, 0, 0.5, 0.5), 2048)
     form = {"region": (None, "0,0,1,0.5"), "system": (None, "")}
-    assert (await served.client.post(f"/images/{image_id}/warm", files=form)).json()["status"] == "read"
+    assert (await served.client.post(f"/images/{image_id}/read_ahead", files=form)).json()["status"] == "read"
     (part,) = engine.requests[-1].renditions
     assert part.sight.region == (0, 0, 1, 0.5)
 
@@ -54,7 +54,14 @@ async def test_a_stored_image_is_read_as_the_question_will_show_it(serve: Serve,
 async def test_what_would_have_no_effect_where_it_stands_is_refused(serve: Serve, query: str) -> None:
     served = await serve(ScriptedEngine())
     session_id = await served.session()
-    paths = ("/ask", "/count_tokens", "/warm", f"/sessions/{session_id}/turns", f"/sessions/{session_id}/warm", f"/images/{'0' * 64}/warm")
+    paths = (
+        "/ask",
+        "/count_tokens",
+        "/read_ahead",
+        f"/sessions/{session_id}/turns",
+        f"/sessions/{session_id}/read_ahead",
+        f"/images/{'0' * 64}/read_ahead",
+    )
     for path in paths:
         response = await served.client.post(f"{path}?{query}", json={"prompt": "Hi"})
         error = response.json()["error"]
@@ -65,30 +72,30 @@ async def test_what_would_have_no_effect_where_it_stands_is_refused(serve: Serve
 def test_a_session_is_read_ahead_with_a_body_like_that_of_a_turn(demo: httpx2.Client, red_circle: bytes, form: bool) -> None:
     session = f"/sessions/{demo.post('/sessions', json={}).json()['id']}"
     body: dict[str, Any] = {"files": {"image": red_circle}} if form else {"json": {"images": [{"image_id": stored(demo, red_circle)}]}}
-    assert demo.post(f"{session}/warm", **body).json()["status"] == "read"
+    assert demo.post(f"{session}/read_ahead", **body).json()["status"] == "read"
     assert demo.get(session).json()["turns"] == []
     turn = demo.post(f"{session}/turns", files={"image": red_circle}, data={"prompt": "Describe this image."})
     assert turn.json()["message"]["content"] == "A red circle on a white background."
     assert cached(turn) >= 64
     # Without a body: the conversation so far.
     demo.post("/ask", json={"prompt": "Hello"})
-    assert demo.post(f"{session}/warm").json()["status"] == "read"
+    assert demo.post(f"{session}/read_ahead").json()["status"] == "read"
     again = demo.post(f"{session}/turns", json={"prompt": "What color is the circle?"})
     assert cached(again) >= turn.json()["usage"]["prompt_tokens"]
 
 
 def test_what_is_wrong_is_refused_as_in_a_question(demo: httpx2.Client) -> None:
-    assert demo.post(f"/images/{'0' * 64}/warm").json()["error"]["code"] == "image_file_not_found"
-    assert demo.post("/sessions/none/warm").json()["error"]["code"] == "session_not_found"
-    assert demo.post("/warm", json={"images": ["no picture"]}).json()["error"]["code"] == "invalid_base64_image"
-    assert demo.post("/warm", json={"unknown": 1}).json()["error"]["code"] == "unknown_field"
-    assert demo.post("/warm", json={"model": "none"}).json()["error"]["code"] == "model_not_found"
-    assert demo.post("/warm?wait=perhaps").status_code == 422
+    assert demo.post(f"/images/{'0' * 64}/read_ahead").json()["error"]["code"] == "image_file_not_found"
+    assert demo.post("/sessions/none/read_ahead").json()["error"]["code"] == "session_not_found"
+    assert demo.post("/read_ahead", json={"images": ["no picture"]}).json()["error"]["code"] == "invalid_base64_image"
+    assert demo.post("/read_ahead", json={"unknown": 1}).json()["error"]["code"] == "unknown_field"
+    assert demo.post("/read_ahead", json={"model": "none"}).json()["error"]["code"] == "model_not_found"
+    assert demo.post("/read_ahead?wait=perhaps").status_code == 422
 
 
 def test_without_anything_to_read_it_says_so(demo: httpx2.Client) -> None:
     for headers in ({}, {"Content-Type": "application/octet-stream"}):  # some clients name a type for the body that they don't send
-        answer = demo.post("/warm", headers=headers).json()
+        answer = demo.post("/read_ahead", headers=headers).json()
         assert (answer["status"], answer["reason"]) == ("skipped", "nothing_to_read")
     assert answer["message"] == note("read_ahead_nothing_to_read").text
 
@@ -96,7 +103,7 @@ def test_without_anything_to_read_it_says_so(demo: httpx2.Client) -> None:
 async def test_who_need_not_know_is_not_kept_waiting(serve: Serve, red_circle: bytes) -> None:
     engine = ScriptedEngine(says_then_waits())
     served = await serve(engine)
-    began = await served.client.post("/warm?wait=false", files={"image": red_circle})
+    began = await served.client.post("/read_ahead?wait=false", files={"image": red_circle})
     assert (began.status_code, began.json()["status"], began.json()["ms"]) == (202, "reading", None)
     await until(lambda: engine.running == 1)
     engine.script = says("A circle.")
@@ -107,7 +114,7 @@ async def test_who_need_not_know_is_not_kept_waiting(serve: Serve, red_circle: b
 
 async def test_switched_off_it_says_so(serve: Serve, red_circle: bytes) -> None:
     served = await serve(ScriptedEngine(), read_ahead=False)
-    answer = (await served.client.post("/warm", files={"image": red_circle})).json()
+    answer = (await served.client.post("/read_ahead", files={"image": red_circle})).json()
     assert (answer["status"], answer["reason"], answer["model"]) == ("skipped", "off", None)
 
 
@@ -116,5 +123,5 @@ async def test_images_are_numbered_in_the_language_of_who_asks(serve: Serve, red
     served = await serve(engine)
     files = [("image", ("1.png", red_circle)), ("image", ("2.png", blue_square))]
     for language in ("zh-CN,zh;q=0.9", "en"):
-        await served.client.post("/warm", files=files, headers={"Accept-Language": language})
+        await served.client.post("/read_ahead", files=files, headers={"Accept-Language": language})
     assert ["图片1：" in request.messages[-1].text for request in engine.requests] == [True, False]

@@ -92,7 +92,7 @@ DOORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a question": ("POST", "/ask", {"json": {"system": LONG, "nothing": 1}}),
     "a question in a session": ("POST", "/sessions/{}/turns", {"json": {"system": LONG, "nothing": 1}}),
     "count": ("POST", "/count_tokens", {"json": {"system": LONG, "nothing": 1}}),
-    "read ahead": ("POST", "/warm", {"json": {"system": LONG, "nothing": 1}}),
+    "read ahead": ("POST", "/read_ahead", {"json": {"system": LONG, "nothing": 1}}),
     "a form": ("POST", "/ask", form(options=json.dumps({LONG[:1000]: 1}), system=LONG)),
     "options in a form": ("POST", "/ask", form(options=json.dumps({"stop": LONG}))),
     "a session": ("POST", "/sessions", {"json": {"system": LONG, "nothing": 1}}),

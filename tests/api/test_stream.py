@@ -183,7 +183,7 @@ async def test_a_client_that_leaves_frees_the_engine_at_once(serve: Serve, form:
         await until(lambda: not served.gateway.sessions.is_running(session_id))
     assert slowest < 0.05
     assert {turn["status"] for turn in await served.turns(session_id)} == {"cancelled"}
-    assert served.gateway.admissions["ollama"].active == 0
+    assert served.gateway.queues["ollama"].active == 0
 
 
 async def test_a_client_that_shuts_its_side_has_left(serve: Serve) -> None:
@@ -230,7 +230,7 @@ async def test_five_hundred_clients_that_leave_at_once_leave_nothing_behind(serv
 
     for _ in range(10):
         await asyncio.gather(*(leaves() for _ in range(50)))
-    gate = served.gateway.admissions["ollama"]
+    gate = served.gateway.queues["ollama"]
     await until(lambda: (gate.active, gate.waiting, engine.running) == (0, 0, 0))
     engine.script = says("Fine.")
     assert (await served.ask()).json()["message"]["content"] == "Fine."

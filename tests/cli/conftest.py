@@ -49,7 +49,7 @@ def blue_square(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rotated_letters(tmp_path: Path) -> Path:
-    """ "F7" as a phone stores it: turned a quarter to the left, with an EXIF orientation that says so."""
+    """ "F7" as a phone stores it: rotated a quarter to the left, with an EXIF orientation that says so."""
     stored = sample_images.words("F7").transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6

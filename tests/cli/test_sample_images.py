@@ -38,11 +38,11 @@ def test_neighbours_on_the_checkerboard_differ(side: int) -> None:
 
 def test_turned_letters_are_upright_when_their_tag_is_heeded() -> None:
     upright = sample_images.letters("F7", 112)
-    turned = Image.open(BytesIO(sample_images.letters("F7", 112, stored_turned=True, tagged=True)))
-    assert turned.getexif()[0x0112] == 6
-    back = turned.transpose(Image.Transpose.ROTATE_270)
+    rotated = Image.open(BytesIO(sample_images.letters("F7", 112, stored_rotated=True, tagged=True)))
+    assert rotated.getexif()[0x0112] == 6
+    back = rotated.transpose(Image.Transpose.ROTATE_270)
     assert _difference(back, Image.open(BytesIO(upright))) < 2
-    assert _difference(turned, Image.open(BytesIO(upright))) > 10
+    assert _difference(rotated, Image.open(BytesIO(upright))) > 10
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:

@@ -20,7 +20,7 @@ from llava_gateway.context.window import (
     bucket,
     choose,
     cost,
-    is_told,
+    is_sent,
     later,
     num_ctx_needed,
     shown,
@@ -47,7 +47,7 @@ def talk(turns: int, *images_at: int) -> tuple[Exchange, ...]:
 
 
 def told(exchanges: tuple[Exchange, ...], window: Window, rules: Rules) -> list[int]:
-    return [exchange.turn for index, exchange in enumerate(exchanges) if is_told(exchange, index, window, rules)]
+    return [exchange.turn for index, exchange in enumerate(exchanges) if is_sent(exchange, index, window, rules)]
 
 
 def test_what_fits_is_left_alone() -> None:
@@ -178,7 +178,7 @@ def test_each_move_changes_one_exchange_and_costs_what_its_window_costs(policy: 
         for index, exchange in enumerate(exchanges):
             if index != move.index:
                 assert shown(exchange, index, move.window, rules) == shown(exchange, index, before, rules)
-                assert is_told(exchange, index, move.window, rules) == is_told(exchange, index, before, rules)
+                assert is_sent(exchange, index, move.window, rules) == is_sent(exchange, index, before, rules)
         before = move.window
 
 

@@ -105,7 +105,7 @@ async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_be
     async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
         await ask(gateway, upload("blue"), DESCRIBE, options=four)
         red = upload("red")
-        await gateway.warm(asked(red, options=four))
+        await gateway.read_ahead(asked(red, options=four))
         answer = await ask(gateway, red, DESCRIBE, options=four, session=gateway.sessions.create(Session()))
         assert (answer.images[0].sent.tokens, codes(answer)) == (2880, [])
         green = await ask(gateway, upload("green"), DESCRIBE, options=four, session=gateway.sessions.create(Session()))
@@ -174,7 +174,7 @@ async def test_an_image_whose_question_got_no_answer_does_not_come_beside_the_ne
         for colour in ("red", "green"):
             await ask(gateway, upload(colour), TextPart("What is it?"), session=session)
         counted = await gateway.count_tokens(asked(upload("blue"), DESCRIBE, session_id=session.id))
-        assert [(image.number, image.told, image.tokens) for image in gateway.outlook(counted).turns[-1].images] == [
+        assert [(image.number, image.sent, image.tokens) for image in gateway.forecast(counted).turns[-1].images] == [
             (1, False, None),
             (2, False, None),
             (3, True, 576),

@@ -220,7 +220,7 @@ async def test_a_context_does_not_grow_where_the_engine_takes_no_num_ctx() -> No
 async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_and_once() -> None:
     async with scripted(Counting(), num_ctx_max=16384) as gateway:
         session = gateway.sessions.create(talk(9))
-        await gateway.warm(asked(TextPart("."), session_id=session.id))
+        await gateway.read_ahead(asked(TextPart("."), session_id=session.id))
         own = await ask(gateway, QUESTION, session=session, options=Options(num_ctx=4096))
         assert not any(warning.code == "num_ctx_grown" for warning in own.warnings), "it did not grow for this one"
         for warnings in ((GROWN,), ()):

@@ -51,7 +51,7 @@ async def test_texts_wait_behind_a_question_and_are_sent_away_where_it_is_full(g
     asking = asyncio.create_task(ask(gateway, TextPart("Hi")))
     await until(lambda: engine.running == 1)
     waiting = asyncio.create_task(gateway.embed(("a",)))
-    await until(lambda: gateway.admissions["ollama"].waiting == 1)
+    await until(lambda: gateway.queues["ollama"].waiting == 1)
     with pytest.raises(Overloaded):
         await gateway.embed(("b",))
     assert engine.embedded == []
@@ -77,4 +77,4 @@ async def test_who_leaves_gives_the_slot_back(gateway: Gateway, engine: Scripted
     await until(lambda: len(engine.embedded) == 1)
     reading.cancel()
     await asyncio.wait([reading])
-    assert gateway.admissions["ollama"].active == 0
+    assert gateway.queues["ollama"].active == 0

@@ -15,7 +15,7 @@ from tests.scripted_engine import ScriptedEngine
 TURNS = 1000
 
 
-async def test_the_outlook_on_a_long_talk_takes_no_time() -> None:
+async def test_the_forecast_on_a_long_talk_takes_no_time() -> None:
     """All turns are told, so that all of them may go next: the worst case."""
     engine = ScriptedEngine()
     engine.context = 1_000_000
@@ -23,10 +23,10 @@ async def test_the_outlook_on_a_long_talk_takes_no_time() -> None:
         image, *_ = await gateway.store(Upload(encoded(shape("circle", "red"))), None)
         turns = tuple(Turn((TextPart(f"And {n}?"),), "A circle.", id=n + 1, parent=n) for n in range(TURNS))
         session = gateway.sessions.create(Session(turns=(replace(turns[0], parts=(ImagePart(image), *turns[0].parts)), *turns[1:])))
-        prepared = await gateway.count_tokens(asked(TextPart("Why?"), session_id=session.id))
+        prompt = await gateway.count_tokens(asked(TextPart("Why?"), session_id=session.id))
         began = time.process_time()
-        outlook = gateway.outlook(prepared)
+        forecast = gateway.forecast(prompt)
         took = time.process_time() - began
-        assert len(outlook.turns) == TURNS + 1
-        assert [item.turn for item in outlook.next if item.image_id is None] == [*range(1, TURNS), 0]
+        assert len(forecast.turns) == TURNS + 1
+        assert [item.turn for item in forecast.next if item.image_id is None] == [*range(1, TURNS), 0]
         assert took < 0.5, "it holds everybody up"

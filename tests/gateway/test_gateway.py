@@ -169,7 +169,7 @@ async def test_leaving_after_the_first_word_ends_the_engine_and_keeps_what_came(
     assert engine.running == 0
     (turn,) = turns(gateway, session)
     assert (turn.answer, turn.status) == ("One", "cancelled")
-    assert gateway.admissions["ollama"].active == 0
+    assert gateway.queues["ollama"].active == 0
     assert not gateway.sessions.is_running(session.id)
 
 
@@ -199,8 +199,8 @@ async def test_leaving_the_queue_keeps_the_question_and_frees_the_place(opened: 
         await anext(aiter(first))
         async with gateway.ask(question(session=session)) as second:
             assert await anext(aiter(second)) == Queued(1)
-            assert gateway.admissions["ollama"].waiting == 1
-        assert gateway.admissions["ollama"].waiting == 0
+            assert gateway.queues["ollama"].waiting == 1
+        assert gateway.queues["ollama"].waiting == 0
     assert [(turn.answer, turn.status) for turn in turns(gateway, session)] == [("", "cancelled")]
     assert len(engine.requests) == 1
 
@@ -288,7 +288,7 @@ async def test_after_the_grace_every_answer_ends_with_shutting_down(opened: Call
     session = gateway.sessions.create(Session())
 
     asking = [asyncio.create_task(failure_of(gateway, question(session=session))), asyncio.create_task(failure_of(gateway, question()))]
-    await until(lambda: gateway.admissions["ollama"].waiting == 1)
+    await until(lambda: gateway.queues["ollama"].waiting == 1)
     draining = asyncio.create_task(gateway.drain())
     await asyncio.sleep(0)
     if impatient:
@@ -519,7 +519,7 @@ async def test_a_bug_in_an_engine_keeps_the_session_usable_and_frees_everything(
         await events_of(gateway, question(session=session))
     (turn,) = turns(gateway, session)
     assert (turn.answer, turn.status, turn.error_code) == ("One", "incomplete", "internal_error")
-    assert gateway.admissions["ollama"].active == 0
+    assert gateway.queues["ollama"].active == 0
 
 
 async def test_a_failed_answer_still_ends_with_its_own_error_when_its_image_can_not_be_kept(
@@ -556,7 +556,7 @@ async def test_many_answers_leave_nothing_behind(opened: Callable[..., Any]) -> 
             await anext(aiter(answering))
 
     await asyncio.gather(*(leave_early() for _ in range(50)), *(events_of(gateway, question()) for _ in range(50)))
-    gate = gateway.admissions["ollama"]
+    gate = gateway.queues["ollama"]
     assert (engine.running, gate.active, gate.waiting, gateway._running, gateway._asking) == (0, 0, 0, {}, 0)
 
 

@@ -34,8 +34,8 @@ async def rendered(gateway: Gateway, request: EngineRequest) -> str:
 
 async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
     """The prompt of a question that is asked next."""
-    prepared = await gateway.count_tokens(asked(*parts, QUESTION, session_id=session.id))
-    return await rendered(gateway, prepared.engine_request)
+    prompt = await gateway.count_tokens(asked(*parts, QUESTION, session_id=session.id))
+    return await rendered(gateway, prompt.engine_request)
 
 
 async def two_images(gateway: Gateway) -> Session:

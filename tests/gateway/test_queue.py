@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from llava_gateway.errors import Overloaded
-from llava_gateway.gateway.queue import Admission, connections_limit
+from llava_gateway.gateway.queue import EngineQueue, connections_limit
 
 
 class Clock:
@@ -19,12 +19,12 @@ class Clock:
         return self.now
 
 
-def admission(slots: int = 1, queue_size: int = 2, queue_timeout: float = 60, clock: Clock | None = None) -> Admission:
-    return Admission(slots, queue_size=queue_size, queue_timeout=queue_timeout, clock=clock or Clock())
+def engine_queue(slots: int = 1, queue_size: int = 2, queue_timeout: float = 60, clock: Clock | None = None) -> EngineQueue:
+    return EngineQueue(slots, queue_size=queue_size, queue_timeout=queue_timeout, clock=clock or Clock())
 
 
 async def test_a_free_slot_is_given_at_once() -> None:
-    gate = admission(slots=2)
+    gate = engine_queue(slots=2)
     with gate.enter() as one, gate.enter() as two:
         assert (await one.position(), await two.position()) == (None, None)
         assert (gate.active, gate.waiting) == (2, 0)
@@ -32,7 +32,7 @@ async def test_a_free_slot_is_given_at_once() -> None:
 
 
 async def test_places_move_up_in_order_of_arrival() -> None:
-    gate = admission()
+    gate = engine_queue()
     with ExitStack() as running, ExitStack() as next_:
         running.enter_context(gate.enter())
         second = next_.enter_context(gate.enter())
@@ -48,7 +48,7 @@ async def test_places_move_up_in_order_of_arrival() -> None:
 
 
 async def test_who_leaves_the_queue_makes_room_for_those_behind() -> None:
-    gate = admission()
+    gate = engine_queue()
     with gate.enter(), ExitStack() as impatient:
         impatient.enter_context(gate.enter())
         with gate.enter() as last:
@@ -59,7 +59,7 @@ async def test_who_leaves_the_queue_makes_room_for_those_behind() -> None:
 
 
 async def test_one_more_than_fits_is_sent_away_without_changing_anything() -> None:
-    gate = admission(queue_size=1)
+    gate = engine_queue(queue_size=1)
     with gate.enter(), gate.enter():
         with pytest.raises(Overloaded), gate.enter():
             pass
@@ -69,7 +69,7 @@ async def test_one_more_than_fits_is_sent_away_without_changing_anything() -> No
 
 
 async def test_a_queue_of_no_places_still_has_its_slots() -> None:
-    gate = admission(queue_size=0)
+    gate = engine_queue(queue_size=0)
     gate.check_room()
     with gate.enter() as ticket:
         assert await ticket.position() is None
@@ -79,7 +79,7 @@ async def test_a_queue_of_no_places_still_has_its_slots() -> None:
 
 async def test_retry_after_is_the_measured_service_time_times_the_length_of_the_queue() -> None:
     clock = Clock()
-    gate = admission(queue_size=3, clock=clock)
+    gate = engine_queue(queue_size=3, clock=clock)
     for _ in range(60):  # the moving average settles
         with gate.enter():
             clock.now += 1.99
@@ -90,7 +90,7 @@ async def test_retry_after_is_the_measured_service_time_times_the_length_of_the_
 @pytest.mark.parametrize(("seconds", "told"), [(0.001, 1), (500.0, 60)])
 async def test_retry_after_is_at_least_a_second_and_at_most_a_minute(seconds: float, told: int) -> None:
     clock = Clock()
-    gate = admission(clock=clock)
+    gate = engine_queue(clock=clock)
     for _ in range(80):
         with gate.enter():
             clock.now += seconds
@@ -98,7 +98,7 @@ async def test_retry_after_is_at_least_a_second_and_at_most_a_minute(seconds: fl
 
 
 async def test_waiting_has_an_end() -> None:
-    gate = admission(queue_timeout=0.02)
+    gate = engine_queue(queue_timeout=0.02)
     with gate.enter(), gate.enter() as ticket:
         assert await ticket.position() == 1
         with pytest.raises(Overloaded) as refused:
@@ -108,7 +108,7 @@ async def test_waiting_has_an_end() -> None:
 
 
 async def test_a_slot_given_at_the_last_moment_is_still_a_slot() -> None:
-    gate = admission(queue_timeout=0.01)
+    gate = engine_queue(queue_timeout=0.01)
     with ExitStack() as running:
         running.enter_context(gate.enter())
         with gate.enter() as ticket:
@@ -119,7 +119,7 @@ async def test_a_slot_given_at_the_last_moment_is_still_a_slot() -> None:
 
 
 async def test_work_in_the_background_has_a_slot_only_while_there_is_no_request() -> None:
-    gate = admission(slots=2)
+    gate = engine_queue(slots=2)
     with gate.enter(), gate.background(pytest.fail) as free:
         assert not free
         assert gate.active == 1
@@ -132,7 +132,7 @@ async def test_work_in_the_background_has_a_slot_only_while_there_is_no_request(
 
 
 async def test_a_request_ends_the_work_in_the_background_and_has_its_slot() -> None:
-    gate, told = admission(), []
+    gate, told = engine_queue(), []
     with ExitStack() as work, ExitStack() as first:
         assert work.enter_context(gate.background(lambda: told.append("give way")))
         ticket = first.enter_context(gate.enter())
@@ -149,14 +149,14 @@ async def test_a_request_ends_the_work_in_the_background_and_has_its_slot() -> N
 
 
 async def test_with_another_slot_free_a_request_does_not_wait_for_the_work_in_the_background() -> None:
-    gate, told = admission(slots=2), []
+    gate, told = engine_queue(slots=2), []
     with gate.background(lambda: told.append("give way")), gate.enter() as ticket:
         assert told == ["give way"]
         assert await ticket.position() is None
 
 
 async def test_no_request_is_sent_away_because_of_work_in_the_background() -> None:
-    gate = admission(queue_size=0)
+    gate = engine_queue(queue_size=0)
     with ExitStack() as work, ExitStack() as first:
         work.enter_context(gate.background(lambda: None))
         ticket = first.enter_context(gate.enter())
@@ -169,7 +169,7 @@ async def test_no_request_is_sent_away_because_of_work_in_the_background() -> No
 
 async def test_work_in_the_background_does_not_count_as_service_time() -> None:
     clock = Clock()
-    gate = admission(clock=clock)
+    gate = engine_queue(clock=clock)
     before = gate.overloaded("full").retry_after
     with gate.background(lambda: None):
         clock.now += 500

@@ -38,7 +38,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.gateway.gateway import Gateway
-from llava_gateway.gateway.read_ahead import Warmed
+from llava_gateway.gateway.read_ahead import ReadAheadResult
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
@@ -68,7 +68,7 @@ def image(kind: str = "circle", colour: str = "red") -> Upload:
     return Upload(sample_images.encoded(sample_images.shape(kind, colour)))
 
 
-def warm(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
+def upcoming(*parts: TextPart | ImagePart | Upload, session: Session | None = None, **rest: Any) -> ChatRequest:
     return asked(*(parts or (image(),)), TextPart("."), session_id=session.id if session else None, **rest)
 
 
@@ -87,8 +87,8 @@ def outcomes(gateway: Gateway) -> dict[str, float]:
     return {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total")}
 
 
-def status(warmed: Warmed) -> tuple[str, str]:
-    return warmed.status, warmed.reason
+def status(result: ReadAheadResult) -> tuple[str, str]:
+    return result.status, result.reason
 
 
 # What goes first, and what ends what.
@@ -99,17 +99,17 @@ async def test_what_is_read_ahead_is_the_coming_prompt_with_one_token_of_an_answ
     gateway = await opened(engine, keep_alive="5m")
     session = gateway.sessions.create(Session(system="Be brief."))
     coming: dict[str, Any] = {"options": Options(temperature=0.5, num_ctx=2048, stop=(".",)), "format": "json", "session": session}
-    warmed = await gateway.warm(warm(image(), **coming))
-    assert (warmed.status, warmed.reason, warmed.model, warmed.engine, warmed.usage) == ("read", "", "scripted", "ollama", END.usage)
-    assert warmed.ms is not None
+    result = await gateway.read_ahead(upcoming(image(), **coming))
+    assert (result.status, result.reason, result.model, result.engine, result.usage) == ("read", "", "scripted", "ollama", END.usage)
+    assert result.ms is not None
     await answer_of(gateway, question(image(), TextPart("What is it?"), **coming))
-    ahead, asked = engine.requests
-    assert (ahead.options, ahead.format, ahead.keep_alive) == (Options(num_predict=1, num_ctx=2048), None, "5m")
+    read, asked = engine.requests
+    assert (read.options, read.format, read.keep_alive) == (Options(num_predict=1, num_ctx=2048), None, "5m")
     assert asked.options.num_ctx == 2048
-    assert [message.role for message in ahead.messages] == ["system", "user"]
-    assert ahead.messages[0] == asked.messages[0]
-    assert ahead.messages[1].parts[0] == asked.messages[1].parts[0]
-    assert list(ahead.renditions.values()) == list(asked.renditions.values())
+    assert [message.role for message in read.messages] == ["system", "user"]
+    assert read.messages[0] == asked.messages[0]
+    assert read.messages[1].parts[0] == asked.messages[1].parts[0]
+    assert list(read.renditions.values()) == list(asked.renditions.values())
     assert outcomes(gateway) == {"read": 1}
 
 
@@ -117,7 +117,7 @@ async def test_reading_ahead_leaves_no_trace_in_the_session_and_does_not_make_it
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine)
     session = gateway.sessions.create(Session())
-    reading = asyncio.create_task(gateway.warm(warm(session=session)))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming(session=session)))
     await until(lambda: engine.running == 1)
     assert not gateway.sessions.is_running(session.id)
     engine.script = says("Red.")
@@ -130,7 +130,7 @@ async def test_reading_ahead_leaves_no_trace_in_the_session_and_does_not_make_it
 async def test_a_question_ends_it_and_begins_when_the_engine_has_let_go(opened: Opened) -> None:
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine, queue_size=0)
-    reading = asyncio.create_task(gateway.warm(warm()))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
     await until(lambda: engine.running == 1)
     at_once: list[int] = []
 
@@ -143,7 +143,7 @@ async def test_a_question_ends_it_and_begins_when_the_engine_has_let_go(opened: 
     await answer_of(gateway, question())
     assert at_once == [1]
     assert status(await reading) == ("preempted", "question")
-    assert gateway.admissions["ollama"].active == 0
+    assert gateway.queues["ollama"].active == 0
     assert outcomes(gateway) == {"question": 1}
 
 
@@ -153,9 +153,9 @@ async def test_nothing_is_read_ahead_while_a_question_is_answered(opened: Opened
     session = gateway.sessions.create(Session())
     async with gateway.ask(question(session=session)) as answering:
         await anext(aiter(answering))
-        assert status(await gateway.warm(warm())) == ("busy", "answering")
-        assert status(await gateway.warm(warm(), wait=False)) == ("busy", "answering")
-        assert status(await gateway.warm(warm(session=session))) == ("busy", "session_busy")
+        assert status(await gateway.read_ahead(upcoming())) == ("busy", "answering")
+        assert status(await gateway.read_ahead(upcoming(), wait=False)) == ("busy", "answering")
+        assert status(await gateway.read_ahead(upcoming(session=session))) == ("busy", "session_busy")
     assert len(engine.requests) == 1
     assert outcomes(gateway) == {"answering": 2, "session_busy": 1}
 
@@ -171,7 +171,7 @@ async def test_questions_are_not_kept_waiting_by_many_calls_to_read_ahead(opened
 
     async def keep_calling(image_id: str) -> None:
         while True:
-            await gateway.warm(warm(ImagePart(image_id)))
+            await gateway.read_ahead(upcoming(ImagePart(image_id)))
             calls[image_id] += 1
             await asyncio.sleep(0)
 
@@ -199,10 +199,10 @@ async def test_of_many_at_once_one_is_read_and_the_others_are_older(opened: Open
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
     stored = [(await gateway.store(image("square", colour), None))[0] for colour in ("red", "green", "blue", "yellow")]
-    ended = await asyncio.gather(*(gateway.warm(warm(ImagePart(image_id))) for image_id in stored))
-    assert sorted(status(warmed) for warmed in ended) == [("preempted", "newer")] * 3 + [("read", "")]
+    ended = await asyncio.gather(*(gateway.read_ahead(upcoming(ImagePart(image_id))) for image_id in stored))
+    assert sorted(status(result) for result in ended) == [("preempted", "newer")] * 3 + [("read", "")]
     assert set(together) == {1}
-    assert gateway.admissions["ollama"].active == 0
+    assert gateway.queues["ollama"].active == 0
 
 
 async def test_only_the_newest_of_many_is_read(opened: Opened) -> None:
@@ -211,10 +211,10 @@ async def test_only_the_newest_of_many_is_read(opened: Opened) -> None:
     stored = [(await gateway.store(image("square", colour), None))[0] for colour in ("red", "green", "blue", "black")]
     readings = []
     for image_id in stored:
-        readings.append(asyncio.create_task(gateway.warm(warm(ImagePart(image_id)))))
+        readings.append(asyncio.create_task(gateway.read_ahead(upcoming(ImagePart(image_id)))))
         await until(lambda: engine.running == 1 and len(engine.requests) == len(readings))
     engine.script = says("A")
-    last = asyncio.create_task(gateway.warm(warm(ImagePart(stored[0]), ImagePart(stored[1]))))
+    last = asyncio.create_task(gateway.read_ahead(upcoming(ImagePart(stored[0]), ImagePart(stored[1]))))
     assert [status(await reading) for reading in readings] == [("preempted", "newer")] * 4
     assert status(await last) == ("read", "")
     assert len(engine.requests[-1].renditions) == 2
@@ -232,9 +232,9 @@ async def test_the_same_prompt_twice_is_read_once(opened: Opened) -> None:
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
     upload, (image_id, _, _) = image(), await gateway.store(image(), None)
-    readings = [asyncio.create_task(gateway.warm(warm(given))) for given in (upload, upload, ImagePart(image_id))]
+    readings = [asyncio.create_task(gateway.read_ahead(upcoming(given))) for given in (upload, upload, ImagePart(image_id))]
     await until(lambda: engine.running == 1)
-    assert status(await gateway.warm(warm(ImagePart(image_id)), wait=False)) == ("reading", "")
+    assert status(await gateway.read_ahead(upcoming(ImagePart(image_id)), wait=False)) == ("reading", "")
     await asyncio.sleep(0.05)  # the others get there too
     go_on.set()
     assert [status(await reading) for reading in readings] == [("read", "")] * 3
@@ -245,7 +245,7 @@ async def test_the_same_prompt_twice_is_read_once(opened: Opened) -> None:
 async def test_who_does_not_wait_is_told_that_it_has_begun(opened: Opened) -> None:
     engine = ScriptedEngine(says("A"))
     gateway = await opened(engine)
-    assert status(await gateway.warm(warm(), wait=False)) == ("reading", "")
+    assert status(await gateway.read_ahead(upcoming(), wait=False)) == ("reading", "")
     await until(lambda: outcomes(gateway) == {"read": 1})
     assert len(engine.requests) == 1
 
@@ -263,11 +263,11 @@ async def test_an_answer_that_has_begun_is_read_to_its_end(opened: Opened) -> No
 
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
-    reading = asyncio.create_task(gateway.warm(warm()))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
     await word_came.wait()
     engine.script = says("Red.")
     asked = asyncio.create_task(answer_of(gateway, question()))
-    await until(lambda: gateway.admissions["ollama"].waiting == 1)
+    await until(lambda: gateway.queues["ollama"].waiting == 1)
     assert not reading.done()
     go_on.set()
     assert status(await reading) == ("read", "")
@@ -281,7 +281,7 @@ async def test_while_the_prompt_is_read_it_can_be_ended(opened: Opened) -> None:
 
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
-    reading = asyncio.create_task(gateway.warm(warm()))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
     await until(lambda: engine.running == 1)
     engine.script = says("Red.")
     await answer_of(gateway, question())
@@ -294,7 +294,7 @@ async def test_while_the_prompt_is_read_it_can_be_ended(opened: Opened) -> None:
 async def test_it_can_be_switched_off(opened: Opened) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine, read_ahead=False)
-    assert status(await gateway.warm(warm())) == ("skipped", "off")
+    assert status(await gateway.read_ahead(upcoming())) == ("skipped", "off")
     assert engine.requests == []
     assert outcomes(gateway) == {"off": 1}
 
@@ -304,11 +304,11 @@ async def test_it_is_skipped_where_the_template_puts_the_question_before_the_ima
     engine.sees_first = False
     gateway = await opened(engine)
     session = gateway.sessions.create(Session())
-    assert status(await gateway.warm(warm(session=session))) == ("skipped", "text_first")
+    assert status(await gateway.read_ahead(upcoming(session=session))) == ("skipped", "text_first")
     assert engine.requests == []
     # Earlier turns come before all of that.
     await answer_of(gateway, question(image(), TextPart("What is it?"), session=session))
-    assert status(await gateway.warm(asked(TextPart("."), session_id=session.id))) == ("read", "")
+    assert status(await gateway.read_ahead(asked(TextPart("."), session_id=session.id))) == ("read", "")
     assert len(engine.requests[-1].messages) == 3
 
 
@@ -316,7 +316,7 @@ async def test_it_is_skipped_where_the_model_is_unloaded_after_each_answer(opene
     engine = ScriptedEngine()
     engine.unloads, engine.load = True, Loading("scripted")
     gateway = await opened(engine)
-    assert status(await gateway.warm(warm())) == ("skipped", "unloaded")
+    assert status(await gateway.read_ahead(upcoming())) == ("skipped", "unloaded")
     assert (engine.loads, engine.requests) == ([], [])
     assert outcomes(gateway) == {"unloaded": 1}
 
@@ -324,26 +324,26 @@ async def test_it_is_skipped_where_the_model_is_unloaded_after_each_answer(opene
 async def test_ollama_unloads_at_once_what_is_to_stay_no_time(own_ollama: RealOllama, opened: Opened) -> None:
     engine = OllamaEngine(Settings(ollama_host=own_ollama.url))
     gateway = await opened(engine, model="demo", keep_alive="5m")
-    assert status(await gateway.warm(warm(keep_alive=0))) == ("skipped", "unloaded")
+    assert status(await gateway.read_ahead(upcoming(keep_alive=0))) == ("skipped", "unloaded")
     assert not any(model.loaded for model in await engine.models())
-    assert status(await gateway.warm(warm())) == ("read", "")
+    assert status(await gateway.read_ahead(upcoming())) == ("read", "")
 
 
 async def test_without_image_and_history_there_is_nothing_to_read(opened: Opened) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)
-    assert status(await gateway.warm(asked(TextPart(".")))) == ("skipped", "nothing_to_read")
+    assert status(await gateway.read_ahead(asked(TextPart(".")))) == ("skipped", "nothing_to_read")
     assert engine.requests == []
 
 
 async def test_what_is_wrong_with_the_request_is_told_as_for_a_question(opened: Opened) -> None:
     gateway = await opened(ScriptedEngine(says("A")), ScriptedEngine(says("A"), name="embedded", model_names=("blind",), vision=False))
     with pytest.raises(ImageNotFound):
-        await gateway.warm(warm(ImagePart("0" * 64)))
+        await gateway.read_ahead(upcoming(ImagePart("0" * 64)))
     with pytest.raises(ModelLacksVision):
-        await gateway.warm(warm(model="blind"))
+        await gateway.read_ahead(upcoming(model="blind"))
     with pytest.raises(SessionNotFound):
-        await gateway.warm(warm(session=Session()))
+        await gateway.read_ahead(upcoming(session=Session()))
 
 
 # What goes wrong.
@@ -361,33 +361,33 @@ async def test_what_the_engine_does_wrong_is_told(opened: Opened, error: type[Ga
     engine = ScriptedEngine(script)
     gateway = await opened(engine)
     with pytest.raises(error):
-        await gateway.warm(warm())
+        await gateway.read_ahead(upcoming())
     assert outcomes(gateway) == {error.code: 1}
     engine.script = says("A")
-    assert status(await gateway.warm(warm())) == ("read", "")
+    assert status(await gateway.read_ahead(upcoming())) == ("read", "")
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_news(opened: Opened) -> None:
     engine = ScriptedEngine()
     engine.refusal = UpstreamDisconnected()
     gateway = await opened(engine)
-    assert status(await gateway.warm(warm(), wait=False)) == ("reading", "")
+    assert status(await gateway.read_ahead(upcoming(), wait=False)) == ("reading", "")
     await until(lambda: outcomes(gateway) == {"upstream_disconnected": 1})
 
 
 async def test_an_engine_that_says_nothing_is_not_waited_for_for_ever(opened: Opened) -> None:
     gateway = await opened(ScriptedEngine(says_then_waits()), first_token_timeout=0.05)
     with pytest.raises(UpstreamTimeout):
-        await gateway.warm(warm())
-    assert gateway.admissions["ollama"].active == 0
+        await gateway.read_ahead(upcoming())
+    assert gateway.queues["ollama"].active == 0
 
 
 async def test_a_deleted_session_ends_what_is_read_for_it_alone(opened: Opened) -> None:
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine)
     one, other = gateway.sessions.create(Session()), gateway.sessions.create(Session())
-    readings = [asyncio.create_task(gateway.warm(warm(session=session))) for session in (one, other)]
-    await until(lambda: engine.running == 1 and len(gateway.warming._newest["ollama"].sessions) == 2)
+    readings = [asyncio.create_task(gateway.read_ahead(upcoming(session=session))) for session in (one, other)]
+    await until(lambda: engine.running == 1 and len(gateway.reading_ahead._newest["ollama"].sessions) == 2)
     gateway.sessions.delete(one.id)
     await asyncio.sleep(0.01)
     assert engine.running == 1
@@ -406,7 +406,7 @@ async def test_a_dropped_session_ends_what_is_read_for_it(opened: Opened, way: s
     now = 0.0
     gateway.sessions._clock = lambda: now
     session = gateway.sessions.create(Session())
-    reading = asyncio.create_task(gateway.warm(warm(session=session)))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming(session=session)))
     await until(lambda: engine.running == 1)
     if way == "expired":
         now = DAY + 1
@@ -422,7 +422,7 @@ async def test_a_dropped_session_ends_what_is_read_for_it(opened: Opened, way: s
 async def test_a_shutdown_ends_it_at_once(opened: Opened) -> None:
     engine = ScriptedEngine(says_then_waits())
     gateway = await opened(engine, shutdown_grace=60)
-    reading = asyncio.create_task(gateway.warm(warm()))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
     await until(lambda: engine.running == 1)
     async with asyncio.timeout(1):
         await gateway.drain()
@@ -430,14 +430,14 @@ async def test_a_shutdown_ends_it_at_once(opened: Opened) -> None:
         await reading
     assert engine.running == 0
     with pytest.raises(ShuttingDown):
-        await gateway.warm(warm())
+        await gateway.read_ahead(upcoming())
 
 
 async def test_a_shutdown_in_the_last_moment_does_not_wait_for_a_word_that_does_not_come(opened: Opened) -> None:
     engine = ScriptedEngine(says_then_waits("A"))
     gateway = await opened(engine)
-    reading = asyncio.create_task(gateway.warm(warm()))
-    await until(lambda: bool(gateway.warming._newest) and gateway.warming._newest["ollama"].answered)
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
+    await until(lambda: bool(gateway.reading_ahead._newest) and gateway.reading_ahead._newest["ollama"].answered)
     await gateway.drain()
     with pytest.raises(asyncio.CancelledError):
         await reading
@@ -451,7 +451,7 @@ async def test_the_model_is_loaded_without_taking_a_slot(opened: Opened) -> None
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
     engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
-    reading = asyncio.create_task(gateway.warm(warm(options=Options(num_ctx=2048))))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming(options=Options(num_ctx=2048))))
     await until(lambda: len(engine.loads) == 1)
     assert engine.loads[0].options.num_ctx == 2048
     await answer_of(gateway, question())  # it goes to the engine, which is loading
@@ -465,7 +465,7 @@ async def test_what_is_read_is_what_the_loaded_model_has_room_for(opened: Opened
     engine = Cold(says("Red."))
     gateway = await opened(engine)
     large = Upload(sample_images.encoded(sample_images.shape("circle", "red", size=(1300, 1300))))
-    assert status(await gateway.warm(warm(large))) == ("read", "")
+    assert status(await gateway.read_ahead(upcoming(large))) == ("read", "")
     await answer_of(gateway, question(large, TextPart("What is it?")))
     read, asked = engine.requests
     assert [len(request.shown[0].pieces) for request in (read, asked)] == [5, 5]
@@ -495,9 +495,9 @@ async def test_a_load_goes_on_whatever_becomes_of_who_began_it(opened: Opened) -
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
     engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
-    first = asyncio.create_task(gateway.warm(warm(image("circle", "red"))))
+    first = asyncio.create_task(gateway.read_ahead(upcoming(image("circle", "red"))))
     await until(lambda: len(engine.loads) == 1)
-    second = asyncio.create_task(gateway.warm(warm(image("circle", "blue"))))
+    second = asyncio.create_task(gateway.read_ahead(upcoming(image("circle", "blue"))))
     assert status(await first) == ("preempted", "newer")
     engine.loaded.set()
     assert status(await second) == ("read", "")
@@ -509,14 +509,14 @@ async def test_a_load_takes_no_longer_than_loads_may(opened: Opened) -> None:
     gateway = await opened(engine, load_timeout=0.02)
     engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
     with pytest.raises(UpstreamTimeout):
-        await gateway.warm(warm())
+        await gateway.read_ahead(upcoming())
 
 
 async def test_a_shutdown_gives_a_load_up(opened: Opened) -> None:
     engine = ScriptedEngine(says("Red."))
     gateway = await opened(engine)
     engine.load, engine.loaded = Loading("scripted"), asyncio.Event()
-    reading = asyncio.create_task(gateway.warm(warm()))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
     await until(lambda: len(engine.loads) == 1)
     async with asyncio.timeout(1):
         await gateway.drain()
@@ -527,8 +527,8 @@ async def test_a_shutdown_gives_a_load_up(opened: Opened) -> None:
 
 async def test_a_question_that_comes_while_ollama_loads_does_not_make_it_begin_again(own_ollama: RealOllama, opened: Opened) -> None:
     gateway = await opened(OllamaEngine(Settings(ollama_host=own_ollama.url)), model="demo")
-    reading = asyncio.create_task(gateway.warm(warm()))
-    await until(lambda: bool(gateway.warming._loads))
+    reading = asyncio.create_task(gateway.read_ahead(upcoming()))
+    await until(lambda: bool(gateway.reading_ahead._loads))
     said, _ = await answer_of(gateway, question(image(), TextPart("Describe this image.")))
     assert said == "A red circle on a white background."
     assert status(await reading) == ("busy", "answering")
@@ -553,9 +553,9 @@ async def real(ollama_host: str, opened: Opened) -> Gateway:
 
 async def test_the_question_finds_everything_up_to_the_end_of_the_image_read(real: Gateway) -> None:
     image_id, _, _ = await real.store(image("circle", "purple"), None)
-    warmed = await real.warm(warm(ImagePart(image_id)))
-    assert warmed.status == "read"
-    assert warmed.usage.prompt_tokens
+    result = await real.read_ahead(upcoming(ImagePart(image_id)))
+    assert result.status == "read"
+    assert result.usage.prompt_tokens
     said, usage = await answer_of(real, question(ImagePart(image_id), TextPart("Describe this image.")))
     assert said == "A purple circle on a white background."
     assert usage.prompt_tokens == IMAGE_TOKENS + 11
@@ -567,8 +567,8 @@ async def test_it_finds_system_prompt_and_earlier_turns_read_as_well(real: Gatew
     await answer_of(real, question(image("square", "orange"), TextPart("Describe this image."), session=session))
     before = real.sessions.get(session.id).turns[-1].usage
     await answer_of(real, question(image("circle", "pink"), TextPart("What is this?")))  # something else comes between
-    warmed = await real.warm(warm(image("circle", "green"), session=session))
-    assert warmed.status == "read"
+    result = await real.read_ahead(upcoming(image("circle", "green"), session=session))
+    assert result.status == "read"
     said, usage = await answer_of(real, question(image("circle", "green"), TextPart("Describe this image."), session=session))
     assert "绿色" in said
     assert usage.cached_tokens is not None
@@ -584,7 +584,7 @@ async def test_two_images_one_more_and_one_less(real: Gateway) -> None:
     """Prompts that part beside an image, as they come when images are added and taken away, break no cache."""
     red, blue = [(await real.store(image("circle", colour), None))[0] for colour in ("red", "blue")]
     for given in ((red,), (red, blue), (red,), (blue, red), (blue,)):
-        assert (await real.warm(warm(*(ImagePart(image_id) for image_id in given)))).status == "read"
+        assert (await real.read_ahead(upcoming(*(ImagePart(image_id) for image_id in given)))).status == "read"
         said, usage = await answer_of(real, question(*(ImagePart(image_id) for image_id in given), TextPart("Describe the first picture.")))
         assert said == f"A {'red' if given[0] == red else 'blue'} circle on a white background."
         assert usage.cached_tokens is not None
@@ -593,8 +593,8 @@ async def test_two_images_one_more_and_one_less(real: Gateway) -> None:
 
 async def test_a_question_in_the_middle_of_it_is_answered(real: Gateway) -> None:
     for colour in ("red", "green", "blue", "yellow", "orange"):
-        reading = asyncio.create_task(real.warm(warm(image("square", colour))))
-        await until(lambda: bool(real.warming._newest))
+        reading = asyncio.create_task(real.read_ahead(upcoming(image("square", colour))))
+        await until(lambda: bool(real.reading_ahead._newest))
         assert "circle" in (await answer_of(real, question(image("circle", colour), TextPart("Describe this image."))))[0]
         assert (await reading).status in ("preempted", "busy", "read")
-    assert (await real.warm(warm(image("square", "red")))).status == "read"
+    assert (await real.read_ahead(upcoming(image("square", "red")))).status == "read"

@@ -135,7 +135,7 @@ async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: S
     for _ in range(2):
         other = gateway.sessions.create(Session())
         questions.append(asyncio.create_task(ask(gateway, other, TextPart("Another"))))
-    await until(lambda: gateway.admissions["ollama"].waiting == len(questions))
+    await until(lambda: gateway.queues["ollama"].waiting == len(questions))
     let_end.set()
     await asyncio.wait_for(ended.wait(), 2)
     assert {answer.text for answer in await asyncio.gather(*questions)} == {"Yes."}

@@ -88,7 +88,7 @@ def test_sizes_before_and_after_turning(name: str) -> None:
 
 
 def test_an_exif_tag_of_a_heic_turns_nothing_without_the_containers_own() -> None:
-    """libheif turns by `irot`; Exif in a HEIC is only a copy (ISO 23008-12, 6.5.10), so the container alone decides."""
+    """libheif rotates by `irot`; Exif in a HEIC is only a copy (ISO 23008-12, 6.5.10), so the container alone decides."""
     data = odd("heif turned 6").data.replace(b"irot", b"free")
     source = Source(data, LIMITS)
     assert source.upright_size == source.original_size == (64, 96)

@@ -16,7 +16,7 @@ from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import note
 from tests.images.conftest import DirectWorker
-from tests.odd_images import exif, odd, saved, scene, turned_back
+from tests.odd_images import exif, odd, rotated_back, saved, scene
 
 SQUARE = VisionProfile(square=336)
 
@@ -31,7 +31,7 @@ def photo(width: int, height: int) -> Image.Image:
 @pytest.fixture(scope="module")
 def twelve_megapixels() -> bytes:
     """As a phone stores it: on its side."""
-    return saved(turned_back(photo(3000, 4000), 6), "JPEG", quality=90, exif=exif(6))
+    return saved(rotated_back(photo(3000, 4000), 6), "JPEG", quality=90, exif=exif(6))
 
 
 def test_the_rendition_comes_before_the_canonical_image(twelve_megapixels: bytes) -> None:
@@ -104,7 +104,7 @@ def test_the_same_file_gives_the_same_bytes_in_every_process(worker: DirectWorke
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) -> None:
-    """50 MP: 200 MB whole. The rendition comes from a decode to an eighth, before turning or converting anything."""
+    """50 MP: 200 MB whole. The rendition comes from a decode to an eighth, before rotating or converting anything."""
     data = saved(Image.new("RGB", (8000, 6000), "teal"), "JPEG", exif=exif(6))
     small = DirectWorker(memory=450 * 2**20)
     try:
@@ -149,7 +149,7 @@ def test_the_overview_may_come_first() -> None:
 
 def test_a_region_is_cut_at_full_resolution_after_an_overview() -> None:
     image = photo(1600, 1200)
-    data = saved(turned_back(image, 6), "PNG", exif=exif(6))
+    data = saved(rotated_back(image, 6), "PNG", exif=exif(6))
     made = rendered(data, VisionProfile(square=336), Sight(region=(0.25, 0.5, 0.21, 0.14)))
     overview, close = opened(made)
     assert overview.getpixel((5, 5)) == CLIP_MEAN

@@ -6,7 +6,7 @@ from PIL import Image
 from llava_gateway.images import resize
 from llava_gateway.images.plan import CLIP_MEAN, Size, letterbox, pixels
 from llava_gateway.images.profile import VisionProfile
-from tests.odd_images import TURNS, turned_back
+from tests.odd_images import TURNS, rotated_back
 
 SQUARE = VisionProfile(square=336)
 
@@ -14,18 +14,18 @@ SQUARE = VisionProfile(square=336)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turning_upright_undoes_what_the_camera_did(orientation: int) -> None:
     image = Image.frombytes("L", (3, 2), bytes(range(6)))
-    stored = turned_back(image, orientation)
-    assert resize.turn_upright(stored, orientation).tobytes() == image.tobytes()
-    assert resize.turned(stored.size, orientation) == image.size
+    stored = rotated_back(image, orientation)
+    assert resize.rotate_upright(stored, orientation).tobytes() == image.tobytes()
+    assert resize.rotated(stored.size, orientation) == image.size
     assert resize.turn_note(orientation) == TURNS.get(orientation)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_part_of_the_upright_image_is_found_in_the_stored_one(orientation: int) -> None:
     upright = Image.frombytes("L", (8, 4), bytes(range(32)))
-    stored = turned_back(upright, orientation)
-    box = pixels(resize.turned_box((0.125, 0.25, 0.375, 0.5), orientation), stored.size)
-    part = resize.turn_upright(stored.crop(box), orientation)
+    stored = rotated_back(upright, orientation)
+    box = pixels(resize.rotated_box((0.125, 0.25, 0.375, 0.5), orientation), stored.size)
+    part = resize.rotate_upright(stored.crop(box), orientation)
     assert part.size == (3, 2)
     assert part.tobytes() == upright.crop((1, 1, 4, 3)).tobytes()
 

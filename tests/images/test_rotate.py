@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images.info import Degrees
-from llava_gateway.images.rotate import turned
+from llava_gateway.images.rotate import rotated
 from tests import sample_images
 from tests.odd_images import saved
 
@@ -20,7 +20,7 @@ QUARTERS: list[tuple[Degrees, Image.Transpose]] = [
 @pytest.mark.parametrize(("degrees", "clockwise"), QUARTERS)
 def test_a_png_keeps_every_pixel(degrees: Degrees, clockwise: Image.Transpose) -> None:
     image = sample_images.words("F7", size=(320, 240))
-    made = turned(saved(image, "PNG"), degrees)
+    made = rotated(saved(image, "PNG"), degrees)
     found = Image.open(BytesIO(made.data))
     assert (made.format, found.size) == ("PNG", (made.width, made.height))
     assert found.tobytes() == image.transpose(clockwise).tobytes()
@@ -30,7 +30,7 @@ def test_a_png_keeps_every_pixel(degrees: Degrees, clockwise: Image.Transpose) -
 def test_a_jpeg_stays_close_and_keeps_its_chroma_as_it_was(subsampling: str) -> None:
     data = BytesIO()
     sample_images.words("F7", size=(320, 240)).save(data, "JPEG", quality=92, subsampling=subsampling)
-    made = turned(data.getvalue(), 90)
+    made = rotated(data.getvalue(), 90)
     before = Image.open(BytesIO(data.getvalue())).transpose(Image.Transpose.ROTATE_270)
     after = Image.open(BytesIO(made.data))
     assert (made.format, after.size) == ("JPEG", (240, 320))

@@ -37,7 +37,7 @@ def test_the_gateway_makes_the_plain_image_of_an_odd_one(worker: DirectWorker, n
     assert name not in CHANGES or CHANGES[name] in made.info.changes
 
 
-def test_a_phones_photo_is_turned(worker: DirectWorker) -> None:
+def test_a_phones_photo_is_rotated(worker: DirectWorker) -> None:
     odd = ODD["phone.jpg"]
     assert Image.open(BytesIO(odd.data)).size == (2016, 1512)
     made = worker.ingest(odd.data, None)

@@ -391,14 +391,14 @@ async def test_a_sheet_that_has_no_room_leaves_nothing_behind() -> None:
 
 async def test_a_turned_image_is_another_one_with_the_history_of_the_first(store: ImageStore) -> None:
     image = await store.add(noise(1))
-    turned = await store.turned(image, 90)
-    assert turned.canonical
-    assert await turned.stored() == hashlib.sha256(turned.canonical).hexdigest() != await image.stored()
-    assert (turned.info.width, turned.info.height) == (image.info.height, image.info.width)
-    assert turned.info.changes == (*image.info.changes, note("turned", degrees=90))
-    assert turned.info.original_bytes == image.info.original_bytes
-    assert await store.turned(image, 90) is turned
-    assert await store.turned(image, 180) is not turned
+    rotated = await store.rotated(image, 90)
+    assert rotated.canonical
+    assert await rotated.stored() == hashlib.sha256(rotated.canonical).hexdigest() != await image.stored()
+    assert (rotated.info.width, rotated.info.height) == (image.info.height, image.info.width)
+    assert rotated.info.changes == (*image.info.changes, note("turned", degrees=90))
+    assert rotated.info.original_bytes == image.info.original_bytes
+    assert await store.rotated(image, 90) is rotated
+    assert await store.rotated(image, 180) is not rotated
     assert store.bytes_used == sum(image.size for image in store._images)
 
 

@@ -88,7 +88,7 @@ async def test_it_goes_to_the_words_from_a_question_that_is_asked_again_and_one_
     await expect(visitor.words).to_be_focused()
 
 
-async def test_it_stays_on_the_menu_of_a_picture_that_is_turned(visit: Visit, demo_url: str) -> None:
+async def test_it_stays_on_the_menu_of_a_picture_that_is_rotated(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await visitor.pick(WIDE_IMAGE)
     await visitor.prepared()

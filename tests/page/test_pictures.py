@@ -103,13 +103,13 @@ async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
     exif[0x0112] = 6
     data = io.BytesIO()
     sideways.save(data, "TIFF")
-    turned = io.BytesIO()
-    sideways.save(turned, "JPEG", exif=exif)
+    rotated = io.BytesIO()
+    sideways.save(rotated, "JPEG", exif=exif)
     visitor = await visit(demo_url)
     await visitor.pick(
         file(data.getvalue(), "scan.tif", "image/tiff"),
         file(odd("heic").data, "phone.heic", "image/heic"),
-        file(turned.getvalue(), "phone.jpg", "image/jpeg"),
+        file(rotated.getvalue(), "phone.jpg", "image/jpeg"),
     )
     await visitor.prepared(3)
     await expect(visitor.chips).to_contain_text(["Converted TIFF to PNG.", "Converted HEIC to JPEG.", "Rotated 90 degrees."])

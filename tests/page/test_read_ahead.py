@@ -20,12 +20,12 @@ RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", siz
 BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(320, 240))), "square.png")
 
 
-def warmings(visitor: Visitor) -> list[Any]:
+def read_aheads(visitor: Visitor) -> list[Any]:
     """The bodies that are sent to be read ahead, as they come."""
     found: list[Any] = []
 
     def note(request: Request) -> None:
-        if request.url.endswith("/warm"):
+        if request.url.endswith("/read_ahead"):
             found.append((request.url.removeprefix(visitor.url), request.post_data_json))
 
     visitor.page.on("request", note)
@@ -51,10 +51,10 @@ async def test_it_is_said_in_chinese_too(visit: Visit, demo_url: str) -> None:
 
 async def test_several_pictures_are_read_together_and_again_when_one_goes(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
-    asked = warmings(visitor)
+    asked = read_aheads(visitor)
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await expect(visitor.chips.first).to_contain_text("read")
-    assert [(path, len(body["images"])) for path, body in asked] == [("/warm", 2)]
+    assert [(path, len(body["images"])) for path, body in asked] == [("/read_ahead", 2)]
     await visitor.chips.first.get_by_role("button", name="Remove circle.png").click()
     await expect(visitor.chips).to_contain_text("read")
     assert [len(body["images"]) for _, body in asked] == [2, 1]
@@ -64,7 +64,7 @@ async def test_nothing_is_read_ahead_while_an_answer_runs(visit: Visit, scripted
     engine = ScriptedEngine(says_then_waits("One"))
     served = await scripted(engine, read_ahead=True)
     visitor = await visit(served.url)
-    asked = warmings(visitor)
+    asked = read_aheads(visitor)
     await visitor.words.fill("Count.")
     await visitor.words.press("Enter")
     await expect(visitor.answer).to_contain_text("One")
@@ -99,8 +99,8 @@ async def test_what_goes_wrong_ahead_of_a_question_is_not_shown(visit: Visit, sc
     served = await scripted(engine, read_ahead=True)
     visitor = await visit(served.url)
     visitor.refused.add(UpstreamDisconnected.status)
-    asked = warmings(visitor)
-    async with visitor.page.expect_response("**/warm") as answer:
+    asked = read_aheads(visitor)
+    async with visitor.page.expect_response("**/read_ahead") as answer:
         await visitor.pick(RED_CIRCLE)
         assert (await answer.value).status == UpstreamDisconnected.status
     assert len(asked) == 1

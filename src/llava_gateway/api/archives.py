@@ -68,8 +68,8 @@ def _files(session: Session, gateway: Gateway) -> dict[str, Filed]:
     return found
 
 
-def _pieces(form: str, session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
-    match form:
+def _pieces(export_format: str, session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
+    match export_format:
         case "json":
             return archive(session, images)
         case "html":

@@ -13,9 +13,9 @@ from llava_gateway.api.native_json import dropped_json, notes_json
 from llava_gateway.api.read_ahead import unasked
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
-from llava_gateway.gateway.forecast import Outlook
+from llava_gateway.gateway.forecast import Forecast
 from llava_gateway.gateway.gateway import Gateway
-from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.notes import note
 
 router = APIRouter(responses=openapi.ERRORS)
@@ -27,25 +27,25 @@ async def count_tokens(request: Request) -> JSONResponse:
     the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
     tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
     gateway: Gateway = request.app.state.gateway
-    prepared = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
-    return JSONResponse(count_json(prepared) | outlook_json(gateway.outlook(prepared)))
+    prompt = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
+    return JSONResponse(count_json(prompt) | forecast_json(gateway.forecast(prompt)))
 
 
-def outlook_json(outlook: Outlook) -> dict[str, Any]:
+def forecast_json(forecast: Forecast) -> dict[str, Any]:
     """`text_tokens` are reckoned in any case; `together` of the items of `next` go at once."""
     return {
-        "turns": [asdict(turn) for turn in outlook.turns],
-        "next": [dropped_json(item) for item in outlook.next],
-        "together": outlook.together,
-        "larger": {"num_ctx": outlook.larger, "last_load_ms": outlook.last_load_ms} if outlook.larger else None,
+        "turns": [asdict(turn) for turn in forecast.turns],
+        "next": [dropped_json(item) for item in forecast.next],
+        "together": forecast.together,
+        "larger": {"num_ctx": forecast.larger, "last_load_ms": forecast.last_load_ms} if forecast.larger else None,
     }
 
 
-def count_json(prepared: Prepared) -> dict[str, Any]:
-    fitted, count = prepared.fitted, prepared.fitted.count
+def count_json(prompt: Prompt) -> dict[str, Any]:
+    fitted, count = prompt.fitted, prompt.fitted.count
     if count is None:
         raise RuntimeError("count_tokens counts in any case")
-    warnings = list(prepared.warnings)
+    warnings = list(prompt.warnings)
     if fitted.limit is None:
         warnings.append(note("limit_assumed", limit=ASSUMED_CONTEXT))
     return {
@@ -57,8 +57,8 @@ def count_json(prepared: Prepared) -> dict[str, Any]:
         "answer_room": fitted.room,
         "num_ctx_needed": num_ctx_needed(count.total + fitted.room),
         "label": count.label,
-        "model": prepared.model.name,
-        "policy": prepared.rules.policy,
+        "model": prompt.model.name,
+        "policy": prompt.rules.policy,
         "dropped": [dropped_json(item) for item in fitted.dropped],
         "warnings": notes_json(warnings),
     }

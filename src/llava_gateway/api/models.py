@@ -157,7 +157,7 @@ class InstallResponse(WatchedResponse):
 
 
 def model_json(model: ModelInfo, gateway: Gateway, state: PoolState, machine: memory.Machine) -> dict[str, Any]:
-    num_ctx = gateway.preparer.pins(model.name).num_ctx
+    num_ctx = gateway.prompt_builder.pins(model.name).num_ctx
     fit = memory.fit(model, machine, gpu_bytes=memory.gpu_in_use(state.models), num_ctx=num_ctx)
     return {
         "name": model.name,

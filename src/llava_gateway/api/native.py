@@ -74,13 +74,13 @@ async def store_image(request: Request) -> Response:
     return JSONResponse(stored_image_json(image_id, image.info, Sent.of(rendition) if rendition else None), 201)
 
 
-@router.post("/images/{image_id}/rotate", tags=["images"], summary="Turn a stored image", status_code=201, openapi_extra=openapi.ROTATE)
+@router.post("/images/{image_id}/rotate", tags=["images"], summary="Rotate a stored image", status_code=201, openapi_extra=openapi.ROTATE)
 async def rotate_image(request: Request, image_id: str) -> Response:
-    """Makes another image of it, turned clockwise by 90, 180 or 270 degrees; it has an id of its own. Turn from the first one each time:
+    """Makes another image of it, rotated clockwise by 90, 180 or 270 degrees; it has an id of its own. Rotate the first one each time:
     a JPEG is then encoded again only once."""
     query = read_query(request, RotateQuery)
-    turned_id, image, rendition = await gateway_of(request).turned(image_id, query.by, query.model)
-    return JSONResponse(stored_image_json(turned_id, image.info, Sent.of(rendition) if rendition else None), 201)
+    rotated_id, image, rendition = await gateway_of(request).rotated(image_id, query.by, query.model)
+    return JSONResponse(stored_image_json(rotated_id, image.info, Sent.of(rendition) if rendition else None), 201)
 
 
 @router.post("/sessions", tags=["sessions"], summary="Start a session", status_code=201, openapi_extra=openapi.SESSION)

@@ -259,7 +259,7 @@ ASK = {
     ),
     **_ANSWERS,
 }
-WARMED = {
+READ_AHEAD_RESULT = {
     "responses": {
         "200": {
             "description": "What came of it. `status` is read, skipped, busy or preempted; `reason` says why it was not read: off, "
@@ -282,23 +282,23 @@ WARMED = {
         "202": {"description": "With `wait=false`: `status` is reading."},
     }
 }
-WARM = {
+READ_AHEAD = {
     "requestBody": {
         "content": {
             "application/json": _json_body(_ASK_SCHEMA, image={"images": [RED_CIRCLE]}),
             "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
         }
     },
-    **WARMED,
+    **READ_AHEAD_RESULT,
 }
-WARM_IMAGE = {
+READ_IMAGE_AHEAD = {
     "requestBody": {
         "content": {
             "application/json": _json_body(_ASK_SCHEMA, closely={"detail": "high", "region": [0.5, 0, 0.5, 0.5]}),
             "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
         }
     },
-    **WARMED,
+    **READ_AHEAD_RESULT,
 }
 ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
 UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))

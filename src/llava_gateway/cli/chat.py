@@ -104,7 +104,7 @@ class Conversation:
         self._notes = console(sys.stderr)
         self._session: str | None = None
         self._waiting: list[str] = []  # ids of the images for the next question
-        self._ahead: Fields = []  # what was read ahead last
+        self._last_read_ahead: Fields = []  # what was read ahead last
 
     def go_on_with(self, session: str) -> None:
         found = self._client.get(f"/sessions/{session}")
@@ -150,10 +150,10 @@ class Conversation:
     def _read_ahead(self) -> None:
         """Has new images read while the question about them is typed. What is wrong is said when it is asked."""
         fields: Fields = [*(("image_id", image) for image in self._waiting), *self._fields.items(), *self._once.items()]
-        if self._waiting and fields != self._ahead and on_terminal():
+        if self._waiting and fields != self._last_read_ahead and on_terminal():
             with suppress(Failure):
-                self._client.warm(self._session, fields)
-        self._ahead = fields
+                self._client.read_ahead(self._session, fields)
+        self._last_read_ahead = fields
 
     def _do(self, line: str) -> None:
         if not line.startswith("/"):

@@ -192,22 +192,22 @@ async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
 
 
 async def probe_orientation(gateway: Gateway, model: ModelInfo) -> Check:
-    """Whether the engine itself turns images as their EXIF says. Either is fine: it only ever gets upright ones from us."""
+    """Whether the engine itself rotates images as their EXIF says. Either is fine: it only ever gets upright ones from us."""
     side = model.facts.image_size or _USUAL_SIDE
 
-    def drawn(*, stored_turned: bool, tagged: bool) -> Rendition:
-        data = sample_images.letters(LETTERS, side, stored_turned=stored_turned, tagged=tagged)
+    def drawn(*, stored_rotated: bool, tagged: bool) -> Rendition:
+        data = sample_images.letters(LETTERS, side, stored_rotated=stored_rotated, tagged=tagged)
         return Rendition((Piece(data, "JPEG", side, side),))
 
     async def probe() -> str:
-        upright = await _ask_raw(gateway, model, drawn(stored_turned=False, tagged=False), TEXT_QUESTION)
-        turned = await _ask_raw(gateway, model, drawn(stored_turned=True, tagged=False), TEXT_QUESTION)
-        tagged = await _ask_raw(gateway, model, drawn(stored_turned=True, tagged=True), TEXT_QUESTION)
-        if LETTERS not in upright or LETTERS in turned:
+        upright = await _ask_raw(gateway, model, drawn(stored_rotated=False, tagged=False), TEXT_QUESTION)
+        rotated = await _ask_raw(gateway, model, drawn(stored_rotated=True, tagged=False), TEXT_QUESTION)
+        tagged = await _ask_raw(gateway, model, drawn(stored_rotated=True, tagged=True), TEXT_QUESTION)
+        if LETTERS not in upright or LETTERS in rotated:
             return f"can't be told: {model.name} does not read letters well enough."
         if LETTERS in tagged:
-            return "the engine turns images by itself."
-        return f"the engine alone ignores it (it read {LETTERS} as {tagged!r}); the gateway turns every image."
+            return "the engine rotates images by itself."
+        return f"the engine alone ignores it (it read {LETTERS} as {tagged!r}); the gateway rotates every image."
 
     return await _probed("EXIF orientation", gateway.settings.load_timeout, probe)
 
@@ -263,7 +263,7 @@ async def _ask_raw(gateway: Gateway, model: ModelInfo, image: Rendition, questio
     request = EngineRequest(
         model=model.name,
         messages=(Message("user", (part := ImagePart("image"), TextPart(question))),),
-        options=_ALWAYS_THE_SAME.over(gateway.preparer.pins(model.name)),
+        options=_ALWAYS_THE_SAME.over(gateway.prompt_builder.pins(model.name)),
         keep_alive=gateway.settings.keep_alive,
         renditions={part: image},
     )

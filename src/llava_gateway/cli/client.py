@@ -78,10 +78,10 @@ class GatewayClient:
         """Stores an image; its "id" stands for it from then on."""
         return self._call("POST", "/images", files=_form([("image", image)]))
 
-    def warm(self, session: str | None, fields: Fields) -> None:
+    def read_ahead(self, session: str | None, fields: Fields) -> None:
         """Has the engine begin to read what a question with these fields begins with."""
         where = f"/sessions/{session}" if session else ""
-        self._call("POST", f"{where}/warm?wait=false", files=_form(fields))
+        self._call("POST", f"{where}/read_ahead?wait=false", files=_form(fields))
 
     def ask(self, path: str, fields: Fields) -> Generator[tuple[str, JSONObject]]:
         """The events of an answer as (name, data); the last one is "done". Closing the generator stops the answer."""

@@ -54,17 +54,17 @@ def circle_on_checkerboard(side: int) -> bytes:
     return _encoded(_with_circle(gray.convert("RGB"), "red"), "PNG")
 
 
-def letters(text: str, side: int, *, stored_turned: bool = False, tagged: bool = False) -> bytes:
+def letters(text: str, side: int, *, stored_rotated: bool = False, tagged: bool = False) -> bytes:
     """JPEG of black letters on white.
 
     Args:
-        stored_turned: the pixels lie a quarter to the left, as phones store images.
-        tagged: the EXIF orientation says so: turn it a quarter to the right.
+        stored_rotated: the pixels lie a quarter to the left, as phones store images.
+        tagged: the EXIF orientation says so: rotate it a quarter to the right.
     """
     image = Image.new("RGB", (side, side), "white")
     font = ImageFont.load_default(side * 0.6)
     ImageDraw.Draw(image).text((side / 2, side / 2), text, fill="black", font=font, anchor="mm")
-    if stored_turned:
+    if stored_rotated:
         image = image.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     if tagged:

@@ -23,7 +23,7 @@ _SHOWN_ID_CHARS = 8
 _DELETED = "/sessions?deleted=true"
 
 SessionArgument: TypeAlias = Annotated[str, typer.Argument(help="Id of a session, or how it begins.", metavar="ID")]
-Form: TypeAlias = Literal["zip", "json", "html", "markdown"]
+ExportFormat: TypeAlias = Literal["zip", "json", "html", "markdown"]
 
 sessions = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 
@@ -115,8 +115,8 @@ def search(
 @sessions.command()
 def export(
     session: SessionArgument,
-    form: Annotated[
-        Form,
+    export_format: Annotated[
+        ExportFormat,
         typer.Option("--format", help="zip has all forms and the images; json and zip can be imported; html and markdown are to read."),
     ] = "zip",
     to: Annotated[
@@ -131,7 +131,7 @@ def export(
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
-        name, data = client.download(f"{_path(client, session)}/export?format={form}")
+        name, data = client.download(f"{_path(client, session)}/export?format={export_format}")
     if to is not None and str(to) == STDIN:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

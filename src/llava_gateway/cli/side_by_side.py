@@ -157,7 +157,7 @@ class SideBySide:
 
     async def _directly(self, messages: Sequence[dict[str, Any]], options: Options = _ALWAYS_THE_SAME) -> Said:
         """What Ollama says to a client that sends its files as they are."""
-        given = options.over(self._gateway.preparer.pins(self._model.name)).given()
+        given = options.over(self._gateway.prompt_builder.pins(self._model.name)).given()
         body = {"model": self._model.name, "stream": False, "messages": messages, "options": given}
         try:
             async with asyncio.timeout(self._settings.first_token_timeout):

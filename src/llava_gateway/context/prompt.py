@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from llava_gateway.chat import ImagePart, Message, Part, TextPart
 from llava_gateway.context.tokens import Scale
-from llava_gateway.context.window import Exchange, Rules, Window, is_told, shown
+from llava_gateway.context.window import Exchange, Rules, Window, is_sent, shown
 from llava_gateway.context.words import (
     anchor,
     image_label,
@@ -106,18 +106,18 @@ class Conversation:
         sent: list[Message] = list(self.head)
         notes = self._notes(window, rules)
         visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
-        told = frozenset().union(*visible)
+        sent_images = frozenset().union(*visible)
         chinese = self.language
         for index, exchange in enumerate(self.exchanges):
             chinese = _language(exchange.asked, chinese)
-            if not is_told(exchange, index, window, rules):
+            if not is_sent(exchange, index, window, rules):
                 sent += exchange.instructions
                 continue
             writer = _Writer(rules, exchange.first_image, visible[index], exchange.answer, chinese=bool(chinese))
             written = [writer.message(message) for message in exchange.messages]
             if index >= window.start:
                 written, notes = _begun_with(notes, written), ()
-            sent += (_without_recalls(message, told) for message in written)
+            sent += (_without_recalls(message, sent_images) for message in written)
         asked = frozenset(range(self.first_image, self.first_image + len(self.asked_images))) - window.gone
         words = "\n".join(message.asked for message in self.question if message.role == "user")
         chinese = _language(words, chinese)
@@ -131,15 +131,15 @@ class Conversation:
         if not window.start or not rules.annotate:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
-        untold: list[tuple[int, str, bool]] = []
+        unsent: list[tuple[int, str, bool]] = []
         chinese = self.language
         for index, exchange in enumerate(self.exchanges[: window.start]):
             chinese = _language(exchange.asked, chinese)
-            if not is_told(exchange, index, window, rules):  # of the others, the traces stand in their own message
-                untold += [(number, exchange.answer, bool(chinese)) for number in exchange.numbered_images]
-        own = untold[max(0, len(untold) - window.traces) :]
-        if older := len(untold) - len(own):
-            _, description, chinese = untold[-1]
+            if not is_sent(exchange, index, window, rules):  # of the others, the traces stand in their own message
+                unsent += [(number, exchange.answer, bool(chinese)) for number in exchange.numbered_images]
+        own = unsent[max(0, len(unsent) - window.traces) :]
+        if older := len(unsent) - len(own):
+            _, description, chinese = unsent[-1]
             lines.append(older_images(older, chinese=bool(language_of(description)) or (language_of(description) is None and chinese)))
         lines += [image_trace(number, told, chinese=chinese) for number, told, chinese in own]
         return tuple(TextPart(line, note=True) for line in lines)
@@ -185,7 +185,7 @@ def anchors(conversation: Conversation, window: Window, rules: Rules, after: int
         if any(isinstance(part, TextPart) and part.recalls is not None for message in exchange.messages for part in message.parts):
             last = index  # its own question was asked with them; what came after it counts
     behind = enumerate(conversation.exchanges[last:], last)
-    if not images or sum(exchange.tokens for index, exchange in behind if is_told(exchange, index, window, rules)) <= after:
+    if not images or sum(exchange.tokens for index, exchange in behind if is_sent(exchange, index, window, rules)) <= after:
         return ()
     chinese = is_chinese("\n".join(message.asked for message in conversation.question))
     return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in images[-MOST_ANCHORS:])
@@ -228,18 +228,18 @@ def labelled(
     """The parts with a number before each image, and a trace in place of those that are not visible; without `annotate` neither, but for
     a message that would be empty."""
     several = sum(isinstance(part, ImagePart) for part in parts) > 1
-    told: list[Part] = []
+    sent: list[Part] = []
     number = first
     for part in parts:
         if not isinstance(part, ImagePart):
-            told.append(part)
+            sent.append(part)
             continue
         if number not in visible:
             if annotate or len(parts) == 1:
-                told.append(TextPart(image_trace(number, description, chinese=chinese), note=True))
+                sent.append(TextPart(image_trace(number, description, chinese=chinese), note=True))
         else:
             if annotate and (several or number > 1):
-                told.append(TextPart(image_label(number, chinese=chinese), note=True))
-            told.append(part)
+                sent.append(TextPart(image_label(number, chinese=chinese), note=True))
+            sent.append(part)
         number += 1
-    return tuple(told)
+    return tuple(sent)

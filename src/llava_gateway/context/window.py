@@ -138,7 +138,7 @@ def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> froze
     )
 
 
-def is_told(exchange: Exchange, index: int, window: Window, rules: Rules) -> bool:
+def is_sent(exchange: Exchange, index: int, window: Window, rules: Rules) -> bool:
     """Whether an exchange is told at all."""
     return index >= window.start or bool(shown(exchange, index, window, rules))
 
@@ -150,19 +150,19 @@ def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """`tokens` of all that is told, and how many images are `untold` because their turn is."""
+    """`tokens` of all that is told, and how many images are `unsent` because their turn is."""
 
     tokens: int = 0
-    untold: int = 0
+    unsent: int = 0
 
     def total(self, window: Window, rules: Rules) -> int:
-        return self.tokens + rules.trace_tokens * (min(self.untold, window.traces) + (self.untold > window.traces))
+        return self.tokens + rules.trace_tokens * (min(self.unsent, window.traces) + (self.unsent > window.traces))
 
     def __add__(self, other: _Cost) -> _Cost:
-        return _Cost(self.tokens + other.tokens, self.untold + other.untold)
+        return _Cost(self.tokens + other.tokens, self.unsent + other.unsent)
 
     def __sub__(self, other: _Cost) -> _Cost:
-        return _Cost(self.tokens - other.tokens, self.untold - other.untold)
+        return _Cost(self.tokens - other.tokens, self.unsent - other.unsent)
 
 
 def _cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> _Cost:

@@ -156,7 +156,7 @@ class EmbeddedEngine:
         self._files = ExitStack()  # keeps the demo model's files in place where the package is a zip
         self._pair: _Pair | None = None
         self._child: _Child | None = None
-        self._turn = asyncio.Lock()  # held, in order of arrival, by the one who may replace the child
+        self._lock = asyncio.Lock()  # held, in order of arrival, by the one who may replace the child
         self._users = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -167,14 +167,14 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Begins to load the model and does not wait for it: the first request does."""
         pair = await self._model()
-        async with self._turn:
+        async with self._lock:
             await self._begin(self._runner(pair, Options()))
 
     async def aclose(self) -> None:
         self._closed = True
         if self._child is not None:
             self._child.load.cancel()  # whoever waits for it holds the turn
-        async with self._turn:
+        async with self._lock:
             await self._end_child()
         self._files.close()
 
@@ -280,7 +280,7 @@ class EmbeddedEngine:
         """The server that runs, or loads; one that runs as `runner` says where there is none. Raises what `_load` does."""
         child = self._child
         if child is None or not child.usable:
-            async with self._turn:
+            async with self._lock:
                 child = self._child if self._child and self._child.usable else await self._begin(runner)
         # Not awaited itself: the load goes on when this is cancelled.
         await asyncio.wait([child.load])
@@ -325,7 +325,7 @@ class EmbeddedEngine:
         Requests take turns in order of arrival. One that needs another runner waits for the running answers to end while the later ones
         wait behind it, so that no two kinds of requests keep each other waiting for ever.
         """
-        async with self._turn:
+        async with self._lock:
             if self._child is not None and self._child.runner != runner:
                 await self._idle.wait()
             loads = self._child is None or self._child.server is None or not self._child.usable or self._child.runner != runner

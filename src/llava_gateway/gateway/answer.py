@@ -23,9 +23,9 @@ from llava_gateway.chat import (
     Usage,
 )
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.gateway.attachments import Shown
+from llava_gateway.gateway.attachments import Attachment
 from llava_gateway.gateway.interrupt import Interrupt
-from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.notes import Note, note
 from llava_gateway.sessions.session import Turn, TurnStatus, new_id
 from llava_gateway.settings import Settings
@@ -39,12 +39,12 @@ class Answering:
 
     Attributes:
         request: what was asked.
-        prepared: who answers, and what the engine gets.
+        prompt: who answers, and what the engine gets.
         started: when the request came in, in monotonic seconds.
     """
 
     request: ChatRequest
-    prepared: Prepared
+    prompt: Prompt
     started: float
     id: str = field(default_factory=lambda: f"answer_{new_id()}")
     interrupt: Interrupt = field(default_factory=Interrupt)
@@ -60,28 +60,28 @@ class Answering:
     _logprobs: list[Logprob] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.warnings += self.prepared.warnings
+        self.warnings += self.prompt.warnings
 
     @property
     def model(self) -> ModelInfo:
-        return self.prepared.model
+        return self.prompt.model
 
     @property
-    def shown(self) -> tuple[Shown, ...]:
-        return self.prepared.shown
+    def attachments(self) -> tuple[Attachment, ...]:
+        return self.prompt.attachments
 
     @property
     def engine_request(self) -> EngineRequest:
-        return self.prepared.engine_request
+        return self.prompt.engine_request
 
     @property
     def text(self) -> str:
         return "".join(self._text)
 
-    def goes_on_with(self, prepared: Prepared) -> None:
+    def goes_on_with(self, prompt: Prompt) -> None:
         """The engine gets less than was meant for it."""
-        self.warnings += [warning for warning in prepared.warnings if warning not in self.warnings]
-        self.prepared = prepared
+        self.warnings += [warning for warning in prompt.warnings if warning not in self.warnings]
+        self.prompt = prompt
 
     def loads(self, event: Loading) -> None:
         """The engine must load the model first; who asked for that is told, with what it cost last time."""
@@ -132,13 +132,13 @@ class Answering:
 
     async def parts(self) -> tuple[Part, ...]:
         """The parts of the question's message with their final image ids; waits for the images to be stored. Raises ImageError."""
-        ids = iter([await each.image.stored() for each in self.shown])
-        parts = (part for message in self.prepared.question for part in message.parts)
+        ids = iter([await each.image.stored() for each in self.attachments])
+        parts = (part for message in self.prompt.question for part in message.parts)
         return tuple(ImagePart(next(ids), part.sight) if isinstance(part, ImagePart) else part for part in parts)
 
     def cut(self, finish: Finish) -> tuple[Note, ...]:
         """What is said of an answer that ended because the context was full."""
-        limit, usage = self.prepared.fitted.limit, finish.usage
+        limit, usage = self.prompt.fitted.limit, finish.usage
         used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         if finish.reason != "length" or limit is None or used < limit - 1:
             return ()
@@ -154,8 +154,8 @@ class Answering:
             model=self.model.name,
             finish_reason=finish.reason if finish else None,
             error_code=error_code,
-            sent=tuple(Sent.of(each.rendition) for each in self.shown),
-            files=tuple(each.file for each in self.shown),
+            sent=tuple(Sent.of(each.rendition) for each in self.attachments),
+            files=tuple(each.file for each in self.attachments),
             options=self.request.options,
             usage=end.usage,
             timings=self.timings(end.timings),
@@ -184,7 +184,7 @@ class Answering:
                     sent=Sent.of(each.rendition),
                     changes=each.file.changes,
                 )
-                for image_id, each in zip(ids, self.shown, strict=True)
+                for image_id, each in zip(ids, self.attachments, strict=True)
             ),
             usage=finish.usage,
             timings=self.timings(finish.timings),
@@ -194,7 +194,7 @@ class Answering:
         )
 
     def _context(self, usage: Usage) -> ContextReport:
-        fitted, request = self.prepared.fitted, self.engine_request
+        fitted, request = self.prompt.fitted, self.engine_request
         images = [rendition.tokens for rendition in request.shown]
         return ContextReport(
             used=None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0),

@@ -13,7 +13,7 @@ from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, InvalidRequest
-from llava_gateway.gateway.context import Fitter
+from llava_gateway.gateway.context import ContextFitter
 from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.info import ImageInfo
@@ -34,7 +34,7 @@ Hold: TypeAlias = Callable[[StoredImage], StoredImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Attachment:
     """An image of the question, how much of it is shown, and what is sent of it.
 
     Attributes:
@@ -67,19 +67,19 @@ class Question:
 
     Attributes:
         messages: their images go by `new:` names, since their ids may not be known yet.
-        shown: the images in order.
+        attachments: the images in order.
         warnings: what the person should know.
     """
 
     messages: tuple[Message, ...]
-    shown: tuple[Shown, ...]
+    attachments: tuple[Attachment, ...]
     warnings: tuple[Note, ...]
 
     @property
     def renditions(self) -> dict[ImagePart, Rendition]:
         """By the parts that name them."""
         images = (part for message in self.messages for part in message.images)
-        return {part: shown.rendition for part, shown in zip(images, self.shown, strict=True)}
+        return {part: attachment.rendition for part, attachment in zip(images, self.attachments, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ class _Room:
     more_to_come: bool
 
 
-class Showing:
+class Attachments:
     """Args:
     settings: limits, pins, vision. pool: the engines. images: the one ingest and store. fitter: what was learned of models.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, telemetry: Telemetry, fitter: Fitter) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, telemetry: Telemetry, fitter: ContextFitter) -> None:
         self._settings = settings
         self._pool = pool
         self._images = images
@@ -165,13 +165,13 @@ class Showing:
                 param="images",
             )
         room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
-        shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
+        attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
         most = self.profile(model).max_images
-        if most is not None and len(shown) > most:
-            return await self._on_one_sheet(messages, shown, model, await self._auto(model, room, 1), hold)
-        named = iter([ImagePart(f"new:{number}", each.sight) for number, each in enumerate(shown)])
-        warnings = tuple(note for each in shown for note in _notes(each))
-        return Question(tuple(_with_images(message, named) for message in messages), shown, warnings)
+        if most is not None and len(attachments) > most:
+            return await self._on_one_sheet(messages, attachments, model, await self._auto(model, room, 1), hold)
+        named = iter([ImagePart(f"new:{number}", each.sight) for number, each in enumerate(attachments)])
+        warnings = tuple(note for each in attachments for note in _notes(each))
+        return Question(tuple(_with_images(message, named) for message in messages), attachments, warnings)
 
     async def history(self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, *, keeps_images: bool) -> History:
         """The messages before the question, each image as it was sent when it was asked about: the same files are recognised by their
@@ -188,10 +188,10 @@ class Showing:
             taken += words if message.role == "system" or not keeps_images else 0
             if attached := message.attachments:
                 room = _Room(options, taken + (words if keeps_images else 0), more_to_come=False)
-                shown = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
-                parts = [ImagePart(await each.image.stored(), each.sight) for each in shown]
-                costs |= {part: each.rendition.tokens for part, each in zip(parts, shown, strict=True)}
-                taken += sum(each.rendition.tokens or 0 for each in shown)
+                attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
+                parts = [ImagePart(await each.image.stored(), each.sight) for each in attachments]
+                costs |= {part: each.rendition.tokens for part, each in zip(parts, attachments, strict=True)}
+                taken += sum(each.rendition.tokens or 0 for each in attachments)
                 message = _with_images(message, iter(parts))
             ready.append(message)
         return History(tuple(ready), costs)
@@ -202,7 +202,7 @@ class Showing:
 
     async def _all_ready(
         self, attached: Sequence[ImagePart | Upload], model: ModelInfo, auto: Auto | None, hold: Hold
-    ) -> tuple[Shown, ...]:
+    ) -> tuple[Attachment, ...]:
         results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in attached), return_exceptions=True)
         for index, result in enumerate(results):
             self._telemetry.image(result.code if isinstance(result, GatewayError) else "ready")
@@ -210,22 +210,22 @@ class Showing:
                 if isinstance(result, GatewayError) and result.param is None:
                     result.param = f"images[{index}]"
                 raise result
-        return tuple(result for result in results if isinstance(result, Shown))
+        return tuple(result for result in results if isinstance(result, Attachment))
 
-    async def _ready(self, part: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Shown:
+    async def _ready(self, part: ImagePart | Upload, model: ModelInfo, auto: Auto | None, hold: Hold) -> Attachment:
         if isinstance(part, Upload):
             sight = auto.bound.put_on(part.sight) if auto and auto.bound else part.sight
             image = hold(await self._images.add(part.data, self.profile(model), sight))
-            return await self._shown(image, image.info, part.sight, model, auto)
+            return await self._attachment(image, image.info, part.sight, model, auto)
         image = hold(self._images.get(part.image_id))
-        return replace(await self._shown(image, image.latest, part.sight, model, auto), named=part.image_id)
+        return replace(await self._attachment(image, image.latest, part.sight, model, auto), named=part.image_id)
 
-    async def _shown(self, image: StoredImage, file: ImageInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Shown:
+    async def _attachment(self, image: StoredImage, file: ImageInfo, wish: Sight, model: ModelInfo, auto: Auto | None) -> Attachment:
         if auto is None or not wish.undecided:
-            return Shown(image, wish, await self.rendition(image, model, wish), file)
+            return Attachment(image, wish, await self.rendition(image, model, wish), file)
         choice = self._choose(image, wish, model, auto)
         rendition = await self.rendition(image, model, choice.sight)
-        return Shown(image, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
+        return Attachment(image, choice.sight, replace(rendition, notes=choice.told(rendition.notes)), file)
 
     def _choose(self, image: StoredImage, wish: Sight, model: ModelInfo, auto: Auto, *, earlier: bool = False) -> Choice:
         key = model.key, wish, earlier
@@ -266,16 +266,16 @@ class Showing:
         return Auto(bound, each, limit, images)
 
     async def _on_one_sheet(
-        self, messages: tuple[Message, ...], shown: tuple[Shown, ...], model: ModelInfo, auto: Auto | None, hold: Hold
+        self, messages: tuple[Message, ...], attachments: tuple[Attachment, ...], model: ModelInfo, auto: Auto | None, hold: Hold
     ) -> Question:
         """All images as one, for a model that takes no more; it stands where the first stood."""
-        image = hold(await self._images.sheet([each.image for each in shown]))
+        image = hold(await self._images.sheet([each.image for each in attachments]))
         wish, left = _in_common([part.sight for message in messages for part in message.attachments])
-        sheet = await self._shown(image, image.info, wish, model, auto)
-        warnings = [note("contact_sheet", model=model.name, count=len(shown))]
+        sheet = await self._attachment(image, image.info, wish, model, auto)
+        warnings = [note("contact_sheet", model=model.name, count=len(attachments))]
         if left:
             warnings.append(note("sight_ignored_on_sheet", fields=left))
-        before = [warning for each in shown for warning in each.file.warnings]
+        before = [warning for each in attachments for warning in each.file.warnings]
         named = iter([ImagePart("new:0", sheet.sight)])
         return Question(tuple(_with_images(message, named) for message in messages), (sheet,), (*warnings, *before, *_notes(sheet)))
 
@@ -300,8 +300,8 @@ def _size(image: StoredImage) -> Size:
     return image.info.width, image.info.height
 
 
-def _notes(shown: Shown) -> tuple[Note, ...]:
-    return (*shown.file.warnings, *shown.rendition.notes)
+def _notes(attachment: Attachment) -> tuple[Note, ...]:
+    return (*attachment.file.warnings, *attachment.rendition.notes)
 
 
 def _sizes(rendition: Rendition) -> Pieces:

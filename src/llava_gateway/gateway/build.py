@@ -35,9 +35,9 @@ def build_gateway(settings: Settings, engines: Sequence[Engine] | None = None) -
     pool = EnginePool(settings, build_engines(settings) if engines is None else engines)
     telemetry = Telemetry()
     gateway = Gateway(settings, pool, images, SessionStore(settings, images), telemetry)
-    for name, admission in gateway.admissions.items():
-        telemetry.gauge("active", "Requests an engine works on now", partial(getattr, admission, "active"), engine=name)
-        telemetry.gauge("waiting", "Requests that wait for an engine", partial(getattr, admission, "waiting"), engine=name)
+    for name, queue in gateway.queues.items():
+        telemetry.gauge("active", "Requests an engine works on now", partial(getattr, queue, "active"), engine=name)
+        telemetry.gauge("waiting", "Requests that wait for an engine", partial(getattr, queue, "waiting"), engine=name)
     telemetry.gauge("sessions", "Sessions in memory", lambda: len(gateway.sessions))
     telemetry.gauge("store_bytes", "Bytes that images and sessions take", lambda: images.bytes_used + images.reserved)
     return gateway

@@ -24,7 +24,7 @@ from llava_gateway.context.window import (
     bucket,
     choose,
     cost,
-    is_told,
+    is_sent,
     num_ctx_needed,
     shown,
 )
@@ -98,7 +98,7 @@ class _Known:
     ms_per_token: float | None = None
 
 
-class Fitter:
+class ContextFitter:
     """Args:
     settings: answer_room, num_ctx_max.
     """
@@ -313,7 +313,7 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
     """What the window leaves out."""
     found: list[Dropped] = []
     for index, exchange in enumerate(conversation.exchanges):
-        if not is_told(exchange, index, window, rules):
+        if not is_sent(exchange, index, window, rules):
             found.append(Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens))
         visible = shown(exchange, index, window, rules)
         for place, (number, part) in enumerate(exchange.numbered_images.items()):
@@ -324,9 +324,9 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
 
 def _moved(conversation: Conversation, rules: Rules, fitted: Fitted) -> Window:
     """The window with which it fits. Raises DoesNotFit."""
-    told = cost(conversation.exchanges, fitted.window, rules)
+    sent_tokens = cost(conversation.exchanges, fitted.window, rules)
     context = (fitted.limit or ASSUMED_CONTEXT) - fitted.room
-    return choose(conversation.exchanges, fitted.window, rules, budget=told - fitted.over, context=context)
+    return choose(conversation.exchanges, fitted.window, rules, budget=sent_tokens - fitted.over, context=context)
 
 
 def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: ModelInfo) -> ContextLengthExceeded:

@@ -10,31 +10,33 @@ from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.interrupt import Interrupt
-from llava_gateway.gateway.prompt import Preparer
-from llava_gateway.gateway.queue import Admission
+from llava_gateway.gateway.prompt import PromptBuilder
+from llava_gateway.gateway.queue import EngineQueue
 from llava_gateway.settings import Settings
 
 
 class Embedder:
     """Args:
-    preparer: knows the pinned options. admissions: the queue before each engine.
+    prompt_builder: knows the pinned options. queues: the queue before each engine.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, preparer: Preparer, admissions: Mapping[EngineName, Admission]) -> None:
+    def __init__(
+        self, settings: Settings, pool: EnginePool, prompt_builder: PromptBuilder, queues: Mapping[EngineName, EngineQueue]
+    ) -> None:
         self._settings = settings
         self._pool = pool
-        self._preparer = preparer
-        self._admissions = admissions
+        self._prompt_builder = prompt_builder
+        self._queues = queues
         self._running: set[Interrupt] = set()
 
     async def embed(self, texts: tuple[str, ...], model: str | None, keep_alive: str | int | None) -> tuple[ModelInfo, Embeddings]:
         """Raises ModelNotFound, ModelLacksEmbeddings, ContextLengthExceeded, Overloaded, UpstreamError."""
         info = await self._pool.resolve(model)
         request = EmbedRequest(
-            info.name, texts, self._preparer.pins(info.name), self._settings.keep_alive if keep_alive is None else keep_alive
+            info.name, texts, self._prompt_builder.pins(info.name), self._settings.keep_alive if keep_alive is None else keep_alive
         )
         limit = self._settings.load_timeout + self._settings.answer_timeout
-        with self._admissions[info.engine].enter() as ticket, self._interruptible() as interrupt:
+        with self._queues[info.engine].enter() as ticket, self._interruptible() as interrupt:
             while await interrupt.wait(ticket.position()) is not None:
                 pass
             return info, await interrupt.wait(self._pool.engine(info.engine).embed(request), limit)

@@ -16,13 +16,13 @@ from llava_gateway.context.window import (
     Window,
     bucket,
     cost,
-    is_told,
+    is_sent,
     later,
     num_ctx_needed,
     shown,
 )
 from llava_gateway.engines.base import Engine
-from llava_gateway.gateway.prompt import Prepared
+from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import title_of
 
@@ -30,12 +30,12 @@ from llava_gateway.sessions.session import title_of
 @dataclass(frozen=True, slots=True)
 class ImageCost:
     """An image of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
-    else what it took; `detail` is what is shown of it, None where it is not told; `pinned` is None where no person said."""
+    else what it took; `detail` is what is shown of it, None where it is not sent; `pinned` is None where no person said."""
 
     number: int
     image_id: str | None
     tokens: int | None
-    told: bool
+    sent: bool
     pinned: bool | None = None
     detail: Detail | None = None
 
@@ -43,18 +43,18 @@ class ImageCost:
 @dataclass(frozen=True, slots=True)
 class TurnCost:
     """`turn` is its place in the branch and `turn_id` its id, both None for the question; `asked` are the first words of it; `text_tokens`
-    are reckoned, `told` says whether the text is told."""
+    are reckoned, `sent` says whether the text is sent."""
 
     turn: int | None
     turn_id: int | None
     asked: str
-    told: bool
+    sent: bool
     text_tokens: int
     images: tuple[ImageCost, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Forecast:
     """Attributes:
     turns: oldest first, the question last.
     next: what can go, in the order in which it would; nothing under the policy strict.
@@ -70,20 +70,20 @@ class Outlook:
     last_load_ms: float | None
 
 
-def outlook(prepared: Prepared, engine: Engine, scale: Scale) -> Outlook:
+def forecast(prompt: Prompt, engine: Engine, scale: Scale) -> Forecast:
     """Args:
-    prepared: with its tokens counted. engine: that of its model. scale: by which the question's text is reckoned.
+    prompt: with its tokens counted. engine: that of its model. scale: by which the question's text is reckoned.
     """
-    conversation = prepared.conversation
-    order, together = _next(prepared)
-    exchanges = tuple(_turn(prepared, index, exchange) for index, exchange in enumerate(conversation.exchanges))
-    larger = _larger(prepared, engine)
-    return Outlook((*exchanges, _question(prepared, scale)), order, together, larger, engine.last_load_ms(prepared.model.name))
+    conversation = prompt.conversation
+    order, together = _next(prompt)
+    exchanges = tuple(_turn(prompt, index, exchange) for index, exchange in enumerate(conversation.exchanges))
+    larger = _larger(prompt, engine)
+    return Forecast((*exchanges, _question(prompt, scale)), order, together, larger, engine.last_load_ms(prompt.model.name))
 
 
-def _next(prepared: Prepared) -> tuple[tuple[Dropped, ...], int]:
-    exchanges, window, rules = prepared.conversation.exchanges, prepared.fitted.window, prepared.rules
-    room = (prepared.fitted.limit or ASSUMED_CONTEXT) - prepared.fitted.room
+def _next(prompt: Prompt) -> tuple[tuple[Dropped, ...], int]:
+    exchanges, window, rules = prompt.conversation.exchanges, prompt.fitted.window, prompt.rules
+    room = (prompt.fitted.limit or ASSUMED_CONTEXT) - prompt.fitted.room
     full = cost(exchanges, window, rules)
     order: list[Dropped] = []
     together, made = 0, 0
@@ -98,7 +98,7 @@ def _next(prepared: Prepared) -> tuple[tuple[Dropped, ...], int]:
 
 def _going(exchange: Exchange, index: int, before: Window, after: Window, rules: Rules) -> list[Dropped]:
     """What one window tells of an exchange and the next one does not."""
-    text = is_told(exchange, index, before, rules) and not is_told(exchange, index, after, rules)
+    text = is_sent(exchange, index, before, rules) and not is_sent(exchange, index, after, rules)
     numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
     images = exchange.numbered_images
     return [Dropped(exchange.turn, exchange.turn_id, None, exchange.text_tokens)] * text + [
@@ -107,12 +107,12 @@ def _going(exchange: Exchange, index: int, before: Window, after: Window, rules:
     ]
 
 
-def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
-    window, rules = prepared.fitted.window, prepared.rules
+def _turn(prompt: Prompt, index: int, exchange: Exchange) -> TurnCost:
+    window, rules = prompt.fitted.window, prompt.rules
     visible = shown(exchange, index, window, rules)
     images = []
     for place, (number, part) in enumerate(exchange.numbered_images.items()):
-        sent = prepared.engine_request.renditions.get(part) if number in visible else None
+        sent = prompt.engine_request.renditions.get(part) if number in visible else None
         images.append(
             ImageCost(
                 number,
@@ -127,24 +127,24 @@ def _turn(prepared: Prepared, index: int, exchange: Exchange) -> TurnCost:
         exchange.turn,
         exchange.turn_id,
         title_of(_asked(exchange.messages)),
-        is_told(exchange, index, window, rules),
+        is_sent(exchange, index, window, rules),
         exchange.text_tokens,
         tuple(images),
     )
 
 
-def _question(prepared: Prepared, scale: Scale) -> TurnCost:
-    conversation = prepared.conversation
+def _question(prompt: Prompt, scale: Scale) -> TurnCost:
+    conversation = prompt.conversation
     images = []
-    own = iter(prepared.shown)
+    own = iter(prompt.attachments)
     for number, part in enumerate(conversation.asked_images, conversation.first_image):
         image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
-        if sent := prepared.engine_request.renditions.get(part):
-            images.append(ImageCost(number, image_id, sent.tokens, told=True, detail=sent.detail))
+        if sent := prompt.engine_request.renditions.get(part):
+            images.append(ImageCost(number, image_id, sent.tokens, sent=True, detail=sent.detail))
         else:  # of a question without an answer, for a model that can't have it beside this one's
-            images.append(ImageCost(number, image_id, None, told=False))
+            images.append(ImageCost(number, image_id, None, sent=False))
     words = scale.message(conversation.asked_text)
-    return TurnCost(None, None, title_of(_asked(conversation.question)), told=True, text_tokens=words, images=tuple(images))
+    return TurnCost(None, None, title_of(_asked(conversation.question)), sent=True, text_tokens=words, images=tuple(images))
 
 
 def _asked(messages: Sequence[Message]) -> tuple[Part, ...]:
@@ -152,10 +152,10 @@ def _asked(messages: Sequence[Message]) -> tuple[Part, ...]:
     return tuple(part for message in messages if message.role == "user" for part in message.parts)
 
 
-def _larger(prepared: Prepared, engine: Engine) -> int | None:
-    fitted = prepared.fitted
+def _larger(prompt: Prompt, engine: Engine) -> int | None:
+    fitted = prompt.fitted
     now = fitted.limit or ASSUMED_CONTEXT
     needed = num_ctx_needed(fitted.count.total + fitted.room) if fitted.count else 0
     size = bucket(max(now + 1, needed))
-    size = min(size, prepared.model.context_length or size)
+    size = min(size, prompt.model.context_length or size)
     return size if now < size >= needed and not engine.ignored_options(Options(num_ctx=size)) else None

@@ -24,10 +24,10 @@ from llava_gateway.errors import (
 from llava_gateway.gateway.answer import Answering
 from llava_gateway.gateway.attachments import Hold, Seen
 from llava_gateway.gateway.embedding import Embedder
-from llava_gateway.gateway.forecast import Outlook, outlook
-from llava_gateway.gateway.prompt import Prepared, Preparer
-from llava_gateway.gateway.queue import Admission, Ticket, connections_limit
-from llava_gateway.gateway.read_ahead import OFF, SESSION_BUSY, Warmed, Warming
+from llava_gateway.gateway.forecast import Forecast, forecast
+from llava_gateway.gateway.prompt import Prompt, PromptBuilder
+from llava_gateway.gateway.queue import EngineQueue, Ticket, connections_limit
+from llava_gateway.gateway.read_ahead import OFF, SESSION_BUSY, ReadAhead, ReadAheadResult
 from llava_gateway.gateway.summary import Summariser
 from llava_gateway.images.info import Degrees, ImageInfo
 from llava_gateway.images.profile import VisionProfile
@@ -55,14 +55,14 @@ class Gateway:
         sessions.on_gone = self._end_session
         self.telemetry = telemetry
         self.installer = Installer(settings, pool)
-        self.preparer = Preparer(settings, pool, images, telemetry)
+        self.prompt_builder = PromptBuilder(settings, pool, images, telemetry)
         queue_size = min(settings.queue_size, max(0, connections_limit() - sum(engine.slots for engine in pool.engines)))
-        self.admissions: dict[EngineName, Admission] = {
-            engine.name: Admission(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
+        self.queues: dict[EngineName, EngineQueue] = {
+            engine.name: EngineQueue(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
         }
-        self.summariser = Summariser(self.preparer, self.admissions, sessions, self._holding)
-        self.warming = Warming(settings, self.preparer, self.admissions, telemetry)
-        self.embedder = Embedder(settings, pool, self.preparer, self.admissions)
+        self.summariser = Summariser(self.prompt_builder, self.queues, sessions, self._holding)
+        self.reading_ahead = ReadAhead(settings, self.prompt_builder, self.queues, telemetry)
+        self.embedder = Embedder(settings, pool, self.prompt_builder, self.queues)
         self._running: dict[str, Answering] = {}
         self._asking = 0
         self._news = asyncio.Event()  # for `drain`: someone has ended, or there is no more time
@@ -81,14 +81,14 @@ class Gateway:
         if self.closing:
             raise ShuttingDown
         with self._counted(), self._session(request) as session, self._holding() as hold:
-            model = await self.preparer.model(request, session)
-            admission = self.admissions[model.engine]
-            admission.check_room()
-            answering = Answering(request, await self.preparer.prepare(request, session, model, hold), started)
-            with admission.enter() as ticket, self._registered(answering):
+            model = await self.prompt_builder.model(request, session)
+            queue = self.queues[model.engine]
+            queue.check_room()
+            answering = Answering(request, await self.prompt_builder.build(request, session, model, hold), started)
+            with queue.enter() as ticket, self._registered(answering):
                 async with aclosing(self._recorded(answering, self._events(answering, ticket, hold))) as events:
                     yield events
-        self.summariser.after(request.session_id, answering.prepared)
+        self.summariser.after(request.session_id, answering.prompt)
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer to a request, for those who do not watch it come. Raises GatewayError."""
@@ -110,7 +110,7 @@ class Gateway:
         with self._counted():
             return await self.embedder.embed(texts, model, keep_alive)
 
-    async def warm(self, request: ChatRequest, *, wait: bool = True) -> Warmed:
+    async def read_ahead(self, request: ChatRequest, *, wait: bool = True) -> ReadAheadResult:
         """Lets the engine read ahead what a question like this one begins with; without `wait` it only begins. No session is busy with it.
 
         Raises what is wrong with the request, and what the engine raises.
@@ -118,16 +118,16 @@ class Gateway:
         if self.closing:
             raise ShuttingDown
         if not self.settings.read_ahead:
-            return self.warming.told(OFF)
+            return self.reading_ahead.told(OFF)
         if request.session_id is not None and self.sessions.is_running(request.session_id):
-            return self.warming.told(SESSION_BUSY)
+            return self.reading_ahead.told(SESSION_BUSY)
 
-        async def prepare() -> Prepared:
+        async def prepare() -> Prompt:
             now = (Session() if request.session_id is None else self.sessions.get(request.session_id)).under(request)
             with self._holding() as hold:
-                return await self.preparer.prepare(request, now, await self.preparer.model(request, now), hold)
+                return await self.prompt_builder.build(request, now, await self.prompt_builder.model(request, now), hold)
 
-        return await self.warming.read(await prepare(), request.session_id, prepare, wait=wait)
+        return await self.reading_ahead.read(await prepare(), request.session_id, prepare, wait=wait)
 
     async def _events(self, answering: Answering, ticket: Ticket, hold: Hold) -> AsyncGenerator[AnswerEvent | Finish]:
         """From the queue to the engine's last event, which is Finish. Raises GatewayError."""
@@ -147,7 +147,7 @@ class Gateway:
             try:
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             except ContextLengthExceeded as refusal:
-                answering.goes_on_with(await self.preparer.fitted_anew(answering.request, answering.prepared, refusal, hold))
+                answering.goes_on_with(await self.prompt_builder.fitted_anew(answering.request, answering.prompt, refusal, hold))
                 events = await wait(stack.enter_async_context(engine.chat(answering.engine_request)), limit())
             answering.accepted = True
             for name in (*engine.ignored_options(answering.request.options), *engine.ignored_fields(answering.engine_request)):
@@ -170,9 +170,9 @@ class Gateway:
                         break
                     yield event
             parts = await answering.parts()
-            answering.warnings += await self.preparer.learn(answering.prepared, finish)
+            answering.warnings += await self.prompt_builder.learn(answering.prompt, finish)
             answering.warnings += answering.cut(finish)
-            self.preparer.fitter.told(answering.model.key, answering.warnings)
+            self.prompt_builder.fitter.told(answering.model.key, answering.warnings)
             turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
         except GatewayError as error:
             # What the engine never accepted is not kept: the session stays as it was, and the person can send it again. Silence is no
@@ -201,7 +201,7 @@ class Gateway:
         with self.sessions.turn(request.session_id, request.text_bytes) as session:
             yield session.under(request)
 
-    async def count_tokens(self, request: ChatRequest) -> Prepared:
+    async def count_tokens(self, request: ChatRequest) -> Prompt:
         """What `ask` would send, with its tokens counted; nothing of the engine is spent and the session stays as it is.
 
         Raises what `ask` would, but for ContextLengthExceeded.
@@ -209,12 +209,12 @@ class Gateway:
         session = self.sessions.get(request.session_id) if request.session_id else Session()
         with self._holding() as hold:
             session = session.under(request)
-            model = await self.preparer.model(request, session)
-            return await self.preparer.prepare(request, session, model, hold, exactly=True)
+            model = await self.prompt_builder.model(request, session)
+            return await self.prompt_builder.build(request, session, model, hold, exactly=True)
 
-    def outlook(self, prepared: Prepared) -> Outlook:
+    def forecast(self, prompt: Prompt) -> Forecast:
         """What a counted question's conversation is made of, and what would go next."""
-        return outlook(prepared, self.pool.engine(prepared.model.engine), self.preparer.fitter.scale(prepared.model.key))
+        return forecast(prompt, self.pool.engine(prompt.model.engine), self.prompt_builder.fitter.scale(prompt.model.key))
 
     async def store(self, upload: Upload, model: str | None) -> tuple[str, StoredImage, Rendition | None]:
         """Takes an image in without a question: its id, itself, and what `model` (None: the default, if it can see) gets of it.
@@ -232,20 +232,20 @@ class Gateway:
             self.telemetry.image("ready")
             return image_id, image, await self.images.rendition(image, profile) if profile else None
 
-    async def turned(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, StoredImage, Rendition | None]:
-        """A stored image turned clockwise, as `store` gives one.
+    async def rotated(self, image_id: str, degrees: Degrees, model: str | None) -> tuple[str, StoredImage, Rendition | None]:
+        """A stored image rotated clockwise, as `store` gives one.
 
         Raises ImageNotFound, ImageError, ModelNotFound (only for a model that was named), StorageFull, Overloaded.
         """
         profile = await self._profile(model)
         with self._holding() as hold:
-            image = hold(await self.images.turned(hold(self.images.get(image_id)), degrees))
+            image = hold(await self.images.rotated(hold(self.images.get(image_id)), degrees))
             return await image.stored(), image, await self.images.rendition(image, profile) if profile else None
 
     async def _profile(self, model: str | None) -> VisionProfile | None:
         """What `model` (None: the default) does with images; None where it can't see any. Raises ModelNotFound for one that was named."""
         info = await self.pool.resolve(model) if model else self.pool.state.default.model
-        return self.preparer.showing.profile(info) if info and info.vision else None
+        return self.prompt_builder.attachments.profile(info) if info and info.vision else None
 
     async def take_in(self, session: Session, images: Mapping[str, bytes]) -> Session:
         """Keeps a session from elsewhere, whose images are files by the ids it has for them. They are taken in like any other, and
@@ -270,7 +270,7 @@ class Gateway:
         info = await self.pool.resolve(model)
         if not info.vision:
             raise ModelLacksVision(f"{info.name} can't see images.", param="model")
-        return await self.preparer.showing.seen(image, info, sight)
+        return await self.prompt_builder.attachments.seen(image, info, sight)
 
     def _keep(self, answering: Answering, turn: Turn) -> int | None:
         """Adds the turn to its session, if it has one, with what it changed there: its id. Raises SessionDeleted."""
@@ -281,11 +281,11 @@ class Gateway:
         session = self.sessions.record(
             request.session_id,
             turn,
-            tuple(each.image for each in answering.shown),
+            tuple(each.image for each in answering.attachments),
             after=request.after,
             model=answering.model.name,
             engine=answering.model.engine,
-            window=answering.prepared.window,
+            window=answering.prompt.window,
             tokens=turn.tokens if turn.status == "complete" else None,
             **told,
         )
@@ -351,7 +351,7 @@ class Gateway:
         """End what works for a session that is gone: its answer, with SessionDeleted, and what is read ahead or summarised for it."""
         if undo:  # its memory is freed then even if nobody asks for anything any more
             asyncio.get_running_loop().call_later(undo + 0.1, self.sessions.expire)
-        self.warming.end_session(session_id)
+        self.reading_ahead.end_session(session_id)
         self.summariser.end_session(session_id)
         for answering in self._running.values():
             if answering.request.session_id == session_id:
@@ -390,7 +390,7 @@ class Gateway:
         and go on another time where they were."""
         self.close_door()
         self.installer.close()
-        await self.warming.aclose()
+        await self.reading_ahead.aclose()
         await self.summariser.aclose()
         await self._until(lambda: self._hurried or not self._asking, self.settings.shutdown_grace)
         self._ending = True

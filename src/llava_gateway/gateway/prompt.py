@@ -1,6 +1,6 @@
 """Makes a question ready for the engine: which model, which images in which form, which part of the conversation.
 
-`gateway.py` walks; what happens here spends nothing of the engine, so `count_tokens` and `warm` share it with `ask`.
+`gateway.py` walks; what happens here spends nothing of the engine, so `count_tokens` and `read_ahead` share it with `ask`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from llava_gateway.context.window import Rules, Window, cost
 from llava_gateway.engines.base import ModelInfo, ModelKey, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
-from llava_gateway.gateway.attachments import Hold, Question, Showing, Shown
-from llava_gateway.gateway.context import Build, Draft, Fitted, Fitter
+from llava_gateway.gateway.attachments import Attachment, Attachments, Hold, Question
+from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted
 from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
@@ -29,12 +29,12 @@ SURE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prompt:
     """A question as the engine will get it.
 
     Attributes:
         question: its messages with our notes; its images go by `new:` names, since their ids may not be known yet.
-        shown: the question's own images, in order, with what is sent of each.
+        attachments: the question's own images, in order, with what is sent of each.
         draft: all there was to send, before anything was dropped.
         fitted: the engine's request, and how the conversation was made to fit.
         warnings: what the person should know.
@@ -43,7 +43,7 @@ class Prepared:
 
     model: ModelInfo
     question: tuple[Message, ...]
-    shown: tuple[Shown, ...]
+    attachments: tuple[Attachment, ...]
     draft: Draft
     fitted: Fitted
     warnings: tuple[Note, ...]
@@ -67,7 +67,7 @@ class Prepared:
         return self.draft.rules
 
 
-class Preparer:
+class PromptBuilder:
     """Args:
     settings: limits and pins. pool: the engines. images: the one ingest and store. telemetry: counts images.
     """
@@ -76,11 +76,11 @@ class Preparer:
         self.settings = settings
         self.pool = pool
         self.images = images
-        self.fitter = Fitter(settings)
-        self.showing = Showing(settings, pool, images, telemetry, self.fitter)
+        self.fitter = ContextFitter(settings)
+        self.attachments = Attachments(settings, pool, images, telemetry, self.fitter)
         self._sighted: set[ModelKey] = set()  # models that were seen to see
 
-    async def prepare(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prepared:
+    async def build(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prompt:
         """Everything up to the engine: the images, the conversation, what of it fits.
 
         Args:
@@ -95,9 +95,9 @@ class Preparer:
         scale = self.fitter.scale(model.key)
         history, asked = await self._history(request, session, model, options, rules, hold)
         beside = _beside(history, session.window, rules, scale) if any(message.attachments for message in asked) else 0
-        question = await self.showing.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
+        question = await self.attachments.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
         conversation = _asking(history, question.messages)
-        beyond = self._beyond(conversation, len(question.shown), model) - session.window.gone
+        beyond = self._beyond(conversation, len(question.attachments), model) - session.window.gone
         window = _reopened(conversation, session.window, rules, beyond)
         if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
             question = replace(question, messages=_with_notes(question.messages, lines))
@@ -118,29 +118,29 @@ class Preparer:
         left_out = sum(number >= conversation.first_image for number in beyond)
         missing = (note("image_left_out", model=model.name, count=left_out),) if left_out else ()
         warnings = (*request.warnings, *question.warnings, *missing, *fitted.warnings)
-        return Prepared(model, question.messages, question.shown, draft, fitted, warnings, beyond)
+        return Prompt(model, question.messages, question.attachments, draft, fitted, warnings, beyond)
 
-    async def fitted_anew(self, request: ChatRequest, prepared: Prepared, refusal: ContextLengthExceeded, hold: Hold) -> Prepared:
+    async def fitted_anew(self, request: ChatRequest, prompt: Prompt, refusal: ContextLengthExceeded, hold: Hold) -> Prompt:
         """The question for an engine that found it too long: only then is the context of a model known that was not loaded before.
 
         Raises ContextLengthExceeded, `refusal` itself where nothing more can be left out.
         """
-        asked, model = prepared.engine_request, prepared.model
+        asked, model = prompt.engine_request, prompt.model
         engine = self.pool.engine(model.engine)
         n_ctx, found = (value if isinstance(value := refusal.extra.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
         self.fitter.refused(model.key, asked, n_ctx)
-        count = prepared.fitted.count or await self.fitter.count(asked, engine, model.key)
+        count = prompt.fitted.count or await self.fitter.count(asked, engine, model.key)
         uncounted = max(0, (found or 0) - count.total)
         if uncounted and any(rendition.tokens is None for rendition in asked.shown):
-            self.showing.learn_cost(asked.shown, model, uncounted + sum(count.images), "estimated")
+            self.attachments.learn_cost(asked.shown, model, uncounted + sum(count.images), "estimated")
             uncounted = 0
-        question = Question(prepared.question, prepared.shown, ())
+        question = Question(prompt.question, prompt.attachments, ())
         build = self._builder(request, model, question.renditions, hold)
-        fitted = await self.fitter.fit(prepared.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
-        if fitted.window == prepared.fitted.window and fitted.engine_request.options == asked.options:
+        fitted = await self.fitter.fit(prompt.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
+        if fitted.window == prompt.fitted.window and fitted.engine_request.options == asked.options:
             raise refusal
-        shown = tuple(replace(each, rendition=self.showing.priced(each.rendition, model)) for each in prepared.shown)
-        return replace(prepared, shown=shown, fitted=fitted, warnings=tuple(dict.fromkeys((*prepared.warnings, *fitted.warnings))))
+        attachments = tuple(replace(each, rendition=self.attachments.priced(each.rendition, model)) for each in prompt.attachments)
+        return replace(prompt, attachments=attachments, fitted=fitted, warnings=tuple(dict.fromkeys((*prompt.warnings, *fitted.warnings))))
 
     def _rules(self, request: ChatRequest, session: Session) -> Rules:
         policy = session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict")
@@ -155,44 +155,44 @@ class Preparer:
         if request.session_id is not None or len(request.messages) == 1:
             conversation = session.conversation((), scale)
             if any(sight.undecided for sight in session.sights.values()):
-                told = _beside(replace(conversation, exchanges=()), session.window, rules, scale)
-                sights = await self.showing.decided(session.sights, model, options, beside=told, images=len(session.image_ids))
+                sent = _beside(replace(conversation, exchanges=()), session.window, rules, scale)
+                sights = await self.attachments.decided(session.sights, model, options, beside=sent, images=len(session.image_ids))
                 conversation = conversation.with_sights(replace(session, sights=sights).seen)
             return conversation, request.messages
         begin = _last_question(request.messages)
         before = request.messages[:begin]
         keeps_images = rules.policy in ("pin_images", "summarise")
-        known = await self.showing.history((*session.head, *before), model, options, hold, keeps_images=keeps_images)
+        known = await self.attachments.history((*session.head, *before), model, options, hold, keeps_images=keeps_images)
         history = Conversation.of((*known.messages, Message("user", ())), known.costs.get, scale)
         return replace(history, question=()), request.messages[begin:]
 
     def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
         the question's own."""
-        most = self.showing.profile(model).max_images
+        most = self.attachments.profile(model).max_images
         if most is None:
             return frozenset()
         first_own = conversation.first_image + len(conversation.asked_images) - own
         return frozenset(range(1, first_own - max(0, most - own)))
 
-    async def learn(self, prepared: Prepared, finish: Finish) -> tuple[Note, ...]:
+    async def learn(self, prompt: Prompt, finish: Finish) -> tuple[Note, ...]:
         """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the images."""
-        request, model, usage = prepared.engine_request, prepared.model, finish.usage
+        request, model, usage = prompt.engine_request, prompt.model, finish.usage
         if usage.prompt_tokens is None:
             return ()
         renditions = request.shown
         read = usage.prompt_tokens - (usage.cached_tokens or 0)
-        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.image.read_by for each in prepared.shown)
-        if prepared.shown and fresh and read >= sum(self._least(each.rendition) for each in prepared.shown):
+        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.image.read_by for each in prompt.attachments)
+        if prompt.attachments and fresh and read >= sum(self._least(each.rendition) for each in prompt.attachments):
             self.fitter.measured(model.key, read, finish.timings.prompt_ms)
-        for each in prepared.shown:
+        for each in prompt.attachments:
             each.image.read_by.add((model.key, each.sight))
         learnable = any(rendition.label != "exact" for rendition in renditions)
         if not renditions or (model.key in self._sighted and not learnable):
             self.fitter.learn(request, model.key, usage)
             return ()
         # By what was known before this answer: the vocabulary is not learned from a prompt whose images may have been passed over.
-        count = prepared.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
+        count = prompt.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
         words = count.system + count.text
         surplus = usage.prompt_tokens - words
         expected = sum(map(self._least, renditions))
@@ -203,7 +203,7 @@ class Preparer:
         self._sighted.add(model.key)
         self.fitter.learn(request, model.key, usage)
         if learnable and (count.text_is_exact or SURE * words <= surplus):
-            self.showing.learn_cost(renditions, model, surplus, "measured" if count.text_is_exact else "estimated")
+            self.attachments.learn_cost(renditions, model, surplus, "measured" if count.text_is_exact else "estimated")
         return ()
 
     @staticmethod
@@ -236,11 +236,13 @@ class Preparer:
         """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""
 
         async def build(messages: tuple[Message, ...], runner: Options) -> EngineRequest:
-            renditions = {part: self.showing.priced(rendition, model) for part, rendition in new.items()}  # its cost may be known by now
+            renditions = {
+                part: self.attachments.priced(rendition, model) for part, rendition in new.items()
+            }  # its cost may be known by now
             for part in dict.fromkeys(part for message in messages for part in message.images):
                 if part not in renditions:
                     image = hold(self.images.get(part.image_id))
-                    renditions[part] = await self.showing.rendition(image, model, part.sight)
+                    renditions[part] = await self.attachments.rendition(image, model, part.sight)
             return EngineRequest(
                 model=model.name,
                 messages=messages,

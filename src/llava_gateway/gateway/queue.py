@@ -33,30 +33,30 @@ def connections_limit() -> int:
 class Ticket:
     """A place in the queue, or a slot once `granted_at` is set."""
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self._deadline = asyncio.get_running_loop().time() + admission.queue_timeout
+    def __init__(self, queue: EngineQueue) -> None:
+        self._queue = queue
+        self._deadline = asyncio.get_running_loop().time() + queue.queue_timeout
         self._moved = asyncio.Event()
         self._moved.set()
         self.granted_at: float | None = None
 
     async def position(self) -> int | None:
         """The place (1 is next), None once the slot is ours. Returns at once the first time and whenever a slot was free, later when the
-        place has changed. Raises Overloaded after the admission's `queue_timeout`."""
+        place has changed. Raises Overloaded after the queue's `queue_timeout`."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 await self._moved.wait()
         except TimeoutError:
-            raise self._admission.overloaded(f"No slot became free within {self._admission.queue_timeout:g} s.") from None
+            raise self._queue.overloaded(f"No slot became free within {self._queue.queue_timeout:g} s.") from None
         self._moved.clear()
-        return None if self.granted_at is not None else self._admission.position_of(self)
+        return None if self.granted_at is not None else self._queue.position_of(self)
 
     def move(self) -> None:
         """The queue before this ticket changed."""
         self._moved.set()
 
 
-class Admission:
+class EngineQueue:
     """Slots of one engine and the queue before them, first come, first served; when there is nothing to do, work in the background.
 
     Args:

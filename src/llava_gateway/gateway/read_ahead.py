@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 from llava_gateway.chat import EngineRequest, Finish, ImagePart, Part, PromptProgress, Usage
 from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
-from llava_gateway.gateway.prompt import Prepared, Preparer
-from llava_gateway.gateway.queue import Admission
+from llava_gateway.gateway.prompt import Prompt, PromptBuilder
+from llava_gateway.gateway.queue import EngineQueue
 from llava_gateway.notes import note
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
@@ -30,7 +30,7 @@ preempted: it had to end, and what was read until then is kept by the engine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Warmed:
+class ReadAheadResult:
     """What came of reading ahead.
 
     Attributes:
@@ -52,14 +52,14 @@ class Warmed:
         return note(f"read_ahead_{self.reason}").text if self.reason else ""
 
 
-OFF = Warmed("skipped", "off")
-NOTHING = Warmed("skipped", "nothing_to_read")
-TEXT_FIRST = Warmed("skipped", "text_first")
-UNLOADED = Warmed("skipped", "unloaded")
-SESSION_BUSY = Warmed("busy", "session_busy")
-ANSWERING = Warmed("busy", "answering")
-QUESTION = Warmed("preempted", "question")
-NEWER = Warmed("preempted", "newer")
+OFF = ReadAheadResult("skipped", "off")
+NOTHING = ReadAheadResult("skipped", "nothing_to_read")
+TEXT_FIRST = ReadAheadResult("skipped", "text_first")
+UNLOADED = ReadAheadResult("skipped", "unloaded")
+SESSION_BUSY = ReadAheadResult("busy", "session_busy")
+ANSWERING = ReadAheadResult("busy", "answering")
+QUESTION = ReadAheadResult("preempted", "question")
+NEWER = ReadAheadResult("preempted", "newer")
 
 
 @dataclass(slots=True, eq=False)
@@ -73,25 +73,25 @@ class _Reading:
         answered: the engine has begun to answer.
     """
 
-    prepared: Prepared
-    anew: Callable[[], Awaitable[Prepared]]
+    prompt: Prompt
+    anew: Callable[[], Awaitable[Prompt]]
     request: EngineRequest = field(init=False)
     key: Hashable = field(init=False)
     sessions: set[str | None] = field(default_factory=set)
-    task: asyncio.Task[Warmed] | None = None
-    ending: Warmed | GatewayError | None = None
+    task: asyncio.Task[ReadAheadResult] | None = None
+    ending: ReadAheadResult | GatewayError | None = None
     answered: bool = False
 
     def __post_init__(self) -> None:
-        self.request = ahead(self.prepared.engine_request)
+        self.request = read_ahead_request(self.prompt.engine_request)
         self.key = prompt_key(self.request)
 
     async def prepare_anew(self) -> None:
         """With what is known of the model since it is loaded: its context, and whether it is on a GPU."""
-        self.prepared = await self.anew()
+        self.prompt = await self.anew()
         self.__post_init__()
 
-    def end(self, ending: Warmed | GatewayError) -> None:
+    def end(self, ending: ReadAheadResult | GatewayError) -> None:
         """Ends it, unless only the end of its one-word answer is outstanding: that takes no time, and an Ollama whose client leaves
         between two words may lose its slot."""
         if self.task is not None and self.ending is None and not self.answered:
@@ -100,25 +100,27 @@ class _Reading:
             asyncio.get_running_loop().call_soon(self.task.cancel)
 
 
-class Warming:
+class ReadAhead:
     """What is read ahead, at most one prompt for each engine at a time; the newest wins.
 
     Args:
-        settings: read_ahead, limits. preparer: is told what the engine counted. admissions: real questions go first. telemetry: figures.
+        settings: read_ahead, limits. prompt_builder: is told what the engine counted. queues: real questions go first. telemetry: figures.
     """
 
-    def __init__(self, settings: Settings, preparer: Preparer, admissions: dict[EngineName, Admission], telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, prompt_builder: PromptBuilder, queues: dict[EngineName, EngineQueue], telemetry: Telemetry
+    ) -> None:
         self._settings = settings
-        self._preparer = preparer
-        self._admissions = admissions
+        self._prompt_builder = prompt_builder
+        self._queues = queues
         self._telemetry = telemetry
         self._newest: dict[EngineName, _Reading] = {}
-        self._turns: dict[EngineName, asyncio.Lock] = {name: asyncio.Lock() for name in admissions}
+        self._locks: dict[EngineName, asyncio.Lock] = {name: asyncio.Lock() for name in queues}
         self._loads: dict[Hashable, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[Warmed]] = set()
+        self._tasks: set[asyncio.Task[ReadAheadResult]] = set()
         self._closed = False
 
-    async def read(self, prepared: Prepared, session_id: str | None, anew: Callable[[], Awaitable[Prepared]], *, wait: bool) -> Warmed:
+    async def read(self, prompt: Prompt, session_id: str | None, anew: Callable[[], Awaitable[Prompt]], *, wait: bool) -> ReadAheadResult:
         """Reads what was prepared, or joins in where that is being done; without `wait` it only begins.
 
         Args:
@@ -128,15 +130,15 @@ class Warming:
         """
         if self._closed:
             raise ShuttingDown
-        wanted = _Reading(prepared, anew)
-        request, name = wanted.request, prepared.model.engine
+        wanted = _Reading(prompt, anew)
+        request, name = wanted.request, prompt.model.engine
         if len(request.messages) == 1 and not request.renditions:
-            return self.told(NOTHING, prepared)
-        if self._preparer.pool.engine(name).unloads_after(request):
-            return self.told(UNLOADED, prepared)
+            return self.told(NOTHING, prompt)
+        if self._prompt_builder.pool.engine(name).unloads_after(request):
+            return self.told(UNLOADED, prompt)
         reading = self._newest.get(name)
-        if reading is None and self._admissions[name].active:
-            return self.told(ANSWERING, prepared)
+        if reading is None and self._queues[name].active:
+            return self.told(ANSWERING, prompt)
         if reading is None or reading.key != wanted.key or reading.ending is not None:
             if reading is not None:
                 reading.end(NEWER)
@@ -147,12 +149,12 @@ class Warming:
             reading.task.add_done_callback(_no_news)
         reading.sessions.add(session_id)
         if not wait or reading.task is None:
-            return self._of(Warmed("reading"), prepared)
+            return self._of(ReadAheadResult("reading"), prompt)
         return await asyncio.shield(reading.task)
 
-    def told(self, warmed: Warmed, prepared: Prepared | None = None) -> Warmed:
+    def told(self, result: ReadAheadResult, prompt: Prompt | None = None) -> ReadAheadResult:
         """Counts what was not even begun."""
-        told = self._of(warmed, prepared) if prepared else warmed
+        told = self._of(result, prompt) if prompt else result
         self._telemetry.read_ahead(told.engine, told.reason)
         return told
 
@@ -178,32 +180,32 @@ class Warming:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, reading: _Reading) -> Warmed:
-        name = reading.prepared.model.engine
+    async def _run(self, reading: _Reading) -> ReadAheadResult:
+        name = reading.prompt.model.engine
         began = time.monotonic()
         try:
-            async with self._turns[name]:
-                warmed = await self._read(reading)
+            async with self._locks[name]:
+                result = await self._read(reading)
         except asyncio.CancelledError:
             if reading.ending is None:
                 raise
             if isinstance(reading.ending, GatewayError):
                 self._telemetry.read_ahead(name, reading.ending.code)
                 raise reading.ending from None
-            warmed = reading.ending
+            result = reading.ending
         except GatewayError as error:
             self._telemetry.read_ahead(name, error.code)
             raise
         finally:
             if self._newest.get(name) is reading:
                 del self._newest[name]
-        self._telemetry.read_ahead(name, warmed.reason or warmed.status)
-        return self._of(replace(warmed, ms=round((time.monotonic() - began) * 1000, 3)), reading.prepared)
+        self._telemetry.read_ahead(name, result.reason or result.status)
+        return self._of(replace(result, ms=round((time.monotonic() - began) * 1000, 3)), reading.prompt)
 
-    async def _read(self, reading: _Reading) -> Warmed:
+    async def _read(self, reading: _Reading) -> ReadAheadResult:
         """Loads the model where that must be done first, which takes no slot: a question for it would have to wait for the same."""
-        pool = self._preparer.pool
-        engine = pool.engine(reading.prepared.model.engine)
+        pool = self._prompt_builder.pool
+        engine = pool.engine(reading.prompt.model.engine)
         if await engine.loading(reading.request):
             await self._load(engine, reading.request)
             await pool.refresh()
@@ -211,7 +213,7 @@ class Warming:
         request = reading.request
         if request.messages[-1].images and not await engine.images_first(request):
             return TEXT_FIRST
-        with self._admissions[engine.name].background(lambda: reading.end(QUESTION)) as free:
+        with self._queues[engine.name].background(lambda: reading.end(QUESTION)) as free:
             if not free:
                 return ANSWERING
             try:
@@ -219,8 +221,8 @@ class Warming:
                     finish = await self._answer(reading, engine)
             except TimeoutError:
                 raise UpstreamTimeout from None
-        await self._preparer.learn(reading.prepared, finish)
-        return Warmed("read", usage=finish.usage)
+        await self._prompt_builder.learn(reading.prompt, finish)
+        return ReadAheadResult("read", usage=finish.usage)
 
     @staticmethod
     async def _answer(reading: _Reading, engine: Engine) -> Finish:
@@ -247,8 +249,8 @@ class Warming:
             raise UpstreamTimeout from None
 
     @staticmethod
-    def _of(warmed: Warmed, prepared: Prepared) -> Warmed:
-        return replace(warmed, model=prepared.model.name, engine=prepared.model.engine)
+    def _of(result: ReadAheadResult, prompt: Prompt) -> ReadAheadResult:
+        return replace(result, model=prompt.model.name, engine=prompt.model.engine)
 
 
 def _no_news(task: asyncio.Task[Any]) -> None:
@@ -257,7 +259,7 @@ def _no_news(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def ahead(request: EngineRequest) -> EngineRequest:
+def read_ahead_request(request: EngineRequest) -> EngineRequest:
     """The request that reads ahead of this one: the same prompt and the same runner, but one token of an answer of any kind."""
     options = Options(num_predict=1, num_ctx=request.options.num_ctx, num_gpu=request.options.num_gpu)
     return replace(request, options=options, format=None)

@@ -17,8 +17,8 @@ from llava_gateway.context.words import is_chinese, summary_question
 from llava_gateway.engines.base import EngineName, answer_text
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.attachments import Hold
-from llava_gateway.gateway.prompt import Prepared, Preparer
-from llava_gateway.gateway.queue import Admission
+from llava_gateway.gateway.prompt import Prompt, PromptBuilder
+from llava_gateway.gateway.queue import EngineQueue
 from llava_gateway.options import Options
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session
@@ -33,33 +33,33 @@ SUMMARY_TOKENS = 200
 
 class Summariser:
     """Args:
-    preparer: writes the request. admissions: real questions go first. sessions: where the summary is kept.
+    prompt_builder: writes the request. queues: real questions go first. sessions: where the summary is kept.
     holding: keeps images from being evicted meanwhile.
     """
 
     def __init__(
         self,
-        preparer: Preparer,
-        admissions: dict[EngineName, Admission],
+        prompt_builder: PromptBuilder,
+        queues: dict[EngineName, EngineQueue],
         sessions: SessionStore,
         holding: Callable[[], AbstractContextManager[Hold]],
     ) -> None:
-        self._preparer = preparer
-        self._admissions = admissions
+        self._prompt_builder = prompt_builder
+        self._queues = queues
         self._sessions = sessions
         self._holding = holding
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
-    def after(self, session_id: str | None, prepared: Prepared) -> None:
+    def after(self, session_id: str | None, prompt: Prompt) -> None:
         """Begins a summary where the session's context is filling up and there is none yet of what was said since the last."""
-        if self._closed or session_id is None or prepared.rules.policy != "summarise" or session_id in self._tasks:
+        if self._closed or session_id is None or prompt.rules.policy != "summarise" or session_id in self._tasks:
             return
         with suppress(GatewayError):
             session = self._sessions.get(session_id)
-            limit = prepared.fitted.limit
+            limit = prompt.fitted.limit
             if limit and session.tokens and session.tokens >= BEGIN_AT * limit and session.summary_of != session.window.start:
-                task = self._tasks[session_id] = asyncio.create_task(self._summarise(session, prepared))
+                task = self._tasks[session_id] = asyncio.create_task(self._summarise(session, prompt))
                 task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
 
     def end_session(self, session_id: str) -> None:
@@ -79,14 +79,14 @@ class Summariser:
             _end(task)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _summarise(self, session: Session, prepared: Prepared) -> None:
+    async def _summarise(self, session: Session, prompt: Prompt) -> None:
         """Nobody waits for it: whatever goes wrong, the next turn tries again."""
-        told = prepared.engine_request.messages[-1].asked
-        asked = prepared.engine_request
+        told = prompt.engine_request.messages[-1].asked
+        asked = prompt.engine_request
         runner = Options(num_ctx=asked.options.num_ctx, num_gpu=asked.options.num_gpu)
         words = TextPart(summary_question(chinese=is_chinese(told)))
         question = ChatRequest((Message("user", (words,)),), model=session.model, options=runner, keep_alive=asked.keep_alive)
-        engine = self._preparer.pool.engine(prepared.model.engine)
+        engine = self._prompt_builder.pool.engine(prompt.model.engine)
         if engine.unloads_after(asked):
             return  # it would be loaded once more, for this alone
         task = asyncio.current_task()
@@ -96,9 +96,9 @@ class Summariser:
                 _end(task)
 
         with suppress(GatewayError), self._holding() as hold:
-            ready = await self._preparer.prepare(question, session, prepared.model, hold)
+            ready = await self._prompt_builder.build(question, session, prompt.model, hold)
             request = replace(ready.engine_request, options=replace(runner, num_predict=SUMMARY_TOKENS, temperature=0))
-            with self._admissions[prepared.model.engine].background(give_way) as free:
+            with self._queues[prompt.model.engine].background(give_way) as free:
                 text = await answer_text(engine, request) if free else ""
             if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
                 self._sessions.change(session.id, summary=text, summary_of=session.window.start)

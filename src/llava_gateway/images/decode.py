@@ -69,7 +69,7 @@ class Source:
     """An image file, its header read and found within the limits.
 
     Attributes:
-        size: pixels as `pixels` gives them; turning them by `orientation` makes them upright.
+        size: pixels as `pixels` gives them; rotating them by `orientation` makes them upright.
         original_size: pixels as they lie in the file.
         facts: changes known from the header alone.
         warnings: what a person should know of the file.
@@ -107,13 +107,13 @@ class Source:
         facts, said = _metadata(im)
         self.orientation = said
         if kind in ("HEIC", "TIFF"):
-            # libheif turns by `irot` and `imir` of the container (Exif is but a copy of them); Pillow turns a TIFF when it loads it.
+            # libheif rotates by `irot` and `imir` of the container (Exif is but a copy of them); Pillow rotates a TIFF when it loads it.
             self.orientation = 1
             if kind == "HEIC":
                 box = b"irot" in data[:65536] or b"imir" in data[:65536]
                 copy = im.info.get("original_orientation")
                 said = copy if box and isinstance(copy, int) else 1
-        self.original_size = resize.turned(im.size, said) if self.orientation == 1 else im.size
+        self.original_size = resize.rotated(im.size, said) if self.orientation == 1 else im.size
         first, self.warnings = _first_of_many(im, kind)
         self.facts = tuple(fact for fact in (resize.turn_note(said), first, *facts) if fact)
         self._full: tuple[Image.Image, tuple[Note, ...]] | None = None
@@ -121,7 +121,7 @@ class Source:
 
     @property
     def upright_size(self) -> Size:
-        return resize.turned(self.size, self.orientation)
+        return resize.rotated(self.size, self.orientation)
 
     def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[Note, ...]]:
         """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and what was done.

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from llava_gateway.notes import Note
 
 Degrees: TypeAlias = Literal[90, 180, 270]
-"""By which an image can be turned, clockwise."""
+"""By which an image can be rotated, clockwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,16 +68,16 @@ def _made(source: Source, parts: Sequence[tuple[Box, Size]]) -> tuple[list[Image
     """Parts of the image at upright sizes in sRGB, all from one decode, as small as the largest of them allows; whether they are to be
     kept lossless, and what was done to the colours.
 
-    Cutting and shrinking come first: turning and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
+    Cutting and shrinking come first: rotating and converting then touch few pixels (a 50 MP JPEG peaks at 28 MB instead of 386 MB).
     """
-    decoded, changes = source.pixels(resize.turned(_whole_for(parts), source.orientation))
+    decoded, changes = source.pixels(resize.rotated(_whole_for(parts), source.orientation))
     lossless = source.lossless and encode.packs_well(decoded)
     made: list[Image.Image] = []
     colours: tuple[Note, ...] = ()
     for region, size in parts:
-        box = pixels(resize.turned_box(region, source.orientation), decoded.size)
+        box = pixels(resize.rotated_box(region, source.orientation), decoded.size)
         cut = decoded if box == (0, 0, *decoded.size) else decoded.crop(box)
-        im = resize.turn_upright(resize.resample(cut, resize.turned(size, source.orientation)), source.orientation)
+        im = resize.rotate_upright(resize.resample(cut, resize.rotated(size, source.orientation)), source.orientation)
         im, colours = colour.to_srgb(colour.on_white(im), source.icc)
         made.append(im)
     return made, lossless, (*changes, *colours)

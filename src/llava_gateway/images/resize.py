@@ -23,12 +23,12 @@ _UPRIGHT: dict[int, tuple[Image.Transpose, Note]] = {
 }
 
 
-def turned(size: Size, orientation: int) -> Size:
-    """The size after (or before: it is its own inverse) turning upright."""
+def rotated(size: Size, orientation: int) -> Size:
+    """The size after (or before: it is its own inverse) rotating upright."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 
-def turned_box(box: Box, orientation: int) -> Box:
+def rotated_box(box: Box, orientation: int) -> Box:
     """Where a part of the upright image lies in the image as it is stored."""
     x, y, width, height = box
     right, bottom = 1 - x - width, 1 - y - height
@@ -50,12 +50,12 @@ def turned_box(box: Box, orientation: int) -> Box:
     return box
 
 
-def turn_upright(im: Image.Image, orientation: int) -> Image.Image:
+def rotate_upright(im: Image.Image, orientation: int) -> Image.Image:
     return im.transpose(_UPRIGHT[orientation][0]) if orientation in _UPRIGHT else im
 
 
 def turn_note(orientation: int) -> Note | None:
-    """What `turn_upright` does; degrees are clockwise."""
+    """What `rotate_upright` does; degrees are clockwise."""
     return _UPRIGHT[orientation][1] if orientation in _UPRIGHT else None
 
 

@@ -1,4 +1,4 @@
-"""A kept image turned by a quarter, a half or three quarters, as a person asked. Runs in a worker."""
+"""A kept image rotated by a quarter, a half or three quarters, as a person asked. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llava_gateway.images.info import UNLIMITED, Degrees
 _CLOCKWISE = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
-def turned(canonical: bytes, degrees: Degrees) -> Encoded:
-    """A canonical image, turned. A PNG keeps its pixels; a JPEG is encoded again as it was the first time. Raises ImageError."""
+def rotated(canonical: bytes, degrees: Degrees) -> Encoded:
+    """A canonical image, rotated. A PNG keeps its pixels; a JPEG is encoded again as it was the first time. Raises ImageError."""
     source = Source(canonical, UNLIMITED)
     im, _ = source.pixels(source.size)
     return encode.encode(im.transpose(_CLOCKWISE[degrees]), lossless=source.lossless, subsampled=source.subsampled)

@@ -204,8 +204,8 @@ class ImageStore:
 
         return await self._made(f"sheet {' '.join(ids)}", {"do": "sheet", "sizes": [len(file) for file in files]}, files, info)
 
-    async def turned(self, image: StoredImage, degrees: Degrees) -> StoredImage:
-        """The image turned clockwise, as another image (`turn.turned`). The same again is the same image.
+    async def rotated(self, image: StoredImage, degrees: Degrees) -> StoredImage:
+        """The image rotated clockwise, as another image (`rotate.rotated`). The same again is the same image.
 
         Hold it meanwhile; as with `add`, what comes back is safe from eviction only while it is held.
 
@@ -217,8 +217,8 @@ class ImageStore:
             changes = (*file.changes, note("turned", degrees=degrees))
             return replace(file, width=header["width"], height=header["height"], changes=changes)
 
-        job = {"do": "turn", "degrees": degrees}
-        return await self._made(f"turn {degrees} {image_id} {file}", job, [image.canonical or b""], info)
+        job = {"do": "rotate", "degrees": degrees}
+        return await self._made(f"rotate {degrees} {image_id} {file}", job, [image.canonical or b""], info)
 
     async def _made(
         self, what: str, job: dict[str, Any], files: Sequence[bytes], info: Callable[[dict[str, Any], int], ImageInfo]

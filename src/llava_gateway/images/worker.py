@@ -23,7 +23,7 @@ from llava_gateway.images.frames import Frame
 from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.profile import VisionProfile
-from llava_gateway.images.rotate import turned
+from llava_gateway.images.rotate import rotated
 from llava_gateway.images.sheet import sheet
 from llava_gateway.images.view import draw
 
@@ -71,8 +71,8 @@ def _answer(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
 
 
 def _do(job: dict[str, Any], blob: bytes) -> Iterator[Frame]:
-    if job["do"] in ("sheet", "turn"):
-        whole = sheet(frames.split(blob, job["sizes"])) if job["do"] == "sheet" else turned(blob, job["degrees"])
+    if job["do"] in ("sheet", "rotate"):
+        whole = sheet(frames.split(blob, job["sizes"])) if job["do"] == "sheet" else rotated(blob, job["degrees"])
         yield {"is": "canonical", "format": whole.format, "width": whole.width, "height": whole.height}, whole.data
         return
     profile = VisionProfile.from_json(job["profile"]) if job["profile"] else None

@@ -259,8 +259,8 @@ class Session:
         """The session with this path; what was told along another one is forgotten with it."""
         if path == self.turns:
             return self
-        told = {turn.id for turn in path}
-        aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
+        sent = {turn.id for turn in path}
+        aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in sent)
         return replace(self, turns=path, aside=aside, **_NOTHING_TOLD)
 
     def with_images(self, ids: Mapping[str, str], files: Mapping[str, ImageInfo]) -> Session:

@@ -296,8 +296,8 @@ function post(file, model, used, onProgress, stop) {
  * @param {AbortSignal} stop
  * @returns {Promise<{status: 'read'|'skipped'|'busy'|'preempted', reason: string|null}>}
  */
-export async function warm(sessionId, question, stop) {
-  const response = await request(sessionId ? `sessions/${encodeURIComponent(sessionId)}/warm` : 'warm', {
+export async function readAhead(sessionId, question, stop) {
+  const response = await request(sessionId ? `sessions/${encodeURIComponent(sessionId)}/read_ahead` : 'read_ahead', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(question),
@@ -308,7 +308,7 @@ export async function warm(sessionId, question, stop) {
 
 /**
  * Counts the tokens of a question, before anything is spent.
- * @param {object} question  as `ask` and `warm` take it, with the session_id
+ * @param {object} question  as `ask` and `readAhead` take it, with the session_id
  * @param {AbortSignal} stop
  * @returns {Promise<import('./types.js').Counted>}
  */

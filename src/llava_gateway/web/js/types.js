@@ -169,11 +169,11 @@
  * @property {number} number
  * @property {string|null} image_id
  * @property {number|null} tokens
- * @property {boolean} told
+ * @property {boolean} sent
  * @property {boolean|null} pinned
  * @property {'low'|'high'|null} detail
  *
- * @typedef {{turn: number|null, turn_id: number|null, asked: string, told: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
+ * @typedef {{turn: number|null, turn_id: number|null, asked: string, sent: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
  *
  * @typedef {object} Counted  POST /count_tokens
  * @property {number} total

@@ -38,7 +38,7 @@ export function readAhead() {
 /** @param {string|null} session @param {object} body @param {AbortSignal} stop */
 async function read(session, body, stop) {
   try {
-    const { status } = await api.warm(session, body, stop);
+    const { status } = await api.readAhead(session, body, stop);
     if (!stop.aborted) haveBeenRead.value = status === 'read';
   } catch {
     // What is wrong will be said when the question is asked.

@@ -63,10 +63,10 @@ const place = (found, turn, image) => 1 + found.next.findIndex((item) => item.tu
 function TurnRow({ turn, found }) {
   const isQuestion = turn.turn === null;
   if (isQuestion && !turn.images.length && !composing.value.words.value.trim()) return null;
-  return html`<li data-told=${turn.told}>
+  return html`<li data-told=${turn.sent}>
     <p class="context-row">
       <span class="context-words" dir="auto">${isQuestion ? t('context.question') : turn.asked}</span>
-      <${Fate} told=${turn.told} at=${isQuestion ? 0 : place(found, turn.turn, null)} together=${found.together} />
+      <${Fate} told=${turn.sent} at=${isQuestion ? 0 : place(found, turn.turn, null)} together=${found.together} />
       <span>≈ ${number(turn.text_tokens)}</span>
     </p>
     ${turn.images.map((image) => html`<${PictureRow} key=${image.number} image=${image} turn=${turn.turn} found=${found} />`)}
@@ -93,10 +93,10 @@ function PictureRow({ image, turn, found }) {
     setFailure(null);
     changePicture(/** @type {string} */ (id), patch).catch((error) => setFailure(asFailure(error)));
   };
-  return html`<div class="context-row context-picture" data-told=${image.told}>
+  return html`<div class="context-row context-picture" data-told=${image.sent}>
     ${picture ? html`<${PictureImage} picture=${picture} alt="" />` : html`<${Icon} name="picture" />`}
     <span class="context-words">${t('panel.alt', { number: image.number })}${image.pinned && html` · ${t('context.pinned')}`}</span>
-    <${Fate} told=${image.told} at=${turn === null ? 0 : place(found, turn, id)} together=${found.together} />
+    <${Fate} told=${image.sent} at=${turn === null ? 0 : place(found, turn, id)} together=${found.together} />
     <span>${number(image.tokens ?? 0)}</span>
     ${id &&
     turn !== null &&
