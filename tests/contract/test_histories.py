@@ -13,6 +13,7 @@ import pytest
 from llava_gateway.chat import (
     ChatRequest,
     EngineRequest,
+    Finish,
     Message,
     NamedTool,
     ReasoningPart,
@@ -106,6 +107,17 @@ class Place:
         assert isinstance(engine, EmbeddedEngine)
         assert engine._child
         return await engine._child.load.result().api._rendered(sent)
+
+    async def counts_as_answered(self, request: ChatRequest) -> None:
+        """Asserts that the engine's count is what its answer says, once the model is loaded."""
+        engine = next(iter(self.gateway.pool.engines))
+        sent = await self.request(replace(request, options=Options(num_predict=1)))
+        async with engine.chat(sent) as answer:
+            end = [event async for event in answer][-1]
+        assert isinstance(end, Finish)
+        count = await engine.count(sent)
+        assert count is not None
+        assert (count.total, count.label) == (end.usage.prompt_tokens, "exact")
 
     async def answer(self, request: ChatRequest) -> tuple[str, list[ToolCall]]:
         """The words of the answer, as the engine gives them, and its calls of tools."""
@@ -214,6 +226,38 @@ CALLED = (
 async def test_tools_calls_and_results_reach_the_model(tools: Place) -> None:
     prompt = await tools.renders(ChatRequest((system("Be brief."), *CALLED), tools=(WEATHER,)))
     assert in_order(prompt, "Be brief.", "Tells the weather of a city.", "How is Rome?", '"Rome"', "<tool_response>\nSunny."), prompt
+
+
+async def test_what_tools_take_is_counted(tools: Place) -> None:
+    result = Message("tool", (ToolResultPart("c1", "weather"), TextPart("Sunny."), Upload(encoded(shape("circle", "red")))))
+    await tools.counts_as_answered(ChatRequest((*CALLED[:2], result), tools=(WEATHER,)))
+
+
+@pytest.mark.usefixtures("taught_ollama")
+async def test_what_tools_take_is_estimated_before_the_model_is_loaded(own_ollama: RealOllama) -> None:
+    request = EngineRequest("tools", CALLED, tools=(WEATHER,), options=Options(num_predict=1))
+    engine = OllamaEngine(Settings(ollama_host=own_ollama.url))
+    try:
+        estimate = await engine.count(request)
+        async with engine.chat(request) as answer:
+            async for _ in answer:
+                pass
+        count = await engine.count(request)
+    finally:
+        await engine.aclose()
+    assert estimate is not None
+    assert count is not None
+    assert (estimate.label, count.label) == ("estimated", "exact")
+    assert 0.5 * count.total < estimate.total < 1.5 * count.total
+
+
+@pytest.mark.parametrize("name", ["assistant first", "system in the middle", "users in a row", "a begun answer"])
+async def test_any_history_is_counted(demo: Place, name: str) -> None:
+    await demo.counts_as_answered(ChatRequest(HISTORIES[name]))
+
+
+async def test_calls_told_in_words_are_counted(demo: Place) -> None:
+    await demo.counts_as_answered(ChatRequest(CALLED))
 
 
 async def test_an_earlier_thought_reaches_the_model(tools: Place) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Rendition, TextPart, TokenCount
+from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Rendition, TextPart, TokenCount, Tool
 from llava_gateway.engines.openai import OpenAIEngine
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
 from tests.llama_server import llama_server
@@ -185,6 +185,18 @@ async def test_vllm_counts_words_and_leaves_images_to_what_is_known_of_them() ->
     async with fake_upstream(other_server("vllm")) as fake:
         assert await count_on(fake, ask("Hello", model="m", history=(system,))) == TokenCount(9, 13, (), "exact", text_is_exact=True)
         assert await count_on(fake, ask("Hello", RED_CIRCLE, model="m")) == TokenCount(0, 13, (64,), "estimated")
+
+
+async def test_vllm_is_told_of_all_that_makes_the_prompt() -> None:
+    asked = ask("Hello", model="m")
+    begun = replace(asked, messages=(*asked.messages, Message("assistant", (TextPart("It is"),))), tools=(Tool("look"),), think=False)
+    async with fake_upstream(other_server("vllm")) as fake:
+        assert await count_on(fake, begun) is not None
+        body = fake.requests[-1].json
+    assert [message["content"] for message in body["messages"]] == ["Hello", "It is"]
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["look"]
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert (body["add_generation_prompt"], body["continue_final_message"]) == (False, True)
 
 
 async def test_other_servers_count_nothing() -> None:
