@@ -14,7 +14,8 @@ from llava_gateway.context.window import Rules
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.gateway.context import ContextFitter, Draft, Fitted
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import PromptState, Session, SessionDefaults
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 
 TURNS = 40
@@ -63,7 +64,7 @@ async def play() -> dict[str, list[Told]]:
 
 
 async def _play(policy: Policy) -> list[Told]:
-    session = Session(system=SYSTEM)
+    session = Session(defaults=SessionDefaults(system=SYSTEM))
     fitter = ContextFitter(Settings())
     told: list[Told] = []
     for turn in range(TURNS):
@@ -78,7 +79,7 @@ async def _play(policy: Policy) -> list[Told]:
             break
         sent = (Sent(336, 336, "PNG", IMAGE_TOKENS, "exact"),) if turn in IMAGES else ()
         answered = Turn(parts, ANSWER.format(turn + 1), sent=sent)
-        session = replace(session.with_turn(answered), window=fitted.window)
+        session = replace(session.with_turn(answered), prompt_state=PromptState(fitted.window))
     return told
 
 
@@ -92,7 +93,7 @@ async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter
 
     summary = SUMMARY if policy == "summarise" else ""
     engine = cast("Engine", _Uncounted())
-    draft = Draft(conversation, rules, session.window, summary=summary)
+    draft = Draft(conversation, rules, session.prompt_state.window, summary=summary)
     return await fitter.fit(draft, build, engine, model, exactly=True)
 
 

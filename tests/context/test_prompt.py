@@ -5,8 +5,8 @@ from __future__ import annotations
 from llava_gateway.chat import ImagePart, Message, TextPart
 from llava_gateway.context.prompt import anchors
 from llava_gateway.context.window import Rules, Window
-from llava_gateway.sessions.session import Session
 from tests.context.talk import conversation, exchange
+from tests.session_values import a_session
 
 RED, BLUE, GREEN = (ImagePart(name) for name in ("red", "blue", "green"))
 
@@ -100,10 +100,10 @@ def test_several_images_of_a_question_have_numbers_in_the_questions_language() -
 
 
 def test_the_glossary_follows_the_system_prompt() -> None:
-    session = Session(system="Be brief.", glossary=("kubectl: a tool",))
+    session = a_session(system="Be brief.", glossary=("kubectl: a tool",))
     messages = session.conversation((said("?"),)).messages(Window(), Rules())
     assert messages[0].text == "Be brief.\n\nNames and terms that may occur:\n- kubectl: a tool"
-    assert Session(glossary=("词",)).conversation((said("?"),)).messages(Window(), Rules())[0].text == "可能出现的名称和术语：\n- 词"
+    assert a_session(glossary=("词",)).conversation((said("?"),)).messages(Window(), Rules())[0].text == "可能出现的名称和术语：\n- 词"
 
 
 def test_a_summary_stands_where_the_text_stood() -> None:

@@ -16,11 +16,13 @@ from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import note
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine, says
+from tests.session_values import a_session, changing
 
 LARGE = Upload(encoded(shape("circle", "red", size=(400, 400))))
 SQUARE = Upload(encoded(shape("square", "blue", size=(400, 400))))
@@ -163,7 +165,7 @@ async def test_of_earlier_images_it_is_told_in_words() -> None:
         second = await ask(gateway, SQUARE, DESCRIBE, session=session)
         assert (second.context.images, second.text) == (64, "A blue square on a white background.")
         assert [item.image_id is not None for item in second.context.dropped] == [True]
-        assert gateway.sessions.get(session.id).window.gone == frozenset(), "another model may be told of it again"
+        assert gateway.sessions.get(session.id).prompt_state.window.gone == frozenset(), "another model may be told of it again"
 
 
 async def test_an_image_whose_question_got_no_answer_does_not_come_beside_the_next_one() -> None:
@@ -225,7 +227,7 @@ async def test_auto_leaves_room_for_what_is_told_beside_the_image() -> None:
         four = Options(num_ctx=4096)
         alone = await ask(gateway, upload("red", 1400), DESCRIBE, options=four)
         beside = await ask(gateway, upload("red", 1400), DESCRIBE, options=four, system="Be brief. " * 800)
-        told = Session(policy="strict", model="eye", engine="ollama")
+        told = a_session(policy="strict", model="eye", engine="ollama")
         for _ in range(3):
             told = told.with_turn(Turn((TextPart("word " * 600),), "Yes."))
         after = await ask(gateway, upload("red", 1400), DESCRIBE, options=four, session=gateway.sessions.create(told))
@@ -240,7 +242,7 @@ async def test_auto_for_an_earlier_image_is_decided_as_for_a_new_one() -> None:
     async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
         session = gateway.sessions.create(Session())
         first = await ask(gateway, upload("red", sight=Sight("low")), DESCRIBE, session=session)
-        gateway.sessions.change(session.id, sights={first.images[0].id: Sight("auto")})
+        gateway.sessions.change(session.id, changing(sights={first.images[0].id: Sight("auto")}))
         assert (await ask(gateway, DESCRIBE, session=session)).context.images == 576
         wide = Options(num_ctx=32768)
         assert (await ask(gateway, DESCRIBE, session=session, options=wide)).context.images == 2880

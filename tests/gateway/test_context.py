@@ -31,12 +31,14 @@ from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import note
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine
+from tests.session_values import a_session, changing
 
 TALK = "What is in this picture? " * 150
 """About a quarter of the demo model's context of 4096 tokens."""
@@ -57,7 +59,7 @@ async def test_a_long_session_goes_on_after_its_model_was_unloaded(own_ollama: R
     """The engine's refusal tells how large the context is; then the oldest text goes, and it is not refused again."""
     async with open_gateway(Settings(engine="ollama", ollama_host=own_ollama.url, model="demo", image_workers=1)) as gateway:
         turn = Turn((TextPart(TALK),), "A circle.", model="demo")
-        session = gateway.sessions.create(Session(model="demo", engine="ollama", turns=tuple(replace(turn, id=n) for n in range(8))))
+        session = gateway.sessions.create(a_session(model="demo", engine="ollama", turns=tuple(replace(turn, id=n) for n in range(8))))
         first = await ask(gateway, QUESTION, session=session, options=BRIEF)
         assert [warning.code for warning in first.context.warnings] == ["context_trimmed"]
         assert first.context.limit == 4096
@@ -111,7 +113,7 @@ async def test_what_images_cost_is_learned_also_where_the_engine_counts_nothing(
         assert count
         assert count.images == pytest.approx((600, 600), rel=0.05)
         assert count.label == "estimated"
-        session = gateway.sessions.create(Session(policy="sliding"))
+        session = gateway.sessions.create(a_session(policy="sliding"))
         for turn in range(12):
             answer = await ask(gateway, circle(200 + turn), QUESTION, session=session)
         assert any(item.image_id for item in answer.context.dropped)
@@ -124,7 +126,7 @@ async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_
         engine.context = 4096
         image_id, *_ = await gateway.store(circle(200), None)
         turns = tuple(Turn((ImagePart(image_id), QUESTION), "A circle.", id=number) for number in range(1, 9))
-        session = gateway.sessions.create(Session(policy="sliding", turns=turns, model="scripted", engine="openai"))
+        session = gateway.sessions.create(a_session(policy="sliding", turns=turns, model="scripted", engine="openai"))
         answer = await ask(gateway, QUESTION, session=session)
         assert engine.refused == 1
         assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
@@ -181,9 +183,9 @@ async def test_an_image_that_went_for_lack_of_room_comes_back_when_a_person_pins
         session = Session(model="scripted", engine="ollama")
         for image_id in ids:
             session = session.with_turn(Turn((ImagePart(image_id), QUESTION), "A circle."))
-        session = gateway.sessions.create(replace(session, window=Window(start=2, gone=frozenset({1, 2}))))
+        session = gateway.sessions.create(changing(window=Window(start=2, gone=frozenset({1, 2})))(session))
         for pins, told in (({}, []), ({ids[0]: True}, ids[:1])):
-            gateway.sessions.change(session.id, pins=pins)
+            gateway.sessions.change(session.id, changing(pins=pins))
             await ask(gateway, QUESTION, session=session)
             assert [part.image_id for part in engine.requests[-1].images] == told
 

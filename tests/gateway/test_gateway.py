@@ -43,12 +43,14 @@ from llava_gateway.errors import (
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import note
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import MiB, Settings
 from tests import sample_images
 from tests.gateways import open_gateway, until_it_fails
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import until
+from tests.session_values import a_session
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ async def test_a_finished_turn_is_kept_with_its_image(opened: Callable[..., Any]
 async def test_the_next_turn_tells_the_model_everything_before_it_in_the_same_bytes(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine(says("A circle."))
     gateway = await opened(engine)
-    session = gateway.sessions.create(Session(system="Be brief."))
+    session = gateway.sessions.create(a_session(system="Be brief."))
     await events_of(gateway, question(image(), TextPart("What is it?"), session=session))
     await events_of(gateway, question(TextPart("What colour?"), session=session))
     first, second = engine.requests
@@ -541,7 +543,7 @@ async def test_a_failed_answer_still_ends_with_its_own_error_when_its_image_can_
 async def test_a_system_prompt_of_the_request_stays_with_the_session(opened: Callable[..., Any]) -> None:
     engine = ScriptedEngine()
     gateway = await opened(engine)
-    session = gateway.sessions.create(Session(system="Old."))
+    session = gateway.sessions.create(a_session(system="Old."))
     await events_of(gateway, question(session=session, system="New."))
     await events_of(gateway, question(session=session))
     assert [request.messages[0].text for request in engine.requests] == ["New.", "New."]

@@ -41,7 +41,7 @@ async def next_turn(gateway: Gateway, session: Session, *parts: TextPart | Uploa
     predicted = (await gateway.count_tokens(asked(*parts, session_id=session.id, options=SOBER))).fitted.count
     assert predicted
     answer = await ask(gateway, *parts, session=session, options=SOBER)
-    return Told(predicted, answer, gateway.sessions.get(session.id).window.start)
+    return Told(predicted, answer, gateway.sessions.get(session.id).prompt_state.window.start)
 
 
 @pytest.fixture(params=["embedded", "ollama"])

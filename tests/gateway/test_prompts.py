@@ -16,6 +16,7 @@ from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
+from tests.session_values import a_session, changing
 
 DESCRIBE = TextPart("Describe this image.")
 SOBER = Options(temperature=0, num_predict=40)
@@ -40,7 +41,7 @@ async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
 
 async def two_images(gateway: Gateway) -> Session:
     """A session in which a circle and then a square were described."""
-    session = gateway.sessions.create(Session(system="Be brief.", glossary=("Bauhaus: a school of design",)))
+    session = gateway.sessions.create(a_session(system="Be brief.", glossary=("Bauhaus: a school of design",)))
     for image in (shape("circle", "red"), shape("square", "blue")):
         await ask(gateway, Upload(encoded(image)), DESCRIBE, session=session, options=SOBER)
     return gateway.sessions.get(session.id)
@@ -58,7 +59,7 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 async def test_what_was_dropped_leaves_a_line_and_a_summary_where_it_stood(settings: Settings) -> None:
     async with open_gateway(settings) as gateway:
         session = await two_images(gateway)
-        gateway.sessions.change(session.id, policy="sliding", window=Window(start=2, summary="Two shapes were described."))
+        gateway.sessions.change(session.id, changing(policy="sliding", window=Window(start=2, summary="Two shapes were described.")))
         prompt = await told(gateway, session)
     lines = (
         "Be brief.",

@@ -48,6 +48,7 @@ from tests.gateways import open_gateway
 from tests.ollama_server import RealOllama
 from tests.scripted_engine import END, Script, ScriptedEngine, says, says_then_waits
 from tests.serving import until
+from tests.session_values import a_session
 
 IMAGE_TOKENS = 64
 DAY = 24 * 3600.0
@@ -97,7 +98,7 @@ def status(result: ReadAheadResult) -> tuple[str, str]:
 async def test_what_is_read_ahead_is_the_coming_prompt_with_one_token_of_an_answer(opened: Opened) -> None:
     engine = ScriptedEngine(says("A"))
     gateway = await opened(engine, keep_alive="5m")
-    session = gateway.sessions.create(Session(system="Be brief."))
+    session = gateway.sessions.create(a_session(system="Be brief."))
     coming: dict[str, Any] = {"options": Options(temperature=0.5, num_ctx=2048, stop=(".",)), "format": "json", "session": session}
     result = await gateway.read_ahead(upcoming(image(), **coming))
     assert (result.status, result.reason, result.model, result.engine, result.usage) == ("read", "", "scripted", "ollama", END.usage)
@@ -563,7 +564,7 @@ async def test_the_question_finds_everything_up_to_the_end_of_the_image_read(rea
 
 
 async def test_it_finds_system_prompt_and_earlier_turns_read_as_well(real: Gateway) -> None:
-    session = real.sessions.create(Session(system="Answer in Chinese."))
+    session = real.sessions.create(a_session(system="Answer in Chinese."))
     await answer_of(real, question(image("square", "orange"), TextPart("Describe this image."), session=session))
     before = real.sessions.get(session.id).turns[-1].usage
     await answer_of(real, question(image("circle", "pink"), TextPart("What is this?")))  # something else comes between

@@ -7,10 +7,10 @@ import pytest
 from llava_gateway.answers import Answer
 from llava_gateway.chat import ChatRequest, Message, TextPart, Upload
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
+from tests.session_values import a_session
 
 TURNS = 30
 IMAGES = {0: shape("circle", "red"), 8: shape("square", "blue"), 16: shape("square", "green")}
@@ -42,7 +42,7 @@ async def test_a_stateless_conversation_is_cut_where_the_session_is(settings: Se
     stateless: list[Answer] = []
     async with open_gateway(settings) as gateway:
         await ask(gateway, TextPart("Hello"), options=options(settings))  # what an Ollama has not loaded it can't count
-        session = gateway.sessions.create(Session(policy="pin_images"))
+        session = gateway.sessions.create(a_session(policy="pin_images"))
         in_session = [await ask(gateway, *asked(turn), session=session, options=options(settings)) for turn in range(TURNS)]
         history: tuple[Message, ...] = ()
         for turn in range(TURNS):

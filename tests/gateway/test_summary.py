@@ -15,12 +15,14 @@ from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import until
+from tests.session_values import a_session
 
 SUMMARY = "They spoke of a red circle."
 ASKED = summary_question(chinese=False)
@@ -68,7 +70,7 @@ def summaries(engine: ScriptedEngine) -> int:
 
 
 async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_text_stood(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     await ask(gateway, session, Upload(encoded(shape("circle", "red"))), TextPart("Describe this image."))
     warnings: tuple[Note, ...] = ()
     while not warnings:
@@ -83,14 +85,14 @@ async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_tex
 
 @pytest.mark.parametrize("policy", ["pin_images", "sliding"])
 async def test_other_policies_ask_for_none(gateway: Gateway, engine: ScriptedEngine, policy: Policy) -> None:
-    session = gateway.sessions.create(Session(policy=policy))
+    session = gateway.sessions.create(a_session(policy=policy))
     for _ in range(12):
         await ask(gateway, session, TextPart("And now?"))
     assert summaries(engine) == 0
 
 
 async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     begun = asyncio.Event()
 
     async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -106,13 +108,13 @@ async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway
     await asking
     async with asyncio.timeout(5):
         await ask(gateway, session, TextPart("A question that comes first"))
-        while not gateway.sessions.get(session.id).summary:
+        while not gateway.sessions.get(session.id).prompt_state.summary:
             await ask(gateway, session, TextPart("And now?"))
-    assert gateway.sessions.get(session.id).summary == SUMMARY
+    assert gateway.sessions.get(session.id).prompt_state.summary == SUMMARY
 
 
 async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     begun, ending, let_end, ended = (asyncio.Event() for _ in range(4))
 
     async def slow_to_end(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -150,7 +152,7 @@ async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) ->
 
 
 async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     begun = asyncio.Event()
 
     async def endless(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -167,7 +169,7 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
 
 
 async def test_it_is_given_up_when_the_session_makes_room_for_others(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     begun = asyncio.Event()
 
     async def endless(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -194,7 +196,7 @@ async def test_none_begins_once_it_has_ended(gateway: Gateway, engine: ScriptedE
         yield Finish("stop", Usage(LIMIT - EACH, EACH, 0))
 
     engine.script = slow
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     asking = asyncio.create_task(ask(gateway, session, TextPart("Hi")))
     await answering.wait()
     draining = asyncio.create_task(gateway.drain())
@@ -202,11 +204,11 @@ async def test_none_begins_once_it_has_ended(gateway: Gateway, engine: ScriptedE
     go_on.set()
     assert (await asking).text == "Yes."
     await draining
-    assert (gateway.sessions.get(session.id).tokens, len(engine.requests)) == (LIMIT, 1)
+    assert (gateway.sessions.get(session.id).prompt_state.tokens, len(engine.requests)) == (LIMIT, 1)
 
 
 async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -221,9 +223,9 @@ async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway
     gateway.sessions.record(session.id, Turn((TextPart("Another one"),), "Yes."), (), after=0)
     go_on.set()
     await gateway.summariser.wait(session.id)
-    assert (gateway.sessions.get(session.id).summary, summaries(engine)) == ("", 1)
+    assert (gateway.sessions.get(session.id).prompt_state.summary, summaries(engine)) == ("", 1)
     gateway.sessions.switch(session.id, 1)
-    assert gateway.sessions.get(session.id).summary == ""
+    assert gateway.sessions.get(session.id).prompt_state.summary == ""
 
 
 async def test_it_is_of_all_that_the_question_was_told(gateway: Gateway, engine: ScriptedEngine) -> None:
@@ -234,7 +236,7 @@ async def test_it_is_of_all_that_the_question_was_told(gateway: Gateway, engine:
 
     engine.context_length = context_length  # type: ignore[method-assign]
     await ask(gateway, gateway.sessions.create(Session()), TextPart("Hello"))
-    session = Session(policy="summarise", model="scripted", engine="ollama")
+    session = a_session(policy="summarise", model="scripted", engine="ollama")
     for _ in range(12):
         session = session.with_turn(Turn((TextPart("And now?"),), "Yes."))
     await ask(gateway, session := gateway.sessions.create(session), TextPart("And now?"), options=Options(num_ctx=2 * LIMIT))
@@ -246,14 +248,14 @@ async def test_it_is_of_all_that_the_question_was_told(gateway: Gateway, engine:
 
 async def test_a_model_that_is_unloaded_after_each_answer_is_not_loaded_for_it(gateway: Gateway, engine: ScriptedEngine) -> None:
     engine.unloads = True
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     for _ in range(9):
         await ask(gateway, session, TextPart("And now?"), keep_alive=0)
     assert summaries(engine) == 0
 
 
 async def test_a_summary_is_not_said_to_stand_for_what_it_is_not_of(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(Session(policy="summarise"))
+    session = gateway.sessions.create(a_session(policy="summarise"))
     trimmed: list[Note] = []
     while len(trimmed) < 2:
         trimmed += (await ask(gateway, session, TextPart("And now?"))).context.warnings

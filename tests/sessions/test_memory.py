@@ -21,9 +21,11 @@ from llava_gateway.errors import (
 )
 from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.sessions.memory import SessionStore
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import MiB, Settings
 from tests import sample_images
+from tests.session_values import a_session, changing
 
 DAY = 24 * 3600.0
 
@@ -74,7 +76,8 @@ async def rooms() -> AsyncIterator[Callable[..., Rooms]]:
 
 def test_what_is_not_there_is_not_found(rooms: Callable[..., Rooms]) -> None:
     sessions = rooms().sessions
-    for look in (sessions.get, sessions.delete, sessions.is_running, lambda name: sessions.fork(name, None), sessions.change):
+    fork, change = (lambda name: sessions.fork(name, None)), (lambda name: sessions.change(name, changing()))
+    for look in (sessions.get, sessions.delete, sessions.is_running, fork, change):
         with pytest.raises(SessionNotFound):
             look("0" * 32)
     with pytest.raises(SessionNotFound), sessions.turn("0" * 32, 0):
@@ -84,7 +87,7 @@ def test_what_is_not_there_is_not_found(rooms: Callable[..., Rooms]) -> None:
 def test_a_session_is_kept_changed_and_deleted(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())
-    room.sessions.change(session.id, title="Shapes")
+    room.sessions.change(session.id, changing(title="Shapes"))
     assert room.asked(session.id).title == "Shapes"
     assert [len(kept.turns) for kept in room.sessions.list()] == [1]
     room.sessions.delete(session.id)
@@ -213,7 +216,7 @@ def test_a_session_is_not_dropped_to_make_room_for_itself(rooms: Callable[..., R
     with pytest.raises(StorageFull):
         room.asked(session.id, "x" * 600_000)
     with pytest.raises(StorageFull):
-        room.sessions.change(session.id, system="x" * 600_000)
+        room.sessions.change(session.id, changing(system="x" * 600_000))
     assert len(room.sessions.get(session.id).turns) == 1
 
 
@@ -420,9 +423,9 @@ def test_no_branch_is_left_while_its_answer_runs(rooms: Callable[..., Rooms]) ->
 
 def test_what_was_counted_holds_until_the_prompt_becomes_another(rooms: Callable[..., Rooms]) -> None:
     sessions = rooms().sessions
-    session = sessions.create(Session(tokens=100))
-    assert sessions.change(session.id, title="Shapes", summary="Nothing yet.").tokens == 100
-    assert sessions.change(session.id, system="Be brief.").tokens is None
+    session = sessions.create(a_session(tokens=100))
+    assert sessions.change(session.id, changing(title="Shapes", summary="Nothing yet.")).prompt_state.tokens == 100
+    assert sessions.change(session.id, changing(system="Be brief.")).prompt_state.tokens is None
 
 
 @pytest.mark.parametrize("changes", [{"system": "Be brief."}, {"pins": {"9b2e": True}}, {"glossary": ("Bauhaus",)}, {"policy": "sliding"}])
@@ -432,17 +435,17 @@ def test_what_was_counted_for_an_answer_does_not_hold_for_what_was_changed_meanw
     sessions = rooms().sessions
     session = sessions.create(Session())
     with sessions.turn(session.id, 2):
-        sessions.change(session.id, **changes)
-        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), tokens=22).tokens is None
+        sessions.change(session.id, changing(**changes))
+        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), changing(tokens=22)).prompt_state.tokens is None
     with sessions.turn(session.id, 2):
-        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), tokens=44).tokens == 44
+        assert sessions.record(session.id, Turn((TextPart("Hi"),), "Hello"), (), changing(tokens=44)).prompt_state.tokens == 44
 
 
 def test_every_change_gives_another_revision(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())
     seen = [room.sessions.revision(session.id)]
-    room.sessions.change(session.id, title="Shapes")
+    room.sessions.change(session.id, changing(title="Shapes"))
     seen.append(room.sessions.revision(session.id))
     with room.sessions.turn(session.id, 0):
         seen.append(room.sessions.revision(session.id))

@@ -12,7 +12,8 @@ from llava_gateway.chat import ImagePart, TextPart
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive
 from llava_gateway.sessions.archive import Filed, archive
 from llava_gateway.sessions.package import DOCUMENT, MOST_DIRECTORY_BYTES, Package, package
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 
 RED, BLUE = "a" * 64, "b" * 64
 IMAGES = {RED: Filed(b"red", "image/png", 1, 1), BLUE: Filed(b"blue", "image/jpeg", 1, 1)}

@@ -6,7 +6,8 @@ import pytest
 
 from llava_gateway.chat import ImagePart, Part, TextPart
 from llava_gateway.sessions.search import AROUND, MOST_MATCHES, Match, search
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 
 
 def asked(*pairs: tuple[str, str], title: str = "Untold") -> Session:

@@ -11,17 +11,19 @@ import pytest
 
 from llava_gateway.chat import ImagePart, Part, TextPart
 from llava_gateway.sessions.archive import Filed
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.sessions.written import PAGE_POLICY, markdown, page
+from tests.session_values import a_session
 
 RED = "a" * 64
 IMAGES = {RED: Filed(b"red pixels", "image/png", 64, 48)}
 EVIL = """</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)> &amp; "quotes' ]]> <!-- """
 
 
-def session(prompt: str = "What is it?", answer: str = "A **red** circle.", title: str = "Shapes", **told: str) -> Session:
+def session(prompt: str = "What is it?", answer: str = "A **red** circle.", title: str = "Shapes", system: str = "") -> Session:
     parts: tuple[Part, ...] = (ImagePart(RED), TextPart("A label of ours.", note=True), TextPart(prompt))
-    return Session(title=title, model="demo", **told).with_turn(Turn(parts, answer, model="demo"))  # type: ignore[arg-type]
+    return a_session(title=title, model="demo", system=system).with_turn(Turn(parts, answer, model="demo"))
 
 
 def written(one: Session) -> str:

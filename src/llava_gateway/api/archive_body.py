@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from llava_gateway.answers import Sent
 from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, Items, SightBody, TimingsBody, UsageBody, Values, parse_body
-from llava_gateway.api.defaults import defaults_of
+from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.native_json import check_length, glossary_of, parse_options
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
@@ -19,7 +20,9 @@ from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
 from llava_gateway.sessions.archive import FORMAT, VERSION
-from llava_gateway.sessions.session import FIRST, Session, Turn, TurnStatus, now
+from llava_gateway.sessions.branches import Branches
+from llava_gateway.sessions.session import Session, SessionDefaults
+from llava_gateway.sessions.turn import FIRST, Turn, TurnStatus, now
 from llava_gateway.settings import Settings
 
 MOST_TEXTS = 64
@@ -166,18 +169,21 @@ def session_of(body: ArchiveBody, settings: Settings) -> Session:
         turns = tuple(_turn(turn, f"session.turns.{index}", settings) for index, turn in enumerate(given.turns))
         _check_tree(turns)
         check_length("system", given.system, settings)
+        sights = {image_id: _sight(sight, f"session.sights.{image_id}") for image_id, sight in given.sights.items()}
+        defaults = replace(
+            changed_defaults(given, SessionDefaults(), settings),
+            system=given.system,
+            policy=given.policy,
+            glossary=glossary_of(given.glossary, None, settings) or (),
+        )
         session = Session(
             title=given.title,
-            system=given.system,
             model=given.model,
             engine=given.engine,
-            policy=given.policy,
-            pins=given.pins,
-            sights={image_id: _sight(sight, f"session.sights.{image_id}") for image_id, sight in given.sights.items()},
+            branches=Branches(aside=turns, pins=given.pins, sights=sights),
+            defaults=defaults,
             created_at=given.created_at,
             updated_at=given.updated_at,
-            aside=turns,
-            **(defaults_of(given, Session(), settings) | {"glossary": glossary_of(given.glossary, None, settings) or ()}),
         )
         _check_images(session, body)
     except InvalidArchive:
@@ -238,7 +244,7 @@ def _check_tree(turns: tuple[Turn, ...]) -> None:
 def _check_images(session: Session, body: ArchiveBody) -> None:
     """There is an image for every id that the session names, and none beside."""
     shown = set(session.every_image_id)
-    if strange := {*session.pins, *session.sights} - shown:
+    if strange := {*session.branches.pins, *session.branches.sights} - shown:
         raise InvalidArchive("An image is spoken of that no turn shows.", param=f"session.pins.{min(strange)}")
     if differing := shown ^ body.images.keys():
         image_id = min(differing)

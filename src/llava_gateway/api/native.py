@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
-from llava_gateway.api.defaults import defaults_of
+from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.errors import request_id
 from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, read_query
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
@@ -22,8 +22,10 @@ from llava_gateway.api.stream import AnswerResponse
 from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.sessions.branches import Branches
 from llava_gateway.sessions.search import search
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, SessionDefaults
+from llava_gateway.settings import Settings
 
 router = APIRouter(responses=openapi.ERRORS)
 
@@ -90,14 +92,13 @@ async def create_session(request: Request) -> Response:
     check_length("system", body.system, gateway.settings)
     model = await gateway.pool.resolve(body.model) if body.model else None
     settings = gateway.settings
-    session = Session(
-        title=body.title,
+    defaults = replace(
+        changed_defaults(body, SessionDefaults(), settings),
         system=body.system,
-        model=model.name if model else "",
-        engine=model.engine if model else None,
         policy=body.policy,
-        **defaults_of(body, Session(), settings) | {"glossary": glossary_of(body.glossary, body.preset or settings.preset, settings) or ()},
+        glossary=glossary_of(body.glossary, body.preset or settings.preset, settings) or (),
     )
+    session = Session(title=body.title, model=model.name if model else "", engine=model.engine if model else None, defaults=defaults)
     return JSONResponse(session_json(gateway.sessions.create(session), gateway.images, running=False), 201)
 
 
@@ -142,24 +143,39 @@ async def change_session(request: Request, session_id: str) -> Response:
     body = await read_body(request, SessionPatch)
     check_length("system", body.system, gateway.settings)
     session = gateway.sessions.get(session_id)
-    changes = body.model_dump(include={"title", "system"}, exclude_none=True) | body.model_dump(include={"policy"}, exclude_unset=True)
-    changes |= defaults_of(body, session, gateway.settings)
-    if body.images:
-        changes |= _images(session, body.images)
-    if body.glossary is not None:
-        changes["glossary"] = glossary_of(body.glossary, None, gateway.settings)
+    title = session.title if body.title is None else body.title
+    defaults = _defaults(session.defaults, body, gateway.settings)
+    chosen = _chosen(session.branches, body.images or {})
     if body.branch is not None:
         try:
-            gateway.sessions.switch(session_id, body.branch)
+            session = gateway.sessions.switch(session_id, body.branch)
         except TurnNotFound as error:
             error.param = "branch"
             raise
-    return _session(request, gateway.sessions.change(session_id, **changes) if changes else gateway.sessions.get(session_id))
+    if body.model_fields_set == {"branch"}:
+        return _session(request, session)
+
+    def changed(now: Session) -> Session:
+        branches = replace(now.branches, pins=chosen.pins, sights=chosen.sights)
+        return replace(now, title=title, defaults=defaults, branches=branches)
+
+    return _session(request, gateway.sessions.change(session_id, changed))
 
 
-def _images(session: Session, patches: Mapping[str, ImagePatch]) -> dict[str, Any]:
-    """The session's pins and sights with the patches. Raises ImageNotFound for an image that is not in it."""
-    pins, sights, shown = dict(session.pins), dict(session.sights), set(session.every_image_id)
+def _defaults(before: SessionDefaults, body: SessionPatch, settings: Settings) -> SessionDefaults:
+    changed = changed_defaults(body, before, settings)
+    own = None if body.glossary is None else glossary_of(body.glossary, None, settings)
+    return replace(
+        changed,
+        system=before.system if body.system is None else body.system,
+        policy=body.policy if "policy" in body.model_fields_set else before.policy,
+        glossary=changed.glossary if own is None else own,
+    )
+
+
+def _chosen(branches: Branches, patches: Mapping[str, ImagePatch]) -> Branches:
+    """The branches with other pins and sights. Raises ImageNotFound for an image that is not in them."""
+    pins, sights, shown = dict(branches.pins), dict(branches.sights), set(branches.every_image_id) if patches else set()
     for image_id, patch in patches.items():
         if image_id not in shown:
             raise ImageNotFound("The session has no such image.", param=f"images.{image_id[:64]}")
@@ -171,7 +187,7 @@ def _images(session: Session, patches: Mapping[str, ImagePatch]) -> dict[str, An
             sights.pop(image_id, None)
             if patch.detail is not None:
                 sights[image_id] = Sight(detail=patch.detail)
-    return {"pins": pins, "sights": sights}
+    return replace(branches, pins=pins, sights=sights)
 
 
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)

@@ -31,7 +31,8 @@ from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note
 from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
 from llava_gateway.sessions.search import Match
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings, built_in_presets
 
 KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
@@ -338,14 +339,14 @@ def session_row(session: Session) -> dict[str, Any]:
 def session_json(session: Session, images: ImageStore, *, running: bool) -> dict[str, Any]:
     """A session with its turns. `images` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
     `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
-    siblings = session.siblings
+    branches, defaults, siblings = session.branches, session.defaults, session.branches.siblings
     turns = [turn_json(index, turn, siblings[turn.parent], images) for index, turn in enumerate(session.turns)]
-    told: JSON = {name: getattr(session, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
+    told: JSON = {name: getattr(defaults, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
     chosen = {
-        image_id: {"pinned": session.pins.get(image_id), "detail": sight.detail if (sight := session.sights.get(image_id)) else None}
-        for image_id in session.every_image_id
+        image_id: {"pinned": branches.pins.get(image_id), "detail": sight.detail if (sight := branches.sights.get(image_id)) else None}
+        for image_id in branches.every_image_id
     }
-    told |= {"glossary": list(session.glossary), "images": chosen, "tokens": session.tokens}
+    told |= {"glossary": list(defaults.glossary), "images": chosen, "tokens": session.prompt_state.tokens}
     return {**session_row(session), **told, "running": running, "turns": turns}
 
 

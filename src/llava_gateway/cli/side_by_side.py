@@ -25,7 +25,7 @@ from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, SessionDefaults
 from llava_gateway.settings import Settings
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
@@ -140,7 +140,7 @@ class SideBySide:
         image = png(circle())
         odd = Odd("An image, then talk until the context is full", "circle.png", image, image)
         plain = await self._directly([_user(odd.question, image)], options)
-        session = self._gateway.sessions.create(Session(policy="pin_images")).id
+        session = self._gateway.sessions.create(Session(defaults=SessionDefaults(policy="pin_images"))).id
         messages: list[dict[str, Any]] = []
         try:
             for turn in range(_MOST_TURNS):

@@ -27,7 +27,8 @@ from llava_gateway.gateway.attachments import Attachment
 from llava_gateway.gateway.interrupt import Interrupt
 from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.notes import Note, note
-from llava_gateway.sessions.session import Turn, TurnStatus, new_id
+from llava_gateway.sessions.session import new_id
+from llava_gateway.sessions.turn import Turn, TurnStatus
 from llava_gateway.settings import Settings
 
 Delta: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall

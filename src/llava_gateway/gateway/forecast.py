@@ -24,7 +24,7 @@ from llava_gateway.context.window import (
 from llava_gateway.engines.base import Engine
 from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.options import Options
-from llava_gateway.sessions.session import title_of
+from llava_gateway.sessions.turn import title_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 
 from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
 from llava_gateway.chat import ChatRequest, Embeddings, Finish, Rendition, Sight, Upload
@@ -34,7 +35,8 @@ from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.notes import note
 from llava_gateway.sessions.memory import SessionStore
-from llava_gateway.sessions.session import Session, Turn, TurnStatus
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn, TurnStatus
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 
@@ -277,19 +279,19 @@ class Gateway:
         request = answering.request
         if request.session_id is None:
             return None
-        told = {name: given for name in ("system", "glossary", "policy") if (given := getattr(request, name)) is not None}
-        session = self.sessions.record(
-            request.session_id,
-            turn,
-            tuple(each.image for each in answering.attachments),
-            after=request.after,
-            model=answering.model.name,
-            engine=answering.model.engine,
-            window=answering.prompt.window,
-            tokens=turn.tokens if turn.status == "complete" else None,
-            **told,
-        )
-        return session.turns[-1].id
+
+        def told(session: Session) -> Session:
+            tokens = turn.tokens if turn.status == "complete" else None
+            return replace(
+                session,
+                model=answering.model.name,
+                engine=answering.model.engine,
+                defaults=session.defaults.under(request),
+                prompt_state=replace(session.prompt_state, window=answering.prompt.window, tokens=tokens),
+            )
+
+        images = tuple(each.image for each in answering.attachments)
+        return self.sessions.record(request.session_id, turn, images, told, after=request.after).turns[-1].id
 
     async def _keep_partial(self, answering: Answering, status: TurnStatus, error_code: str | None = None) -> None:
         """Keeps the question and what came of the answer; nothing where the session or an image is gone."""

@@ -91,14 +91,14 @@ class PromptBuilder:
         """
         self._check_vision(request, session, model)
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
-        rules = self._rules(request, session)
+        rules, last = self._rules(request, session), session.prompt_state
         scale = self.fitter.scale(model.key)
         history, asked = await self._history(request, session, model, options, rules, hold)
-        beside = _beside(history, session.window, rules, scale) if any(message.attachments for message in asked) else 0
+        beside = _beside(history, last.window, rules, scale) if any(message.attachments for message in asked) else 0
         question = await self.attachments.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
         conversation = _asking(history, question.messages)
-        beyond = self._beyond(conversation, len(question.attachments), model) - session.window.gone
-        window = _reopened(conversation, session.window, rules, beyond)
+        beyond = self._beyond(conversation, len(question.attachments), model) - last.window.gone
+        window = _reopened(conversation, last.window, rules, beyond)
         if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
             question = replace(question, messages=_with_notes(question.messages, lines))
             conversation = _asking(history, question.messages)
@@ -107,8 +107,8 @@ class PromptBuilder:
             conversation,
             rules,
             window,
-            before=session.tokens if same_words and len(question.messages) == 1 else None,
-            summary=session.summary if rules.policy == "summarise" and session.summary_of == session.window.start else "",
+            before=last.tokens if same_words and len(question.messages) == 1 else None,
+            summary=last.summary if rules.policy == "summarise" and last.summary_of == last.window.start else "",
         )
         build = self._builder(request, model, question.renditions, hold)
         engine = self.pool.engine(model.engine)
@@ -143,8 +143,8 @@ class PromptBuilder:
         return replace(prompt, attachments=attachments, fitted=fitted, warnings=tuple(dict.fromkeys((*prompt.warnings, *fitted.warnings))))
 
     def _rules(self, request: ChatRequest, session: Session) -> Rules:
-        policy = session.policy or self.settings.policy or ("pin_images" if request.session_id else "strict")
-        return Rules(policy, session.pins, request.annotate)
+        policy = session.defaults.policy or self.settings.policy or ("pin_images" if request.session_id else "strict")
+        return Rules(policy, session.branches.pins, request.annotate)
 
     async def _history(
         self, request: ChatRequest, session: Session, model: ModelInfo, options: Options, rules: Rules, hold: Hold
@@ -154,15 +154,15 @@ class PromptBuilder:
         scale = self.fitter.scale(model.key)
         if request.session_id is not None or len(request.messages) == 1:
             conversation = session.conversation((), scale)
-            if any(sight.undecided for sight in session.sights.values()):
-                sent = _beside(replace(conversation, exchanges=()), session.window, rules, scale)
-                sights = await self.attachments.decided(session.sights, model, options, beside=sent, images=len(session.image_ids))
-                conversation = conversation.with_sights(replace(session, sights=sights).seen)
+            if any(sight.undecided for sight in session.branches.sights.values()):
+                sent = _beside(replace(conversation, exchanges=()), session.prompt_state.window, rules, scale)
+                sights = await self.attachments.decided(session.branches.sights, model, options, beside=sent, images=len(session.image_ids))
+                conversation = conversation.with_sights(replace(session.branches, sights=sights).seen)
             return conversation, request.messages
         begin = _last_question(request.messages)
         before = request.messages[:begin]
         keeps_images = rules.policy in ("pin_images", "summarise")
-        known = await self.attachments.history((*session.head, *before), model, options, hold, keeps_images=keeps_images)
+        known = await self.attachments.history((*session.defaults.head, *before), model, options, hold, keeps_images=keeps_images)
         history = Conversation.of((*known.messages, Message("user", ())), known.costs.get, scale)
         return replace(history, question=()), request.messages[begin:]
 

@@ -57,8 +57,8 @@ class Summariser:
             return
         with suppress(GatewayError):
             session = self._sessions.get(session_id)
-            limit = prompt.fitted.limit
-            if limit and session.tokens and session.tokens >= BEGIN_AT * limit and session.summary_of != session.window.start:
+            state, limit = session.prompt_state, prompt.fitted.limit
+            if limit and state.tokens and state.tokens >= BEGIN_AT * limit and state.summary_of != state.window.start:
                 task = self._tasks[session_id] = asyncio.create_task(self._summarise(session, prompt))
                 task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
 
@@ -101,7 +101,7 @@ class Summariser:
             with self._queues[prompt.model.engine].background(give_way) as free:
                 text = await answer_text(engine, request) if free else ""
             if text and self._sessions.get(session.id).turns == session.turns:  # nobody has gone to another branch meanwhile
-                self._sessions.change(session.id, summary=text, summary_of=session.window.start)
+                self._sessions.change(session.id, lambda now: now.with_summary(text, session.prompt_state.window.start))
                 log.info("summarised a session in %d characters", len(text))
 
 

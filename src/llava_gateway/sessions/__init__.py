@@ -1,1 +1,1 @@
-"""Conversations: `session.py` is the pure value, `memory.py` keeps them."""
+"""Conversations: `session.py` has the pure value, `memory.py` keeps them."""

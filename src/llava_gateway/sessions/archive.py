@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from llava_gateway.chat import JSON, ImagePart, Part, TextPart
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 
 FORMAT = "llava-gateway-session"
 VERSION = 1
@@ -52,11 +53,11 @@ def archive_beside_files(session: Session, images: Mapping[str, Filed], names: M
 
 def _head(session: Session) -> str:
     """A JSON object with all but the images. The turns of the current branch stand last, so the last turn tells which that is."""
-    names = ("title", "system", "model", "engine", "policy", "glossary", "preset", "options", "detail", "format")
-    told: JSON = {name: getattr(session, name) for name in names}
-    told |= {"pins": dict(session.pins), "sights": {image_id: sight.to_json() for image_id, sight in session.sights.items()}}
+    told: JSON = {"title": session.title, "model": session.model, "engine": session.engine, **asdict(session.defaults)}
+    branches = session.branches
+    told |= {"pins": dict(branches.pins), "sights": {image_id: sight.to_json() for image_id, sight in branches.sights.items()}}
     told |= {"created_at": session.created_at.isoformat(), "updated_at": session.updated_at.isoformat()}
-    told["turns"] = [_turn(turn) for turns in (session.aside, session.turns) for turn in turns]
+    told["turns"] = [_turn(turn) for turns in (branches.aside, branches.turns) for turn in turns]
     return json.dumps({"format": FORMAT, "version": VERSION, "session": told}, ensure_ascii=False)
 
 

@@ -11,13 +11,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from llava_gateway.errors import InvalidRequest, SessionBusy, SessionDeleted, SessionFull, SessionNotFound, StorageFull
 from llava_gateway.images.store import ImageStore, StoredImage
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
+
+Change: TypeAlias = Callable[[Session], Session]
+"""Makes the session that is kept from the one that was; it is called once, at once."""
 
 
 @dataclass(slots=True)
@@ -76,8 +80,8 @@ class SessionStore:
 
     def check(self, session: Session, image_bytes: int) -> None:
         """Raises SessionFull where it has more turns or takes more bytes than a session may."""
-        if session.turn_count > self._settings.session_max_turns:
-            raise SessionFull(f"The session has {session.turn_count:,} turns; {self._settings.session_max_turns:,} are the most.")
+        if session.branches.turn_count > self._settings.session_max_turns:
+            raise SessionFull(f"The session has {session.branches.turn_count:,} turns; {self._settings.session_max_turns:,} are the most.")
         if session.text_bytes + image_bytes > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
 
@@ -97,12 +101,12 @@ class SessionStore:
     def is_running(self, session_id: str) -> bool:
         return self._find(session_id).running
 
-    def change(self, session_id: str, **changes: Any) -> Session:
-        """Replaces fields of the session (title, system, pins, ...). Raises StorageFull."""
+    def change(self, session_id: str, change: Change) -> Session:
+        """Change anything but the turns of a session (its title, defaults, pins, ...). Raises SessionNotFound, StorageFull."""
         kept = self._find(session_id)
-        changed = replace(kept.session, **changes)
-        if _beside(changed) != _beside(kept.session):
-            changed = replace(changed, tokens=None)
+        changed = change(kept.session)
+        if not changed.same_beside(kept.session):
+            changed = changed.uncounted()
         self._make_room(kept, changed.text_bytes - kept.session.text_bytes)
         return self._put(kept, changed)
 
@@ -164,8 +168,8 @@ class SessionStore:
         kept = self._find(session_id)
         if kept.running:
             raise SessionBusy
-        if kept.session.turn_count >= self._settings.session_max_turns:
-            raise SessionFull(f"The session has {kept.session.turn_count} turns, as many as it may.")
+        if kept.session.branches.turn_count >= self._settings.session_max_turns:
+            raise SessionFull(f"The session has {kept.session.branches.turn_count} turns, as many as it may.")
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
             raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
         self._make_room(kept, wanted)
@@ -176,8 +180,10 @@ class SessionStore:
             kept.running = False
             self._touch(kept)
 
-    def record(self, session_id: str, turn: Turn, images: tuple[StoredImage, ...], *, after: int | None = None, **changes: Any) -> Session:
-        """Adds the turn after another one (None: the last), holds its images, replaces further fields.
+    def record(
+        self, session_id: str, turn: Turn, images: tuple[StoredImage, ...], change: Change | None = None, *, after: int | None = None
+    ) -> Session:
+        """Change the session, add the turn after another one (None: the last), and hold its images.
 
         Raises SessionDeleted when the session has gone meanwhile, TurnNotFound.
         """
@@ -189,9 +195,10 @@ class SessionStore:
                 self._images.hold(image)
                 kept.images[part.image_id] = image
         session = kept.session if after is None else kept.session.after(after)
-        if kept.asked and _beside(session) != _beside(kept.asked):  # changed while the turn was answered: nobody counted that
-            changes["tokens"] = None
-        return self._put(kept, replace(session, **changes).with_turn(turn))
+        recorded = (change(session) if change else session).with_turn(turn)
+        if kept.asked and not session.same_beside(kept.asked):  # changed while the turn was answered: nobody counted that
+            recorded = recorded.uncounted()
+        return self._put(kept, recorded)
 
     def _find(self, session_id: str) -> _Kept:
         self.expire()
@@ -269,8 +276,3 @@ class SessionStore:
                 self._drop(kept)
                 return True
         return False
-
-
-def _beside(session: Session) -> tuple[Any, ...]:
-    """What makes the same turns another prompt."""
-    return session.system, session.glossary, session.policy, session.pins, session.sights

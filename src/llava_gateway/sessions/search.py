@@ -40,7 +40,7 @@ def search(sessions: Iterable[Session], words: str) -> list[tuple[Session, tuple
 
 def _matches(session: Session, pattern: re.Pattern[str]) -> Iterator[Match]:
     yield from _in_text(session.title, pattern, None, "title")
-    for turn in session.every_turn:
+    for turn in session.branches.every_turn:
         yield from _in_text(turn.prompt, pattern, turn.id, "prompt")
         yield from _in_text(turn.answer, pattern, turn.id, "answer")
 

@@ -13,7 +13,8 @@ from html import escape
 
 from llava_gateway.context.words import is_chinese
 from llava_gateway.sessions.archive import Filed
-from llava_gateway.sessions.session import Session, Turn
+from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.turn import Turn
 
 _WORDS = {
     "en": {
@@ -60,9 +61,9 @@ def markdown(session: Session, images: Mapping[str, Filed], names: Mapping[str, 
     """
     words = _words(session)
     told = [f"# {_plain(_title(session, words))}", f"*{_plain(_about(session))}*"]
-    if session.system:
-        told.append(f"**{words['system']}**\n\n{_quoted(session.system)}")
-    number, siblings = 0, session.siblings
+    if session.defaults.system:
+        told.append(f"**{words['system']}**\n\n{_quoted(session.defaults.system)}")
+    number, siblings = 0, session.branches.siblings
     for turn in session.turns:
         told.append("---")
         for part in turn.images:
@@ -84,9 +85,9 @@ def page(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n'
         f'<body>\n<main>\n<h1>{title}</h1>\n<p class="quiet">{escape(_about(session))}</p>\n'
     ).encode()
-    if session.system:
-        yield f'<section class="system"><p class="quiet">{words["system"]}</p>{_paragraph(session.system)}</section>\n'.encode()
-    number, siblings = 0, session.siblings
+    if session.defaults.system:
+        yield f'<section class="system"><p class="quiet">{words["system"]}</p>{_paragraph(session.defaults.system)}</section>\n'.encode()
+    number, siblings = 0, session.branches.siblings
     for turn in session.turns:
         yield b'<section class="turn">\n'
         for part in turn.images:
