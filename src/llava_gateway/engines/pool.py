@@ -117,6 +117,20 @@ class EnginePool:
             raise ModelNotFound(f"No model answers by default. {self.state.default.reason}", param="model")
         raise ModelNotFound(f"No engine has the model {name[:100]!r}.", hint=_hint(self.state), param="model")
 
+    async def choose(self, name: str | None, before: str, engine: EngineName | None) -> ModelInfo:
+        """The model that answers: the one called `name`, else the one that a conversation had `before` ("": none) in `engine`, else the
+        default. Raises as `resolve`."""
+        if not before or not (name is None or same_name(name, before)):
+            return await self.resolve(name)
+        try:
+            return await self.resolve(before, engine=engine)
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"{before}, which this session talks with, is gone.",
+                hint=f"Bring it back, or name another model in the request. {error.hint}",
+                param="model",
+            ) from None
+
     def _find(self, name: str | None, engine: EngineName | None) -> ModelInfo | None:
         if name is None:
             return self.state.default.model

@@ -24,6 +24,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.gateway.answer import Answering
 from llava_gateway.gateway.attachments import Hold, Seen
+from llava_gateway.gateway.calibration import Calibration
 from llava_gateway.gateway.embedding import Embedder
 from llava_gateway.gateway.forecast import Forecast, forecast
 from llava_gateway.gateway.prompt import Prompt, PromptBuilder
@@ -63,7 +64,8 @@ class Gateway:
             engine.name: EngineQueue(engine.slots, queue_size=queue_size, queue_timeout=settings.queue_timeout) for engine in pool.engines
         }
         self.summariser = Summariser(self.prompt_builder, self.queues, sessions, self._holding)
-        self.reading_ahead = ReadAhead(settings, self.prompt_builder, self.queues, telemetry)
+        self.calibration = Calibration(pool, self.prompt_builder.fitter, self.prompt_builder.attachments)
+        self.reading_ahead = ReadAhead(settings, self.prompt_builder, self.calibration, self.queues, telemetry)
         self.embedder = Embedder(settings, pool, self.prompt_builder, self.queues)
         self._running: dict[str, Answering] = {}
         self._asking = 0
@@ -83,10 +85,11 @@ class Gateway:
         if self.closing:
             raise ShuttingDown
         with self._counted(), self._session(request) as session, self._holding() as hold:
-            model = await self.prompt_builder.model(request, session)
+            model = await self.pool.choose(request.model, session.model, session.engine)
             queue = self.queues[model.engine]
             queue.check_room()
-            answering = Answering(request, await self.prompt_builder.build(request, session, model, hold), started)
+            prompt = await self.prompt_builder.build(request, session, model, hold)
+            answering = Answering(request, prompt, started)
             with queue.enter() as ticket, self._registered(answering):
                 async with aclosing(self._recorded(answering, self._events(answering, ticket, hold))) as events:
                     yield events
@@ -127,7 +130,8 @@ class Gateway:
         async def prepare() -> Prompt:
             now = (Session() if request.session_id is None else self.sessions.get(request.session_id)).under(request)
             with self._holding() as hold:
-                return await self.prompt_builder.build(request, now, await self.prompt_builder.model(request, now), hold)
+                model = await self.pool.choose(request.model, now.model, now.engine)
+                return await self.prompt_builder.build(request, now, model, hold)
 
         return await self.reading_ahead.read(await prepare(), request.session_id, prepare, wait=wait)
 
@@ -172,7 +176,7 @@ class Gateway:
                         break
                     yield event
             parts = await answering.parts()
-            answering.warnings += await self.prompt_builder.learn(answering.prompt, finish)
+            answering.warnings += await self.calibration.learn(answering.prompt, finish)
             answering.warnings += answering.cut(finish)
             self.prompt_builder.fitter.told(answering.model.key, answering.warnings)
             turn_id = self._keep(answering, answering.turn(parts, "complete", finish))
@@ -211,7 +215,7 @@ class Gateway:
         session = self.sessions.get(request.session_id) if request.session_id else Session()
         with self._holding() as hold:
             session = session.under(request)
-            model = await self.prompt_builder.model(request, session)
+            model = await self.pool.choose(request.model, session.model, session.engine)
             return await self.prompt_builder.build(request, session, model, hold, exactly=True)
 
     def forecast(self, prompt: Prompt) -> Forecast:

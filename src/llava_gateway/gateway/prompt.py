@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import ChatRequest, EngineRequest, Finish, ImagePart, Message, Rendition, TextPart
+from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Message, Rendition, TextPart
 from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Rules, Window, cost
-from llava_gateway.engines.base import ModelInfo, ModelKey, same_name
+from llava_gateway.engines.base import ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision, ModelNotFound
+from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision
 from llava_gateway.gateway.attachments import Attachment, Attachments, Hold, Question
 from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted
 from llava_gateway.images.store import ImageStore
@@ -23,9 +23,6 @@ from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
-
-SURE = 4
-"""How many times the words of a prompt its images must take, so that their cost is learned where the words are only reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,6 @@ class PromptBuilder:
         self.images = images
         self.fitter = ContextFitter(settings)
         self.attachments = Attachments(settings, pool, images, telemetry, self.fitter)
-        self._sighted: set[ModelKey] = set()  # models that were seen to see
 
     async def build(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prompt:
         """Everything up to the engine: the images, the conversation, what of it fits.
@@ -174,55 +170,6 @@ class PromptBuilder:
             return frozenset()
         first_own = conversation.first_image + len(conversation.asked_images) - own
         return frozenset(range(1, first_own - max(0, most - own)))
-
-    async def learn(self, prompt: Prompt, finish: Finish) -> tuple[Note, ...]:
-        """Takes note of what the engine counted and how long it took; a warning where it seems not to have seen the images."""
-        request, model, usage = prompt.engine_request, prompt.model, finish.usage
-        if usage.prompt_tokens is None:
-            return ()
-        renditions = request.shown
-        read = usage.prompt_tokens - (usage.cached_tokens or 0)
-        fresh = usage.cached_tokens is not None or not any((model.key, each.sight) in each.image.read_by for each in prompt.attachments)
-        if prompt.attachments and fresh and read >= sum(self._least(each.rendition) for each in prompt.attachments):
-            self.fitter.measured(model.key, read, finish.timings.prompt_ms)
-        for each in prompt.attachments:
-            each.image.read_by.add((model.key, each.sight))
-        learnable = any(rendition.label != "exact" for rendition in renditions)
-        if not renditions or (model.key in self._sighted and not learnable):
-            self.fitter.learn(request, model.key, usage)
-            return ()
-        # By what was known before this answer: the vocabulary is not learned from a prompt whose images may have been passed over.
-        count = prompt.fitted.count or await self.fitter.count(request, self.pool.engine(model.engine), model.key)
-        words = count.system + count.text
-        surplus = usage.prompt_tokens - words
-        expected = sum(map(self._least, renditions))
-        if not count.text_is_exact and words > expected:
-            return ()  # what is only reckoned may be wrong by that much
-        if 2 * surplus < expected:
-            return (note("image_ignored", surplus=max(0, surplus), expected=expected),)
-        self._sighted.add(model.key)
-        self.fitter.learn(request, model.key, usage)
-        if learnable and (count.text_is_exact or SURE * words <= surplus):
-            self.attachments.learn_cost(renditions, model, surplus, "measured" if count.text_is_exact else "estimated")
-        return ()
-
-    @staticmethod
-    def _least(rendition: Rendition) -> int:
-        """Tokens that an image takes at least, where its cost is not known: no model describes one with fewer."""
-        return rendition.tokens or 32 * len(rendition.pieces)
-
-    async def model(self, request: ChatRequest, session: Session) -> ModelInfo:
-        """Who answers: the request's model, else the session's, else the default."""
-        if not session.model or not (request.model is None or same_name(request.model, session.model)):
-            return await self.pool.resolve(request.model)
-        try:
-            return await self.pool.resolve(session.model, engine=session.engine)
-        except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{session.model}, which this session talks with, is gone.",
-                hint=f"Bring it back, or name another model in the request. {error.hint}",
-                param="model",
-            ) from None
 
     def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
         """Refuses images, new ones or the session's, before anything is sent to a model that can't see."""

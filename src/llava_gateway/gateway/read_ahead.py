@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from llava_gateway.chat import EngineRequest, Finish, ImagePart, Part, PromptProgress, Usage
 from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
+from llava_gateway.gateway.calibration import Calibration
 from llava_gateway.gateway.prompt import Prompt, PromptBuilder
 from llava_gateway.gateway.queue import EngineQueue
 from llava_gateway.notes import note
@@ -104,14 +105,21 @@ class ReadAhead:
     """What is read ahead, at most one prompt for each engine at a time; the newest wins.
 
     Args:
-        settings: read_ahead, limits. prompt_builder: is told what the engine counted. queues: real questions go first. telemetry: figures.
+        settings: read_ahead, limits. prompt_builder: writes the prompts. calibration: learns from what the engine counted.
+        queues: real questions go first. telemetry: figures.
     """
 
     def __init__(
-        self, settings: Settings, prompt_builder: PromptBuilder, queues: dict[EngineName, EngineQueue], telemetry: Telemetry
+        self,
+        settings: Settings,
+        prompt_builder: PromptBuilder,
+        calibration: Calibration,
+        queues: dict[EngineName, EngineQueue],
+        telemetry: Telemetry,
     ) -> None:
         self._settings = settings
         self._prompt_builder = prompt_builder
+        self._calibration = calibration
         self._queues = queues
         self._telemetry = telemetry
         self._newest: dict[EngineName, _Reading] = {}
@@ -221,7 +229,7 @@ class ReadAhead:
                     finish = await self._answer(reading, engine)
             except TimeoutError:
                 raise UpstreamTimeout from None
-        await self._prompt_builder.learn(reading.prompt, finish)
+        await self._calibration.learn(reading.prompt, finish)
         return ReadAheadResult("read", usage=finish.usage)
 
     @staticmethod
