@@ -14,6 +14,7 @@ import time
 
 from benchmarks.children import say, serve_commands
 from llava_gateway.api.app import create_app
+from llava_gateway.api.deps import gateway_in
 from llava_gateway.api.server import build_server
 from llava_gateway.cli.console import set_up_logging
 from llava_gateway.engines.embedded import EmbeddedEngine
@@ -25,7 +26,7 @@ def main() -> None:
     app = create_app(Settings(port=0, **json.loads(sys.argv[1])))
 
     def engine() -> dict[str, str | int]:
-        embedded = app.state.gateway.pool.engine("embedded")
+        embedded = gateway_in(app).pool.engine("embedded")
         assert isinstance(embedded, EmbeddedEngine)
         assert embedded._child is not None
         assert embedded._child.server is not None
@@ -33,7 +34,7 @@ def main() -> None:
         return {"address": process.address, "api_key": process.api_key, "pid": process.pid}
 
     serve_commands({"cpu": time.process_time, "engine": engine}, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    build_server(app.state.gateway.settings, lambda port: say({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}), app).run()
+    build_server(gateway_in(app).settings, lambda port: say({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}), app).run()
 
 
 if __name__ == "__main__":

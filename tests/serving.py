@@ -14,6 +14,7 @@ import httpx2
 from fastapi import APIRouter
 
 from llava_gateway.api.app import create_app
+from llava_gateway.api.deps import gateway_in
 from llava_gateway.api.server import Server, build_server
 from llava_gateway.engines.base import Engine
 from llava_gateway.gateway.gateway import Gateway
@@ -100,10 +101,10 @@ async def serving(
     try:
         port = await listening
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
-            yield Served(port, app.state.gateway, server, client)
+            yield Served(port, gateway_in(app), server, client)
     finally:
         server.should_exit = True
-        app.state.gateway.hurry()
+        gateway_in(app).hurry()
         await running
 
 

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from llava_gateway.api import archive_body, archives, bodies, documents, forms, multipart, native_json
+from llava_gateway.api import archive_body, archives, bodies, documents, forms, multipart, native_json, options
 from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.native_frames import wanted_output_format
@@ -182,7 +182,7 @@ def test_a_long_number_is_not_looked_at(demo: httpx2.Client, name: str) -> None:
 def test_a_glossary_of_a_million_lines_is_refused_unread(demo: httpx2.Client) -> None:
     refused = demo.post("/ask", **form(prompt="Hi", glossary="\n" * 1_000_000))
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "glossary")
-    lines = "\n".join(f"{number}: {'x' * 290}" for number in range(native_json.GLOSSARY_MAX_LINES))
+    lines = "\n".join(f"{number}: {'x' * 290}" for number in range(options.GLOSSARY_MAX_LINES))
     assert demo.post("/count_tokens", **form(prompt="Hi", glossary=lines)).status_code != 422
 
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from llava_gateway.answers import Answer, AnswerEvent, Done
-from llava_gateway.api.errors import request_id
-from llava_gateway.api.native_json import parse_keep_alive, parse_options
+from llava_gateway.api.deps import gateway_of, request_id
+from llava_gateway.api.options import parse_keep_alive, parse_options
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.schemas import parse_format
 from llava_gateway.api.stream import AnswerResponse
@@ -30,7 +30,6 @@ from llava_gateway.chat import (
     Upload,
 )
 from llava_gateway.errors import GatewayError
-from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.settings import Settings
 
@@ -40,7 +39,7 @@ CREATED = "2026-01-01T00:00:00Z"
 
 @router.post("/api/chat")
 async def chat(request: Request) -> Response:
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     body = await request.json()
     frames = LineFrames(body["model"], stream=body.get("stream", True))
     return AnswerResponse(gateway, parse(body, gateway.settings), frames, request_id(request))

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from llava_gateway import chat
 from llava_gateway.answers import Answer, AnswerEvent, Done
-from llava_gateway.api.errors import request_id
+from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.schemas import parse_format
 from llava_gateway.api.stream import AnswerResponse
@@ -38,7 +38,7 @@ async def chat_completions(request: Request) -> Response:
     body = await request.json()
     include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
     frames = ChunkFrames(body["model"], usage=include_usage, stream=bool(body.get("stream")))
-    return AnswerResponse(request.app.state.gateway, parse(body), frames, request_id(request))
+    return AnswerResponse(gateway_of(request), parse(body), frames, request_id(request))
 
 
 def parse(body: Mapping[str, Any]) -> ChatRequest:

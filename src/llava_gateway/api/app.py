@@ -12,9 +12,10 @@ from starlette.staticfiles import StaticFiles
 
 from llava_gateway import __version__
 from llava_gateway.api import archives, context, models, native, openapi, ops, read_ahead, view, votes
+from llava_gateway.api.deps import provide
 from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.head import HeadMiddleware
-from llava_gateway.api.native_json import check_presets
+from llava_gateway.api.options import check_presets
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.engines.base import Engine
 from llava_gateway.gateway.build import build_gateway
@@ -40,8 +41,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None) -> F
     app = FastAPI(
         title="llava_gateway", version=__version__, description=openapi.DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.state.gateway = gateway
-    app.state.votes = Votes()
+    provide(app, gateway, Votes())
     app.include_router(native.router)
     app.include_router(archives.router)
     app.include_router(view.router)

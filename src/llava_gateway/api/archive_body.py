@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field
 from llava_gateway.answers import Sent
 from llava_gateway.api.bodies import IMAGE_ID, Body, Count, DefaultsBody, Items, SightBody, TimingsBody, UsageBody, Values, parse_body
 from llava_gateway.api.defaults import changed_defaults
-from llava_gateway.api.native_json import check_length, glossary_of, parse_options
+from llava_gateway.api.native_json import check_length
+from llava_gateway.api.options import glossary_of, parse_options
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
 from llava_gateway.engines.base import EngineName

@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from llava_gateway.api import openapi
 from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_of
 from llava_gateway.api.bodies import ExportQuery
+from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.documents import OF_AN_ARCHIVE, parse_json
 from llava_gateway.api.forms import media_type, read_query, read_whole
 from llava_gateway.api.multipart import read_form
@@ -49,7 +50,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 async def export_session(request: Request, session_id: str) -> Response:
     """`json` has everything: all branches, options, figures and images. `markdown` and `html` have the current branch, to be read; a page
     has its images in it and loads nothing. `zip` has all three, and the images as files."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     query = read_query(request, ExportQuery)
     session = gateway.sessions.get(session_id)
     kind, suffix = FILES[query.format]
@@ -96,7 +97,7 @@ def content_disposition(name: str) -> str:
 async def import_session(request: Request) -> Response:
     """The JSON or the zip of an export, as the body or as the form's `file`. All of it is checked before any is kept; the session gets
     a new id, and its images are taken in like any other."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     session, images = await in_thread(_read, await _read_file(request), gateway.settings)
     taken_in = await gateway.take_in(session, images)
     return JSONResponse(session_json(taken_in, gateway.images, running=False), 201)

@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from llava_gateway.api import openapi
+from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.forms import read_question
 from llava_gateway.api.native_json import dropped_json, notes_json
 from llava_gateway.api.read_ahead import unasked
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway.forecast import Forecast
-from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.notes import note
 
@@ -26,7 +26,7 @@ async def count_tokens(request: Request) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. `total` is what the engine will count for that request, as it would be sent: after
     the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
     tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     prompt = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
     return JSONResponse(count_json(prompt) | forecast_json(gateway.forecast(prompt)))
 

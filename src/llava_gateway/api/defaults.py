@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llava_gateway.api.bodies import AskBody, DefaultsBody
-from llava_gateway.api.native_json import glossary_of, parse_keep_alive, parse_options, preset_values
+from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options, preset_values
 from llava_gateway.api.sight import with_sight
 from llava_gateway.sessions.session import Session, SessionDefaults
 from llava_gateway.settings import Settings

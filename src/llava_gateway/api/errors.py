@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from llava_gateway.api.deps import request_id
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound
 
@@ -72,12 +73,6 @@ def error_headers(error: GatewayError) -> dict[str, str]:
 
 def error_response(error: GatewayError, request_id: str) -> Response:
     return JSONResponse(error_body(error, request_id), error.status, error_headers(error), media_type=PROBLEM)
-
-
-def request_id(request: Request) -> str:
-    """The id the outermost middleware gave this request; it is in the X-Request-Id header of the response."""
-    found: str = request.scope["state"]["request_id"]
-    return found
 
 
 def internal_error(error: Exception, instance: str) -> GatewayError:

@@ -18,7 +18,8 @@ from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.documents import check_string, parse_json
 from llava_gateway.api.multipart import read_form
-from llava_gateway.api.native_json import GLOSSARY_MAX_CHARS, chat_request
+from llava_gateway.api.native_json import chat_request
+from llava_gateway.api.options import GLOSSARY_MAX_CHARS
 from llava_gateway.api.threads import in_thread, off_loop
 from llava_gateway.chat import ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (

@@ -13,26 +13,21 @@ from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import changed_defaults
-from llava_gateway.api.errors import request_id
+from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, read_query
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
-from llava_gateway.api.native_json import check_length, glossary_of, match_json, session_json, session_row, stored_image_json
+from llava_gateway.api.native_json import check_length, match_json, session_json, session_row, stored_image_json
+from llava_gateway.api.options import glossary_of
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.stream import AnswerResponse
 from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
-from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.sessions.branches import Branches
 from llava_gateway.sessions.search import search
 from llava_gateway.sessions.session import Session, SessionDefaults
 from llava_gateway.settings import Settings
 
 router = APIRouter(responses=openapi.ERRORS)
-
-
-def gateway_of(request: Request) -> Gateway:
-    found: Gateway = request.app.state.gateway
-    return found
 
 
 @router.post("/ask", tags=["questions"], summary="Ask about images", openapi_extra=openapi.ASK)

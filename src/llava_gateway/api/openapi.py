@@ -25,7 +25,8 @@ from llava_gateway.api.bodies import (
     ViewQuery,
     VoteBody,
 )
-from llava_gateway.api.native_json import describe, note_json
+from llava_gateway.api.native_json import note_json
+from llava_gateway.api.options import describe
 from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.notes import Value, note
 from llava_gateway.options import OPTION_LIMITS

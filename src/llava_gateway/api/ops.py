@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from llava_gateway import __version__
 from llava_gateway.api import openapi
-from llava_gateway.api.native import gateway_of
-from llava_gateway.api.native_json import presets
+from llava_gateway.api.deps import gateway_of
+from llava_gateway.api.options import presets
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import OWN_FILES_CSP
 from llava_gateway.engines.pool import PoolState

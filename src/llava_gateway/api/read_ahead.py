@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from llava_gateway.api import openapi
+from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.forms import read_question
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import ChatRequest
@@ -28,14 +29,14 @@ def unasked(request: Request) -> str:
 async def read_ahead(request: Request, wait: bool = True) -> JSONResponse:
     """The same body as /ask, with `prompt` or without. Lets an idle engine read what such a question begins with: system prompt,
     conversation, images. The question itself then waits for its own words only. Real questions go first."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     return await _warm(gateway, await read_question(request, gateway, unasked=unasked(request), query=("wait",)), wait=wait)
 
 
 @router.post("/sessions/{session_id}/read_ahead", tags=["sessions"], summary="Read ahead in a session", openapi_extra=openapi.READ_AHEAD)
 async def read_session_ahead(request: Request, session_id: str, wait: bool = True) -> JSONResponse:
     """The same as /read_ahead with this session_id; without a body, the conversation so far."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     gateway.sessions.get(session_id)
     question = await read_question(request, gateway, session_id, unasked=unasked(request), query=("wait",))
     return await _warm(gateway, question, wait=wait)
@@ -45,7 +46,7 @@ async def read_session_ahead(request: Request, session_id: str, wait: bool = Tru
 async def read_image_ahead(request: Request, image_id: str, model: str | None = None, wait: bool = True) -> JSONResponse:
     """The same as /read_ahead with this image, before those of the body if it has any. Without a body it is read as a question about this
     image alone would have it."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     question = await read_question(request, gateway, unasked=unasked(request), image_id=image_id, query=("model", "wait"))
     return await _warm(gateway, replace(question, model=question.model or model), wait=wait)
 

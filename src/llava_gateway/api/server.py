@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.app import create_app
+from llava_gateway.api.deps import gateway_in
 from llava_gateway.api.threads import TURN
 from llava_gateway.engines.pool import PoolState
 from llava_gateway.gateway.gateway import Gateway
@@ -129,13 +130,13 @@ def build_server(settings: Settings, announce: Callable[[int], None] = lambda po
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.shutdown_grace) + 1,
     )
-    return Server(config, app.state.gateway, announce)
+    return Server(config, gateway_in(app), announce)
 
 
 def run(settings: Settings, announce: Callable[[int, PoolState], None]) -> int:
     """Serves until a signal; the exit status. `announce` gets the port once it listens, and the engines as they are then."""
     app = create_app(settings)
-    gateway: Gateway = app.state.gateway
+    gateway = gateway_in(app)
     server = build_server(settings, lambda port: announce(port, gateway.pool.state), app)
     server.run()
     return 0 if server.started else 1

@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from llava_gateway import __version__
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ImageQuery, ViewQuery
+from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.forms import read_query
 from llava_gateway.api.head import wants_head_only
 from llava_gateway.api.native_json import note_json, notes_json
@@ -19,7 +20,6 @@ from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Sight
 from llava_gateway.errors import InvalidRequest, NotFound
 from llava_gateway.gateway.attachments import Seen
-from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.layout import drawn_size
 from llava_gateway.images.steps import in_words, shown_pieces, steps
 
@@ -34,7 +34,7 @@ ASK_AGAIN = "private, no-cache"
 async def get_image(request: Request, image_id: str) -> Response:
     """The canonical image: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
     `piece` names, counted from 0 in the order they are sent."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     query = read_query(request, ImageQuery)
     image = gateway.images.get(image_id)
     if query.model is None:
@@ -56,7 +56,7 @@ async def get_image(request: Request, image_id: str) -> Response:
 async def view_image(request: Request, image_id: str) -> Response:
     """A PNG drawn from the very files that are sent: padding hatched, tiles and overview numbered in the order they go, a region marked on
     the overview. As JSON (`Accept: application/json`, or `format=json`) the steps to it, the files and what they cost."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = gateway_of(request)
     query = read_query(request, ViewQuery)
     image = gateway.images.get(image_id)
     seen = await gateway.seen(image, query.model, Sight(**wishes(query)))

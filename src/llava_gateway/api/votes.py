@@ -11,20 +11,15 @@ from fastapi.responses import Response
 
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import CandidateBody, VoteBody
+from llava_gateway.api.deps import gateway_of, votes_of
 from llava_gateway.api.forms import read_body
-from llava_gateway.api.native import gateway_of
 from llava_gateway.api.native_json import check_length, timings_json
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import Timings, Usage
 from llava_gateway.errors import InvalidRequest
-from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote, Votes
+from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote
 
 router = APIRouter(responses=openapi.ERRORS)
-
-
-def votes_of(request: Request) -> Votes:
-    found: Votes = request.app.state.votes
-    return found
 
 
 @router.post("/votes", tags=["votes"], summary="Say which of several answers was best", status_code=201, openapi_extra=openapi.VOTE)
