@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from llava_gateway.chat import Sight
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.auto import Auto, AutoBound, auto_bound, choose
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.profile import Size, VisionProfile
 from llava_gateway.notes import Note, note
 
-TRAINED = VisionProfile(square=336, tokens=576, trained=True, family="llava")
+TRAINED = VisionProfile(SquareEye(336, 576, trained=True), family="llava")
 ALL = 5 * 576
 WHY = note("detail_auto_context", limit=4096)
 PIXTRAL = profile_for(VisionFacts("pixtral", 1540, 14, merge=2))
@@ -53,7 +54,7 @@ def test_before_the_first_image_one_tile_is_shown_unless_a_gpu_has_it_all() -> N
 
 
 def test_a_model_that_sees_one_square_needs_no_bound() -> None:
-    assert auto_bound(VisionProfile(square=336, tokens=576), 0, 1000.0, on_gpu=False, limit=4096) is None
+    assert auto_bound(VisionProfile(SquareEye(336, 576)), 0, 1000.0, on_gpu=False, limit=4096) is None
     assert auto_bound(VisionProfile(), 0, None, on_gpu=False, limit=4096) is None
 
 
@@ -84,7 +85,7 @@ def less(tokens: int, full: int) -> Note:
         (TRAINED, (800, 800), LESS, less(576, 2880)),
         (TRAINED, (300, 300), LESS, None),
         (TRAINED, (800, 800), None, None),
-        (VisionProfile(square=336, tokens=576), (800, 800), LESS, None),
+        (VisionProfile(SquareEye(336, 576)), (800, 800), LESS, None),
         (PIXTRAL, (1600, 1200), AutoBound(256, WHY), less(247, 999)),
         (PIXTRAL, (100, 100), AutoBound(256, WHY), None),
         (QWEN_IN_OLLAMA, (1600, 1200), LESS, less(1038, 2257)),

@@ -43,14 +43,14 @@ MORE_SIGHTS = (
     Sight(),
 )
 
-QWEN = VisionProfile(cells=Cells(28, 8, 4096))
-QWEN_IN_OLLAMA = VisionProfile(cells=Cells(28, 1024, 4096))
-QWEN3 = VisionProfile(cells=Cells(32, 8, 4096))
-GEMMA4 = VisionProfile(cells=Cells(48, 70, 280))
-PIXTRAL = VisionProfile(cells=Cells(16, 8, 1024, around=1, row_break=True))
-MISTRAL = VisionProfile(cells=Cells(28, 8, 1024, around=1, row_break=True))
-MINICPM = VisionProfile(slices=Slices(448, 14, 64))
-LLAMA4 = VisionProfile(grid=Grid(336, 144))
+QWEN = VisionProfile(Cells(28, 8, 4096))
+QWEN_IN_OLLAMA = VisionProfile(Cells(28, 1024, 4096))
+QWEN3 = VisionProfile(Cells(32, 8, 4096))
+GEMMA4 = VisionProfile(Cells(48, 70, 280))
+PIXTRAL = VisionProfile(Cells(16, 8, 1024, around=1, row_break=True))
+MISTRAL = VisionProfile(Cells(28, 8, 1024, around=1, row_break=True))
+MINICPM = VisionProfile(Slices(448, 14, 64))
+LLAMA4 = VisionProfile(Grid(336, 144))
 GEMMA3 = profile_for(VisionFacts("gemma3", 896, 14))
 UNKNOWN = VisionProfile()
 
@@ -120,10 +120,10 @@ def smart_resize(eye: Cells, size: Size) -> Size:
 @pytest.mark.parametrize("profile", [QWEN, QWEN_IN_OLLAMA, QWEN3, GEMMA4, PIXTRAL, MISTRAL], ids=lambda profile: profile.family)
 @pytest.mark.parametrize("sight", [Sight(), Sight(detail="low"), Sight(detail="high"), *MORE_SIGHTS[:3]], ids=lambda sight: sight.key)
 def test_whole_cells_are_sent_that_the_engine_leaves_as_they_are(profile: VisionProfile, sight: Sight) -> None:
-    assert profile.cells
+    assert isinstance(profile.eye, Cells)
     for size in sizes(300, seed=2, longest=13):
         plan = profile.plan(size, sight)
-        assert smart_resize(profile.cells, sent(plan)) == sent(plan), size
+        assert smart_resize(profile.eye, sent(plan)) == sent(plan), size
 
 
 def test_images_of_a_usual_size_get_the_cells_that_the_engine_would_give_them() -> None:

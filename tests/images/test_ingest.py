@@ -8,8 +8,9 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from llava_gateway.chat import Sight
-from llava_gateway.images.anyres import Overview
+from llava_gateway.images.anyres import Overview, SquareEye
 from llava_gateway.images.encode import Encoded
+from llava_gateway.images.families import AnyShape
 from llava_gateway.images.info import ImageInfo, Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.plan import CLIP_MEAN
@@ -18,7 +19,7 @@ from llava_gateway.notes import note
 from tests.images.conftest import DirectWorker
 from tests.odd_images import exif, odd, rotated_back, saved, scene
 
-SQUARE = VisionProfile(square=336)
+SQUARE = VisionProfile(SquareEye(336))
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -50,7 +51,7 @@ def test_the_rendition_comes_before_the_canonical_image(twelve_megapixels: bytes
 @pytest.mark.parametrize("square", [112, 336, 672])
 def test_a_reduced_decode_shows_what_a_whole_one_does(twelve_megapixels: bytes, square: int) -> None:
     """Beyond 40 dB nobody sees a difference."""
-    first, _ = ingest(twelve_megapixels, Limits(), VisionProfile(square=square))
+    first, _ = ingest(twelve_megapixels, Limits(), VisionProfile(SquareEye(square)))
     assert isinstance(first, Ready)
     assert first.rendered
     with Image.open(BytesIO(twelve_megapixels)) as whole:
@@ -72,7 +73,7 @@ def test_what_is_too_large_to_keep_is_shrunk() -> None:
 
 def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
     noise = Image.merge("RGB", [Image.effect_noise((800, 600), 60) for _ in range(3)])
-    first, second = ingest(saved(noise, "PNG"), Limits(), VisionProfile(max_side=700))
+    first, second = ingest(saved(noise, "PNG"), Limits(), VisionProfile(AnyShape(700)))
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
     assert second.format == "JPEG"
@@ -82,7 +83,7 @@ def test_a_photo_that_came_lossless_is_kept_as_jpeg_and_said_so() -> None:
 
 
 def test_a_profile_that_keeps_the_shape_never_enlarges() -> None:
-    first, second = ingest(odd("png").data, Limits(), VisionProfile(max_side=1344))
+    first, second = ingest(odd("png").data, Limits(), VisionProfile(AnyShape(1344)))
     assert isinstance(first, Ready)
     assert first.rendered
     assert first.rendered.pieces == (second,)
@@ -97,7 +98,7 @@ def test_the_same_file_gives_the_same_bytes_in_every_process(worker: DirectWorke
         data = odd(name).data
         assert worker.ingest(data, SQUARE) == other.ingest(data, SQUARE) == worker.ingest(data, SQUARE)
         canonical = worker.ingest(data, None).canonical
-        assert worker.render(canonical, VisionProfile(max_side=64)) == other.render(canonical, VisionProfile(max_side=64))
+        assert worker.render(canonical, VisionProfile(AnyShape(64))) == other.render(canonical, VisionProfile(AnyShape(64)))
     finally:
         other.close()
 
@@ -108,7 +109,7 @@ def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) ->
     data = saved(Image.new("RGB", (8000, 6000), "teal"), "JPEG", exif=exif(6))
     small = DirectWorker(memory=450 * 2**20)
     try:
-        small._send({"do": "ingest", "limits": Limits().to_json(), "profile": {"square": 336}, "sight": {}}, data)
+        small._send({"do": "ingest", "limits": Limits().to_json(), "profile": SQUARE.to_json(), "sight": {}}, data)
         header, rendition = small.next()
         assert ImageInfo.from_json(header["info"]).changes[0] == note("rotated", degrees=90)
         assert Image.open(BytesIO(rendition)).size == (336, 336)
@@ -121,7 +122,7 @@ TILES = Sight(detail="high")
 
 def test_tiles_and_overview_come_from_one_decode(twelve_megapixels: bytes) -> None:
     """A reduced one at that: beyond 40 dB nobody sees a difference."""
-    first, second = ingest(twelve_megapixels, Limits(), VisionProfile(square=336, tokens=576), TILES)
+    first, second = ingest(twelve_megapixels, Limits(), VisionProfile(SquareEye(336, 576)), TILES)
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
     assert first.rendered
@@ -142,7 +143,7 @@ def test_tiles_and_overview_come_from_one_decode(twelve_megapixels: bytes) -> No
 def test_the_overview_may_come_first() -> None:
     data = saved(scene(size=(672, 672)), "PNG")
     orders: tuple[Overview, Overview] = ("last", "first")
-    last, first = (rendered(data, VisionProfile(square=336, overview=overview), TILES) for overview in orders)
+    last, first = (rendered(data, VisionProfile(SquareEye(336, overview=overview)), TILES) for overview in orders)
     pixels = [tile.tobytes() for tile in opened(last)]
     assert [tile.tobytes() for tile in opened(first)] == [pixels[-1], *pixels[:-1]]
 
@@ -150,7 +151,7 @@ def test_the_overview_may_come_first() -> None:
 def test_a_region_is_cut_at_full_resolution_after_an_overview() -> None:
     image = photo(1600, 1200)
     data = saved(rotated_back(image, 6), "PNG", exif=exif(6))
-    made = rendered(data, VisionProfile(square=336), Sight(region=(0.25, 0.5, 0.21, 0.14)))
+    made = rendered(data, VisionProfile(SquareEye(336)), Sight(region=(0.25, 0.5, 0.21, 0.14)))
     overview, close = opened(made)
     assert overview.getpixel((5, 5)) == CLIP_MEAN
     assert close.crop((0, 84, 336, 252)).tobytes() == image.crop((400, 600, 736, 768)).tobytes()
@@ -159,10 +160,10 @@ def test_a_region_is_cut_at_full_resolution_after_an_overview() -> None:
 
 def test_a_later_rendition_has_the_same_pieces_as_the_first() -> None:
     data = saved(scene(size=(800, 600)), "PNG")
-    first, canonical = ingest(data, Limits(), VisionProfile(square=112), TILES)
+    first, canonical = ingest(data, Limits(), VisionProfile(SquareEye(112)), TILES)
     assert isinstance(first, Ready)
     assert isinstance(canonical, Encoded)
-    assert render(canonical.data, VisionProfile(square=112), TILES) == first.rendered
+    assert render(canonical.data, VisionProfile(SquareEye(112)), TILES) == first.rendered
 
 
 def test_no_piece_of_an_image_is_a_piece_of_another() -> None:
@@ -171,7 +172,7 @@ def test_no_piece_of_an_image_is_a_piece_of_another() -> None:
     for colour in ("red", "blue"):
         image = Image.new("RGB", (448, 448))
         image.paste(colour, (224, 300, 448, 448))
-        images.append(rendered(saved(image, "PNG"), VisionProfile(square=112), TILES))
+        images.append(rendered(saved(image, "PNG"), VisionProfile(SquareEye(112)), TILES))
     one, other = images
     assert [tile.tobytes() for tile in opened(one)[:2]] == [tile.tobytes() for tile in opened(other)[:2]]
     assert not {piece.data for piece in one.pieces} & {piece.data for piece in other.pieces}

@@ -67,7 +67,7 @@ def test_a_fixed_cost_is_found_out(costs: LearnedCosts) -> None:
 
 def test_a_cost_by_area_is_found_out(costs: LearnedCosts) -> None:
     """As of a Qwen-VL whose engine says nothing of it: within 5 % or a few tokens after ten images."""
-    qwen, unknown = VisionProfile(cells=Cells(28, 8, 4096)), VisionProfile()
+    qwen, unknown = VisionProfile(Cells(28, 8, 4096)), VisionProfile()
     for size in sizes(10):
         costs.learn(MODEL, KEY, [(sent(unknown.plan(size)),)], qwen.plan(sent(unknown.plan(size))).tokens or 0)
     for size in sizes(50, seed=9):

@@ -34,7 +34,7 @@ def test_grids_and_fits_are_its_own() -> None:
 
 @pytest.mark.parametrize("size", DRAWN, ids=lambda size: "{}x{}".format(*size))
 def test_the_pixels_of_tiles_and_overview_are_its_own(size: Size) -> None:
-    ready = next(ingest(saved(image(size), "BMP"), Limits(), VisionProfile(square=SIDE, overview="first"), Sight(detail="high")))
+    ready = next(ingest(saved(image(size), "BMP"), Limits(), VisionProfile(SquareEye(SIDE, overview="first")), Sight(detail="high")))
     assert isinstance(ready, Ready)
     assert ready.rendered
     ours = np.stack([sample(np.asarray(Image.open(BytesIO(piece.data)))) for piece in ready.rendered.pieces]).astype(int)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from llava_gateway.errors import ImageError
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker, Made
@@ -21,7 +22,7 @@ from tests.odd_images import saved
 
 Scan: TypeAlias = tuple[int, int, bool]
 """Where its data begins and ends, and whether it only adds the last bit to what is there."""
-SQUARE = VisionProfile(square=112)
+SQUARE = VisionProfile(SquareEye(112))
 SIZE = (208, 160)
 EOI = b"\xff\xd9"
 BASELINE: dict[str, tuple[str, dict[str, Any]]] = {

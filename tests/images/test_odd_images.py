@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from llava_gateway.errors import ImageError
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.profile import CLIP_MEAN, VisionProfile
 from llava_gateway.notes import SENTENCES
 from tests.images.conftest import DirectWorker
 from tests.odd_images import LOSSY, OddImage, corners_of, farthest, odd_images
 
-SQUARE = VisionProfile(square=112)
+SQUARE = VisionProfile(SquareEye(112))
 READABLE = [p for p in odd_images() if p.corners]
 REFUSED = [p for p in odd_images() if p.error and p.error not in ("unsupported_image_media_type", "empty_image_file")]
 

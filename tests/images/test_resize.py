@@ -4,11 +4,13 @@ import pytest
 from PIL import Image
 
 from llava_gateway.images import resize
+from llava_gateway.images.anyres import SquareEye
+from llava_gateway.images.families import AnyShape
 from llava_gateway.images.plan import CLIP_MEAN, Size, letterbox, pixels
 from llava_gateway.images.profile import VisionProfile
 from tests.odd_images import TURNS, rotated_back
 
-SQUARE = VisionProfile(square=336)
+SQUARE = VisionProfile(SquareEye(336))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -56,8 +58,8 @@ def test_the_size_at_which_an_image_is_kept(size: Size, most: int, stored: Size)
         ((100, 50), SQUARE, (336, 168)),
         ((1000, 333), SQUARE, (336, 112)),
         ((6400, 100), SQUARE, (336, 6)),
-        ((4000, 3000), VisionProfile(max_side=1344), (1344, 1008)),
-        ((100, 50), VisionProfile(max_side=1344), (100, 50)),
+        ((4000, 3000), VisionProfile(AnyShape(1344)), (1344, 1008)),
+        ((100, 50), VisionProfile(AnyShape(1344)), (100, 50)),
     ],
 )
 def test_the_size_inside_a_rendition(size: Size, profile: VisionProfile, inner: Size) -> None:

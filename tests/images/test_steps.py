@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from llava_gateway.chat import Piece, Rendition
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.profile import Canvas, Plan, VisionProfile
 from llava_gateway.images.steps import in_words, shown_pieces, steps
@@ -35,7 +36,7 @@ def sent(plan: Plan, size: int = 1000) -> Rendition:
 
 
 def test_a_phones_photo_for_llava_step_by_step() -> None:
-    plan = VisionProfile(square=336, tokens=576).plan((3024, 4032))
+    plan = VisionProfile(SquareEye(336, 576)).plan((3024, 4032))
     found = steps(PHONE, plan, sent(plan, 91234))
     assert found == (
         note("decoded", format="HEIC", width=4032, height=3024, bytes=2_100_000),
@@ -77,7 +78,7 @@ def test_an_image_that_fits_is_neither_resized_nor_padded() -> None:
     plan = VisionProfile().plan((640, 480))
     assert [step.code for step in steps(info, plan, sent(plan))] == ["decoded", "encoded", "tokens_unknown"]
     small = ImageInfo(64, 48, 64, 48, "PNG", 500)
-    square = VisionProfile(square=112).plan((64, 48))
+    square = VisionProfile(SquareEye(112)).plan((64, 48))
     assert [step.code for step in steps(small, square, sent(square))][1:3] == ["enlarged", "padded"]
 
 
@@ -103,7 +104,7 @@ def test_a_tile_of_padding_alone_shows_nothing() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (VisionProfile(square=336).plan((400, 300)), "The whole image on 336x336 pixels, the rest of them padded."),
+        (VisionProfile(SquareEye(336)).plan((400, 300)), "The whole image on 336x336 pixels, the rest of them padded."),
         (VisionProfile().plan((400, 300)), "The whole image as 400x300 pixels."),
         (ANYRES, "A grid of 2x2 tiles of 336x336 pixels and an overview of the whole as 336x336 pixels."),
     ],

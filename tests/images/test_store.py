@@ -14,15 +14,16 @@ from PIL import Image
 from llava_gateway.chat import Sight
 from llava_gateway.errors import ImageError, ImageNotFound, Overloaded, ShuttingDown, StorageFull
 from llava_gateway.images import store as store_module
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.odd_images import exif, odd, saved, scene
 
-SQUARE = VisionProfile(square=112, tokens=64)
+SQUARE = VisionProfile(SquareEye(112, 64))
 RENDERED = f"{SQUARE.key} {Sight().key}"
-OTHER = VisionProfile(square=336, tokens=576)
+OTHER = VisionProfile(SquareEye(336, 576))
 SLOW = saved(Image.new("RGB", (5000, 5000)), "WEBP", lossless=True)
 
 

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from llava_gateway.errors import ImageError
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.profile import VisionProfile
 from tests.images.conftest import DirectWorker
 from tests.odd_images import odd, saved
 
-SQUARE = VisionProfile(square=112)
+SQUARE = VisionProfile(SquareEye(112))
 NEEDS_LIMITS = pytest.mark.skipif(sys.platform == "win32", reason="this system can't limit the memory of a process")
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.errors import ImageError, Overloaded
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.workers import DEATHS_TO_PAUSE, DEATHS_WITHIN, MAX_WAITING, PAUSE, WorkerDied, WorkerPool
@@ -20,7 +21,7 @@ from tests.odd_images import odd, saved
 from tests.serving import until
 
 MEMORY = 2**30
-JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": VisionProfile(square=112).to_json(), "sight": {}}
+JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": VisionProfile(SquareEye(112)).to_json(), "sight": {}}
 EASY = odd("png").data
 SLOW = saved(Image.new("RGB", (5000, 5000)), "WEBP", lossless=True)
 """Takes a worker long enough to be caught at it: a WEBP can't be reduced while it is decoded."""

@@ -26,7 +26,7 @@ LONG_GRIDS: tuple[Size, ...] = ((4, 1), (1, 4))
 
 @dataclass(frozen=True, slots=True)
 class SquareEye:
-    """An encoder that sees squares.
+    """An encoder that sees squares, several of them side by side.
 
     Attributes:
         side: of the square, in pixels.
@@ -39,7 +39,7 @@ class SquareEye:
     """
 
     side: int
-    tokens: int | None
+    tokens: int | None = None
     grids: tuple[Size, ...] = ()
     trained: bool = False
     stretched: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from llava_gateway.chat import Sight
+from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import Note, note
@@ -102,11 +103,12 @@ def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *,
             seconds = round(most * ms_per_token / 1000)
             why = note("detail_auto_slow", largest=most, seconds=seconds)
             return AutoBound(_rounded(int(PATIENCE_MS / ms_per_token), profile), why)
-    elif profile.trained and not on_gpu:
+    elif isinstance(profile.eye, SquareEye) and not on_gpu:
         return AutoBound(_rounded(0, profile), note("detail_auto_unmeasured"))
     return None
 
 
 def _rounded(tokens: int, profile: VisionProfile) -> int:
     """At least what one tile costs: less can't be sent."""
-    return max(tokens // STEP * STEP, profile.tokens or STEP)
+    tile = profile.eye.tokens if isinstance(profile.eye, SquareEye) else None
+    return max(tokens // STEP * STEP, tile or STEP)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from llava_gateway.images.families import Cells, Grid, Slices
+from llava_gateway.images.anyres import SquareEye
+from llava_gateway.images.families import Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import BLACK
-from llava_gateway.images.profile import VisionProfile
+from llava_gateway.images.profile import Eye, VisionProfile
 from llava_gateway.settings import VisionFamily, VisionOverride, built_in_vision
 
 
@@ -49,16 +50,20 @@ def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, Visi
         merge=override.merge or facts.merge,
     )
     family = override.family or FAMILIES.get(facts.projector_type, "unknown")
-    profile = _PROFILES[family](facts) or VisionProfile()
-    trained = profile.trained if override.tiles is None else override.tiles
-    single = override.max_images == 1
-    return replace(
-        profile,
-        trained=trained and not single,
-        alone=profile.alone or (single and profile.square is not None),  # tiles are images too
-        overview=override.overview or "last",
-        max_images=override.max_images,
-    )
+    eye = _EYES[family](facts)
+    if eye is None:
+        return VisionProfile(max_images=override.max_images)
+    return VisionProfile(_with_tiles(eye, override), family, override.max_images)
+
+
+def _with_tiles(eye: Eye, override: VisionOverride) -> Eye:
+    """The eye with what is told of its tiles; none for a model that takes one image, since tiles are images too."""
+    if not isinstance(eye, SquareEye):
+        return eye
+    if override.max_images == 1:
+        return OneSquare(eye.side, eye.tokens)
+    trained = eye.trained if override.tiles is None else override.tiles
+    return replace(eye, trained=trained, overview=override.overview or "last")
 
 
 def _override(name: str, overrides: Mapping[str, VisionOverride]) -> VisionOverride:
@@ -95,7 +100,7 @@ FAMILIES: Mapping[str, VisionFamily] = {
 projector it becomes)."""
 
 
-def _llava(facts: VisionFacts) -> VisionProfile | None:
+def _llava(facts: VisionFacts) -> SquareEye | None:
     """One square of (image_size / patch_size)^2 tokens. A projector with pinpoints cuts larger images into tiles itself, but leaves those
     of one square as they are, so tiles of ours are seen alike by both."""
     side, patch = facts.image_size, facts.patch_size
@@ -103,50 +108,50 @@ def _llava(facts: VisionFacts) -> VisionProfile | None:
         return None
     grids = tuple(grid for grid in facts.pinpoints if not (grid[0] % side or grid[1] % side))
     tiles = bool(facts.pinpoints)
-    return VisionProfile(square=side, tokens=(side // patch) ** 2, grids=grids, trained=tiles, stretched=tiles, family="llava")
+    return SquareEye(side, (side // patch) ** 2, grids, trained=tiles, stretched=tiles)
 
 
-def _gemma3(facts: VisionFacts) -> VisionProfile | None:
+def _gemma3(facts: VisionFacts) -> OneSquare | None:
     """A square of 4 x 4 patches a token, two markers, padded with black; no pan and scan."""
     if not (facts.image_size and facts.patch_size):
         return None
     tokens = (facts.image_size // facts.patch_size) ** 2 // (facts.merge or 4) ** 2
-    return VisionProfile(square=facts.image_size, tokens=tokens + 2, around=2, fill=BLACK, alone=True, family="gemma3")
+    return OneSquare(facts.image_size, tokens + 2, around=2, fill=BLACK)
 
 
-def _cells(family: VisionFamily, facts: VisionFacts, merge: int, usual: Cells) -> VisionProfile | None:
+def _cells(facts: VisionFacts, merge: int, usual: Cells) -> Cells | None:
     """`usual` without its side, which is that of `merge` x `merge` patches where the engine says nothing else."""
     if not facts.patch_size:
         return None
     side, least = facts.patch_size * (facts.merge or merge), facts.least_tokens or usual.least
-    return VisionProfile(cells=replace(usual, side=side, least=least), family=family)
+    return replace(usual, side=side, least=least)
 
 
-def _minicpm(facts: VisionFacts) -> VisionProfile | None:
+def _minicpm(facts: VisionFacts) -> Slices | None:
     """clip.cpp: 96 queries and markers around all slices in version 2 (MiniCPM-V 2.5), 64 and none from 3 (2.6) on."""
     if not (facts.image_size and facts.patch_size):
         return None
     old = (facts.version or 2) == 2
     queries = facts.queries or (96 if old else 64)
-    return VisionProfile(slices=Slices(facts.image_size, facts.patch_size, queries, 2 if old else 0), family="minicpm-v")
+    return Slices(facts.image_size, facts.patch_size, queries, 2 if old else 0)
 
 
-def _llama4(facts: VisionFacts) -> VisionProfile | None:
+def _llama4(facts: VisionFacts) -> Grid | None:
     if not (facts.image_size and facts.patch_size):
         return None
     tokens = (facts.image_size // facts.patch_size) ** 2 // (facts.merge or 2) ** 2
-    return VisionProfile(grid=Grid(facts.image_size, tokens), family="llama4")
+    return Grid(facts.image_size, tokens)
 
 
 # Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it
 # reads an image without causal attention, and a server whose batch is smaller than an image (512 by default) then ends.
-_PROFILES: Mapping[VisionFamily, Callable[[VisionFacts], VisionProfile | None]] = {
+_EYES: Mapping[VisionFamily, Callable[[VisionFacts], Eye | None]] = {
     "llava": _llava,
     "gemma3": _gemma3,
-    "gemma4": lambda facts: _cells("gemma4", facts, 3, Cells(0, 70, 280)),
+    "gemma4": lambda facts: _cells(facts, 3, Cells(0, 70, 280)),
     "minicpm-v": _minicpm,
-    "qwen-vl": lambda facts: _cells("qwen-vl", facts, 2, Cells(0, 8, 4096)),
-    "pixtral": lambda facts: _cells("pixtral", facts, 1, Cells(0, 8, 1024, around=1, row_break=True)),
+    "qwen-vl": lambda facts: _cells(facts, 2, Cells(0, 8, 4096)),
+    "pixtral": lambda facts: _cells(facts, 1, Cells(0, 8, 1024, around=1, row_break=True)),
     "llama4": _llama4,
     "unknown": lambda facts: None,
 }

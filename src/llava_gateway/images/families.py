@@ -28,6 +28,21 @@ GRID_SIDE = 3
 
 
 @dataclass(frozen=True, slots=True)
+class OneSquare:
+    """One square of `side` pixels, which is all that the eye can see of an image (Gemma 3, and eyes that take one image only).
+
+    Attributes:
+        tokens, around: tokens that it costs, and how many of them are markers; None where that is not known.
+        fill: colour of what is left over of the square.
+    """
+
+    side: int
+    tokens: int | None = None
+    around: int = 0
+    fill: Colour = CLIP_MEAN
+
+
+@dataclass(frozen=True, slots=True)
 class Cells:
     """Images of any shape in square cells of `side` pixels, one token each, `least` to `most` of them.
 
@@ -72,6 +87,13 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class AnyShape:
+    """An eye of which nothing is known: images keep their shape, and have no side of more than `max_side` pixels."""
+
+    max_side: int = UNKNOWN_SIDE
+
+
+@dataclass(frozen=True, slots=True)
 class _Option:
     """One way to send an image: `visual` tokens of the image alone, `total` with all markers."""
 
@@ -80,18 +102,15 @@ class _Option:
     total: int
 
 
-def square(
-    size: Size, side: int, tokens: int | None, sight: Sight, *, around: int = 0, fill: Colour = CLIP_MEAN, label: Label = "exact"
-) -> Plan:
+def one_square(eye: OneSquare, size: Size, sight: Sight, label: Label = "exact") -> Plan:
     """The whole image inside one square, whatever its size.
 
-    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so an image of exactly this size is copied. `tokens` are
-    all that it costs, `around` of them markers.
+    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so an image of exactly this size is copied.
     """
-    canvas = letterbox(size, side, fill)
-    if tokens is None:
+    canvas = letterbox(size, eye.side, eye.fill)
+    if eye.tokens is None:
         return Plan((canvas,), lossless=True)
-    return replace(_first_within([_Option(canvas, tokens - around, tokens)], sight, label), detail="low", lossless=True)
+    return replace(_first_within([_Option(canvas, eye.tokens - eye.around, eye.tokens)], sight, label), detail="low", lossless=True)
 
 
 def cells(eye: Cells, size: Size, sight: Sight, label: Label = "exact") -> Plan:
@@ -250,9 +269,9 @@ def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
     return min(candidates, key=rank)
 
 
-def shape(size: Size, max_side: int, sight: Sight) -> Plan:
+def any_shape(eye: AnyShape, size: Size, sight: Sight) -> Plan:
     """The image in its own shape, never enlarged: all that can be done where nothing is known of the model's eye."""
-    longest = max_side // 2 if sight.detail == "low" else max_side
+    longest = eye.max_side // 2 if sight.detail == "low" else eye.max_side
     scale = min(1.0, longest / max(size))
     inner = _within((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), sight.image_size)
     wishes = {"num_visual_tokens": sight.num_visual_tokens, "max_image_tokens": sight.max_image_tokens}

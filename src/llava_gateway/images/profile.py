@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 from llava_gateway.chat import Box, Label, Sight
 from llava_gateway.images import anyres, families
-from llava_gateway.images.anyres import Overview, SquareEye
-from llava_gateway.images.families import UNKNOWN_SIDE, Cells, Grid, Slices
+from llava_gateway.images.anyres import SquareEye
+from llava_gateway.images.families import AnyShape, Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import CLIP_MEAN, SMALLEST_SIDE, WHOLE, Canvas, Colour, Plan, Size, letterbox, pixels
 
 if TYPE_CHECKING:  # the workers get this module, and should not get the settings with it
@@ -21,38 +22,27 @@ __all__ = [
 ]  # fmt: skip
 
 
+Eye: TypeAlias = SquareEye | OneSquare | Cells | Slices | Grid | AnyShape
+"""The kinds of eyes, each with what it does with an image of any size."""
+
+_KINDS: Mapping[str, type[Eye]] = {
+    "squares": SquareEye, "one_square": OneSquare, "cells": Cells, "slices": Slices, "grid": Grid, "any_shape": AnyShape,
+}  # fmt: skip
+"""By their names in JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class VisionProfile:
     """How an image is made ready for one model. A value that travels to the worker processes as JSON.
 
-    At most one of `square`, `cells`, `slices` and `grid` is set; without any the image keeps its shape.
-
     Attributes:
-        square: side of the square the image is letterboxed to.
-        max_side: longest side in pixels of an image that keeps its shape.
-        tokens, around: tokens a square costs, and how many of them are markers; None where that is not known.
-        fill: colour of what is left over of a square.
-        alone: one square is all it can see; of others several may lie side by side.
-        grids, trained, stretched, overview: how a square eye sees tiles, see `anyres.SquareEye`.
-        cells, slices, grid: see families.py.
+        eye: what the model sees an image with.
         family: whose rule it is.
         max_images: images it can tell apart in one conversation; None: several.
         label: how far its tokens can be trusted.
     """
 
-    square: int | None = None
-    max_side: int = UNKNOWN_SIDE
-    tokens: int | None = None
-    around: int = 0
-    fill: Colour = CLIP_MEAN
-    alone: bool = False
-    grids: tuple[Size, ...] = ()
-    trained: bool = False
-    stretched: bool = False
-    overview: Overview = "last"
-    cells: Cells | None = None
-    slices: Slices | None = None
-    grid: Grid | None = None
+    eye: Eye = AnyShape()
     family: VisionFamily = "unknown"
     max_images: int | None = None
     label: Label = "exact"
@@ -65,46 +55,68 @@ class VisionProfile:
     @property
     def most_tokens(self) -> int | None:
         """About what `detail: auto` may cost at most; None where it costs the same for every image, or that is not known."""
-        if self.cells:
-            return min(self.cells.most, max(self.cells.least, families.AUTO_PIXELS // self.cells.side**2)) + self.cells.around
-        if self.slices:
-            return (families.MOST_SLICES + 1) * self.slices.queries + self.slices.around_all
-        if self.grid:
-            return (families.GRID_SIDE**2 + 1) * self.grid.tokens + self.grid.around
-        if self.square and self.trained and self.tokens:
-            eye = SquareEye(self.square, self.tokens, self.grids)
-            return self.tokens * max(eye.pieces(grid) for grid in eye.usual_grids)
-        return None
+        match self.eye:
+            case SquareEye() as eye:
+                return eye.tokens * max(eye.pieces(grid) for grid in eye.usual_grids) if eye.trained and eye.tokens else None
+            case Cells() as eye:
+                return min(eye.most, max(eye.least, families.AUTO_PIXELS // eye.side**2)) + eye.around
+            case Slices() as eye:
+                return (families.MOST_SLICES + 1) * eye.queries + eye.around_all
+            case Grid() as eye:
+                return (families.GRID_SIDE**2 + 1) * eye.tokens + eye.around
+            case OneSquare() | AnyShape():
+                return None
+        assert_never(self.eye)
+
+    @property
+    def square(self) -> int | None:
+        """Side in pixels of the one square that an image fills, or its tiles do; None for eyes that see other shapes."""
+        match self.eye:
+            case SquareEye() | OneSquare() as eye:
+                return eye.side
+            case Cells() | Slices() | Grid() | AnyShape():
+                return None
+        assert_never(self.eye)
 
     def plan(self, size: Size, sight: Sight = Sight()) -> Plan:
         """What the model is sent of an image of `size` (width, height) pixels, upright."""
-        if self.square and not self.alone:
-            return anyres.plan(size, sight, SquareEye(self.square, self.tokens, self.grids, self.trained, self.stretched, self.overview))
+        if isinstance(self.eye, SquareEye):
+            return anyres.plan(size, sight, self.eye)
+        whole = partial(_whole, self.eye, self.label)
         if sight.region is None or sight.region == WHOLE:
-            return self._whole(size, sight)
-        return _closer(self._whole, size, sight, sight.region, overview=self.max_images != 1)
-
-    def _whole(self, size: Size, sight: Sight) -> Plan:
-        if self.cells:
-            return families.cells(self.cells, size, sight, self.label)
-        if self.slices:
-            return families.slices(self.slices, size, sight, self.label)
-        if self.grid:
-            return families.grid(self.grid, size, sight, self.label)
-        if self.square:
-            return families.square(size, self.square, self.tokens, sight, around=self.around, fill=self.fill, label=self.label)
-        return families.shape(size, self.max_side, sight)
+            return whole(size, sight)
+        return _closer(whole, size, sight, sight.region, overview=self.max_images != 1)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        kind = next(name for name, kind in _KINDS.items() if type(self.eye) is kind)
+        eye = {"kind": kind, **asdict(self.eye)}
+        return {"eye": eye, "family": self.family, "max_images": self.max_images, "label": self.label}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> VisionProfile:
         """From `to_json`, also as JSON gives it back: with lists for tuples."""
-        eyes = {"cells": Cells, "slices": Slices, "grid": Grid}
-        parts = {name: kind(**value[name]) for name, kind in eyes.items() if value.get(name)}
-        tuples = {"grids": tuple((width, height) for width, height in value.get("grids", ())), "fill": tuple(value.get("fill", CLIP_MEAN))}
-        return cls(**{**value, **parts, **tuples})
+        fields = dict(value["eye"])
+        kind = _KINDS[fields.pop("kind")]
+        return cls(**{**value, "eye": kind(**{name: _tuples(field) for name, field in fields.items()})})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _whole(eye: OneSquare | Cells | Slices | Grid | AnyShape, label: Label, size: Size, sight: Sight) -> Plan:
+    match eye:
+        case OneSquare():
+            return families.one_square(eye, size, sight, label)
+        case Cells():
+            return families.cells(eye, size, sight, label)
+        case Slices():
+            return families.slices(eye, size, sight, label)
+        case Grid():
+            return families.grid(eye, size, sight, label)
+        case AnyShape():
+            return families.any_shape(eye, size, sight)
+    assert_never(eye)
 
 
 def _closer(whole: Callable[[Size, Sight], Plan], size: Size, sight: Sight, region: Box, *, overview: bool) -> Plan:
