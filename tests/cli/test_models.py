@@ -17,7 +17,7 @@ def test_the_table_says_what_a_model_can_do_and_who_answers_by_default(demo_url:
     head, row, default = done.out.splitlines()
     assert head.split() == ["name", "engine", "vision", "context", "loaded", "size", "memory"]
     assert row.split()[:5] == ["*", "demo", "embedded", "yes", "4096"]
-    assert row.split()[6:] == ["5.1", "MB", "about", "5.6", "MB"]  # it is loaded from the start
+    assert row.split()[6:] == ["5.1", "MB", "about", "32.9", "MB"]  # with its context and the cache of prompts
     assert default.startswith("* The embedded engine")
 
 

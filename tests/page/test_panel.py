@@ -229,7 +229,7 @@ async def test_back_on_a_phone_closes_what_fills_the_page_and_nothing_is_left_of
     await expect(panel).to_have_count(0)
     assert page.url == here
     await page.go_forward()
-    await page.wait_for_function("history.state === null")
+    await page.wait_for_function("() => history.state === null")
     await expect(panel).to_have_count(0)
 
     # Closed otherwise, or left by loading the page again, Back goes to the chat before at once.
@@ -249,7 +249,7 @@ async def test_back_on_a_phone_closes_what_fills_the_page_and_nothing_is_left_of
         await look()
         await close()
         await expect(panel).to_have_count(0)
-        await page.wait_for_function("history.state === null")
+        await page.wait_for_function("() => history.state === null")
         await page.go_back()
         await expect(visitor.turns).to_contain_text(["First chat"])
         await page.go_forward()
@@ -288,7 +288,7 @@ async def test_a_chat_that_gets_its_address_under_the_panel_is_there_when_the_pa
     panel = page.get_by_role("complementary", name="Picture")
     await expect(panel).to_be_visible()
     made.set()
-    await page.wait_for_function("location.hash.startsWith('#session=')")
+    await page.wait_for_function("() => location.hash.startsWith('#session=')")
     await page.go_back()
     await expect(panel).to_have_count(0)
     await visitor.ended()
