@@ -15,7 +15,7 @@ import time
 from benchmarks.children import say, serve_commands
 from llava_gateway.api.app import create_app
 from llava_gateway.api.deps import gateway_in
-from llava_gateway.api.server import build_server
+from llava_gateway.api.server import build_server, prepare_process
 from llava_gateway.cli.console import set_up_logging
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.settings import Settings
@@ -34,6 +34,7 @@ def main() -> None:
         return {"address": process.address, "api_key": process.api_key, "pid": process.pid}
 
     serve_commands({"cpu": time.process_time, "engine": engine}, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    prepare_process()
     build_server(gateway_in(app).settings, lambda port: say({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}), app).run()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import sys
@@ -15,7 +16,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from llava_gateway.api import archive_body, archives, bodies, documents, forms, multipart, native_json, options
+from llava_gateway.api import archive_body, archives, bodies, documents, forms, multipart, native_json, options, server
 from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.native_frames import wanted_output_format
@@ -23,6 +24,7 @@ from llava_gateway.api.schemas import LONG_LIST, MOST_OBJECTS, parse_format
 from llava_gateway.api.threads import TURN
 from llava_gateway.errors import InvalidFormat
 from llava_gateway.sessions.archive import FORMAT
+from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
 
@@ -137,10 +139,23 @@ async def test_a_large_body_is_read_off_the_event_loop(serve: Serve, monkeypatch
     assert held == [True]
 
 
-async def test_the_event_loop_gets_its_turn_soon(serve: Serve) -> None:
-    sys.setswitchinterval(0.005)
-    await serve(ScriptedEngine())
-    assert sys.getswitchinterval() == pytest.approx(TURN)
+def test_a_process_that_serves_is_prepared_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, bool]] = []
+
+    class Stub:
+        started = True
+
+        def run(self) -> None:
+            found.append((round(sys.getswitchinterval() * 1e6), gc.get_freeze_count() > 0))
+
+    interval = sys.getswitchinterval()
+    monkeypatch.setattr(server, "build_server", lambda *_: Stub())
+    try:
+        assert server.run(Settings(), lambda *_: None) == 0
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)
+    assert found == [(round(TURN * 1e6), True)]
 
 
 async def test_images_are_decoded_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

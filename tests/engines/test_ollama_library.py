@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -270,6 +271,16 @@ async def test_a_pull_waits_for_the_end_of_the_one_that_was_stopped_before_it() 
         assert [step.step async for step in library.pull("demo")] == ["manifest", "manifest", "success"]
         await library.aclose()
     assert calls == 3
+
+
+async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    await OllamaLibrary("http://127.0.0.1:9").aclose()
+
+    def read_again(*_: object, **__: object) -> None:
+        raise AssertionError("everybody waits 30 ms for that")
+
+    monkeypatch.setattr(ssl, "create_default_context", read_again)
+    await OllamaLibrary("http://127.0.0.1:9").aclose()
 
 
 async def test_a_pull_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import ollama
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
 from llava_gateway.engines.ollama_library_errors import Step, StillStopping, error_from, step_of
 from llava_gateway.engines.ollama_names import ModelName, parse_name
-from llava_gateway.engines.upstream import new_client, upstream_errors
+from llava_gateway.engines.upstream import new_client, tls_context, upstream_errors
 from llava_gateway.errors import (
     InvalidModelName,
     ModelfileNamesFiles,
@@ -59,7 +59,11 @@ class OllamaLibrary:
         self._url = url
         self._http = new_client(connect_timeout=connect_timeout, max_connections=1)
         self._client = ollama.AsyncClient(
-            url, timeout=httpx.Timeout(None, connect=connect_timeout), follow_redirects=False, trust_env=False
+            url,
+            timeout=httpx.Timeout(None, connect=connect_timeout),
+            follow_redirects=False,
+            trust_env=False,
+            verify=tls_context(),  # it would read the certificates each time
         )
 
     async def aclose(self) -> None:

@@ -48,7 +48,7 @@ def new_client(*, connect_timeout: float, max_connections: int, headers: dict[st
     a kept connection.)
     """
 
-    transport = AiohttpTransport(verify=_tls())
+    transport = AiohttpTransport(verify=tls_context())
     transport.client = lambda: aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=max_connections, force_close=True, ssl=transport.ssl_context)
     )
@@ -63,7 +63,7 @@ def new_client(*, connect_timeout: float, max_connections: int, headers: dict[st
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Reading the certificates takes 30 ms: once is enough."""
     return httpx2.create_ssl_context(trust_env=False)
 
