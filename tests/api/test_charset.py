@@ -149,3 +149,15 @@ def test_names_that_nobody_knows_are_not_remembered() -> None:
         with pytest.raises(InvalidEncoding, match="There is no charset"):
             decode(b"", name, "it")
     assert "nobody_knows_this" not in encodings._cache
+
+
+def test_texts_without_a_mark_have_their_lower_byte_first() -> None:
+    for name in ("utf-16", "utf-32"):
+        assert decode(ASKED.encode(f"{name}-le"), name, "it") == ASKED
+        assert decode(ASKED.encode(name), name, "it") == ASKED
+
+
+def test_a_text_that_is_cut_off_is_not_in_its_charset() -> None:
+    for name, raw in (("gbk", ASKED.encode("gbk")[:-1]), ("utf-16", ASKED.encode("utf-16")[:-1]), (None, ASKED.encode()[:-1])):
+        with pytest.raises(InvalidEncoding):
+            decode(raw, name, "it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gc
 import io
 import json
@@ -16,7 +17,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from llava_gateway.api import archive_body, archives, bodies, documents, forms, multipart, native_json, options, server
+from llava_gateway.api import archive_body, archives, bodies, charset, documents, forms, multipart, native_json, options, server
 from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.native_frames import wanted_output_format
@@ -250,3 +251,42 @@ def test_a_schema_that_is_slow_to_check_is_refused_unchecked(schema: dict[str, A
 def test_long_lists_of_one_kind_are_taken() -> None:
     for items in (list(map(str, range(3000))), list(range(3000))):
         assert parse_format({"enum": items})
+
+
+def test_a_text_in_another_charset_is_decoded_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a codec works, no other thread does."""
+    text = "描述这张图片。" * 5000
+    longest: list[int] = []
+    find = codecs.getincrementaldecoder
+
+    class Watched:
+        def __init__(self, name: str) -> None:
+            self._decoder = find(name)()
+
+        def decode(self, raw: bytes, *, final: bool) -> str:
+            longest.append(len(raw))
+            return self._decoder.decode(raw, final)
+
+    def watched(name: str) -> Callable[[], Watched]:
+        return lambda: Watched(name)
+
+    monkeypatch.setattr(charset, "_STEP", 1000)
+    monkeypatch.setattr(codecs, "getincrementaldecoder", watched)
+    for name in ("gbk", "gb18030", "hz", "utf-16", "utf-16-le", "utf-32", "utf-8"):
+        raw = text.encode(name)
+        assert charset.decode(raw, name, "it") == text
+        assert charset.as_utf8(raw, name, "it").decode() == text
+    assert 0 < max(longest) <= 1000
+
+
+def test_a_long_text_is_no_size() -> None:
+    for value in (" " * 100_000, "1" * 100_000, " " * 100_000 + "672x672"):
+        assert bodies._size(value) is value
+    assert bodies._size(" 672 x 672 ") == [672, 672]
+
+
+def test_a_form_with_a_long_type_is_refused_unread(demo: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multipart, "_Parts", None)
+    kind = "multipart/form-data; boundary=x" + ";" * 60_000
+    refused = demo.post("/ask", content=b"--x--\r\n", headers={"Content-Type": kind})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_body")

@@ -44,6 +44,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
 Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 OptionName: TypeAlias = Annotated[str, Field(max_length=64)]
 _AT_ONCE = 100
+_SIZE_MAX_CHARS = 64
 GLOSSARY = "Lines about names and terms that may occur"
 
 
@@ -57,8 +58,9 @@ class Says:
 
 
 def _size(value: Any) -> Any:
-    """A text such as 672x672 as two numbers."""
-    found = re.fullmatch(r"\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*", value) if isinstance(value, str) else None
+    """A text such as 672x672 as two numbers. A long one is none, and is not looked at."""
+    short = isinstance(value, str) and len(value) <= _SIZE_MAX_CHARS
+    found = re.fullmatch(r"\s*(\d{1,6})\s*[x×,]\s*(\d{1,6})\s*", value) if short else None
     return [int(found[1]), int(found[2])] if found else value
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import encodings
 import pkgutil
 import re
+from collections.abc import Iterator
 from email.message import Message
 from encodings.aliases import aliases
 
@@ -22,8 +24,15 @@ _BROADER = {
     "latin_1": "cp1252",
 }
 """Windows and browsers write more letters under these names than their standards have (for UTF-8, a byte order mark)."""
-_NO_ENCODINGS = {"idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined"}
+_NO_ENCODINGS = {"idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined", "utf_7"}
 """Python has them among its encodings of text, but no text is kept in them."""
+_MARKS = {
+    "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+"""How texts in these begin where they say in which order their bytes are. Where they don't, the lower one is first, as on Windows."""
+_STEP = 256 * 1024
+"""Bytes that are decoded in one go: no other thread runs meanwhile."""
 _KNOWN = {
     aliases.get(name, name) for name in (*aliases, *(module.name for module in pkgutil.iter_modules(encodings.__path__)))
 } - _NO_ENCODINGS
@@ -39,8 +48,26 @@ def charset_of(content_type: str) -> str | None:
 
 def decode(raw: bytes, charset: str | None, name: str, param: str | None = None) -> str:
     """The text of `raw`; `name` says what it is in an error, `param` whose value. Raises InvalidEncoding."""
+    return "".join(_decoded(raw, charset, name, param))
+
+
+def as_utf8(raw: bytes, charset: str | None, name: str) -> bytes:
+    """`raw` in UTF-8, if its charset is named; what should be UTF-8 already is left as it is. Raises InvalidEncoding."""
+    if charset is None or charset.replace("_", "-") in ("utf-8", "utf8"):
+        return raw
+    return b"".join(part.encode() for part in _decoded(raw, charset, name))
+
+
+def _decoded(raw: bytes, charset: str | None, name: str, param: str | None = None) -> Iterator[str]:
+    """The text in parts. Raises InvalidEncoding."""
     try:
-        return raw.decode(_codec(charset) if charset else "utf_8_sig")
+        codec = _codec(charset) if charset else "utf_8_sig"
+        "".encode(codec)  # raises LookupError for what makes no text
+        if codec in _MARKS and not raw.startswith(_MARKS[codec]):
+            codec += "_le"
+        decoder = codecs.getincrementaldecoder(codec)()
+        for at in range(0, max(1, len(raw)), _STEP):
+            yield decoder.decode(raw[at : at + _STEP], final=at + _STEP >= len(raw))
     except LookupError:
         examples = "Examples: utf-8, gbk, big5, shift_jis, windows-1252."
         raise InvalidEncoding(f"There is no charset {(charset or '')[:40]!r}.", param=param, hint=examples) from None
@@ -49,11 +76,6 @@ def decode(raw: bytes, charset: str | None, name: str, param: str | None = None)
             said = f"{name} is not in the charset that is named for it, {charset[:40]}."
             raise InvalidEncoding(said, param=param, hint="Name the one it is in; where it is UTF-8, none need be named.") from None
         raise InvalidEncoding(f"{name} is {'UTF-16' if is_utf16(raw) else 'not UTF-8'}, and no charset is named.", param=param) from None
-
-
-def as_utf8(raw: bytes, charset: str | None, name: str) -> bytes:
-    """`raw` in UTF-8, if its charset is named; what should be UTF-8 already is left as it is. Raises InvalidEncoding."""
-    return raw if charset is None or charset.replace("_", "-") in ("utf-8", "utf8") else decode(raw, charset, name).encode()
 
 
 def is_utf16(raw: bytes) -> bool:

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from llava_gateway.api.charset import charset_of, decode
+from llava_gateway.api.charset import TYPE_MAX_CHARS, charset_of, decode
 from llava_gateway.api.threads import off_loop
 from llava_gateway.errors import InvalidRequest
 
@@ -37,6 +37,8 @@ class _Parts(MultiPartParser):
 @asynccontextmanager
 async def read_form(request: Request, *, max_files: int, max_fields: int, max_part_size: int = 1024 * 1024) -> AsyncIterator[FormData]:
     """The form, whose files are closed at the end. Raises InvalidEncoding, and InvalidRequest `invalid_body` for a form that is broken."""
+    if len(request.headers.get("content-type", "")) > TYPE_MAX_CHARS:  # reading it takes time for each pair of semicolons
+        raise InvalidRequest("The Content-Type header is too long.", status=400, code="invalid_body", hint=_NO_BOUNDARY)
     async with aclosing(request.stream()) as stream:
         parts = _Parts(request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
         try:
