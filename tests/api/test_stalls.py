@@ -17,14 +17,17 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from llava_gateway.api import archive_body, archives, bodies, charset, documents, forms, multipart, native_json, options, server
+from llava_gateway.api import archive_body, archives, bodies, charset, documents, forms, multipart, native_json, options, response, server
 from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.native_frames import wanted_output_format
 from llava_gateway.api.schemas import LONG_LIST, MOST_OBJECTS, parse_format
 from llava_gateway.api.threads import TURN
 from llava_gateway.errors import InvalidFormat
+from llava_gateway.json_pieces import PIECE, json_pieces
+from llava_gateway.sessions import archive, written
 from llava_gateway.sessions.archive import FORMAT
+from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
@@ -290,3 +293,52 @@ def test_a_form_with_a_long_type_is_refused_unread(demo: httpx2.Client, monkeypa
     kind = "multipart/form-data; boundary=x" + ";" * 60_000
     refused = demo.post("/ask", content=b"--x--\r\n", headers={"Content-Type": kind})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_body")
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/{}", "/sessions?q=x", "/votes"])
+async def test_a_long_answer_is_written_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    served = await serve(ScriptedEngine())
+    session = await served.session(title="x", system=LONG)
+    for _ in range(300):
+        await served.session(title="x" * 200)
+    candidate = {"model": "m", "engine": "e", "answer": "x" * 20_000}
+    for _ in range(2):
+        await served.client.post("/votes", json={"prompt": LONG, "best": None, "candidates": [candidate] * 4})
+    beside: list[bool] = []
+
+    def pieces(value: Any) -> Iterator[bytes]:
+        for piece in json_pieces(value):
+            beside.append(threading.current_thread() is not threading.main_thread())
+            yield piece
+
+    monkeypatch.setattr(response, "json_pieces", pieces)
+    answered = await served.client.get(path.format(session))
+    assert len(answered.content) > PIECE
+    assert answered.json()
+    assert beside[:1] == [False]
+    assert len(beside) > 1
+    assert all(beside[1:])
+
+
+@pytest.mark.parametrize("kind", ["json", "zip", "html", "markdown"])
+async def test_an_export_is_written_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    served = await serve(ScriptedEngine())
+    session = await served.session(title="x", system=LONG)
+    beside: list[bool] = []
+
+    def watched(text: str) -> str:
+        beside.append(threading.current_thread() is not threading.main_thread())
+        return text
+
+    def head(session: Session) -> Iterator[bytes]:
+        watched("")
+        yield from written_head(session)
+
+    written_head = archive._head
+    monkeypatch.setattr(archive, "_head", head)
+    monkeypatch.setattr(written, "_quoted", watched)
+    monkeypatch.setattr(written, "_paragraph", watched)
+    exported = await served.client.get(f"/sessions/{session}/export?format={kind}")
+    assert exported.status_code == 200
+    assert beside
+    assert all(beside)

@@ -46,7 +46,7 @@ class Elements(HTMLParser):
 
 
 def test_markdown_has_questions_as_quotations_and_answers_as_they_are() -> None:
-    text = markdown(session("What\nis it?", system="Be brief."), IMAGES, {RED: "images/1.png"})
+    text = "".join(markdown(session("What\nis it?", system="Be brief."), IMAGES, {RED: "images/1.png"}))
     assert text.startswith("# Shapes\n\n*demo · ")
     assert text.endswith("---\n\n![Picture 1](images/1.png)\n\n> What\n> is it?\n\nA **red** circle.\n\n*demo*\n")
     assert "**System prompt**\n\n> Be brief." in text
@@ -54,11 +54,11 @@ def test_markdown_has_questions_as_quotations_and_answers_as_they_are() -> None:
 
 
 def test_markdown_alone_only_tells_of_its_images() -> None:
-    assert "\n[Picture 1, 64 × 48]\n" in markdown(session(), IMAGES)
+    assert "\n[Picture 1, 64 × 48]\n" in "".join(markdown(session(), IMAGES))
 
 
 def test_a_title_is_no_markup_in_markdown() -> None:
-    assert markdown(session(title="*a* [b](c)\n# d"), IMAGES).startswith("# \\*a\\* \\[b\\](c) \\# d\n")
+    assert "".join(markdown(session(title="*a* [b](c)\n# d"), IMAGES)).startswith("# \\*a\\* \\[b\\](c) \\# d\n")
 
 
 @pytest.mark.parametrize("what", ["prompt", "answer", "title", "system"])
@@ -82,20 +82,20 @@ def test_the_page_has_its_images_and_its_own_policy_allows_nothing_else() -> Non
 
 def test_our_own_words_follow_the_language_of_the_conversation() -> None:
     chinese = session("这是什么？", "一个红色的圆形。", title="图形", system="简短回答。")
-    assert "![图片1](1.png)" in markdown(chinese, IMAGES, {RED: "1.png"})
-    assert "**系统提示**" in markdown(chinese, IMAGES)
+    assert "![图片1](1.png)" in "".join(markdown(chinese, IMAGES, {RED: "1.png"}))
+    assert "**系统提示**" in "".join(markdown(chinese, IMAGES))
     assert '<html lang="zh">' in written(chinese)
     assert '<html lang="en">' in written(session())
 
 
 def test_only_the_current_branch_is_written_and_it_says_that_there_are_others() -> None:
     branched = session().after(0).with_turn(Turn((TextPart("Anything else?"),), "No", "cancelled", "demo"))
-    for text in (markdown(branched, IMAGES), written(branched)):
+    for text in ("".join(markdown(branched, IMAGES)), written(branched)):
         assert "What is it?" not in text
         assert "Stopped. · demo · 2 of 2" in text
-    assert "1 of 2" in markdown(branched.on_branch(1), IMAGES)
+    assert "1 of 2" in "".join(markdown(branched.on_branch(1), IMAGES))
 
 
 def test_an_empty_session_has_a_name() -> None:
-    assert markdown(Session(), {}).startswith("# Untitled\n")
+    assert "".join(markdown(Session(), {})).startswith("# Untitled\n")
     assert "<h1>Untitled</h1>" in written(Session())

@@ -21,11 +21,12 @@ from llava_gateway.api.documents import OF_AN_ARCHIVE, parse_json
 from llava_gateway.api.forms import media_type, read_query, read_whole
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import session_json
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import json_response
 from llava_gateway.api.threads import in_thread
 from llava_gateway.errors import ArchiveTooLarge, ImageError, InvalidArchive, InvalidRequest, UnsupportedBody
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.base64 import decode_base64
+from llava_gateway.json_pieces import in_pieces
 from llava_gateway.sessions.archive import Filed, archive
 from llava_gateway.sessions.package import DOCUMENT, ZIP_BEGINS, Package, package
 from llava_gateway.sessions.session import Session
@@ -77,7 +78,7 @@ def _pieces(export_format: str, session: Session, images: Mapping[str, Filed]) -
         case "html":
             return page(session, images)
         case "markdown":
-            return iter([markdown(session, images).encode()])
+            return in_pieces(markdown(session, images))
         case _:
             return package(session, images)
 
@@ -102,7 +103,7 @@ async def import_session(request: Request) -> Response:
     session, images = await in_thread(_read, await _read_file(request), gateway.settings)
     taken_in = await gateway.take_in(session, images)
     await asyncio.sleep(0)  # of a thousand turns both take their time: whoever waits goes first
-    return await in_thread(JSONResponse, session_json(taken_in, gateway.images, running=False), 201)
+    return await json_response(session_json(taken_in, gateway.images, running=False), 201)
 
 
 async def _read_file(request: Request) -> bytes:

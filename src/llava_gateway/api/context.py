@@ -6,13 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from llava_gateway.api import openapi
 from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.forms import read_question
 from llava_gateway.api.native_json import dropped_json, notes_json
 from llava_gateway.api.read_ahead import unasked
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import json_response
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway.forecast import Forecast
 from llava_gateway.gateway.prompt import Prompt
@@ -22,13 +23,13 @@ router = APIRouter(responses=openapi.ERRORS)
 
 
 @router.post("/count_tokens", tags=["questions"], summary="Count a question's tokens before asking it", openapi_extra=openapi.ASK)
-async def count_tokens(request: Request) -> JSONResponse:
+async def count_tokens(request: Request) -> Response:
     """The same body as /ask, with `prompt` or without. `total` is what the engine will count for that request, as it would be sent: after
     the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
     tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
     gateway = gateway_of(request)
     prompt = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
-    return JSONResponse(count_json(prompt) | forecast_json(gateway.forecast(prompt)))
+    return await json_response(count_json(prompt) | forecast_json(gateway.forecast(prompt)))
 
 
 def forecast_json(forecast: Forecast) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, r
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
 from llava_gateway.api.native_json import check_length, match_json, session_json, session_row, stored_image_json
 from llava_gateway.api.options import glossary_of
-from llava_gateway.api.response import JSONResponse, unless_known
+from llava_gateway.api.response import JSONResponse, json_response, unless_known
 from llava_gateway.api.stream import AnswerResponse
 from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
@@ -94,7 +94,7 @@ async def create_session(request: Request) -> Response:
         glossary=glossary_of(body.glossary, body.preset or settings.preset, settings) or (),
     )
     session = Session(title=body.title, model=model.name if model else "", engine=model.engine if model else None, defaults=defaults)
-    return JSONResponse(session_json(gateway.sessions.create(session), gateway.images, running=False), 201)
+    return await json_response(session_json(gateway.sessions.create(session), gateway.images, running=False), 201)
 
 
 @router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
@@ -105,13 +105,15 @@ async def list_sessions(request: Request) -> Response:
     wanted = store.deleted() if query.deleted == "true" else store.list()
     if query.q is None or not query.q.strip():
         if query.deleted == "true":
-            return JSONResponse({"sessions": [*map(session_row, wanted)]})
+            return await json_response({"sessions": [*map(session_row, wanted)]})
         tag = f'"{store.revision_of_all()}"'
         if known := unless_known(request, {"ETag": tag}):
             return known
-        return JSONResponse({"sessions": [*map(session_row, wanted)]}, headers={"ETag": tag})
+        return await json_response({"sessions": [*map(session_row, wanted)]}, headers={"ETag": tag})
     found = await asyncio.to_thread(search, wanted, query.q)
-    return JSONResponse({"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]})
+    return await json_response(
+        {"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]}
+    )
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], summary="A session with the turns of its current branch")
@@ -121,7 +123,7 @@ async def get_session(request: Request, session_id: str) -> Response:
     tag = f'"{sessions.revision(session_id)}"'
     if known := unless_known(request, {"ETag": tag}):
         return known
-    response = _session(request, sessions.get(session_id))
+    response = await _session(request, sessions.get(session_id))
     response.headers["ETag"] = tag
     return response
 
@@ -148,13 +150,13 @@ async def change_session(request: Request, session_id: str) -> Response:
             error.param = "branch"
             raise
     if body.model_fields_set == {"branch"}:
-        return _session(request, session)
+        return await _session(request, session)
 
     def changed(now: Session) -> Session:
         branches = replace(now.branches, pins=chosen.pins, sights=chosen.sights)
         return replace(now, title=title, defaults=defaults, branches=branches)
 
-    return _session(request, gateway.sessions.change(session_id, changed))
+    return await _session(request, gateway.sessions.change(session_id, changed))
 
 
 def _defaults(before: SessionDefaults, body: SessionPatch, settings: Settings) -> SessionDefaults:
@@ -196,7 +198,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
 @router.post("/sessions/{session_id}/restore", tags=["sessions"], summary="Take a deletion back")
 async def restore_session(request: Request, session_id: str) -> Response:
     """`session_not_found` when it is too late."""
-    return _session(request, gateway_of(request).sessions.restore(session_id))
+    return await _session(request, gateway_of(request).sessions.restore(session_id))
 
 
 @router.post(
@@ -210,9 +212,9 @@ async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body = await read_body(request, ForkBody) if has_body(request) else ForkBody()
     forked = gateway.sessions.fork(session_id, body.at)
-    return JSONResponse(session_json(forked, gateway.images, running=False), 201)
+    return await json_response(session_json(forked, gateway.images, running=False), 201)
 
 
-def _session(request: Request, session: Session) -> Response:
+async def _session(request: Request, session: Session) -> Response:
     gateway = gateway_of(request)
-    return JSONResponse(session_json(session, gateway.images, running=gateway.sessions.is_running(session.id)))
+    return await json_response(session_json(session, gateway.images, running=gateway.sessions.is_running(session.id)))

@@ -14,7 +14,7 @@ from llava_gateway.api.bodies import CandidateBody, VoteBody
 from llava_gateway.api.deps import gateway_of, votes_of
 from llava_gateway.api.forms import read_body
 from llava_gateway.api.native_json import check_length, timings_json
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import json_response
 from llava_gateway.chat import Timings, Usage
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote
@@ -32,13 +32,13 @@ async def vote(request: Request) -> Response:
         raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")
     cast = Vote(datetime.now(UTC), body.prompt[:MAX_TEXT_CHARS], tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
     votes_of(request).add(cast)
-    return JSONResponse(vote_json(cast), 201)
+    return await json_response(vote_json(cast), 201)
 
 
 @router.get("/votes", tags=["votes"], summary="All votes, newest first, and how each model did")
 async def list_votes(request: Request) -> Response:
     votes = votes_of(request)
-    return JSONResponse({"votes": [vote_json(vote) for vote in votes], "tally": [asdict(standing) for standing in votes.tally()]})
+    return await json_response({"votes": [vote_json(vote) for vote in votes], "tally": [asdict(standing) for standing in votes.tally()]})
 
 
 @router.delete("/votes", tags=["votes"], summary="Forget all votes", status_code=204)

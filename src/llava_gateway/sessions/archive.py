@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from llava_gateway.chat import JSON, ImagePart, Part, TextPart
+from llava_gateway.json_pieces import json_pieces
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 
@@ -38,27 +39,32 @@ class Filed:
 
 
 def archive(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
-    """The document in pieces, none of them much larger than an image, with the images in it as base64."""
-    yield f"{_head(session)[:-1]}, {json.dumps('images')}: {{".encode()
+    """The document in pieces, with the images in it as base64."""
+    yield from _head(session)
+    yield b',"images":{'
     for number, (image_id, image) in enumerate(images.items()):
-        yield f"{', ' if number else ''}{json.dumps(image_id)}: {json.dumps({**_facts(image), 'data': image.base64})}".encode()
+        yield f"{',' if number else ''}{json.dumps(image_id)}:".encode()
+        yield from json_pieces({**_facts(image), "data": image.base64})
     yield b"}}\n"
 
 
-def archive_beside_files(session: Session, images: Mapping[str, Filed], names: Mapping[str, str]) -> bytes:
-    """The document with the images as files beside it, which it names."""
-    files = {image_id: {**_facts(image), "file": names[image_id]} for image_id, image in images.items()}
-    return f"{_head(session)[:-1]}, {json.dumps('images')}: {json.dumps(files)}}}\n".encode()
+def archive_beside_files(session: Session, images: Mapping[str, Filed], names: Mapping[str, str]) -> Iterator[bytes]:
+    """The document in pieces, with the images as files beside it, which it names."""
+    yield from _head(session)
+    yield b',"images":'
+    yield from json_pieces({image_id: {**_facts(image), "file": names[image_id]} for image_id, image in images.items()})
+    yield b"}\n"
 
 
-def _head(session: Session) -> str:
-    """A JSON object with all but the images. The turns of the current branch stand last, so the last turn tells which that is."""
+def _head(session: Session) -> Iterator[bytes]:
+    """A JSON object that is still open: all but the images. Turns of the current branch stand last: the last one tells which it is."""
     told: JSON = {"title": session.title, "model": session.model, "engine": session.engine, **asdict(session.defaults)}
     branches = session.branches
     told |= {"pins": dict(branches.pins), "sights": {image_id: sight.to_json() for image_id, sight in branches.sights.items()}}
     told |= {"created_at": session.created_at.isoformat(), "updated_at": session.updated_at.isoformat()}
     told["turns"] = [_turn(turn) for turns in (branches.aside, branches.turns) for turn in turns]
-    return json.dumps({"format": FORMAT, "version": VERSION, "session": told}, ensure_ascii=False)
+    yield f'{{"format":{json.dumps(FORMAT)},"version":{VERSION},"session":'.encode()
+    yield from json_pieces(told)
 
 
 def _turn(turn: Turn) -> JSON:

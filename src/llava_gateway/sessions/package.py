@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive
+from llava_gateway.json_pieces import in_pieces
 from llava_gateway.sessions.archive import Filed, archive_beside_files
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.written import markdown, page
@@ -41,8 +42,8 @@ def package(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
                     yield out.taken()
             yield out.taken()
 
-        yield from add(DOCUMENT, [archive_beside_files(session, images, names)])
-        yield from add("session.md", [markdown(session, images, names).encode()])
+        yield from add(DOCUMENT, archive_beside_files(session, images, names))
+        yield from add("session.md", in_pieces(markdown(session, images, names)))
         yield from add("session.html", page(session, images))
         for image_id, image in images.items():
             yield from add(names[image_id], [image.data], zipfile.ZIP_STORED)

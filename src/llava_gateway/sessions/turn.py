@@ -32,6 +32,7 @@ class Turn:
     """One question and what came of it.
 
     Attributes:
+        bytes: what it takes in memory, roughly; kept, because a session adds it up for every turn of its own.
         answer: "" where nothing came. sent: what went to the model of each image, in order.
         files: what is known of the file that each image came as, in order; the same pixels may have come as another file before.
         id: counts the turns of the session from 1, in the order they were asked. parent: the turn it follows, or FIRST.
@@ -52,6 +53,10 @@ class Turn:
     created_at: datetime = field(default_factory=now)
     id: int = 0
     parent: int = FIRST
+    bytes: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", self._bytes())
 
     @property
     def tokens(self) -> int | None:
@@ -67,8 +72,7 @@ class Turn:
     def images(self) -> tuple[ImagePart, ...]:
         return Message("user", self.parts).images
 
-    @property
-    def bytes(self) -> int:
+    def _bytes(self) -> int:
         texts = (self.answer, Message("user", self.parts).text)
         values = len(self.parts) + len(self.sent) + len(self.files) + 1
         kept = sum(warning.size for warning in self.warnings) + sum(file.bytes for file in self.files)

@@ -53,26 +53,26 @@ PAGE_POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HAS
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|!])")
 
 
-def markdown(session: Session, images: Mapping[str, Filed], names: Mapping[str, str] | None = None) -> str:
-    """The conversation as Markdown. Answers stand as the model wrote them, questions as quotations.
+def markdown(session: Session, images: Mapping[str, Filed], names: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The conversation as Markdown, part by part. Answers stand as the model wrote them, questions as quotations.
 
     Args:
         names: of the files that images are in, by image id; without them an image is only told of.
     """
     words = _words(session)
-    told = [f"# {_plain(_title(session, words))}", f"*{_plain(_about(session))}*"]
+    yield f"# {_plain(_title(session, words))}\n\n*{_plain(_about(session))}*\n"
     if session.defaults.system:
-        told.append(f"**{words['system']}**\n\n{_quoted(session.defaults.system)}")
+        yield f"\n**{words['system']}**\n\n{_quoted(session.defaults.system)}\n"
     number, siblings = 0, session.branches.siblings
     for turn in session.turns:
-        told.append("---")
+        told = ["---"]
         for part in turn.images:
             number += 1
             alt, image = words["image"].format(number), images[part.image_id]
             told.append(f"![{alt}]({names[part.image_id]})" if names else f"[{alt}, {image.width} × {image.height}]")
         end = _end(turn, siblings[turn.parent], words)
         told += [_quoted(turn.prompt), *filter(None, (turn.answer, f"*{_plain(end)}*" if end else ""))]
-    return "\n\n".join(told) + "\n"
+        yield "".join(f"\n{block}\n" for block in told)
 
 
 def page(session: Session, images: Mapping[str, Filed]) -> Iterator[bytes]:
