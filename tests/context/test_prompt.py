@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from llava_gateway.chat import ImagePart, Message, TextPart
+from llava_gateway.context import prompt
 from llava_gateway.context.prompt import anchors
 from llava_gateway.context.window import Rules, Window
 from tests.context.talk import conversation, exchange
@@ -90,6 +93,15 @@ def test_one_of_two_images_of_a_turn_leaves_its_trace_in_its_place() -> None:
         BLUE,
         said("Compare."),
     )
+
+
+def test_the_language_of_what_has_no_images_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would take longer than all else, and the same conversation is written down again and again."""
+    looked_at: list[str] = []
+    monkeypatch.setattr(prompt, "language_of", looked_at.append)
+    talk = conversation("Be brief.", tuple(exchange(turn, (said(f"Question {turn}"),), "Yes.", 10, (), 1) for turn in range(100)), ())
+    assert len(talk.messages(Window(), Rules())) == 202
+    assert looked_at == []
 
 
 def test_several_images_of_a_question_have_numbers_in_the_questions_language() -> None:

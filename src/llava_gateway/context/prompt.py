@@ -62,11 +62,10 @@ class Conversation:
             first += len(images)
         return cls(head, tuple(exchanges), groups[-1] if groups else ())
 
-    def upto(self, turn: int) -> Conversation:
-        """As it was when the question of this exchange was asked."""
-        asked = self.exchanges[turn].messages
-        ends = next((place for place, message in enumerate(asked) if message.role == "assistant"), len(asked))
-        return replace(self, exchanges=self.exchanges[:turn], question=asked[:ends])
+    def upto(self, turn: int, ends: int) -> Conversation:
+        """As it was when the first `ends` messages of this exchange (or of the question, which comes after the last) were asked."""
+        messages = self.question if turn == len(self.exchanges) else self.exchanges[turn].messages
+        return replace(self, exchanges=self.exchanges[:turn], question=messages[:ends])
 
     def asking(self, *parts: Part) -> Conversation:
         """With further parts at the end of the question's message by the user: what was left unanswered comes first."""
@@ -107,24 +106,37 @@ class Conversation:
         notes = self._notes(window, rules)
         visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
         sent_images = frozenset().union(*visible)
-        chinese = self.language
         for index, exchange in enumerate(self.exchanges):
-            chinese = _language(exchange.asked, chinese)
-            if not is_sent(exchange, index, window, rules):
+            if index < window.start and not visible[index]:
                 sent += exchange.instructions
                 continue
-            writer = _Writer(rules, exchange.first_image, visible[index], exchange.answer, chinese=bool(chinese))
-            written = [writer.message(message) for message in exchange.messages]
+            written = list(exchange.messages)
+            if exchange.images:  # only these have words of ours: to look at the language of every question would take long
+                writer = _Writer(rules, exchange.first_image, visible[index], exchange.answer, chinese=bool(self._chinese(index)))
+                written = list(map(writer.message, exchange.messages))
             if index >= window.start:
                 written, notes = _begun_with(notes, written), ()
             sent += (_without_recalls(message, sent_images) for message in written)
-        asked = frozenset(range(self.first_image, self.first_image + len(self.asked_images))) - window.gone
+        question = list(self.question)
+        if images := self.asked_images:
+            asked = frozenset(range(self.first_image, self.first_image + len(images))) - window.gone
+            writer = _Writer(rules, self.first_image, asked, chinese=self._asks_in_chinese())
+            question = list(map(writer.message, self.question))
+        return (*sent, *_begun_with(notes, question))
+
+    def _chinese(self, index: int) -> bool | None:
+        """Whether what is asked at an exchange is Chinese; one without letters is as what was said before it."""
+        for place in range(index, -1, -1):
+            if (own := language_of(self.exchanges[place].asked)) is not None:
+                return own
+        return self.language
+
+    def _asks_in_chinese(self) -> bool:
+        """Whether the question is, by its words or else by what was said before it, so that it can be read ahead of its words."""
         words = "\n".join(message.asked for message in self.question if message.role == "user")
-        chinese = _language(words, chinese)
-        if chinese is None:  # a question that is still to be typed may at least be ended in its language
-            chinese = "。" in words
-        writer = _Writer(rules, self.first_image, asked, chinese=chinese)
-        return (*sent, *_begun_with(notes, [writer.message(message) for message in self.question]))
+        own = language_of(words)
+        before = self._chinese(len(self.exchanges) - 1) if own is None else own
+        return "。" in words if before is None else before  # one that is still to be typed may at least be ended in its language
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
         """What stands where the text that was dropped stood: behind the images that stay, so that those need not be read again."""
@@ -132,11 +144,10 @@ class Conversation:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
         unsent: list[tuple[int, str, bool]] = []
-        chinese = self.language
         for index, exchange in enumerate(self.exchanges[: window.start]):
-            chinese = _language(exchange.asked, chinese)
-            if not is_sent(exchange, index, window, rules):  # of the others, the traces stand in their own message
-                unsent += [(number, exchange.answer, bool(chinese)) for number in exchange.numbered_images]
+            if exchange.images and not is_sent(exchange, index, window, rules):  # of the others, the traces stand in their own message
+                chinese = bool(self._chinese(index))
+                unsent += [(number, exchange.answer, chinese) for number in exchange.numbered_images]
         own = unsent[max(0, len(unsent) - window.traces) :]
         if older := len(unsent) - len(own):
             _, description, chinese = unsent[-1]
@@ -189,12 +200,6 @@ def anchors(conversation: Conversation, window: Window, rules: Rules, after: int
         return ()
     chinese = is_chinese("\n".join(message.asked for message in conversation.question))
     return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in images[-MOST_ANCHORS:])
-
-
-def _language(asked: str, before: bool | None) -> bool | None:
-    """Whether a question is Chinese; one without letters is as what was said before it, so that it can be read ahead of its words."""
-    own = language_of(asked)
-    return before if own is None else own
 
 
 def _without_recalls(message: Message, visible: frozenset[int]) -> Message:

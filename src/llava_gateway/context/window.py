@@ -131,6 +131,8 @@ class DoesNotFit(Exception):
 
 def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> frozenset[int]:
     """The numbers of its images that are told."""
+    if not exchange.images:  # as of most: this is asked of every exchange again and again
+        return frozenset()
     return frozenset(
         number
         for number, part in enumerate(exchange.images, exchange.first_image)

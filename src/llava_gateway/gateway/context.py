@@ -6,7 +6,6 @@ What may go and in which steps is decided in `context/window.py`; here the engin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -149,50 +148,11 @@ class ContextFitter:
         if request.options.num_ctx is None:
             self._known[model] = replace(self._of(model), limit=n_ctx)
 
-    async def replayed(self, draft: Draft, build: Build, engine: Engine, model: ModelInfo, wanted: Options) -> Window:
-        """What a session with this history would have sent last: each turn is asked once more in thought, and where it did not fit the
-        window moves as it did then.
-
-        So the window depends on the history alone, and a client that sends it all each time finds the engine's cache as a session does.
-        While the window stays, a prompt only grows from turn to turn; so the turn at which it moves is found by bisection, with few counts.
-        """
-        conversation, rules, window = draft.conversation, draft.rules, draft.window
-        turns = len(conversation.exchanges)
-        if rules.policy == "strict" or not turns:
-            return window
-        runner = self.grown(model.key)
-        request = await build(conversation.messages(window, rules), runner)
-        known = await self.limit(engine, request)
-        if known is None:
-            return window
-        limit = self._largest(engine, model, wanted, known)
-        room = answer_room(request.options.num_predict, self._settings.answer_room, known)
-        if surely_fits(request, conversation, None, limit - room):
-            return window
-
-        async def over(turn: int, window: Window) -> int:
-            asked = await build(conversation.upto(turn).messages(window, rules), runner)
-            return (await self.count(asked, engine, model.key)).total + room - limit
-
-        async def first_over(turn: int, window: Window) -> int | None:
-            if turn >= turns or await over(turns - 1, window) <= 0:
-                return None
-            low, high = turn, turns - 1
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if await over(middle, window) > 0 else (middle + 1, high)
-            return low
-
-        turn: int | None = 0
-        while turn is not None and (turn := await first_over(turn, window)) is not None:
-            earlier = conversation.exchanges[:turn]
-            with suppress(DoesNotFit):  # then this one was refused, and nothing moved
-                moved = window
-                while (too_many := await over(turn, moved)) > 0:
-                    moved = choose(earlier, moved, rules, budget=cost(earlier, moved, rules) - too_many, context=limit - room)
-                window = moved
-            turn += 1
-        return window
+    def largest(self, engine: Engine, model: ModelInfo, wanted: Options, limit: int) -> int:
+        """What the context may grow to before anything must be dropped."""
+        most = min(self._settings.num_ctx_max or 0, model.context_length or self._settings.num_ctx_max or 0)
+        grows = wanted.num_ctx is None and most > limit and not engine.ignored_options(Options(num_ctx=most))
+        return most if grows else limit
 
     async def fit(
         self,
@@ -229,7 +189,7 @@ class ContextFitter:
         async def counted(fitted: Fitted, window: Window, runner: Options) -> Fitted:
             request = await build(conversation.messages(window, rules), runner)
             count = await self.count(request, engine, model.key)
-            over = count.total + uncounted + room - (fitted.limit or ASSUMED_CONTEXT)
+            over = count.total + uncounted + fitted.room - (fitted.limit or ASSUMED_CONTEXT)
             gone = dropped(conversation, window, rules)
             return replace(fitted, engine_request=request, window=window, count=count, dropped=gone, over=max(0, over))
 
@@ -237,8 +197,9 @@ class ContextFitter:
         notes: dict[str, Note] = {}
         while fitted.over:
             if num_ctx := self._larger(engine, model, wanted, fitted):
-                runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(fitted, num_ctx)
-                fitted = await counted(replace(fitted, limit=num_ctx), fitted.window, runner)
+                runner, notes["grown"] = Options(num_ctx=num_ctx), _grown(plain, num_ctx)
+                room = answer_room(request.options.num_predict, self._settings.answer_room, num_ctx)
+                fitted = await counted(replace(fitted, limit=num_ctx, room=room), fitted.window, runner)
             elif fitted.limit is None:
                 break  # only assumed: the engine itself will say if it is too much
             else:
@@ -276,12 +237,6 @@ class ContextFitter:
         text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
         images = tuple(rendition.tokens or 0 for rendition in request.shown)
         return TokenCount(system, text, images, "measured" if scale.seen else "estimated")
-
-    def _largest(self, engine: Engine, model: ModelInfo, wanted: Options, limit: int) -> int:
-        """What the context may grow to before anything must be dropped."""
-        most = min(self._settings.num_ctx_max or 0, model.context_length or self._settings.num_ctx_max or 0)
-        grows = wanted.num_ctx is None and most > limit and not engine.ignored_options(Options(num_ctx=most))
-        return most if grows else limit
 
     def _larger(self, engine: Engine, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
         """The num_ctx to grow to; None where the settings, the person or the engine don't let it grow, or it would not help."""

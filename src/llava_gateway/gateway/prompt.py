@@ -17,6 +17,7 @@ from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision
 from llava_gateway.gateway.attachments import Attachment, Attachments, Hold, Question
 from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted
+from llava_gateway.gateway.replay import Replay
 from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
@@ -74,6 +75,7 @@ class PromptBuilder:
         self.pool = pool
         self.images = images
         self.fitter = ContextFitter(settings)
+        self.replay = Replay(settings, self.fitter)
         self.attachments = Attachments(settings, pool, images, telemetry, self.fitter)
 
     async def build(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prompt:
@@ -107,10 +109,10 @@ class PromptBuilder:
             summary=last.summary if rules.policy == "summarise" and last.summary_of == last.window.start else "",
         )
         build = self._builder(request, model, question.renditions, hold)
-        engine = self.pool.engine(model.engine)
         if request.session_id is None and not session.turns:
-            draft = replace(draft, window=await self.fitter.replayed(draft, build, engine, model, request.options))
-        fitted = await self.fitter.fit(draft, build, engine, model, wanted=request.options, exactly=exactly)
+            fitted = await self._fit_whole(draft, build, model, request.options, exactly=exactly)
+        else:
+            fitted = await self.fitter.fit(draft, build, self.pool.engine(model.engine), model, wanted=request.options, exactly=exactly)
         left_out = sum(number >= conversation.first_image for number in beyond)
         missing = (note("image_left_out", model=model.name, count=left_out),) if left_out else ()
         warnings = (*request.warnings, *question.warnings, *missing, *fitted.warnings)
@@ -132,11 +134,26 @@ class PromptBuilder:
             uncounted = 0
         question = Question(prompt.question, prompt.attachments, ())
         build = self._builder(request, model, question.renditions, hold)
-        fitted = await self.fitter.fit(prompt.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
+        if request.session_id is None:  # its context is known only now, so what was sent before must be looked at again
+            fitted = await self._fit_whole(prompt.draft, build, model, request.options, uncounted=uncounted)
+        else:
+            fitted = await self.fitter.fit(prompt.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
         if fitted.window == prompt.fitted.window and fitted.engine_request.options == asked.options:
             raise refusal
         attachments = tuple(replace(each, rendition=self.attachments.priced(each.rendition, model)) for each in prompt.attachments)
-        return replace(prompt, attachments=attachments, fitted=fitted, warnings=tuple(dict.fromkeys((*prompt.warnings, *fitted.warnings))))
+        warnings = tuple(dict.fromkeys((*prompt.warnings, *fitted.warnings)))
+        return replace(prompt, attachments=attachments, fitted=fitted, warnings=warnings)
+
+    async def _fit_whole(
+        self, draft: Draft, build: Build, model: ModelInfo, wanted: Options, *, exactly: bool = False, uncounted: int = 0
+    ) -> Fitted:
+        """How a conversation fits that the client sent as a whole: its window follows from it. Raises ContextLengthExceeded."""
+        engine = self.pool.engine(model.engine)
+        replayed = await self.replay.window(draft, build, engine, model, wanted)
+        draft = replace(draft, window=replayed.window)
+        fitted = await self.fitter.fit(draft, build, engine, model, wanted=wanted, exactly=exactly, uncounted=uncounted)
+        self.replay.keep(replayed, fitted)
+        return fitted
 
     def _rules(self, request: ChatRequest, session: Session) -> Rules:
         policy = session.defaults.policy or self.settings.policy or ("pin_images" if request.session_id else "strict")
