@@ -256,6 +256,32 @@ def test_a_png_has_all_its_rows(worker: DirectWorker, mode: str, interlaced: boo
         assert refusal(worker, png(rows, mode=mode, interlaced=interlaced)) == "This file is cut off"
 
 
+def test_a_png_whose_pixels_are_no_rows_is_damaged(worker: DirectWorker) -> None:
+    """Pillow meets that while it looks for EXIF, and leaves the rest black."""
+    whole = png(SIZE[1])
+    begin, end = whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8
+    rows = bytearray(zlib.decompress(whole[begin:end]))
+    for row in (0, SIZE[1] // 2, SIZE[1] - 1):
+        wrong = bytearray(rows)
+        wrong[row * (1 + 3 * SIZE[0])] = 9  # there are the filters 0 to 4
+        filtered = whole[: begin - 8] + chunk(b"IDAT", zlib.compress(wrong)) + chunk(b"IEND", b"")
+        assert refusal(worker, filtered) == "The image is damaged"
+    packed = bytearray(whole[begin:end])
+    middle = len(packed) // 2
+    packed[middle : middle + 64] = b"\xff" * 64
+    assert refusal(worker, whole[: begin - 8] + chunk(b"IDAT", bytes(packed)) + chunk(b"IEND", b"")) in {
+        "The image is damaged",
+        "This file is cut off",
+    }
+
+
+def test_a_text_behind_the_pixels_that_is_too_long_does_no_harm(worker: DirectWorker) -> None:
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(64 * 2**20)))
+    whole = png(SIZE[1])
+    end = whole.index(b"IEND") - 4
+    assert worker.ingest(whole[:end] + text + whole[end:], SQUARE).image.size == SIZE
+
+
 def tiff(parts: list[bytes], more: dict[int, tuple[int, int]], *, unwritten: int = 0, packed: bool = False) -> bytes:
     """A TIFF of these strips or tiles; the last ones are said to be nowhere. `more`: further tags, each a type and a value."""
     parts = [zlib.compress(part) for part in parts] if packed else parts

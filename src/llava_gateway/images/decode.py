@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -104,6 +105,9 @@ class Source:
         self.lossless = _is_lossless(im, kind, data)
         self.subsampled = isinstance(im, JpegImagePlugin.JpegImageFile) and JpegImagePlugin.get_sampling(im) == 2
         self._bits = _bits(im, kind, data)
+        if kind == "PNG":  # Pillow would do it in the search for EXIF behind the pixels, where what it raises passes for damage to that
+            with warnings.catch_warnings(action="ignore"), suppress(ValueError, SyntaxError, TypeError, IndexError, struct.error):
+                im.load()  # all but OSError is about texts behind the pixels
         facts, said = _metadata(im)
         self.orientation = said
         if kind in ("HEIC", "TIFF"):
