@@ -137,6 +137,12 @@ class Message:
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
 
     @property
+    def written(self) -> str:
+        """`text`, with the calls of tools: about what a template writes of the message. Thoughts are left out, as most templates do."""
+        calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
+        return "\n".join(filter(None, (self.text, *calls)))
+
+    @property
     def asked(self) -> str:
         """`text` without our notes."""
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart) and not part.note)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -21,6 +23,7 @@ from llava_gateway.chat import (
     TextDelta,
     TextPart,
     TokenCount,
+    Tool,
     ToolCallPart,
     ToolResultPart,
     Usage,
@@ -28,6 +31,7 @@ from llava_gateway.chat import (
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
 from tests.scripted_engine import ScriptedEngine
@@ -46,11 +50,11 @@ class Strict(ScriptedEngine):
         self.context = self.true_context = context
         self.sizes: list[int] = []
         self.counted = self.exactly
-        self.size_of = size_of
+        self.size_of: Callable[[EngineRequest], int] = size_of
 
     def exactly(self, request: EngineRequest) -> TokenCount:
-        self.sizes.append(size_of(request))
-        return TokenCount(0, size_of(request), (), "exact", text_is_exact=True)
+        self.sizes.append(self.size_of(request))
+        return TokenCount(0, self.sizes[-1], (), "exact", text_is_exact=True)
 
     async def context_length(self, request: EngineRequest) -> int | None:
         return self.context and (request.options.num_ctx or self.context)
@@ -198,3 +202,29 @@ async def test_the_room_of_a_long_answer_is_that_of_the_context_it_grows_to() ->
         first = await gateway.answer(whole(*history, user("And?"), num_predict=2000))
         second = await gateway.answer(whole(*history, user("And?"), assistant(), user("And then?"), num_predict=2000))
     assert dropped(first) == dropped(second) != []
+
+
+async def test_the_calls_of_tools_go_with_their_turn() -> None:
+    """The arguments of a call take room as words do; and what a template makes of tools is always counted."""
+    call = Message("assistant", (ToolCallPart("c1", "write", json.dumps({"text": "word " * 800})),))
+    result = Message("tool", (ToolResultPart("c1", "write"), TextPart("Written.")))
+    async with gateway_of(engine := Strict()) as gateway:
+        engine.size_of = lambda request: sum(4 + len(message.written) // 4 for message in request.messages) + 100 * len(request.tools)
+        answer = await gateway.answer(whole(user("Write."), call, result, assistant(), *talk(3), user("Thanks")))
+        assert dropped(answer) == [0]
+        with pytest.raises(ContextLengthExceeded) as refused:
+            await gateway.answer(replace(whole(user("Write.")), tools=tuple(Tool(f"tool_{number}") for number in range(20))))
+        assert len(engine.requests) == 1, "that was known before the engine was asked"
+        assert refused.value.extra["n_prompt_tokens"] == 2005
+
+
+@pytest.mark.parametrize("per_letter", [0.9, 2], ids=["in part", "all of it"])
+async def test_words_of_many_tokens_are_dropped_and_not_refused(per_letter: float) -> None:
+    """As Chinese for LLaMA: the sizes tell of a third of it, so less was thought to be there than had to go. A step is still a step."""
+    async with gateway_of(engine := Strict(4096)) as gateway:
+        engine.size_of = lambda request: sum(int(per_letter * len(message.text)) for message in request.messages)
+        turns = tuple(Turn((TextPart("word " * 50),), "Yes.", model="scripted", id=number) for number in range(1, 60))
+        session = gateway.sessions.create(a_session(policy="sliding", turns=turns, model="scripted", engine="openai"))
+        answer = await ask(gateway, TextPart("And?"), session=session, options=Options(num_predict=64))
+        assert dropped(answer)
+        assert 0.4 * 4096 < engine.size_of(engine.requests[-1]) < 0.7 * 4096

@@ -57,7 +57,7 @@ class Conversation:
         first = 1
         for turn, group in enumerate(groups[:-1]):
             images = tuple(cost(part) or TYPICAL_IMAGE for message in group for part in message.images)
-            text, size = (sum(one.message(message.text) for message in group) for one in (scale, Scale()))
+            text, size = (sum(one.message(message.written) for message in group) for one in (scale, Scale()))
             exchanges.append(Exchange(turn, group, text, images, first, text_size=size))
             first += len(images)
         return cls(head, tuple(exchanges), groups[-1] if groups else ())

@@ -236,6 +236,15 @@ def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterat
                 yield Move(window, index, spent.total(window, rules))
 
 
+def furthest(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Window:
+    """The last of the windows that come after this one: with it as little is sent as can be."""
+    if rules.policy == "strict":
+        return window
+    for move in later(exchanges, window, rules):
+        window = move.window
+    return replace(window, traces=0)
+
+
 def answer_room(num_predict: int | None, default: int, limit: int) -> int:
     """Tokens kept free for the answer: as many as it may have, else the default, but never more than half (an eighth) of the context."""
     return min(num_predict, limit // 2) if num_predict and num_predict > 0 else min(default, limit // 8)

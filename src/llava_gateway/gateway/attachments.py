@@ -198,7 +198,7 @@ class Attachments:
 
     def _words(self, messages: Sequence[Message], model: ModelInfo) -> int:
         """About how many tokens the words of messages take."""
-        return self._fitter.scale(model.key).message(" ".join(message.text for message in messages))
+        return self._fitter.scale(model.key).message(" ".join(message.written for message in messages))
 
     async def _all_ready(
         self, attached: Sequence[ImagePart | Upload], model: ModelInfo, auto: Auto | None, hold: Hold

@@ -5,24 +5,27 @@ What may go and in which steps is decided in `context/window.py`; here the engin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from llava_gateway.answers import Dropped
-from llava_gateway.chat import EngineRequest, Message, TokenCount, Usage
+from llava_gateway.chat import EngineRequest, Message, ReasoningPart, TokenCount, ToolCallPart, ToolResultPart, Usage
 from llava_gateway.context import tokens
 from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import (
     ASSUMED_CONTEXT,
     DoesNotFit,
+    Exchange,
     Rules,
     Window,
     answer_room,
     bucket,
     choose,
     cost,
+    furthest,
     is_sent,
     num_ctx_needed,
     shown,
@@ -203,14 +206,21 @@ class ContextFitter:
             elif fitted.limit is None:
                 break  # only assumed: the engine itself will say if it is too much
             else:
-                try:
-                    moved = _moved(conversation, rules, fitted)
-                except DoesNotFit as error:
+                further = moved(
+                    conversation.exchanges,
+                    fitted.window,
+                    rules,
+                    over=fitted.over,
+                    density=density(fitted.engine_request, (fitted.count.text if fitted.count else 0) + uncounted),
+                    context=fitted.limit - fitted.room,
+                )
+                cut = await counted(fitted, replace(further, summary=draft.summary or further.summary), runner)
+                if cut.over and further == furthest(conversation.exchanges, further, rules):
                     if not exactly:
-                        raise _too_long(fitted, conversation, rules, model) from None
-                    fitted = replace(fitted, over=error.over)
+                        raise _too_long(fitted, conversation, rules, model)
+                    fitted = replace(fitted, over=cut.over)
                     break
-                fitted = await counted(fitted, replace(moved, summary=draft.summary or moved.summary), runner)
+                fitted = cut
                 notes["trimmed"] = _trimmed(conversation, fitted.window, rules, summarised=bool(draft.summary))
         if runner.num_ctx and runner != first and not exactly:  # who only counts changes nothing
             known = self._of(model.key)
@@ -234,7 +244,7 @@ class ContextFitter:
     def _reckon(self, request: EngineRequest, model: ModelKey) -> TokenCount:
         scale = self.scale(model)
         system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
-        text = sum(scale.message(message.text) for message in request.messages if message.role != "system")
+        text = _words(request, scale)
         images = tuple(rendition.tokens or 0 for rendition in request.shown)
         return TokenCount(system, text, images, "measured" if scale.seen else "estimated")
 
@@ -254,7 +264,7 @@ def surely_fits(request: EngineRequest, conversation: Conversation, before: int 
     Where the engine counted the turn before, only the question is new; else every byte may be a token.
     """
     images = [rendition.tokens for rendition in request.shown]
-    if any(image is None for image in images):
+    if any(image is None for image in images) or _needs_a_template(request):
         return False
     slack = 4 * tokens.MESSAGE_TOKENS
     if before is not None:
@@ -262,6 +272,12 @@ def surely_fits(request: EngineRequest, conversation: Conversation, before: int 
         return before + tokens.bound(conversation.asked_text) + new + slack * (1 + 2 * len(conversation.asked_images)) <= allowed
     text = sum(tokens.bound(message.text) + slack for message in request.messages)
     return text + sum(image or 0 for image in images) <= allowed
+
+
+def _needs_a_template(request: EngineRequest) -> bool:
+    """Whether there is something of which only the model's template knows how it is written: tools, their calls and results, thoughts."""
+    kinds = ToolCallPart | ToolResultPart | ReasoningPart
+    return bool(request.tools) or any(isinstance(part, kinds) for message in request.messages for part in message.parts)
 
 
 def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[Dropped, ...]:
@@ -277,11 +293,31 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
     return tuple(found)
 
 
-def _moved(conversation: Conversation, rules: Rules, fitted: Fitted) -> Window:
-    """The window with which it fits. Raises DoesNotFit."""
-    sent_tokens = cost(conversation.exchanges, fitted.window, rules)
-    context = (fitted.limit or ASSUMED_CONTEXT) - fitted.room
-    return choose(conversation.exchanges, fitted.window, rules, budget=sent_tokens - fitted.over, context=context)
+def density(request: EngineRequest, text_tokens: int) -> float:
+    """How many times the tokens of a prompt's words are what their size says; 1 where they are fewer. Chinese takes twice as many in the
+    vocabulary of LLaMA."""
+    size = _words(request, Scale())
+    return max(1.0, text_tokens / size) if size else 1.0
+
+
+def moved(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, over: int, density: float, context: int) -> Window:
+    """The window with which it fits, as far as the sizes of the exchanges tell; at last the one with which as little is sent as can be.
+
+    Args:
+        over: tokens too many with `window`. context: tokens that the conversation may take in all.
+    """
+    budget = cost(exchanges, window, rules) - math.ceil(over / density)
+    try:
+        return choose(exchanges, window, rules, budget=budget, context=int(context / density))
+    except DoesNotFit:
+        return furthest(exchanges, window, rules)
+
+
+def _words(request: EngineRequest, scale: Scale) -> int:
+    """About the tokens of all but the system prompt and the images."""
+    said = (message.written for message in request.messages if message.role != "system")
+    tools = (f"{tool.name}{tool.description}{tool.parameters}" for tool in request.tools)
+    return sum(map(scale.message, (*said, *tools)))
 
 
 def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: ModelInfo) -> ContextLengthExceeded:

@@ -17,9 +17,9 @@ from typing import TypeAlias
 from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
 from llava_gateway.context.prompt import TYPICAL_IMAGE, Conversation
 from llava_gateway.context.tokens import Scale
-from llava_gateway.context.window import DoesNotFit, Rules, Window, answer_room, choose, cost
+from llava_gateway.context.window import Rules, Window, answer_room, furthest
 from llava_gateway.engines.base import Engine, ModelInfo
-from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted, surely_fits
+from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted, density, moved, surely_fits
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
@@ -28,8 +28,8 @@ KEPT = 8192
 MOST_REFUSED = 4
 """Questions that fit with nothing beside them, after which the history is of another model and not looked at any further."""
 
-Over: TypeAlias = Callable[["Ask", Window], Awaitable[int]]
-"""Tokens that the prompt of an ask, with a window, has too many."""
+Over: TypeAlias = Callable[["Ask", Window], Awaitable[tuple[int, float]]]
+"""Tokens that the prompt of an ask, with a window, has too many; and the density of its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,11 @@ class Replay:
         alike = model.key, limit, room, rules, draft.window, request.tools, request.think
         *asks, now = _asks(conversation, request, repr(alike))
 
-        async def over(ask: Ask, window: Window) -> int:
+        async def over(ask: Ask, window: Window) -> tuple[int, float]:
             await asyncio.sleep(0)  # an engine that counts nothing gives way nowhere
             asked = await build(conversation.upto(ask.turn, ask.ends).messages(window, rules), runner)
-            return (await self._fitter.count(asked, engine, model.key)).total + room - limit
+            count = await self._fitter.count(asked, engine, model.key)
+            return count.total + room - limit, density(asked, count.text)
 
         begin, window = self._begin(asks, draft.window)
         window = await self._moved(conversation, rules, asks, begin, window, over, limit - room)
@@ -115,13 +116,13 @@ class Replay:
                 self._keep(ask.key, window)
             if at == len(asks) or refused == MOST_REFUSED:
                 break
-            earlier, moved = conversation.exchanges[: asks[at].turn], window
-            try:
-                while (too_many := await over(asks[at], moved)) > 0:
-                    moved = choose(earlier, moved, rules, budget=cost(earlier, moved, rules) - too_many, context=context)
-                window = moved
-            except DoesNotFit:  # then this one was refused, and nothing moved
+            earlier, further = conversation.exchanges[: asks[at].turn], window
+            while (excess := await over(asks[at], further))[0] > 0 and further != furthest(earlier, further, rules):
+                further = moved(earlier, further, rules, over=excess[0], density=excess[1], context=context)
+            if excess[0] > 0:  # then this one was refused, and nothing moved
                 refused += 1
+            else:
+                window = further
             self._keep(asks[at].key, window)
             begin = at + 1
         return window
@@ -142,7 +143,7 @@ async def _first_over(asks: list[Ask], begin: int, window: Window, over: Over) -
     fits, exceeds = begin - 1, len(asks)
     probe, step = begin, 1
     while exceeds - fits > 1:
-        too_many = await over(asks[probe], window)
+        too_many, _ = await over(asks[probe], window)
         if too_many > 0:
             exceeds, probe, step = probe, probe - step, 2 * step
         elif fits < begin:  # the first: there was so much room left
@@ -173,5 +174,5 @@ def _asks(conversation: Conversation, request: EngineRequest, alike: str) -> Ite
             images = [next(costs, TYPICAL_IMAGE) for _ in message.images]
             said = [part for part in message.parts if not (isinstance(part, ImagePart) or (isinstance(part, TextPart) and part.note))]
             digest.update(repr((message.role, images, said)).encode())
-            size += Scale().message(message.text) + sum(images)
+            size += Scale().message(message.written) + sum(images)
     yield Ask(len(conversation.exchanges), len(conversation.question), size, digest.digest())
