@@ -131,8 +131,8 @@ async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: st
     await visitor.prepared()
     refused = visitor.page.locator(".chip[data-state=refused]")
     await expect(refused).to_have_count(3)
-    await expect(refused.nth(0)).to_contain_text("not a picture format we read")
-    await expect(refused.nth(0)).to_contain_text("Accepted: JPEG, PNG")
+    await expect(refused.nth(0)).to_contain_text("This is an SVG drawing")
+    await expect(refused.nth(0)).to_contain_text("Export it as PNG")
     await expect(refused.nth(1)).to_contain_text("Export it again")
     await expect(refused.nth(2)).to_contain_text("The file is empty.")
     # The good one can be asked about; the refused ones stay with their reasons until they are removed.
