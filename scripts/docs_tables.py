@@ -95,7 +95,7 @@ def errors_table() -> str:
     seen: dict[str, str] = {}
     for kind in _classes(GatewayError):
         if kind.code not in NEVER_SENT:
-            seen.setdefault(kind.code, f"| {kind.status} | `{kind.code}` | {kind.title} | {kind.hint} |")
+            seen.setdefault(kind.code, f"| {kind.status} | `{kind.code}` | {kind().title} | {kind.usual_hint()} |")
     seen |= {code: f"| {status} | `{code}` | {meaning} | The error's hint says. |" for status, code, meaning in RAISED_WITH_OTHER_CODES}
     return "\n".join([*rows, *sorted(seen.values())])
 

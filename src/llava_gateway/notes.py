@@ -6,13 +6,16 @@ No code reads a sentence back. The page has the words of its languages for the s
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Value: TypeAlias = int | float | str | tuple[str, ...]
 Sentence: TypeAlias = str | Callable[[Mapping[str, Any]], str]
-"""A template (`{count}`; `{count:turn|turns}` chooses a word by number), or a function of the values."""
+"""A template, or a function of the values. `{count:turn|turns}` chooses a word by number, `{known:, }` joins names with commas (without
+it with "or"), `{what=The body}` has what stands there where there is no such value."""
+Told: TypeAlias = tuple[Sentence, Sentence | None]
+"""Of an error, what went wrong and what to do; None where that is what the error's class says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,10 @@ def note(code: str, **values: Value) -> Note:
 
 def sentence(code: str, values: Mapping[str, Any]) -> str:
     """The sentence for a code; the code itself where there is none, as a note from a newer gateway may have."""
-    known = SENTENCES.get(code, code)
+    return worded(SENTENCES.get(code, code), values)
+
+
+def worded(known: Sentence, values: Mapping[str, Any]) -> str:
     lenient = _Lenient(values)
     return known(lenient) if callable(known) else _FORMATTER.vformat(known, (), lenient)
 
@@ -70,14 +76,18 @@ class _Lenient(dict[str, Any]):
 
 
 class _Formatter(string.Formatter):
-    """Adds the choice of a word by number, and lists joined by "or"."""
+    """Adds what `Sentence` tells of templates."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        name, _, otherwise = field_name.partition("=")
+        return kwargs.get(name, otherwise) if otherwise else kwargs[name], name
 
     def format_field(self, value: Any, format_spec: str) -> str:
         one, bar, many = format_spec.partition("|")
         if bar:
             return f"{value} {one if value == 1 else many}"
         if isinstance(value, tuple | list):
-            return " or ".join(map(str, value))
+            return (format_spec or " or ").join(map(str, value))
         return value if isinstance(value, str) else format(value, format_spec)
 
 
@@ -114,6 +124,24 @@ def _visual_tokens(values: Mapping[str, Any]) -> str:
 
 RELOADS = ("model_not_loaded", "option_changed", "model_loading", "engine_restarts", "num_ctx_released")
 """Why a model is loaded."""
+ENGINES = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedded": "The embedded engine"}
+
+
+def _engine(values: Mapping[str, Any]) -> str:
+    return f"{ENGINES.get(values['engine'], values['engine'])} {values.get('version', '')}".strip()
+
+
+def absent(values: Mapping[str, Any]) -> str:
+    """Which engines do not answer, and which have no model that can see."""
+    silent = (f" {ENGINES.get(name, name)} does not answer." for name in values.get("silent", ()))
+    blind = (f" {ENGINES.get(name, name)} is there but has no model that can see." for name in values.get("blind", ()))
+    return "".join((*silent, *blind))
+
+
+def _answers(why: str) -> Sentence:
+    return lambda values: f"{_engine(values)} answers with {values['model']}: {why}.{absent(values)}"
+
+
 SENTENCES: dict[str, Sentence] = {
     # What was done to an image: to its file ...
     "decoded": "Decoded {format} of {width}x{height} pixels.",
@@ -179,6 +207,16 @@ SENTENCES: dict[str, Sentence] = {
     "model_loading": "{model} is being loaded.",
     "engine_restarts": "The engine ended and is started again.",
     "num_ctx_released": "The model is loaded again with its own num_ctx: it runs with {old}, which an earlier request asked for.",
+    # Why a model answers where none is named, or none does.
+    "default_unknown": "No engine has been asked yet.",
+    "default_asked_for": "{model} answers because the settings ask for it.",
+    "default_not_there": "{model} was asked for, but no engine has it.",
+    "default_file": "{model} answers because its file was given.",
+    "default_only_one": _answers("it is the one model there that can see"),
+    "default_loaded": _answers("it is loaded already"),
+    "default_installed": _answers("it is installed"),
+    "default_smallest": _answers("it is the smallest one there that can see"),
+    "default_none": lambda values: f"No engine has a model that can see.{absent(values)}",
     # Why nothing was read ahead, or not all.
     "read_ahead_off": "Reading ahead is switched off (the setting read_ahead).",
     "read_ahead_nothing_to_read": "There is neither an image nor an earlier turn.",

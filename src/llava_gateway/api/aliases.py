@@ -31,23 +31,16 @@ IMAGES = ("images", "image", "image_id")
 IMAGE_FILES = frozenset({"image", "images", "file", "files", "photo", "photos"})
 """Fields of a form whose files are images; PHP's spelling of a list, `images[]`, is known too."""
 
-_PROMPT = "The question is the field prompt."
-_IMAGE = (
-    'In JSON, images go into images, as base64 or as {"image_id": …}; in a form they are files in fields named image. Links and paths'
-    " are not fetched."
-)
-_SESSION = "A session keeps the conversation: POST /sessions starts one, POST /sessions/{id}/turns asks its next question, as prompt."
-_FORMAT = "The shape of the answer is the field format: 'json', or the JSON schema itself."
-HINTS: Mapping[str, str] = {
-    **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), _PROMPT),
+MEANINGS: Mapping[str, str] = {
+    **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), "prompt"),
     **dict.fromkeys(
-        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), _IMAGE
+        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), "images"
     ),
-    **dict.fromkeys(IMAGE_FILES - {*IMAGES}, _IMAGE),
-    **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), _SESSION),
-    **dict.fromkeys(("response_format", "json_schema", "schema"), _FORMAT),
+    **dict.fromkeys(IMAGE_FILES - {*IMAGES}, "images"),
+    **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), "session"),
+    **dict.fromkeys(("response_format", "json_schema", "schema"), "format"),
 }
-"""What is said of names that could mean something else here than where they come from."""
+"""Names that could mean something else here than where they come from, and which of our fields the one who sends them is told of."""
 _LONGEST_NAME = 64
 
 Told = TypeVar("Told", bound=GatewayError)
@@ -89,7 +82,7 @@ def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str
     before = target.get(name)
     if before is not None and value is not None and before != value:
         other = called.get(within + name, name)
-        raise ConflictingFields(f"{other} and {theirs} say different things.", param=theirs[:_LONGEST_NAME])
+        raise ConflictingFields("fields_differ", values={"one": other, "other": theirs[:_LONGEST_NAME]}, param=theirs[:_LONGEST_NAME])
     if before is None:
         target[name] = value
         if theirs.removeprefix(within) != name:
@@ -100,7 +93,7 @@ def _images(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
     """The images of JSON, which one field has: in what order those of two were meant can't be told."""
     found = [name for name in IMAGES if given.get(name) not in (None, [])]
     if len(found) > 1:
-        raise ConflictingFields(f"{found[0]} and {found[1]} both have images.", param=found[1], hint="Put all into images, in order.")
+        raise ConflictingFields("images_twice", values={"one": found[0], "other": found[1]}, param=found[1])
     if not found or found == ["images"]:
         return {"images": given["images"]} if "images" in given else {}
     name = found[0]
@@ -115,7 +108,6 @@ def in_their_words(error: Told, called: Mapping[str, str]) -> Told:
     for name, theirs in called.items():
         if error.param is not None and (error.param == name or error.param.startswith(f"{name}.")):
             error.param = theirs + error.param.removeprefix(name)
-            error.message = error.message.replace(name.removeprefix("options."), theirs, 1)
             break
     return error
 
@@ -123,14 +115,17 @@ def in_their_words(error: Told, called: Mapping[str, str]) -> Told:
 def unknown_field(name: str, known: frozenset[str]) -> InvalidRequest:
     """The refusal of a field of a question, with a hint which one may be meant."""
     shown = name[:_LONGEST_NAME]
-    return InvalidRequest(f"There is no field {shown!r}.", code="unknown_field", param=shown, hint=HINTS.get(name) or _spelt(shown, known))
+    if meaning := MEANINGS.get(name):
+        return InvalidRequest(f"unknown_field_{meaning}", code="unknown_field", param=shown)
+    if spelt := _spelt(shown, known):
+        return InvalidRequest("unknown_field_spelling", values={"known": spelt}, code="unknown_field", param=shown)
+    return InvalidRequest(code="unknown_field", param=shown)
 
 
 def _spelt(name: str, known: frozenset[str]) -> str | None:
-    """A hint for a name that differs from one of ours only in how it is written, such as maxTokens."""
+    """The one of our names that this one differs from only in how it is written, such as maxTokens."""
     letters = {_letters(one): one for one in (*FIELDS, *OPTIONS, *OPTION_NAMES, *known)}
-    found = letters.get(_letters(name))
-    return f"It is written {found}." if found else None
+    return letters.get(_letters(name))
 
 
 def _letters(name: str) -> str:

@@ -146,21 +146,19 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise InvalidArchive
     if value.get("version") != VERSION:
-        raise InvalidArchive(
-            f"The session is of version {str(value.get('version'))[:20]} of its format; {VERSION} is read here.",
-            param="version",
-            hint="Use the gateway that it comes from, or a newer one.",
-        )
+        version = str(value.get("version"))[:20]
+        raise InvalidArchive("archive_version", values={"version": version, "known": VERSION}, param="version")
     session = value.get("session")
     turns = session.get("turns") if isinstance(session, dict) else None
     if isinstance(turns, list) and len(turns) > settings.session_max_turns:  # before any of them is looked at
-        raise ArchiveTooLarge(f"The session has {len(turns):,} turns; {settings.session_max_turns:,} are the most.", param="session.turns")
+        most = settings.session_max_turns
+        raise ArchiveTooLarge("session_turns", values={"count": len(turns), "most": most}, param="session.turns")
     try:
         return parse_body(ArchiveBody, value)
     except InvalidFormat as error:
-        raise InvalidArchive(error.message, param=f"session.{error.param}") from None
+        raise InvalidArchive.of(error, f"session.{error.param}") from None
     except InvalidRequest as error:
-        raise InvalidArchive(error.message, param=error.param) from None
+        raise InvalidArchive.of(error, error.param) from None
 
 
 def session_of(body: ArchiveBody, settings: Settings) -> Session:
@@ -192,7 +190,7 @@ def session_of(body: ArchiveBody, settings: Settings) -> Session:
     except InvalidRequest as error:
         param = error.param or ""
         where = param if param.startswith(("session.", "images.")) else ".".join(filter(None, ("session", param)))
-        raise InvalidArchive(error.message, param=where, hint=error.hint) from None
+        raise InvalidArchive.of(error, where) from None
     return session.after(turns[-1].id) if turns else session
 
 
@@ -206,9 +204,9 @@ def _turn(body: TurnBody, where: str, settings: Settings) -> Turn:
             parts.append(ImagePart(part.image, _sight(part.sight, f"{where}.parts.{index}.sight")))
     shown = sum(isinstance(part, ImagePart) for part in parts)
     if shown > settings.images_per_turn or len(parts) - shown > MOST_TEXTS or len(body.sent) not in (0, shown):
-        raise InvalidArchive(f"A turn has {shown} images and {len(body.sent)} of them sent.", param=where)
+        raise InvalidArchive("archive_images_sent", values={"count": shown, "sent": len(body.sent)}, param=where)
     if len(body.files) not in (0, shown):
-        raise InvalidArchive(f"A turn has {shown} images and tells of {len(body.files)} files.", param=where)
+        raise InvalidArchive("archive_images_filed", values={"count": shown, "files": len(body.files)}, param=where)
     return Turn(
         parts=tuple(parts),
         answer=body.answer,
@@ -237,20 +235,20 @@ def _check_tree(turns: tuple[Turn, ...]) -> None:
     ids = {turn.id for turn in turns}
     for index, turn in enumerate(turns):
         if turn.parent != FIRST and (turn.parent not in ids or turn.parent >= turn.id):
-            raise InvalidArchive(f"Turn {turn.id} must follow a turn that was asked before it.", param=f"session.turns.{index}.after")
+            raise InvalidArchive("archive_turn_order", values={"turn": turn.id}, param=f"session.turns.{index}.after")
     if len(ids) != len(turns):
-        raise InvalidArchive("Two turns have the same id.", param="session.turns")
+        raise InvalidArchive("archive_turns_alike", param="session.turns")
 
 
 def _check_images(session: Session, body: ArchiveBody) -> None:
     """There is an image for every id that the session names, and none beside."""
     shown = set(session.every_image_id)
     if strange := {*session.branches.pins, *session.branches.sights} - shown:
-        raise InvalidArchive("An image is spoken of that no turn shows.", param=f"session.pins.{min(strange)}")
+        raise InvalidArchive("archive_image_unshown", param=f"session.pins.{min(strange)}")
     if differing := shown ^ body.images.keys():
         image_id = min(differing)
-        what = "is missing" if image_id in shown else "is in no turn"
-        raise InvalidArchive(f"The image {image_id[:12]}… {what}.", param=f"images.{image_id}")
+        reason = "archive_image_missing" if image_id in shown else "archive_image_extra"
+        raise InvalidArchive(reason, values={"image": image_id[:12]}, param=f"images.{image_id}")
     for image_id, file in body.images.items():
         if (file.data is None) == (file.file is None):
-            raise InvalidArchive("An image has data, or names a file in the zip.", param=f"images.{image_id}")
+            raise InvalidArchive("archive_image_data", param=f"images.{image_id}")

@@ -112,12 +112,12 @@ async def _read_file(request: Request) -> bytes:
         async with read_form(request, max_files=1, max_fields=1) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise InvalidRequest("file must be a file.", param="file", hint="With curl: -F file=@session.zip (mind the @).")
+                raise InvalidRequest("text_for_archive", param="file")
             data = await file.read()
     elif media_type(request) in TAKEN:
         data = await read_whole(request)
     else:
-        raise UnsupportedBody(f"The body must be {', '.join(TAKEN[:2])} or multipart/form-data.", hint="With curl: -F file=@session.zip.")
+        raise UnsupportedBody("body_not_archive", values={"types": TAKEN[:2]})
     return data
 
 
@@ -127,7 +127,7 @@ def _read(data: bytes, settings: Settings) -> tuple[Session, dict[str, bytes]]:
     Raises InvalidJSON, InvalidArchive, ArchiveTooLarge, ImageError.
     """
     if not data.strip():
-        raise InvalidArchive("There is nothing in the file.")
+        raise InvalidArchive("archive_empty")
     zipped = Package(data) if data.startswith(ZIP_BEGINS) else None
     document = zipped.read(DOCUMENT, settings.body_max_bytes) if zipped else data
     if not document.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
@@ -149,10 +149,10 @@ def _images(body: ArchiveBody, zipped: Package | None, settings: Settings) -> di
                 error.param = param
                 raise
         elif zipped is None:
-            raise InvalidArchive("An image names a file, but this is not a zip.", param=f"{param}.file", hint="Send the zip it comes from.")
+            raise InvalidArchive("archive_not_zip", param=f"{param}.file")
         else:
             found[image_id] = zipped.read(file.file or "", settings.image_max_bytes)
         left -= len(found[image_id])
         if left < 0:
-            raise ArchiveTooLarge(f"The images have more than {settings.session_max_bytes:,} bytes.", param="images")
+            raise ArchiveTooLarge("archive_images_bytes", values={"most_bytes": settings.session_max_bytes}, param="images")
     return found

@@ -50,10 +50,9 @@ GLOSSARY = "Lines about names and terms that may occur"
 
 @dataclass(frozen=True, slots=True)
 class Says:
-    """What is said of a field whose value can't be taken: behind its name `words`, with the error's own hint or this one."""
+    """What is said of a field whose value can't be taken."""
 
-    words: str
-    hint: str | None = None
+    reason: str
     error: type[InvalidRequest] = InvalidRequest
 
 
@@ -82,23 +81,19 @@ Values: TypeAlias = Annotated[dict[K, T], WrapValidator(_in_parts)]
 Size: TypeAlias = Annotated[
     Items[Side] | None,
     BeforeValidator(_size),
-    Says("must be two whole numbers of pixels from 32 to 16384: width and height.", "Send [672, 672], or the text 672x672."),
+    Says("size_wrong"),
 ]
 Region: TypeAlias = Annotated[
     Items[Fraction] | None,
-    Says("must be four numbers from 0 to 1, which are fractions of the image and not pixels or percent.", error=InvalidRegion),
+    Says("region_wrong", InvalidRegion),
 ]
 Format: TypeAlias = Annotated[
     Literal["json"] | dict[str, Any] | None,
     AfterValidator(parse_format),
-    Says("must be 'json' or a JSON schema, which is an object.", error=InvalidFormat),
+    Says("format_wrong", InvalidFormat),
 ]
-NO_IMAGE_ID = Says(
-    "is not the id of an image.", "Send the id that POST /images or an earlier answer gave: 64 characters from 0 to 9 and a to f."
-)
-KEEP_ALIVE_SAYS = Says(
-    "must be a number of seconds or a duration.", "Examples: 300, '5m', '1h30m', 0 (unload), -1 (for ever).", InvalidOption
-)
+NO_IMAGE_ID = Says("image_id_wrong")
+NO_KEEP_ALIVE = Says("keep_alive_wrong", InvalidOption)
 
 
 class Body(BaseModel):
@@ -175,10 +170,10 @@ class AskBody(SightBody):
     )
     system: str | None = Field(None, description="System prompt; in a session it stays until another is given.")
     format: Format = Field(None, description="'json', or a JSON schema that the answer must follow.")
-    keep_alive: Annotated[KeepAlive | None, KEEP_ALIVE_SAYS] = Field(
+    keep_alive: Annotated[KeepAlive | None, NO_KEEP_ALIVE] = Field(
         None, description="How long Ollama keeps the model loaded: seconds, '5m', 0 for not at all, -1 for ever."
     )
-    stream: Annotated[bool | None, Says("must be true or false.")] = Field(
+    stream: Annotated[bool | None, Says("field_not_boolean")] = Field(
         None, description="true: answer as an event stream; false or unset: as JSON. An Accept header that names a form wins."
     )
     session_id: str | None = Field(None, max_length=64, description="The session this turn belongs to. Unset: nothing is kept.")
@@ -358,4 +353,4 @@ def _said(kind: type[Body], error: Any, within: str) -> InvalidRequest | None:
     if says is None or error["type"] == "missing":
         return None
     where = ".".join(filter(None, (within, name)))
-    return says.error(f"{where} {says.words}", hint=says.hint, param=where)
+    return says.error(says.reason, param=where)

@@ -46,20 +46,21 @@ def charset_of(content_type: str) -> str | None:
     return message.get_content_charset()
 
 
-def decode(raw: bytes, charset: str | None, name: str, param: str | None = None) -> str:
-    """The text of `raw`; `name` says what it is in an error, `param` whose value. Raises InvalidEncoding."""
-    return "".join(_decoded(raw, charset, name, param))
+def decode(raw: bytes, charset: str | None, field: str | None = None) -> str:
+    """The text of `raw`, which is the value of a field or (None) a whole body. Raises InvalidEncoding."""
+    return "".join(_decoded(raw, charset, field))
 
 
-def as_utf8(raw: bytes, charset: str | None, name: str) -> bytes:
+def as_utf8(raw: bytes, charset: str | None) -> bytes:
     """`raw` in UTF-8, if its charset is named; what should be UTF-8 already is left as it is. Raises InvalidEncoding."""
     if charset is None or charset.replace("_", "-") in ("utf-8", "utf8"):
         return raw
-    return b"".join(part.encode() for part in _decoded(raw, charset, name))
+    return b"".join(part.encode() for part in _decoded(raw, charset))
 
 
-def _decoded(raw: bytes, charset: str | None, name: str, param: str | None = None) -> Iterator[str]:
+def _decoded(raw: bytes, charset: str | None, field: str | None = None) -> Iterator[str]:
     """The text in parts. Raises InvalidEncoding."""
+    what = {"what": field} if field else {}
     try:
         codec = _codec(charset) if charset else "utf_8_sig"
         "".encode(codec)  # raises LookupError for what makes no text
@@ -69,13 +70,12 @@ def _decoded(raw: bytes, charset: str | None, name: str, param: str | None = Non
         for at in range(0, max(1, len(raw)), _STEP):
             yield decoder.decode(raw[at : at + _STEP], final=at + _STEP >= len(raw))
     except LookupError:
-        examples = "Examples: utf-8, gbk, big5, shift_jis, windows-1252."
-        raise InvalidEncoding(f"There is no charset {(charset or '')[:40]!r}.", param=param, hint=examples) from None
+        raise InvalidEncoding("charset_unknown", values={"charset": (charset or "")[:40]}, param=field) from None
     except UnicodeError:
         if charset:
-            said = f"{name} is not in the charset that is named for it, {charset[:40]}."
-            raise InvalidEncoding(said, param=param, hint="Name the one it is in; where it is UTF-8, none need be named.") from None
-        raise InvalidEncoding(f"{name} is {'UTF-16' if is_utf16(raw) else 'not UTF-8'}, and no charset is named.", param=param) from None
+            raise InvalidEncoding("charset_differs", values={**what, "charset": charset[:40]}, param=field) from None
+        reason = "charset_unnamed_utf16" if is_utf16(raw) else "charset_unnamed"
+        raise InvalidEncoding(reason, values=what, param=field) from None
 
 
 def is_utf16(raw: bytes) -> bool:

@@ -28,10 +28,6 @@ _TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _COLON = re.compile(rb"[ \t\r\n]*+:")
 _CUT = re.compile(rb"[^\\]{12}(?![\x80-\xbf])|\\u(?![dD][89abAB])[0-9a-fA-F]{4}")
 """A text can be cut behind this: no escape is longer than 12 bytes, and neither a letter nor a surrogate pair goes on."""
-_AS_UTF8 = (
-    "Send UTF-8: with curl from a file that is saved so, --data-binary @body.json; in PowerShell -ContentType 'application/json;"
-    " charset=utf-8'. Or name the charset that it is in: -H 'Content-Type: application/json; charset=gbk'."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,66 +43,70 @@ OF_A_BODY = Bounds(50_000, 8 * 1024 * 1024)
 OF_AN_ARCHIVE = Bounds(1_000_000, 64 * 1024 * 1024)
 
 
-def parse_json(raw: bytes, what: str = "The body", bounds: Bounds = OF_A_BODY) -> Any:
+def parse_json(raw: bytes, field: str | None = None, bounds: Bounds = OF_A_BODY) -> Any:
     """Strict JSON: UTF-8, finite numbers, no duplicate keys, no NUL or lone surrogate, at most MAX_DEPTH deep, within its bounds. A byte
     order mark before it is passed over: PowerShell and Notepad write one.
 
+    Args:
+        field: what has it; None for a body.
+
     Raises InvalidJSON, and InvalidRequest where the name of a field is a long text.
     """
+    what = {"what": field} if field else {}
     if is_utf16(raw):
-        raise InvalidJSON(f"{what} is UTF-16.", hint=_AS_UTF8)
+        raise InvalidJSON("json_utf16", values=what)
     try:
         short, texts = _without_long_texts(raw, what, bounds) if len(raw) > min(bounds.values, _STEP) else (raw, {})
         text = short.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidJSON(f"{what} is not UTF-8.", hint=_AS_UTF8) from None
+        raise InvalidJSON("json_not_utf8", values=what) from None
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
     except RecursionError:
-        raise InvalidJSON(f"{what} is nested too deep.") from None
+        raise InvalidJSON("json_too_deep", values=what) from None
     except ValueError as error:
-        raise InvalidJSON(f"{what} is not valid JSON{_place(error, exact=not texts)}.") from None
+        raise InvalidJSON("json_syntax", values={**what, **_place(error, exact=not texts)}) from None
     return _whole(value, texts, 0)
 
 
 def check_string(text: str) -> None:
     """Raises InvalidJSON for what no engine or log can take."""
     if "\0" in text:
-        raise InvalidJSON("A text has a NUL character in it.")
+        raise InvalidJSON("json_nul")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidJSON("A text has half of a surrogate pair in it.") from None
+            raise InvalidJSON("json_surrogate") from None
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise InvalidJSON(f"{name} is not a JSON number.")
+    raise InvalidJSON("json_constant", values={"name": name})
 
 
 def _finite(text: str) -> float:
     if len(text) > _NUMBER_MAX_CHARS:
-        raise InvalidJSON(f"{text[:40]}… is too long a number.")
+        raise InvalidJSON("json_long_number", values={"number": text[:40]})
     if math.isinf(number := float(text)):
-        raise InvalidJSON(f"{text[:40]} is too large a number.")
+        raise InvalidJSON("json_large_number", values={"number": text[:40]})
     return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InvalidJSON("An object names a field twice.")
+        raise InvalidJSON("json_field_twice")
     return found
 
 
-def _place(error: ValueError, *, exact: bool) -> str:
+def _place(error: ValueError, *, exact: bool) -> dict[str, int]:
     """Where it is wrong; the column is not known where texts were taken out before."""
     if not isinstance(error, json.JSONDecodeError):
-        return ""
-    return f" at line {error.lineno}, column {error.colno}" if exact else f" at line {error.lineno}"
+        return {}
+    return {"line": error.lineno, "column": error.colno} if exact else {"line": error.lineno}
 
 
-def _without_long_texts(raw: bytes, what: str, bounds: Bounds) -> tuple[bytes, dict[str, str]]:
+def _without_long_texts(raw: bytes, what: dict[str, str], bounds: Bounds) -> tuple[bytes, dict[str, str]]:
     """The document with a mark in place of each long text, and the texts by their marks. Raises InvalidJSON, InvalidRequest."""
     secret = secrets.token_hex(16)  # so that no text of the document can be a mark
     kept: list[bytes] = []
@@ -115,7 +115,7 @@ def _without_long_texts(raw: bytes, what: str, bounds: Bounds) -> tuple[bytes, d
     while (begin := raw.find(b'"', at)) >= 0:
         end, escaped = _closing(raw, begin + 1)
         if end < 0:
-            raise InvalidJSON(f"{what} is not valid JSON: a text is never closed.")
+            raise InvalidJSON("json_open_text", values=what)
         values += 1 + _separators(raw, at, begin)
         if values > bounds.values:
             break
@@ -123,16 +123,16 @@ def _without_long_texts(raw: bytes, what: str, bounds: Bounds) -> tuple[bytes, d
         if end - begin > LONG_TEXT:
             if _COLON.match(raw, at, at + _STEP):
                 name = raw[begin + 1 : begin + 65].decode("utf-8", "replace")
-                raise InvalidRequest(f"There is no field {name!r}.", code="unknown_field", param=name)
+                raise InvalidRequest(code="unknown_field", param=name)
             mark = f"{secret}{len(texts)}"
             kept += (raw[copied : begin + 1], mark.encode())
             texts[mark] = _escaped_text(raw, begin + 1, end, what) if escaped else _plain_text(raw, begin + 1, end, what)
             copied = end
     if values + _separators(raw, at, len(raw)) > bounds.values:
-        raise InvalidJSON(f"{what} has more than {bounds.values:,} values.")
+        raise InvalidJSON("json_values", values={**what, "most": bounds.values})
     kept.append(raw[copied:])
     if sum(map(len, kept)) > bounds.size:
-        raise InvalidJSON(f"{what} has more than {bounds.size:,} bytes beside its long texts.")
+        raise InvalidJSON("json_bytes", values={**what, "most_bytes": bounds.size})
     return b"".join(kept), texts
 
 
@@ -160,19 +160,19 @@ def _closing(raw: bytes, begin: int) -> tuple[int, bool]:
     return -1, True
 
 
-def _plain_text(raw: bytes, begin: int, end: int, what: str) -> str:
+def _plain_text(raw: bytes, begin: int, end: int, what: dict[str, str]) -> str:
     """A text without escapes. Raises InvalidJSON, UnicodeDecodeError."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     found = []
     for at in range(begin, end, _STEP):
         part = raw[at : min(at + _STEP, end)]
         if len(part.translate(None, _CONTROLS)) < len(part):
-            raise InvalidJSON(f"{what} is not valid JSON: a text has a control character in it.")
+            raise InvalidJSON("json_control_character", values=what)
         found.append(decoder.decode(part, final=at + _STEP >= end))
     return "".join(found)
 
 
-def _escaped_text(raw: bytes, begin: int, end: int, what: str) -> str:
+def _escaped_text(raw: bytes, begin: int, end: int, what: dict[str, str]) -> str:
     """A text with escapes, read in parts that end where none does. Raises InvalidJSON, UnicodeDecodeError."""
     found = []
     at = begin
@@ -181,11 +181,11 @@ def _escaped_text(raw: bytes, begin: int, end: int, what: str) -> str:
         if at + _STEP < end and (safe := _CUT.search(raw, at + _STEP, min(at + 32 * _STEP, end))):
             cut = safe.end()
         elif at + 32 * _STEP < end:
-            raise InvalidJSON(f"{what} has a text of more than {32 * _STEP:,} bytes that are escapes.")
+            raise InvalidJSON("json_escapes", values={**what, "most": 32 * _STEP})
         try:
             part: str = json.loads(f'"{raw[at:cut].decode()}"')
         except json.JSONDecodeError:
-            raise InvalidJSON(f"{what} is not valid JSON: a text has a wrong escape or a control character in it.") from None
+            raise InvalidJSON("json_escape", values=what) from None
         check_string(part)
         found.append(part)
         at = cut
@@ -195,7 +195,7 @@ def _escaped_text(raw: bytes, begin: int, end: int, what: str) -> str:
 def _whole(value: Any, texts: dict[str, str], depth: int) -> Any:
     """The value with its long texts in place of their marks. Strings that no engine or log can take are refused, wherever they stand."""
     if depth > MAX_DEPTH:
-        raise InvalidJSON("The body is nested too deep.")
+        raise InvalidJSON("json_too_deep")
     match value:
         case str():
             if value in texts:

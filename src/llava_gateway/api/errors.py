@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 PROBLEM = "application/problem+json"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OTHER_APIS = {
-    "/v1/messages": "Anthropic's",
-    "/v1/": "OpenAI's",
-    "/chat/completions": "OpenAI's",
-    "/api/": "Ollama's",
-    "/completion": "llama.cpp's",
+    "/v1/messages": "Anthropic",
+    "/v1/": "OpenAI",
+    "/chat/completions": "OpenAI",
+    "/api/": "Ollama",
+    "/completion": "llama.cpp",
 }
 """How addresses of other APIs begin, and whose they are."""
 OPENAI_TYPES = {
@@ -50,9 +50,10 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
             "message": error.message,
             "type": OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error"),
             "code": error.code,
+            "reason": error.reason,
             "param": error.param,
             "hint": error.hint,
-            "values": dict(error.extra),
+            "values": error.values,
         },
         "retryable": error.retryable,
     }
@@ -114,20 +115,17 @@ def _allowed(request: Request) -> list[str]:
 def from_http(error: HTTPException, headers: Mapping[str, str], path: str) -> GatewayError:
     """What the framework itself refuses: unknown routes, wrong methods, broken multipart bodies."""
     if error.status_code == 404:
-        return _of_another_api(path) or NotFound("There is no such route.")
+        return _of_another_api(path) or NotFound("unknown_route")
     if error.status_code == 405:
-        hint = f"It takes {headers['Allow']}; see /docs."
-        return InvalidRequest("This route does not take this method.", code="method_not_allowed", status=405, hint=hint)
-    return InvalidRequest("The request body can't be read as multipart/form-data.", status=error.status_code, code="invalid_body")
+        allowed = tuple(headers["Allow"].split(", "))
+        return InvalidRequest(code="method_not_allowed", values={"allowed": allowed}, status=405)
+    return InvalidRequest(status=error.status_code, code="invalid_body")
 
 
 def _of_another_api(path: str) -> NotFound | None:
     """What to say to clients of the APIs that most others speak."""
     api = next((name for start, name in OTHER_APIS.items() if path.startswith(start)), None)
-    if api is None:
-        return None
-    hint = "Ask with POST /ask, in JSON or as a form; GET /models lists the models, GET /docs all routes."
-    return NotFound(f"There is no such route: {api} API is not spoken here yet.", hint=hint)
+    return None if api is None else NotFound("unknown_route_of_api", values={"api": api})
 
 
 def from_validation(errors: Any, within: str = "") -> InvalidRequest:
@@ -135,5 +133,5 @@ def from_validation(errors: Any, within: str = "") -> InvalidRequest:
     first = errors[0]
     where = ".".join([*filter(None, [within]), *map(str, first["loc"])])[:100]
     if first["type"] == "extra_forbidden":
-        return InvalidRequest(f"There is no field {where!r}.", code="unknown_field", param=where)
-    return InvalidRequest(f"{where}: {first['msg']}." if where else f"{first['msg']}.", param=where or None)
+        return InvalidRequest(code="unknown_field", param=where)
+    return InvalidRequest("field_wrong" if where else "body_wrong", values={"detail": first["msg"]}, param=where or None)

@@ -21,7 +21,7 @@ from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import chat_request
 from llava_gateway.api.options import GLOSSARY_MAX_CHARS
 from llava_gateway.api.threads import in_thread, off_loop
-from llava_gateway.chat import ChatRequest, ImagePart, Upload
+from llava_gateway.chat import JSON, ChatRequest, ImagePart, Upload
 from llava_gateway.errors import (
     GatewayError,
     ImageFileTooLarge,
@@ -48,11 +48,7 @@ NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by
 LIST_FIELDS = frozenset({"image_size", "region"})
 FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format", "stream"})
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_AS_FILES = "Images are files in fields named image; those that are stored already are ids in fields named image_id."
-_AS_BODY = "With curl: -F image=@photo.jpg -F prompt='...'; for JSON, -H 'Content-Type: application/json' before -d."
-_BY_CURL = "With curl: -F image=@photo.jpg."
 T = TypeVar("T")
-_OF_OPTIONS = 'Send a JSON object such as {"temperature": 0.2}, or each option as a field of its own.'
 
 
 def media_type(request: Request) -> str:
@@ -73,9 +69,9 @@ async def read_body(request: Request, kind: type[BodyT]) -> BodyT:
 async def read_json(request: Request, read: Callable[[Any], T]) -> T:
     """What `read` makes of the JSON body. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
     if media_type(request) != "application/json":
-        raise UnsupportedBody("The body must be application/json.", hint="With curl: -H 'Content-Type: application/json'.")
+        raise UnsupportedBody("body_not_json")
     raw, charset = await read_whole(request), charset_of(request.headers["content-type"])
-    return await off_loop(len(raw), lambda: read(parse_json(as_utf8(raw, charset, "The body"))))
+    return await off_loop(len(raw), lambda: read(parse_json(as_utf8(raw, charset))))
 
 
 async def read_whole(request: Request) -> bytes:
@@ -99,8 +95,7 @@ def _query(request: Request) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
-        hint = "With curl: -G --data-urlencode q@words.txt, where the words are saved as UTF-8."
-        raise InvalidEncoding("The query is not percent-encoded UTF-8.", hint=hint) from None
+        raise InvalidEncoding("query_not_utf8") from None
 
 
 async def read_question(
@@ -140,7 +135,7 @@ async def _read(
     elif unasked and not has_body(request):
         body, called = AskBody(), {}
     elif media_type(request) != "application/json":
-        raise UnsupportedBody("The body must be application/json or multipart/form-data.", hint=_AS_BODY)
+        raise UnsupportedBody("body_not_json_or_form")
     else:
         body, called = await read_json(request, _ask_body)
     try:
@@ -183,8 +178,8 @@ def _check_query(request: Request, known: tuple[str, ...]) -> None:
     """Raises InvalidRequest for what would have no effect where it stands."""
     for name in request.query_params:
         if name not in known:
-            hint = "The fields of a question stand in its body." if ours(name) in FIELDS else None
-            raise InvalidRequest(f"There is no field {name[:64]!r} in the query.", code="unknown_field", param=name[:64], hint=hint)
+            reason = "unknown_query_field_of_body" if ours(name) in FIELDS else "unknown_query_field"
+            raise InvalidRequest(reason, code="unknown_field", param=name[:64])
 
 
 def _session(gateway: Gateway, session_id: str) -> Session:
@@ -209,12 +204,11 @@ async def read_images(form: FormData, settings: Settings) -> tuple[Upload | Imag
 async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload, str]:
     """The one image of a form, and the text of the field `beside` it, "" where there is none."""
     if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody("The body must be a form (multipart/form-data) with the image in its field image.", hint=_BY_CURL)
+        raise UnsupportedBody("body_not_image_form")
     async with read_form(request, max_files=2, max_fields=4) as form:
         files = [(name, value) for name, value in form.multi_items() if is_for_images(name) and not _is_empty(value)]
         if len(files) != 1:
-            said = "There are two images in the form, and this route takes one." if files else "There is no image in the form."
-            raise InvalidRequest(said, param="image", hint=_BY_CURL)
+            raise InvalidRequest("form_of_two_images" if files else "form_without_image", param="image")
         text = form.get(beside)
         return await _file(*files[0], settings), text if isinstance(text, str) else ""
 
@@ -226,15 +220,16 @@ def _is_empty(value: UploadFile | str) -> bool:
 
 async def _file(name: str, file: UploadFile | str, settings: Settings) -> Upload:
     if not isinstance(file, UploadFile):
-        raise InvalidRequest(f"{name[:64]} must be a file.", param=name[:64], hint=f"{_BY_CURL} Mind the @.")
+        raise InvalidRequest("text_for_image", param=name[:64])
     if (file.size or 0) > settings.image_max_bytes:
-        raise ImageFileTooLarge(f"The image file has {file.size:,} bytes; at most {settings.image_max_bytes:,} are taken.", param=name[:64])
+        values = {"bytes": file.size or 0, "most_bytes": settings.image_max_bytes}
+        raise ImageFileTooLarge("image_bytes", values=values, param=name[:64])
     return Upload(await file.read())
 
 
 def _image_id(value: UploadFile | str) -> ImagePart:
     if not isinstance(value, str):
-        raise InvalidRequest("image_id must be a text.", param="image_id")
+        raise InvalidRequest("field_not_text", param="image_id")
     return ImagePart(parse_body(ImageRef, {"image_id": value}).image_id)
 
 
@@ -254,7 +249,7 @@ def _fields(form: FormData) -> dict[str, Any]:
         if kind == "stop":
             fields.setdefault(name, []).append(value)
         elif kind == "options":
-            fields[name] = fields.get(name, {}) | _object(name, value, InvalidOption(param=name, hint=_OF_OPTIONS))
+            fields[name] = fields.get(name, {}) | _options(name, value)
         elif kind in OPTION_LIMITS or kind in NUMBER_FIELDS:
             fields[name] = _number(value)
         elif kind in LIST_FIELDS:
@@ -262,7 +257,7 @@ def _fields(form: FormData) -> dict[str, Any]:
         elif kind == "glossary":
             fields.setdefault(name, []).extend(value.splitlines() if len(value) <= GLOSSARY_MAX_CHARS else [value])  # which is refused
         elif kind == "format":
-            fields[name] = value if value == "json" else _object(name, value, InvalidFormat(param=name))
+            fields[name] = value if value == "json" else _format(name, value)
         elif kind == "stream":
             fields[name] = _TRUTH.get(value.strip().lower(), value)
         elif kind in TEXT_FIELDS:
@@ -274,9 +269,8 @@ def _fields(form: FormData) -> dict[str, Any]:
 
 def _no_place_for_a_file(name: str) -> InvalidRequest:
     if ours(name) in FIELDS:
-        hint = f'With curl, -F "{name}=<{name}.txt" reads the text out of a file. {_AS_FILES}'
-        return InvalidRequest(f"{name} must be a text, not a file.", param=name, hint=hint)
-    return InvalidRequest(f"There is no field {name!r}.", code="unknown_field", param=name, hint=_AS_FILES)
+        return InvalidRequest("file_for_text", param=name)
+    return InvalidRequest("unknown_field_file", code="unknown_field", param=name)
 
 
 def _number(text: str) -> int | float | str:
@@ -301,14 +295,25 @@ def _numbers(text: str) -> Any:
         return text
 
 
-def _object(name: str, text: str, error: InvalidRequest) -> dict[str, Any]:
-    """The JSON object in a form field; raises `error`, saying what is wrong, where there is none."""
+def _options(name: str, text: str) -> JSON:
+    """Raises InvalidOption."""
     try:
-        value = parse_json(text.encode(), name)
+        return _object(name, text)
     except InvalidJSON as wrong:
-        error.message = wrong.message
-        raise error from None
+        raise InvalidOption("options_not_json", values={"why": wrong.reason, **wrong.values}, param=name) from None
+
+
+def _format(name: str, text: str) -> JSON:
+    """Raises InvalidFormat."""
+    try:
+        return _object(name, text)
+    except InvalidJSON as wrong:
+        raise InvalidFormat.of(wrong, name) from None
+
+
+def _object(name: str, text: str) -> JSON:
+    """The JSON object in a form field. Raises InvalidJSON."""
+    value = parse_json(text.encode(), name)
     if not isinstance(value, dict):
-        error.message = f"{name} must be a JSON object."
-        raise error
+        raise InvalidJSON("json_not_object", values={"what": name})
     return value

@@ -106,9 +106,7 @@ def _parse(text: str) -> Modelfile:
     try:
         return parse_modelfile(text)
     except ModelfileError as error:
-        words = str(error)
-        extra = {"line": error.line} if error.line else None
-        raise InvalidModelfile(f"{words[0].upper()}{words[1:]}.", param="modelfile", extra=extra) from error
+        raise InvalidModelfile(error.reason, values=error.values, param="modelfile") from error
 
 
 class InstallResponse(WatchedResponse):
@@ -189,7 +187,7 @@ def suggestion_json(suggestion: setup.Suggestion, state: PoolState, machine: mem
 def default_json(default: Default) -> dict[str, Any] | None:
     if default.model is None:
         return None
-    return {"model": default.model.name, "engine": default.model.engine, "reason": default.reason}
+    return {"model": default.model.name, "engine": default.model.engine, "reason": default.reason.text}
 
 
 def installing_json(installing: Installing) -> dict[str, Any]:

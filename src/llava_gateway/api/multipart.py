@@ -16,7 +16,6 @@ from llava_gateway.errors import InvalidRequest
 
 CHARSET_FIELD = "_charset_"
 """The field in which an HTML form says what its texts are in (RFC 7578, 4.6)."""
-_NO_BOUNDARY = "Leave the Content-Type header to your client, which puts the boundary into it: curl does with -F, requests with files=."
 
 
 class _Parts(MultiPartParser):
@@ -38,15 +37,14 @@ class _Parts(MultiPartParser):
 async def read_form(request: Request, *, max_files: int, max_fields: int, max_part_size: int = 1024 * 1024) -> AsyncIterator[FormData]:
     """The form, whose files are closed at the end. Raises InvalidEncoding, and InvalidRequest `invalid_body` for a form that is broken."""
     if len(request.headers.get("content-type", "")) > TYPE_MAX_CHARS:  # reading it takes time for each pair of semicolons
-        raise InvalidRequest("The Content-Type header is too long.", status=400, code="invalid_body", hint=_NO_BOUNDARY)
+        raise InvalidRequest("invalid_body_type", status=400, code="invalid_body")
     async with aclosing(request.stream()) as stream:
         parts = _Parts(request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
         try:
             form = await parts.parse()
         except MultiPartException as error:
-            hint = _NO_BOUNDARY if "boundary" in error.message else error.message
-            said = "The request body can't be read as multipart/form-data."
-            raise InvalidRequest(said, status=400, code="invalid_body", hint=hint) from None
+            reason = "invalid_body_boundary" if "boundary" in error.message else "invalid_body_detail"
+            raise InvalidRequest(reason, values={"detail": error.message}, status=400, code="invalid_body") from None
     try:
         size = sum(len(value) for _, value in form.multi_items() if isinstance(value, str))
         whole = charset_of(request.headers.get("content-type", ""))
@@ -61,7 +59,7 @@ def _texts(form: FormData, charsets: list[str | None], whole: str | None) -> lis
     usual = named if isinstance(named, str) and named else whole
     found: list[tuple[str, str | UploadFile]] = []
     for (raw, value), own in zip(form.multi_items(), charsets, strict=True):
-        name = decode(raw.encode("latin-1"), usual, "The name of a field")
+        name = decode(raw.encode("latin-1"), usual)
         if name != CHARSET_FIELD:
-            found.append((name, decode(value.encode("latin-1"), own or usual, name[:64], name[:64]) if isinstance(value, str) else value))
+            found.append((name, decode(value.encode("latin-1"), own or usual, name[:64]) if isinstance(value, str) else value))
     return found

@@ -57,7 +57,7 @@ async def analyze_image(request: Request) -> Response:
     gateway = gateway_of(request)
     upload, question = await read_image(request, gateway.settings, beside="question")
     if not question.strip():
-        raise InvalidRequest("question is missing.", param="question")
+        raise InvalidRequest("field_missing", param="question")
     asked = ChatRequest((Message("user", (upload, TextPart(question))),))
     return AnswerResponse(gateway, asked, JSONFrames(lambda answer: {"response": answer.text}), request_id(request))
 
@@ -175,7 +175,7 @@ def _chosen(branches: Branches, patches: Mapping[str, ImagePatch]) -> Branches:
     pins, sights, shown = dict(branches.pins), dict(branches.sights), set(branches.every_image_id) if patches else set()
     for image_id, patch in patches.items():
         if image_id not in shown:
-            raise ImageNotFound("The session has no such image.", param=f"images.{image_id[:64]}")
+            raise ImageNotFound("session_without_image", param=f"images.{image_id[:64]}")
         if "pinned" in patch.model_fields_set:
             pins.pop(image_id, None)
             if patch.pinned is not None:

@@ -34,10 +34,6 @@ from llava_gateway.settings import Settings
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
 """Links and paths of files; the base64 of a JPEG begins with /9j/."""
 ADDRESS_MAX_CHARS = 500
-AN_IMAGE_IS = (
-    'Send the image itself as base64 or as {"data": base64}, or {"image_id": …} of one that POST /images took; files go into a form'
-    " (curl -F image=@photo.jpg)."
-)
 
 
 def chat_request(
@@ -52,12 +48,12 @@ def chat_request(
     describe = DEFAULT_PROMPT if len(images) == 1 else DEFAULT_PROMPT_OF_SEVERAL
     prompt = body.prompt if body.prompt.strip() else unasked or (describe if images else "")
     if not prompt:
-        raise InvalidRequest("There is neither a prompt nor an image.", param="prompt", hint="Send a prompt, an image, or both.")
+        raise InvalidRequest("nothing_asked", param="prompt")
     if session_id is not None and body.session_id not in (None, session_id):
-        raise InvalidRequest("session_id is not the session of this address.", param="session_id")
+        raise InvalidRequest("session_id_differs", param="session_id")
     session_id = session_id or body.session_id
     if body.after is not None and session_id is None:
-        raise InvalidRequest("after names a turn of a session, but there is no session_id.", param="after")
+        raise InvalidRequest("after_without_session", param="after")
     hints = [TextPart(ocr_note(body.ocr_text, prompt, len(images)), note=True)] if body.ocr_text and body.ocr_text.strip() else []
     return ChatRequest(
         (Message("user", (*images, *hints, TextPart(prompt))),),
@@ -77,7 +73,7 @@ def chat_request(
 def check_length(name: str, text: str | None, settings: Settings, *, beside: int = 0) -> None:
     """Raises InvalidRequest. `beside`: characters that may be in it beside what a person wrote."""
     if text is not None and len(text) > settings.prompt_max_chars + beside:
-        raise InvalidRequest(f"{name} has {len(text):,} characters; at most {settings.prompt_max_chars:,} are taken.", param=name)
+        raise InvalidRequest("text_too_long", values={"count": len(text), "most": settings.prompt_max_chars}, param=name)
 
 
 def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
@@ -87,8 +83,8 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
         return _decoded(image, param, settings), None
     named = [name for name in ("data", "image_id") if isinstance(image, dict) and name in image]
     if len(named) != 1:
-        said = "has both data and image_id" if named else "has neither data nor image_id"
-        raise InvalidRequest(f"{param} {said if isinstance(image, dict) else 'is no image'}.", param=param, hint=AN_IMAGE_IS)
+        reason = "image_none" if not isinstance(image, dict) else "image_both" if named else "image_neither"
+        raise InvalidRequest(reason, param=param)
     if "data" in image:
         data = parse_body(ImageData, image, param)
         return _decoded(data.data, param, settings), data
@@ -98,9 +94,9 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
 
 def _decoded(data: str, param: str, settings: Settings) -> Upload:
     if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
-        raise InvalidBase64Image(f"{param} is a link or a path, and those are not fetched.", param=param, hint=AN_IMAGE_IS)
+        raise InvalidBase64Image("image_is_link", param=param)
     if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
-        raise ImageFileTooLarge(f"The image file has more than {settings.image_max_bytes:,} bytes.", param=param)
+        raise ImageFileTooLarge("image_more_bytes", values={"most_bytes": settings.image_max_bytes}, param=param)
     try:
         return Upload(decode_base64(data))
     except ImageError as error:

@@ -75,7 +75,7 @@ def ready_json(state: PoolState, *, ready: bool) -> dict[str, Any]:
         "ready": ready,
         "engine": model.engine if model else None,
         "model": model.name if model else None,
-        "reason": state.default.reason,
+        "reason": state.default.reason.text,
         "engines": [
             {"name": engine.name, "ok": engine.health.ok, "version": engine.health.version, "detail": engine.health.detail}
             for engine in state.engines

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llava_gateway.api import aliases
-from llava_gateway.api.bodies import KEEP_ALIVE_SAYS, AskBody, KeepAlive
+from llava_gateway.api.bodies import NO_KEEP_ALIVE, AskBody, KeepAlive
 from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.errors import InvalidOption, InvalidRequest
+from llava_gateway.notes import Value
 from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
 from llava_gateway.settings import Settings, built_in_presets
 
@@ -43,7 +44,7 @@ def preset_values(name: str | None, settings: Settings) -> Mapping[str, Any]:
         return {}
     known = presets(settings)
     if name not in known:
-        raise InvalidOption(f"There is no preset {name[:64]!r}.", param="preset", hint=f"Presets: {', '.join(sorted(known))}.")
+        raise InvalidOption("unknown_preset", values={"preset": name[:64], "known": tuple(sorted(known))}, param="preset")
     return known[name]
 
 
@@ -57,11 +58,8 @@ def glossary_of(given: list[str] | None, preset: str | None, settings: Settings)
         or len(lines) > GLOSSARY_MAX_LINES
         or any(not isinstance(line, str) or len(line) > GLOSSARY_LINE_MAX_CHARS for line in lines)
     ):
-        raise InvalidRequest(
-            f"glossary must be a list of at most {GLOSSARY_MAX_LINES} texts of at most {GLOSSARY_LINE_MAX_CHARS} characters.",
-            param="glossary",
-            hint="One name or term to a line, with what it means.",
-        )
+        values = {"lines": GLOSSARY_MAX_LINES, "characters": GLOSSARY_LINE_MAX_CHARS}
+        raise InvalidRequest("glossary_wrong", values=values, param="glossary")
     return tuple(" ".join(line.split()) for line in lines if line.strip())
 
 
@@ -72,7 +70,8 @@ def check_presets(settings: Settings) -> None:
             parse_options({}, name, settings)
             glossary_of(None, name, settings)
         except InvalidRequest as error:
-            raise InvalidOption(f"The preset {name} of the settings: {error.message}", hint=error.hint) from None
+            told = {"field": (error.param or "").removeprefix("options."), **error.values}
+            raise InvalidOption("preset_wrong", values={**told, "preset": name or "", "why": error.reason}) from None
 
 
 def _option(name: str, value: Any) -> Any:
@@ -80,33 +79,29 @@ def _option(name: str, value: Any) -> Any:
         return _stop(value)
     limit = OPTION_LIMITS.get(name)
     if limit is None and name in AskBody.model_fields:
-        raise InvalidOption(
-            f"{name} is no option.", param=f"options.{name}", hint=f'It stands beside options: {{"{name}": …, "options": {{…}}}}.'
-        )
+        raise InvalidOption("no_option", param=f"options.{name}")
     if limit is None:
-        raise InvalidOption(
-            f"There is no option {name[:64]!r}.",
-            param=f"options.{name[:64]}",
-            hint=_option_hint(name),
-        )
+        raise _unknown_option(name)
     whole = limit.whole and isinstance(value, float) and value.is_integer()
     number = int(value) if whole else value
     if isinstance(number, bool) or not isinstance(number, int if limit.whole else int | float) or not limit.low <= number <= limit.high:
-        raise InvalidOption(
-            f"{name} must be {describe(limit)}; got {json.dumps(value, ensure_ascii=False, default=str)[:40]}.",
-            param=f"options.{name}",
-            hint=f"{name}: {limit.about}.",
-        )
+        values: dict[str, Value] = {"option": name, "low": limit.low, "high": limit.high, "unit": limit.unit, "whole": int(limit.whole)}
+        values |= {"given": json.dumps(value, ensure_ascii=False, default=str)[:40], "about": limit.about}
+        raise InvalidOption("option_out_of_range", values=values, param=f"options.{name}")
     if name == "num_predict" and number == 0:  # Ollama takes it for no limit at all, llama.cpp for no answer
-        raise InvalidOption("num_predict must not be 0.", param="options.num_predict", hint="1 is the shortest answer, -1 means no limit.")
+        raise InvalidOption("num_predict_zero", param="options.num_predict")
     return number
 
 
-def _option_hint(name: str) -> str:
-    known = f"Options: {', '.join([*OPTION_LIMITS, 'stop', *IN_OPTIONS])}."
+def _unknown_option(name: str) -> InvalidOption:
+    values: dict[str, Value] = {"known": (*OPTION_LIMITS, "stop", *IN_OPTIONS)}
     if name in aliases.OPTIONS:
-        return f"It is named {aliases.OPTIONS[name]} here."
-    return f"{aliases.HINTS[name]} {known}" if name in aliases.HINTS else known
+        reason, values = "unknown_option_name", {"known": aliases.OPTIONS[name]}
+    elif meaning := aliases.MEANINGS.get(name):
+        reason = f"unknown_option_{meaning}"
+    else:
+        reason = "unknown_option"
+    return InvalidOption(reason, values=values, param=f"options.{name[:64]}")
 
 
 def describe(limit: OptionLimit) -> str:
@@ -122,11 +117,7 @@ def _stop(value: Any) -> tuple[str, ...]:
         or len(words) > STOP_MAX_COUNT
         or any(not isinstance(w, str) or not 0 < len(w) <= STOP_MAX_CHARS for w in words)
     ):
-        raise InvalidOption(
-            f"stop must be a text or a list of at most {STOP_MAX_COUNT} texts of 1 to {STOP_MAX_CHARS} characters.",
-            param="options.stop",
-            hint="The answer ends before the first of these texts.",
-        )
+        raise InvalidOption("stop_wrong", values={"most": STOP_MAX_COUNT, "characters": STOP_MAX_CHARS}, param="options.stop")
     return tuple(words)
 
 
@@ -138,4 +129,4 @@ def parse_keep_alive(value: Any) -> KeepAlive | None:
         value = int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= KEEP_ALIVE_MAX_SECONDS):
         return value
-    raise InvalidOption(f"keep_alive {KEEP_ALIVE_SAYS.words}", param="keep_alive", hint=KEEP_ALIVE_SAYS.hint)
+    raise NO_KEEP_ALIVE.error(NO_KEEP_ALIVE.reason, param="keep_alive")

@@ -23,18 +23,18 @@ def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON
     if value is None or value == "json":
         return value
     if _least_chars(value) > FORMAT_MAX_CHARS or len(json.dumps(value)) > FORMAT_MAX_CHARS:
-        raise InvalidFormat(f"The JSON schema has more than {FORMAT_MAX_CHARS:,} characters.", param="format", hint="Describe less of it.")
+        raise InvalidFormat("schema_too_long", values={"most": FORMAT_MAX_CHARS}, param="format")
     if not isinstance(value.get("$schema", ""), str):
-        raise InvalidFormat("$schema must be a text.", param="format")
+        raise InvalidFormat("schema_name_wrong", param="format")
     if _objects(value) > MOST_OBJECTS:
-        raise InvalidFormat(f"The JSON schema has more than {MOST_OBJECTS:,} objects.", param="format", hint="Describe less of it.")
+        raise InvalidFormat("schema_too_large", values={"most": MOST_OBJECTS}, param="format")
     try:
         validator_for(value, default=Draft202012Validator).check_schema(value)
     except SchemaError as error:
         where = ".".join(["format", *map(str, error.absolute_path)])[:100]
-        raise InvalidFormat(f"{where}: {error.message[:200]}.", param="format") from None
+        raise InvalidFormat("schema_wrong", values={"where": where, "detail": error.message[:200]}, param="format") from None
     except RecursionError:
-        raise InvalidFormat("The JSON schema is nested too deep.", param="format", hint="Describe less of it.") from None
+        raise InvalidFormat("schema_too_deep", param="format") from None
     return value
 
 
@@ -57,6 +57,6 @@ def _objects(value: Any) -> int:
             return 1 + sum(map(_objects, value.values()))
         case list():
             if len(value) > LONG_LIST and {*map(type, value)} not in ({str}, {int}):
-                raise InvalidFormat(f"A list of more than {LONG_LIST} items must have texts or whole numbers alone.", param="format")
+                raise InvalidFormat("schema_mixed_list", values={"most": LONG_LIST}, param="format")
             return sum(map(_objects, value))
     return 0

@@ -137,7 +137,7 @@ class SecurityMiddleware:
             if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key.encode()):
                 raise InvalidApiKey
         if int(headers.get("content-length") or 0) > self._body_max_bytes:
-            raise BodyTooLarge(f"The body has more than {self._body_max_bytes:,} bytes.")
+            raise BodyTooLarge("body_bytes", values={"most_bytes": self._body_max_bytes})
 
     def _bounded(self, receive: Receive) -> Receive:
         """The body, counted and timed while it comes in; after its end, the wait for the client to leave has no limit."""
@@ -158,7 +158,7 @@ class SecurityMiddleware:
             if taken > self._body_max_bytes:
                 if not whole:
                     await self._discard(receive)
-                raise BodyTooLarge(f"The body has more than {self._body_max_bytes:,} bytes.")
+                raise BodyTooLarge("body_bytes", values={"most_bytes": self._body_max_bytes})
             return message
 
         return bounded

@@ -46,28 +46,20 @@ def _wishes_in_options(body: AskBody) -> dict[str, Any]:
     inside = parse_body(SightBody, given, "options")
     for name in given:
         if getattr(body, name) not in (None, getattr(inside, name)):
-            raise ConflictingFields(f"{name} and options.{name} say different things.", param=f"options.{name}")
+            raise ConflictingFields("fields_differ", values={"one": name, "other": f"options.{name}"}, param=f"options.{name}")
     return wishes(inside)
 
 
 def _box(region: list[float], param: str) -> Box:
     x, y, width, height = region
     if width < REGION_MIN_SIDE or height < REGION_MIN_SIDE:
-        raise InvalidRegion(f"Each side of a region must be at least {REGION_MIN_SIDE:g} of the image's.", param=param)
+        raise InvalidRegion("region_too_small", values={"least": REGION_MIN_SIDE}, param=param)
     if x + width > 1 + _ROUNDING or y + height > 1 + _ROUNDING:
-        raise InvalidRegion("The region reaches beyond the image: x + width and y + height must be at most 1.", param=param)
+        raise InvalidRegion("region_beyond", param=param)
     return x, y, min(width, 1 - x), min(height, 1 - y)
 
 
 def _whose_region(images: int) -> InvalidRegion:
     if not images:
-        return InvalidRegion(
-            "There is a region but no image in this question.",
-            hint='Refer to an earlier image by its id: "images": [{"image_id": "…", "region": […]}].',
-            param="region",
-        )
-    return InvalidRegion(
-        f"There is one region for {images} images.",
-        hint='Put it on the image it is of: "images": [{"data": "…", "region": […]}, …], or {"image_id": "…", "region": […]}.',
-        param="region",
-    )
+        return InvalidRegion("region_without_image", param="region")
+    return InvalidRegion("region_of_several", values={"count": images}, param="region")

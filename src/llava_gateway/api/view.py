@@ -39,14 +39,13 @@ async def get_image(request: Request, image_id: str) -> Response:
     image = gateway.images.get(image_id)
     if query.model is None:
         if given := query.model_fields_set:
-            raise InvalidRequest(f"{min(given)} means nothing without model.", param="model", hint="Add model=NAME.")
+            raise InvalidRequest("needs_model", values={"name": min(given)}, param="model")
         await image.stored()
         headers = _headers(image_id, FOR_EVER)
         return unless_known(request, headers) or Response(image.canonical, media_type=image.media_type, headers=headers)
     pieces = (await gateway.seen(image, query.model, Sight(**wishes(query)))).rendition.pieces
     if query.piece >= len(pieces):
-        files = "one file, piece 0" if len(pieces) == 1 else f"{len(pieces)} files, pieces 0 to {len(pieces) - 1}"
-        raise NotFound(f"This image is sent as {files}.", param="piece", hint="GET /images/{id}/view tells what is sent.")
+        raise NotFound("piece_beyond", values={"count": len(pieces)}, param="piece")
     piece = pieces[query.piece]
     headers = _headers(f"sent-{hashlib.sha256(piece.data).hexdigest()}", ASK_AGAIN)
     return unless_known(request, headers) or Response(piece.data, media_type=piece.media_type, headers=headers)

@@ -29,7 +29,7 @@ async def vote(request: Request) -> Response:
     body = await read_body(request, VoteBody)
     check_length("prompt", body.prompt, settings)
     if body.best is not None and body.best >= len(body.candidates):
-        raise InvalidRequest(f"best names candidate {body.best} of {len(body.candidates)}, counted from 0.", param="best")
+        raise InvalidRequest("best_beyond", values={"best": body.best, "count": len(body.candidates)}, param="best")
     cast = Vote(datetime.now(UTC), body.prompt[:MAX_TEXT_CHARS], tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
     votes_of(request).add(cast)
     return await json_response(vote_json(cast), 201)

@@ -15,12 +15,13 @@ from llava_gateway.cli.client import gateway_version
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.serve import address, check_port
 from llava_gateway.engines.base import ModelInfo, answer_text
-from llava_gateway.engines.pool import TITLES, EngineState, PoolState
+from llava_gateway.engines.pool import EngineState, PoolState
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import profile_for
 from llava_gateway.images.sniff import Format
+from llava_gateway.notes import ENGINES
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
@@ -127,7 +128,7 @@ async def check_decoder(gateway: Gateway, kind: Format) -> Check:
         image = await gateway.images.add(data)
         await image.stored()
     except GatewayError as error:
-        return Check(name, "fail", f"a {kind} image can't be read: {_plain(error)}.", again)
+        return Check(name, "fail", f"a {kind} picture can't be read. {error.message}", again)
     if not sample_images.shows_sample(image.canonical or b""):
         return Check(name, "fail", f"a {kind} image comes out in other colours or sizes.", again)
     return Check(name, "ok", "reads its test image.")
@@ -135,7 +136,7 @@ async def check_decoder(gateway: Gateway, kind: Format) -> Check:
 
 def check_engine(engine: EngineState, *, chosen: bool) -> Check:
     """Whether it answers and has a model that sees. `chosen`: the settings allow no other."""
-    title = TITLES[engine.name]
+    title = ENGINES[engine.name]
     if not engine.health.ok:
         advice = "Install it from https://ollama.com/download and start it (`ollama serve`)." if engine.name == "ollama" else ""
         return Check(engine.name, "fail" if chosen else "warn", engine.health.detail or f"{title} does not answer.", advice)
@@ -164,17 +165,17 @@ def known_faults(state: PoolState) -> list[Check]:
 def check_default(settings: Settings, state: PoolState) -> Check:
     model = state.default.model
     if model is None:
-        return Check("model", "fail", state.default.reason, "`ollama pull llava:7b`, or run with --engine embedded.")
+        return Check("model", "fail", state.default.reason.text, "`ollama pull llava:7b`, or run with --engine embedded.")
     if not model.vision:
         return Check("model", "warn", f"{model.name} can't see images.", "Name another with --model; `llava-gateway models` lists them.")
     if model.engine == "embedded" and settings.gguf is None:
         return Check(
             "model",
             "warn",
-            f"{state.default.reason} It is a tiny demo, which has never seen a photo.",
+            f"{state.default.reason.text} It is a tiny demo, which has never seen a photo.",
             "Install Ollama (https://ollama.com/download), then `ollama pull llava:7b`.",
         )
-    return Check("model", "ok", state.default.reason)
+    return Check("model", "ok", state.default.reason.text)
 
 
 async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
@@ -184,7 +185,7 @@ async def check_sight(gateway: Gateway, model: ModelInfo) -> Check:
         try:
             said.append(await _ask(gateway, sample_images.circle(colour, _USUAL_SIDE), COLOUR_QUESTION))
         except GatewayError as error:
-            return Check("sight", "fail", f"{model.name} does not answer: {_plain(error)}.", error.hint)
+            return Check("sight", "fail", f"{model.name} does not answer. {error.message}", error.hint)
     if all(colour in answer.lower() for colour, answer in zip(COLOURS, said, strict=True)):
         return Check("sight", "ok", f"{model.name} tells a red circle from a blue one.")
     detail = f"{model.name} was shown a red circle and a blue one, and said {said[0]!r} and {said[1]!r}."
@@ -244,12 +245,7 @@ async def _probed(name: str, limit: float, probe: Callable[[], Awaitable[str]]) 
     except TimeoutError:
         return Check(name, "warn", f"can't be told: no answers within {limit:.0f} s.")
     except GatewayError as error:
-        return Check(name, "warn", f"can't be told: {_plain(error)}.", error.hint)
-
-
-def _plain(error: GatewayError) -> str:
-    """Its message as a part of a sentence."""
-    return error.message.rstrip(".")
+        return Check(name, "warn", f"can't be told. {error.message}", error.hint)
 
 
 async def _ask(gateway: Gateway, image: bytes, question: str) -> str:

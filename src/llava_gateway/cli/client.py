@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from llava_gateway.cli.console import Failure, wrong_use
 from llava_gateway.cli.flags import load_settings
 from llava_gateway.cli.serve import address
-from llava_gateway.errors import InvalidRequest
+from llava_gateway.error_sentences import hint_of
+from llava_gateway.errors import InvalidOption, InvalidRequest
 from llava_gateway.settings import Settings
 
 Fields: TypeAlias = list[tuple[str, str | bytes]]
@@ -132,12 +133,21 @@ class GatewayClient:
             return Failure(f"{self.url} answers with status {response.status_code}.", "Is it a llava_gateway? /healthz tells.")
 
 
+_OF_ROUTES = (InvalidRequest.code, InvalidOption.code, "unknown_field")
+"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
+"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
+
+
+_OF_ROUTES = (InvalidRequest.code, InvalidOption.code, "unknown_field")
+"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
+
+
 def _told(body: JSONObject) -> Failure:
     error = body["error"]
     hint = error["hint"]
     if error["code"] == "invalid_api_key":
         hint = "Give the key with --api-key or LLAVA_GATEWAY_API_KEY."
-    elif hint == InvalidRequest.hint:  # of routes and their fields, which the program has no words for
+    elif error["code"] in _OF_ROUTES and not hint_of(error["reason"], error["values"]):
         hint = "With --help, each command tells what its flags take."
     return Failure(error["message"], hint, param=error["param"] or "")
 

@@ -135,7 +135,7 @@ def create(
         else:
             _have(url, api_key, "/models", {"model": name, "modelfile": text, "replace": True})
     except ModelfileError as error:
-        raise Failure(f"{file}: {error}.") from error
+        raise Failure(f"{file}: {error}") from error
     _say_it_is_there(name, url)
 
 
@@ -208,7 +208,7 @@ def _read(file: Path) -> tuple[str, Modelfile]:
     except UnicodeDecodeError:
         wrong_use(f"{file} is not a text file in UTF-8.")
     except ModelfileError as error:
-        wrong_use(f"{file}: {error}.")
+        wrong_use(f"{file}: {error}")
 
 
 async def _follow(steps: AsyncIterator[Progress]) -> None:

@@ -98,7 +98,7 @@ def announce(settings: Settings, port: int, state: PoolState) -> None:
     out = console()
     url = address(settings.host, port)
     out.print(f"llava-gateway listens on {url}", style="bold green")
-    out.print(f"  {state.default.reason}")
+    out.print(f"  {state.default.reason.text}")
     for line in advice(settings, state):
         out.print(f"  {line}")
     key = ' -H "Authorization: Bearer $LLAVA_GATEWAY_API_KEY"' if settings.api_key else ""

@@ -119,7 +119,7 @@ class SideBySide:
             raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.")
         model = state.default.model
         if model is None:
-            raise Failure(state.default.reason, "`ollama pull llava:7b` gets a model that can see.")
+            raise Failure(state.default.reason.text, "`ollama pull llava:7b` gets a model that can see.")
         if not model.vision:
             raise Failure(f"{model.name} can't see images.", "Name another with --model; `llava-gateway models` lists them.")
         return model

@@ -52,7 +52,6 @@ TINY_MODEL = 64 * MiB
 programs want the cores too, 20 short answers of the demo model took 25 to 50 s with two threads and 0.6 to 0.9 s with one."""
 _CTX_STEP = 256
 """llama.cpp rounds contexts up to a multiple of this (src/llama-context.cpp)."""
-_INSTALL = "Install it with `pip install 'llava-gateway[embedded]'`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +378,7 @@ class EmbeddedEngine:
             async with asyncio.timeout(self._settings.load_timeout):
                 process = await LlamaProcess.start(pair.command(runner, self.slots, self._prompt_cache(pair, runner)))
         except TimeoutError:
-            raise UpstreamTimeout("The model took too long to load.", hint="Raise load_timeout in the settings.") from None
+            raise UpstreamTimeout("load_timeout") from None
         except GatewayError:
             self._deaths.append(time.monotonic())
             raise
@@ -398,23 +397,19 @@ class EmbeddedEngine:
         """Raises UpstreamUnavailable while the engine is left alone because it keeps ending."""
         pause = restart_pause(self._deaths, time.monotonic())
         if pause > 0:
-            raise UpstreamUnavailable(
-                "The embedded engine keeps ending.",
-                retry_after=pause,
-                hint="Choose a smaller num_ctx or another model, or look into the gateway's log.",
-            )
+            raise UpstreamUnavailable("engine_keeps_ending", retry_after=pause)
 
     async def _model(self) -> _Pair:
         """The pair of files, their headers read once. Raises ModelLoadFailed, UpstreamUnavailable."""
         if self._pair is None:
             if importlib.util.find_spec("xllamacpp") is None:
-                raise UpstreamUnavailable("The embedded engine is not installed.", hint=_INSTALL)
+                raise UpstreamUnavailable("embedded_not_installed")
             try:
                 self._pair = await asyncio.to_thread(self._read_pair)
             except OSError as error:
-                raise ModelLoadFailed("The model's file can't be read.", hint="Check the paths given as gguf and mmproj.") from error
+                raise ModelLoadFailed("model_file_unread") from error
             except GGUFError as error:
-                raise ModelLoadFailed(str(error)) from error
+                raise ModelLoadFailed(error.reason, values=error.values) from error
         return self._pair
 
     def _read_pair(self) -> _Pair:
@@ -427,9 +422,9 @@ class EmbeddedEngine:
         text = read_header(gguf)
         eye = read_header(mmproj) if mmproj else None
         if text.is_projector:
-            raise GGUFError("The file given as gguf is a projector; give it as mmproj, and the text model as gguf.")
+            raise GGUFError("gguf_is_projector")
         if eye is not None and not eye.is_projector:
-            raise GGUFError("The file given as mmproj is not a projector.")
+            raise GGUFError("gguf_no_projector")
         return _Pair(name, gguf, mmproj, text, eye, defaults)
 
     def _runner(self, pair: _Pair, options: Options) -> Runner:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from llava_gateway.errors import FileFault
 from llava_gateway.images.facts import VisionFacts
 
 Scalar: TypeAlias = int | float | bool | str
@@ -30,8 +31,8 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
-class GGUFError(ValueError):
-    """The file is not a GGUF, or its header is damaged. The message is a sentence without the path."""
+class GGUFError(FileFault):
+    """The file is not a GGUF, or its header is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,12 @@ def read_header(path: Path) -> GGUFHeader:
     """The header of the file at `path`. Raises GGUFError, OSError."""
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise GGUFError("The file is not a GGUF.")
+            raise GGUFError("gguf_none")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 return GGUFHeader(_Reader(data).metadata(), len(data))
             except (struct.error, UnicodeDecodeError, IndexError, OverflowError) as error:
-                raise GGUFError("The GGUF file is cut off or damaged.") from error
+                raise GGUFError("gguf_damaged") from error
 
 
 class _Reader:
@@ -125,7 +126,7 @@ class _Reader:
     def metadata(self) -> dict[str, Value]:
         version, _tensors, count = self._number("I"), self._number("Q"), self._number("Q")
         if version not in (2, 3):
-            raise GGUFError(f"The GGUF file is of version {version}; known are 2 and 3.")
+            raise GGUFError("gguf_version", version=version)
         found: dict[str, Value] = {}
         for _ in range(count):
             key = self._string()
@@ -150,7 +151,7 @@ class _Reader:
                 self._skip(self._number("Q"))
             return None
         if kind not in _SCALARS:
-            raise GGUFError(f"The GGUF file has a value of unknown type {kind}.")
+            raise GGUFError("gguf_type", kind=kind)
         if count <= MAX_ARRAY:
             return tuple(self._scalar(kind) for _ in range(count))
         self._skip(count * struct.calcsize("<" + _SCALARS[kind]))
@@ -158,7 +159,7 @@ class _Reader:
 
     def _scalar(self, kind: int) -> int | float | bool:
         if kind not in _SCALARS:
-            raise GGUFError(f"The GGUF file has a value of unknown type {kind}.")
+            raise GGUFError("gguf_type", kind=kind)
         value: int | float | bool = self._unpack("<" + _SCALARS[kind])
         return value
 

@@ -155,7 +155,7 @@ class Installer:
         """Ends all that runs, with ShuttingDown; nothing new from now on. What has been downloaded is kept."""
         self._closed = True
         for run in self._running.values():
-            run.installing.end(ShuttingDown(hint="Ask again when it is back: a pull goes on where it was."))
+            run.installing.end(ShuttingDown("pull_shut_down"))
             run.task.cancel()
 
     async def aclose(self) -> None:
@@ -169,7 +169,7 @@ class Installer:
         run = self._running.get(key)
         if run is None:
             if len(self._running) >= MAX_AT_ONCE:
-                raise Overloaded(f"{MAX_AT_ONCE} models are being brought in already.", retry_after=RETRY_AFTER)
+                raise Overloaded("models_coming_in", values={"count": MAX_AT_ONCE}, retry_after=RETRY_AFTER)
             run = self._running[key] = self._start(key, Installing(kind, name), steps)
         elif kind == "create" or run.installing.kind == "create":
             raise ModelBusy(param="model")

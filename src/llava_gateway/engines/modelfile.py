@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
+from llava_gateway.errors import FileFault
+
 ParameterValue: TypeAlias = int | float | bool | str | tuple[str, ...]
 
 MOST_INSTRUCTIONS = 1000
@@ -27,12 +29,8 @@ _WORD = re.compile(r"(?P<word>[A-Za-z0-9_]+)[ \t]+(?P<rest>.*)", re.DOTALL)
 _KNOWN = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "ADAPTER", "LICENSE")
 
 
-class ModelfileError(ValueError):
+class ModelfileError(FileFault):
     """What is wrong in which line, for the person who wrote it."""
-
-    def __init__(self, message: str, line: int | None = None) -> None:
-        super().__init__(f"line {line}: {message}" if line else message)
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def parse_modelfile(text: str) -> Modelfile:
                 licenses.append(value)
             case "MESSAGE":
                 if word not in ("system", "user", "assistant"):
-                    raise ModelfileError(f"a MESSAGE is by system, user or assistant, not by {word[:40]!r}", line)
+                    raise ModelfileError("modelfile_role", line=line, role=word[:40])
                 messages.append(ExampleMessage(cast("Literal['system', 'user', 'assistant']", word), value))
             case "PARAMETER" if word == "stop":
                 stops.append(value)
@@ -86,7 +84,7 @@ def parse_modelfile(text: str) -> Modelfile:
     if stops:
         parameters["stop"] = tuple(stops)
     if not sources:
-        raise ModelfileError("there is no FROM: it names the model, or its files")
+        raise ModelfileError("modelfile_no_from")
     return Modelfile(
         tuple(sources), parameters, once.get("TEMPLATE"), once.get("SYSTEM"), tuple(messages), tuple(adapters), tuple(licenses)
     )
@@ -106,18 +104,18 @@ def _statements(text: str) -> list[tuple[int, str, str, str]]:
         word = ""
         if instruction in ("PARAMETER", "MESSAGE"):
             if not (parts := _WORD.fullmatch(rest)):
-                raise ModelfileError(f"{instruction} takes a name and a value", begin)
+                raise ModelfileError("modelfile_name_and_value", line=begin, instruction=instruction)
             word, rest = parts["word"], parts["rest"]
         if (value := _unquote(rest.strip())) is None:
             end = _closing(lines, number, rest)
             value = _unquote("\n".join([rest, *lines[number:end]]).strip()) if end else None
             if end is None or value is None:
-                raise ModelfileError("the quote that opens here is never closed", begin)
+                raise ModelfileError("modelfile_quote", line=begin)
             number = end
         if not value and instruction == "FROM":
-            raise ModelfileError("FROM takes the name of a model or a file", begin)
+            raise ModelfileError("modelfile_from", line=begin)
         if len(found) == MOST_INSTRUCTIONS:
-            raise ModelfileError(f"there are more than {MOST_INSTRUCTIONS:,} instructions", begin)
+            raise ModelfileError("modelfile_instructions", line=begin, most=MOST_INSTRUCTIONS)
         found.append((begin, instruction, word, value))
     return found
 
@@ -128,9 +126,9 @@ def _instruction(line: str, number: int) -> tuple[str, str]:
     name = parts["instruction"].upper() if parts else ""
     if name not in _KNOWN or not parts:
         first = line.split()[0][:40]
-        raise ModelfileError(f"{first!r} is no instruction; known are {', '.join(_KNOWN)}", number)
+        raise ModelfileError("modelfile_instruction", line=number, word=first, known=_KNOWN)
     if not parts["space"]:
-        raise ModelfileError(f"{name} takes a value, after a space", number)
+        raise ModelfileError("modelfile_value", line=number, instruction=name)
     return name, parts["rest"]
 
 
@@ -158,10 +156,10 @@ def _parameter(name: str, value: str, line: int) -> ParameterValue:
         if name == "use_mmap":
             return {"true": True, "false": False}[value.lower()]
     except (ValueError, KeyError):
-        kind = "a whole number" if name in _WHOLE else "a number" if name in _REAL else "true or false"
-        raise ModelfileError(f"{name} takes {kind}, not {value[:40]!r}", line) from None
-    known = ", ".join(sorted(_WHOLE | _REAL | {"stop", "use_mmap"}))
-    raise ModelfileError(f"there is no parameter {name[:40]!r}; known are {known}", line)
+        reason = "modelfile_whole_number" if name in _WHOLE else "modelfile_number" if name in _REAL else "modelfile_boolean"
+        raise ModelfileError(reason, line=line, name=name, value=value[:40]) from None
+    known = tuple(sorted(_WHOLE | _REAL | {"stop", "use_mmap"}))
+    raise ModelfileError("modelfile_parameter", line=line, name=name[:40], known=known)
 
 
 def _finite(number: float) -> float:

@@ -384,7 +384,7 @@ class OllamaEngine:
 def _check_local(model: str) -> None:
     """Raises ModelNotFound."""
     if is_cloud(model):
-        raise ModelNotFound("Cloud models are not used: they would send the images off this machine.", param="model")
+        raise ModelNotFound("cloud_model", param="model")
 
 
 async def _refusal(response: httpx2.Response) -> GatewayError | None:

@@ -71,9 +71,9 @@ def error_from(status: int | None, body: bytes | Any) -> GatewayError:
 def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayError:
     if detail.get("type") == "exceed_context_size_error":
         counts = {key: detail[key] for key in ("n_prompt_tokens", "n_ctx") if isinstance(detail.get(key), int)}
-        return ContextLengthExceeded(extra=counts)
+        return ContextLengthExceeded(values=counts)
     if status == 503:
-        return Overloaded("Ollama is busy loading models.", retry_after=BUSY_RETRY_AFTER)
+        return Overloaded("ollama_loading", retry_after=BUSY_RETRY_AFTER)
     if _any_of(_OUT_OF_MEMORY, words):
         return ModelOutOfMemory()
     if _any_of(_NO_VISION, words):
@@ -83,21 +83,21 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
     if refused := refusal(words):
         return refused
     if "does not support thinking" in words:
-        return InvalidRequest("This model can't think before it answers.", hint="Leave out `think`.", param="think")
+        return InvalidRequest("model_lacks_thinking", param="think")
     if _any_of(_BAD_IMAGE, words):
-        return ImageParseError("The engine can't read the image.")
+        return ImageParseError("image_not_read")
     if _any_of(_BAD_FORMAT, words):
-        return InvalidRequest("The engine can't follow this format.", hint="Send a plainer JSON schema, or format: json.", param="format")
+        return InvalidRequest("format_not_followed", param="format")
     if "does not support chat" in words:
-        return InvalidRequest("This model can't chat.", hint="Choose another model; GET /models lists them.", param="model")
+        return InvalidRequest("model_cannot_chat", param="model")
     if "token repeat limit" in words:
-        return UpstreamIncomplete("The engine ended the answer because it repeated itself.")
+        return UpstreamIncomplete("answer_repeats")
     if _any_of(_LOAD_FAILED, words):
         return ModelLoadFailed()
     if "chunk not found" in words:  # see ollama_prompt.py
-        return UpstreamError("The engine's prompt cache is broken.", hint="Unload the model (`ollama stop NAME`) and ask again.")
+        return UpstreamError("prompt_cache_broken")
     if _any_of(_CRASHED, words):
-        return UpstreamError("The model's process ended in the middle of its work.")
+        return UpstreamError("model_process_ended")
     if status == 404 or (status == 400 and "invalid model name" in words):
         return ModelNotFound(param="model")
     return UpstreamError()

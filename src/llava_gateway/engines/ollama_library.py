@@ -144,16 +144,16 @@ def without_files(modelfile: Modelfile) -> Modelfile:
     What looks like a path is refused by its looks: whether there is such a file is nothing a client should learn.
     """
     if modelfile.adapters:
-        raise ModelfileNamesFiles("ADAPTER takes a file, and a Modelfile that is sent can't name files.", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_adapter", param="modelfile")
     if len(modelfile.sources) > 1:
-        raise ModelfileNamesFiles("FROM stands more than once, as it does for files only.", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_sources", param="modelfile")
     (source,) = modelfile.sources
     try:
         parse_name(source)
     except InvalidModelName as error:
-        raise ModelfileNamesFiles("FROM takes the name of a model, like llava:7b.", param="modelfile") from error
+        raise ModelfileNamesFiles("modelfile_sent_name", param="modelfile") from error
     if source.lower().endswith(_FILE_SUFFIXES):
-        raise ModelfileNamesFiles("FROM names a file.", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_file", param="modelfile")
     return modelfile
 
 
@@ -164,13 +164,13 @@ def _files(modelfile: Modelfile, folder: Path | None) -> list[Path]:
     paths = {source: folder / Path(source).expanduser() for source in modelfile.sources}
     missing = [source for source, path in paths.items() if not path.is_file()]
     if missing and len(paths) > 1:
-        raise ModelfileError(f"FROM names {', '.join(missing)}, but there is no such file")
+        raise ModelfileError("modelfile_from_missing", files=tuple(missing))
     return [] if missing else list(paths.values())
 
 
 def _existing(written: str, folder: Path | None) -> Path:
     if folder is None or not (path := folder / Path(written).expanduser()).is_file():
-        raise ModelfileError(f"ADAPTER names {written}, but there is no such file")
+        raise ModelfileError("modelfile_adapter_missing", file=written)
     return path
 
 
@@ -195,7 +195,7 @@ def _library_errors(*, making: bool = False) -> Iterator[None]:
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
         raise UpstreamUnavailable from error
     except httpx.TransportError as error:
-        raise UpstreamDisconnected("Ollama went away in the middle of the work.", hint="Start it and ask again.") from error
+        raise UpstreamDisconnected("ollama_went_away") from error
     except ValueError as error:
         if isinstance(error, ModelfileError):
             raise

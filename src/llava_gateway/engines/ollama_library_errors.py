@@ -56,7 +56,7 @@ def error_from(status: int, said: str, *, making: bool) -> GatewayError:
     if "newer version of ollama" in words or "requires a newer version" in words:
         return OllamaOutdated()
     if "context canceled" in words:
-        return StillStopping("Ollama is still stopping the pull of a moment ago.", retryable=True, hint="Ask again in a moment.")
+        return StillStopping("pull_still_stopping", retryable=True)
     if "digest mismatch" in words:
         return DownloadDamaged()
     if "invalid model name" in words:
@@ -64,13 +64,11 @@ def error_from(status: int, said: str, *, making: bool) -> GatewayError:
     if any(needle in words for needle in _NO_NETWORK):
         return RegistryUnavailable()
     if status == 404 or "file does not exist" in words or "not found" in words:
-        return ModelNotFound("There is no such model.", hint="Look at its spelling; https://ollama.com/search lists models.", param="model")
+        return ModelNotFound("model_not_in_library", param="model")
     if refused := re.search(r"pull model manifest: (\d)\d\d: |(unauthorized)", words):
         if refused[1] == "5":
             return RegistryUnavailable()
-        hint = "It may be private, or of a kind that Ollama can't run."
-        return ModelNotFound("The registry does not give this model out.", hint=hint, param="model")
+        return ModelNotFound("model_withheld", param="model")
     if making and status == 400:
-        about = " Its TEMPLATE can't be read." if "template" in words else ""
-        return InvalidModelfile(f"Ollama does not take this Modelfile.{about}", param="modelfile")
-    return UpstreamError("Ollama could not do it.")
+        return InvalidModelfile("modelfile_template" if "template" in words else "modelfile_not_taken", param="modelfile")
+    return UpstreamError("ollama_failed")

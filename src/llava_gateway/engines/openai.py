@@ -117,7 +117,7 @@ class OpenAIEngine:
         try:
             await self.models()
         except GatewayError as error:
-            return Health(False, detail=f"{error.message}.")
+            return Health(False, detail=error.message)
         return Health(True, version=self._dialect.title if self._dialect else "")
 
     async def models(self) -> tuple[ModelInfo, ...]:

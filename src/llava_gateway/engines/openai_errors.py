@@ -65,7 +65,7 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
     said = _Said.parse(body)
     text = said.message.lower()
     if said.kind in _TOO_LONG_KINDS or (status in (400, 413, 422, 500) and _TOO_LONG.search(text)):
-        return ContextLengthExceeded(extra=said.figures())
+        return ContextLengthExceeded(values=said.figures())
     if out_of_memory(text):
         return ModelOutOfMemory()
     if _NO_VISION.search(text):
@@ -75,9 +75,9 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
     if status == 404 or _NO_MODEL.search(text):
         return ModelNotFound(param="model")
     if status in (401, 403):
-        return UpstreamError("The engine refuses the gateway's key.", hint="Set openai_api_key in the settings to the key of that server.")
+        return UpstreamError("key_refused")
     if status in (429, 503):
-        return Overloaded("The engine is busy.", retry_after=5)
+        return Overloaded("engine_busy", retry_after=5)
     if status in (408, 504):
         return UpstreamTimeout()
     if status in (400, 422) and request is not None:
@@ -92,19 +92,17 @@ def embed_error(status: int, body: bytes) -> GatewayError:
         return ModelLacksEmbeddings(param="model")
     error = chat_error(status, body, None)
     if isinstance(error, ContextLengthExceeded):
-        return text_too_long(error.extra)
+        return text_too_long(error.values)
     return error
 
 
 def _refused(text: str, request: EngineRequest) -> GatewayError:
     """A request the server calls wrong, though it passed our own checks."""
     if request.renditions and _BAD_IMAGE.search(text):
-        return ImageParseError("The engine can't decode the image.")
+        return ImageParseError("image_not_read")
     if isinstance(request.format, dict):
-        return InvalidOption(
-            "The engine can't follow this JSON schema.", hint="Use a simpler schema: types, properties, items, enum.", param="format"
-        )
-    return UpstreamError("The engine refused the request.")
+        return InvalidOption("schema_not_followed", param="format")
+    return UpstreamError("request_refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ class _Said:
         kind = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
         return cls(str(error.get("message") or ""), str(kind or ""), _whole(error.get("n_prompt_tokens")), _whole(error.get("n_ctx")))
 
-    def figures(self) -> dict[str, int | float | str | list[str]]:
+    def figures(self) -> dict[str, int]:
         """n_prompt_tokens and n_ctx, where they are told."""
         prompt = self.n_prompt_tokens or _figure(_N_PROMPT, self.message.lower())
         context = self.n_ctx or _figure(_N_CTX, self.message.lower())

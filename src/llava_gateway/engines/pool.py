@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from llava_gateway.engines.base import Engine, EngineName, Health, ModelInfo, same_name
 from llava_gateway.errors import GatewayError, ModelNotFound, UpstreamUnavailable
+from llava_gateway.notes import Note, note
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 PREFERENCE: tuple[EngineName, ...] = ("ollama", "openai", "embedded")
 """Who answers first where several can. The embedded engine comes last: without files of its own it has only the demo model."""
 FAVOURITE = "llava:7b"
-TITLES: Mapping[EngineName, str] = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedded": "The embedded engine"}
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """The model that answers when a request names none, and a sentence saying why."""
+    """The model that answers when a request names none, and why."""
 
     model: ModelInfo | None
-    reason: str
+    reason: Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class PoolState:
     @property
     def models(self) -> tuple[ModelInfo, ...]:
         return tuple(model for engine in self.engines for model in engine.models)
+
+    @property
+    def seeing(self) -> tuple[str, ...]:
+        """Some of the models that can see."""
+        return tuple(model.name for model in self.models if model.vision)[:MOST_NAMED]
 
     @property
     def ready(self) -> bool:
@@ -66,7 +72,7 @@ class EnginePool:
         self._settings = settings
         by_name = {engine.name: engine for engine in engines}
         self._engines: dict[EngineName, Engine] = {name: by_name[name] for name in PREFERENCE if name in by_name}
-        self.state = PoolState((), Default(None, "No engine has been asked yet."))
+        self.state = PoolState((), Default(None, note("default_unknown")))
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -98,7 +104,7 @@ class EnginePool:
         states = tuple(await asyncio.gather(*(_look_at(engine) for engine in self._engines.values())))
         before, self.state = self.state, PoolState(states, choose_default(states, self._settings))
         if before.default.reason != self.state.default.reason:
-            log.info("%s", self.state.default.reason)
+            log.info("%s", self.state.default.reason.text)
         return self.state
 
     async def resolve(self, name: str | None, *, engine: EngineName | None = None) -> ModelInfo:
@@ -112,10 +118,11 @@ class EnginePool:
         if found := self._find(name, engine):
             return found
         if not self.state.ready:
-            raise UpstreamUnavailable(f"No engine can answer. {self.state.default.reason}")
+            raise UpstreamUnavailable("no_engine", values=_absent(self.state.engines))
         if name is None:
-            raise ModelNotFound(f"No model answers by default. {self.state.default.reason}", param="model")
-        raise ModelNotFound(f"No engine has the model {name[:100]!r}.", hint=_hint(self.state), param="model")
+            asked_for = {"model": self._settings.model} if self._settings.model else {}
+            raise ModelNotFound("no_default_model", values={**_absent(self.state.engines), **asked_for}, param="model")
+        raise ModelNotFound("model_not_found_named", values={"model": name[:100], "installed": self.state.seeing}, param="model")
 
     async def choose(self, name: str | None, before: str, engine: EngineName | None) -> ModelInfo:
         """The model that answers: the one called `name`, else the one that a conversation had `before` ("": none) in `engine`, else the
@@ -125,11 +132,7 @@ class EnginePool:
         try:
             return await self.resolve(before, engine=engine)
         except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{before}, which this session talks with, is gone.",
-                hint=f"Bring it back, or name another model in the request. {error.hint}",
-                param="model",
-            ) from None
+            raise ModelNotFound("session_model_gone", values={**error.values, "model": before}, param="model") from None
 
     def _find(self, name: str | None, engine: EngineName | None) -> ModelInfo | None:
         if name is None:
@@ -163,45 +166,31 @@ def choose_default(engines: tuple[EngineState, ...], settings: Settings) -> Defa
     if settings.model:
         wanted = [model for model in models if same_name(model.name, settings.model)]
         if not wanted:
-            return Default(None, f"{settings.model} was asked for, but no engine has it.")
-        return Default(wanted[0], f"{wanted[0].name} answers because the settings ask for it.")
+            return Default(None, note("default_not_there", model=settings.model))
+        return Default(wanted[0], note("default_asked_for", model=wanted[0].name))
     for engine in engines:
         if settings.gguf and engine.models:
-            return Default(engine.models[0], f"{engine.models[0].name} answers because its file was given.")
+            return Default(engine.models[0], note("default_file", model=engine.models[0].name))
         vision = [model for model in engine.models if model.vision]
         if vision:
             model, why = _best(vision)
-            return Default(model, f"{_who(engine)} answers with {model.name}: {why}.{_instead(engines, engine.name)}")
-    return Default(None, f"No engine has a model that can see.{_instead(engines, None)}")
+            who = {"engine": engine.name, "version": engine.health.version, "model": model.name}
+            return Default(model, Note(why, {**who, **_absent(engines[: engines.index(engine)])}))
+    return Default(None, Note("default_none", _absent(engines)))
 
 
 def _best(vision: list[ModelInfo]) -> tuple[ModelInfo, str]:
     if len(vision) == 1:
-        return vision[0], "it is the one model there that can see"
+        return vision[0], "default_only_one"
     if loaded := [model for model in vision if model.loaded]:
-        return loaded[0], "it is loaded already"
+        return loaded[0], "default_loaded"
     if favourite := [model for model in vision if same_name(model.name, FAVOURITE)]:
-        return favourite[0], "it is installed"
-    return min(vision, key=lambda model: model.size_bytes or 0), "it is the smallest one there that can see"
+        return favourite[0], "default_installed"
+    return min(vision, key=lambda model: model.size_bytes or 0), "default_smallest"
 
 
-def _who(engine: EngineState) -> str:
-    return f"{TITLES[engine.name]} {engine.health.version}".strip()
-
-
-def _instead(engines: tuple[EngineState, ...], chosen: EngineName | None) -> str:
-    """Why engines of higher preference do not answer."""
-    reasons = []
-    for engine in engines:
-        if engine.name == chosen:
-            break
-        if not engine.health.ok:
-            reasons.append(f" {TITLES[engine.name]} does not answer.")
-        elif not any(model.vision for model in engine.models):
-            reasons.append(f" {_who(engine)} is there but has no model that can see.")
-    return "".join(reasons)
-
-
-def _hint(state: PoolState) -> str:
-    seeing = [model.name for model in state.models if model.vision]
-    return f"Installed with vision: {', '.join(seeing[:10])}." if seeing else ModelNotFound.hint
+def _absent(engines: tuple[EngineState, ...]) -> dict[str, tuple[str, ...]]:
+    """Which of these do not answer, and which have no model that can see."""
+    silent = tuple(engine.name for engine in engines if not engine.health.ok)
+    blind = tuple(engine.name for engine in engines if engine.health.ok and not any(model.vision for model in engine.models))
+    return {"silent": silent, "blind": blind}

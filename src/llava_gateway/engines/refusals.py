@@ -13,6 +13,7 @@ from llava_gateway.errors import (
     ModelLacksTools,
     UpstreamIncomplete,
 )
+from llava_gateway.notes import Value
 
 # All are searched in lower case.
 _NO_EMBEDDINGS = re.compile(r"does not support embedding|not an embedding model|pooling type 'none'")
@@ -31,29 +32,16 @@ def refusal(text: str) -> GatewayError | None:
     if _NO_TOOLS.search(text):
         return ModelLacksTools(param="tools")
     if _ROLES.search(text):
-        return InvalidRequest(
-            "The model's chat template does not take messages with these roles in this order.",
-            hint="Let messages by the user and by the assistant alternate, and put a system message first or leave it out.",
-            param="messages",
-        )
+        return InvalidRequest("template_roles", param="messages")
     if _LOST_IMAGE in text:  # there was no marker for it in the prompt
-        return InvalidRequest(
-            "The model's chat template leaves out an image of the conversation.",
-            hint="Put images into messages by the user.",
-            param="messages",
-        )
+        return InvalidRequest("template_lost_image", param="messages")
     if _ODD_CALL in text:
-        return UpstreamIncomplete(
-            "The model wrote a call of a tool that can't be read.", hint="Ask again, or give it fewer and simpler tools."
-        )
+        return UpstreamIncomplete("tool_call_unread")
     if _CALLS_LAST in text:
-        return InvalidRequest(
-            "The conversation ends with calls of tools.", hint="Send a message with the result of each call after them.", param="messages"
-        )
+        return InvalidRequest("tool_calls_last", param="messages")
     return None
 
 
-def text_too_long(figures: Mapping[str, int | float | str | list[str]]) -> ContextLengthExceeded:
+def text_too_long(figures: Mapping[str, Value]) -> ContextLengthExceeded:
     """For a text that is to become a vector."""
-    hint = "Split it into shorter ones."
-    return ContextLengthExceeded("A text does not fit the model's context.", hint=hint, param="input", extra=figures)
+    return ContextLengthExceeded("text_beyond_context", param="input", values=figures)

@@ -158,12 +158,8 @@ class Attachments:
         if not attached:
             return Question(messages, (), ())
         if len(attached) > self._settings.images_per_turn:
-            raise InvalidRequest(
-                f"{len(attached)} images in one turn; at most {self._settings.images_per_turn} are taken.",
-                code="too_many_images",
-                hint="Ask about some of them, then about the others: a session remembers all.",
-                param="images",
-            )
+            values = {"count": len(attached), "most": self._settings.images_per_turn}
+            raise InvalidRequest("images_of_turn", values=values, code="too_many_images", param="images")
         room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
         attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
         most = self.profile(model).max_images

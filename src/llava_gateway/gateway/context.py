@@ -328,18 +328,16 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
     images = sum(fitted.count.images) if fitted.count else 0
     ways = []
     if needed <= (model.context_length or needed):
-        ways.append(f"num_ctx {min(bucket(needed), model.context_length or bucket(needed))} (loads the model again)")
+        ways.append("num_ctx")
     if rules.policy == "strict" and conversation.exchanges:
-        ways.append("the policy pin_images, which drops old text and keeps images")
+        ways.append("pin_images")
     if images > fitted.over:
-        ways.append("detail low for large images")
+        ways.append("detail_low")
     if conversation.exchanges and fitted.count and _alone(fitted.count, conversation) <= limit - room:
-        ways.append("a new session")
-    return ContextLengthExceeded(
-        f"The prompt takes {total} tokens and {room} are kept for the answer, but the model's context has {limit}.",
-        hint=f"Try {', or '.join(ways)}." if ways else "Ask in fewer words, or choose a model with a larger context.",
-        extra={"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed},
-    )
+        ways.append("new_session")
+    values = {"n_prompt_tokens": total, "n_ctx": limit, "num_ctx_needed": needed, "room": room}
+    num_ctx = min(bucket(needed), model.context_length or bucket(needed))
+    return ContextLengthExceeded("prompt_too_long", values={**values, "ways": tuple(ways), "num_ctx": num_ctx})
 
 
 def _alone(count: TokenCount, conversation: Conversation) -> int:

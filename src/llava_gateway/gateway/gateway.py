@@ -275,7 +275,7 @@ class Gateway:
         """
         info = await self.pool.resolve(model)
         if not info.vision:
-            raise ModelLacksVision(f"{info.name} can't see images.", param="model")
+            raise ModelLacksVision("model_lacks_vision_named", values={"model": info.name}, param="model")
         return await self.prompt_builder.attachments.seen(image, info, sight)
 
     def _keep(self, answering: Answering, turn: Turn) -> int | None:

@@ -19,7 +19,7 @@ from llava_gateway.gateway.attachments import Attachment, Attachments, Hold, Que
 from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted
 from llava_gateway.gateway.replay import Replay
 from llava_gateway.images.store import ImageStore
-from llava_gateway.notes import Note, note
+from llava_gateway.notes import Note, Value, note
 from llava_gateway.options import Options
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
@@ -125,7 +125,7 @@ class PromptBuilder:
         """
         asked, model = prompt.engine_request, prompt.model
         engine = self.pool.engine(model.engine)
-        n_ctx, found = (value if isinstance(value := refusal.extra.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
+        n_ctx, found = (value if isinstance(value := refusal.values.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
         self.fitter.refused(model.key, asked, n_ctx)
         count = prompt.fitted.count or await self.fitter.count(asked, engine, model.key)
         uncounted = max(0, (found or 0) - count.total)
@@ -192,9 +192,8 @@ class PromptBuilder:
         """Refuses images, new ones or the session's, before anything is sent to a model that can't see."""
         if model.vision or not (session.image_ids or request.has_images):
             return
-        seeing = [other.name for other in self.pool.state.models if other.vision]
-        hint = f"Installed with vision: {', '.join(seeing[:10])}." if seeing else "Get one with `ollama pull llava:7b`."
-        raise ModelLacksVision(f"{model.name} can't see images.", hint=hint, param="model")
+        values: dict[str, Value] = {"model": model.name, "installed": self.pool.state.seeing}
+        raise ModelLacksVision("model_lacks_vision_named", values=values, param="model")
 
     def _builder(self, request: ChatRequest, model: ModelInfo, new: Mapping[ImagePart, Rendition], hold: Hold) -> Build:
         """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""

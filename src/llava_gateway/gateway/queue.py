@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llava_gateway.errors import Overloaded
+from llava_gateway.notes import Value
 
 RETRY_AFTER_MAX = 60
 FILES_OF_OUR_OWN = 64
@@ -87,12 +88,12 @@ class EngineQueue:
         """Raises Overloaded when a request that came now would be sent away, so that no work is done for it first."""
         answered = self.active - (self._give_way is not None)  # what runs in the background is about to leave
         if answered + self.waiting >= self.slots + self.queue_size:
-            raise self.overloaded(f"{answered} requests are being answered and {self.waiting} wait already.")
+            raise self.overloaded("queue_full", active=answered, waiting=self.waiting)
 
-    def overloaded(self, message: str) -> Overloaded:
+    def overloaded(self, reason: str, **values: Value) -> Overloaded:
         """The error for who is sent away: Retry-After is the measured service time x the queue's length, at most 60 s."""
         seconds = math.ceil(self._service_seconds * (self.waiting + 1) / self.slots)
-        return Overloaded(message, retry_after=min(RETRY_AFTER_MAX, max(1, seconds)))
+        return Overloaded(reason, values=values, retry_after=min(RETRY_AFTER_MAX, max(1, seconds)))
 
     @contextmanager
     def enter(self) -> Iterator[Ticket]:

@@ -33,7 +33,7 @@ def decode_base64(text: str) -> bytes:
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidBase64Image from None
     if not data:
-        raise ImageError("The image is empty", code="empty_image_file", hint="Send the bytes of an image file.")
+        raise ImageError(code="empty_image_file")
     return data
 
 
@@ -44,7 +44,7 @@ def _bare(text: str) -> str:
         if text[:5].lower() == "data:":
             head, comma, text = text.partition(",")
             if not comma or not head.lower().endswith(";base64"):
-                raise InvalidBase64Image("The data: URL is not base64; it must read data:image/...;base64,...")
+                raise InvalidBase64Image("data_url_not_base64")
         elif text[:2] in ("b'", 'b"') and text[-1] == text[1]:
             text = text[2:-1].replace("\\n", "")
         else:

@@ -31,7 +31,7 @@ from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import Size
 from llava_gateway.images.sniff import Format
 from llava_gateway.images.unread import unread
-from llava_gateway.notes import Note, note
+from llava_gateway.notes import Note, Value, note
 
 # Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.
 _PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -52,18 +52,18 @@ def check_size(size: Size, kind: Format, limits: Limits) -> None:
     """Raises ImageError `image_too_small` or `image_too_large`."""
     width, height = size
     most = limits.max_pixels_webp_gif if kind in ("WEBP", "GIF") else limits.max_pixels
-    said = f"The image has {width}x{height} pixels"
+    values: dict[str, Value] = {"width": width, "height": height}
     if min(size) < limits.min_side:
-        raise ImageError(f"{said}; {limits.min_side} on the short side is the least", code="image_too_small", hint="Send a larger image.")
-    too_large, hint = None, "Make the image smaller, or send a part of it."
+        raise ImageError("image_short_side", values={**values, "least": limits.min_side}, code="image_too_small")
     if max(size) > limits.max_side:
-        too_large = f"{limits.max_side} on the long side is the most"
+        reason, values = "image_long_side", {**values, "most": limits.max_side}
     elif width * height > most:
-        too_large = f"{most / 1e6:g} megapixels is the most for {kind}"
+        reason, values = "image_megapixels", {**values, "most": most / 1e6, "format": kind}
     elif max(size) > limits.max_aspect * min(size):
-        too_large, hint = f"the long side may be {limits.max_aspect:g} times the short one at most", "Send it in parts."
-    if too_large:
-        raise ImageError(f"{said}; {too_large}", code="image_too_large", hint=hint)
+        reason, values = "image_aspect", {**values, "most": limits.max_aspect}
+    else:
+        return
+    raise ImageError(reason, values=values, code="image_too_large")
 
 
 class Source:
@@ -169,8 +169,8 @@ def damaged(data: bytes, *, cut: bool = False) -> ImageParseError:
     part = sniff.present(data, kind) if kind else None
     # Below one percent it is the length that is damaged.
     if part is not None and 0.01 <= part < 1:
-        return ImageParseError(f"This file is cut off at {int(part * 100)} %")
-    return ImageParseError("This file is cut off") if cut else ImageParseError()
+        return ImageParseError("image_cut_off_at", values={"percent": int(part * 100)})
+    return ImageParseError("image_cut_off") if cut else ImageParseError()
 
 
 def _is_covered(im: TiffImagePlugin.TiffImageFile) -> bool:

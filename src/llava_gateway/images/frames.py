@@ -44,8 +44,8 @@ def split(blob: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def error_header(error: ImageError) -> dict[str, Any]:
-    return {"is": "error", "kind": type(error).__name__, "message": error.message, "code": error.code, "hint": error.hint}
+    return {"is": "error", "kind": type(error).__name__, "reason": error.reason, "values": error.values, "code": error.code}
 
 
 def error_from(header: dict[str, Any]) -> ImageError:
-    return _KINDS[header["kind"]](header["message"], code=header["code"], hint=header["hint"])
+    return _KINDS[header["kind"]](header["reason"], values=header["values"], code=header["code"])

@@ -25,7 +25,7 @@ from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.sniff import sniff
 from llava_gateway.images.unread import unread
 from llava_gateway.images.workers import Answers, WorkerDied, WorkerPool
-from llava_gateway.notes import Note, note
+from llava_gateway.notes import Note, Value, note
 from llava_gateway.settings import Settings
 
 __all__ = ["ImageInfo", "ImageStore", "StoredImage"]
@@ -138,7 +138,7 @@ class ImageStore:
             if profile:
                 await self.rendition(image, profile, sight)
         except ImageError as error:
-            raise type(error)(error.message, code=error.code, hint=error.hint, param=name or None) from None
+            raise type(error)(error.reason, values=error.values, code=error.code, param=name or None) from None
         return image
 
     def get(self, image_id: str) -> StoredImage:
@@ -274,7 +274,7 @@ class ImageStore:
         self._check_file(data)
         key = await _sha256(data)
         if self._refused.get(key, 0.0) > time.monotonic():
-            raise ImageParseError("This file brought its decoder down a few minutes ago; it is not tried again so soon")
+            raise ImageParseError("decoder_crashed_before")
         if known := self._known_upload(key):
             return known
         ingest = self._ingests.get(key)
@@ -307,16 +307,15 @@ class ImageStore:
     def _check_file(self, data: bytes) -> None:
         """What can be refused without a worker. Raises ImageError."""
         if not data:
-            raise ImageError("The image is empty", code="empty_image_file", hint="Send the bytes of an image file.")
+            raise ImageError(code="empty_image_file")
         if len(data) > self._settings.image_max_bytes:
-            most = self._settings.image_max_bytes / 2**20
-            raise ImageFileTooLarge(f"The image file has {len(data) / 2**20:.1f} MiB; {most:.3g} MiB is the most")
+            raise ImageFileTooLarge("image_bytes", values={"bytes": len(data), "most_bytes": self._settings.image_max_bytes})
         kind = sniff(data)
         if kind is None:
             raise unread(data)
         if kind not in self._settings.image_formats:
-            accepted = ", ".join(self._settings.image_formats)
-            raise ImageError(f"{kind} images are not accepted here", code="invalid_image_format", hint=f"Accepted: {accepted}.")
+            values: dict[str, Value] = {"format": kind, "accepted": tuple(self._settings.image_formats)}
+            raise ImageError("image_format_off", values=values, code="invalid_image_format")
 
     async def _ingest(self, ingest: _Ingest, key: str, data: bytes, profile: VisionProfile | None, sight: Sight) -> None:
         """The whole life of an ingest: its first answer resolves `ingest.image`, its second the image's id."""

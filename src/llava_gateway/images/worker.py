@@ -111,8 +111,7 @@ def _rendered(made: Rendered) -> Frame:
 
 
 def _out_of_memory() -> ImageError:
-    message = "The image takes more memory to decode than a worker may use"
-    return ImageError(message, code="image_too_large", hint="Make the image smaller, or save it as JPEG.")
+    return ImageError("image_memory", code="image_too_large")
 
 
 def _limit_memory(most: int) -> None:

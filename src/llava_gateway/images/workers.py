@@ -113,7 +113,7 @@ class WorkerPool:
                 # One that died while it was idle is replaced, and nobody need know.
                 self._drop(worker)
                 if idle is None:
-                    raise Overloaded("The process that reads images does not start", retry_after=PAUSE) from None
+                    raise Overloaded("images_not_started", retry_after=PAUSE) from None
             except BaseException:
                 self._drop(worker)
                 raise
@@ -122,7 +122,7 @@ class WorkerPool:
 
     async def _start_worker(self) -> _Worker:
         if self._closed:
-            raise Overloaded("Images are not read any more: the server is stopping")
+            raise Overloaded("images_stopping")
         worker = await _Worker.start(self._memory)
         self._workers.add(worker)
         return worker
@@ -137,11 +137,11 @@ class WorkerPool:
     def _check(self) -> None:
         self._check_pause()
         if self._waiting >= MAX_WAITING:
-            raise Overloaded("Too many images are waiting to be read", retry_after=2)
+            raise Overloaded("images_waiting", retry_after=2)
 
     def _check_pause(self) -> None:
         if (left := self._paused_until - self._now()) > 0:
-            raise Overloaded("Images are paused for a moment: several of the last ones brought their worker down", retry_after=left)
+            raise Overloaded("images_paused", retry_after=left)
 
     def _count_death(self) -> None:
         if self._closed:
@@ -180,10 +180,10 @@ class Answers:
                 header, blob = await self.worker.receive()
         except TimeoutError:
             self._on_death()
-            raise WorkerDied(f"The image took longer than {self._timeout:g} s to read", hint="Make the image smaller.") from None
+            raise WorkerDied("decoder_slow", values={"seconds": self._timeout}) from None
         except (OSError, EOFError):
             self._on_death()
-            raise WorkerDied("The image brought its decoder down") from None
+            raise WorkerDied("decoder_crashed") from None
         self.complete = header["is"] in (last, "error")
         if header["is"] == "error":
             raise frames.error_from(header)

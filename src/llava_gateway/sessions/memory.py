@@ -81,9 +81,9 @@ class SessionStore:
     def check(self, session: Session, image_bytes: int) -> None:
         """Raises SessionFull where it has more turns or takes more bytes than a session may."""
         if session.branches.turn_count > self._settings.session_max_turns:
-            raise SessionFull(f"The session has {session.branches.turn_count:,} turns; {self._settings.session_max_turns:,} are the most.")
+            raise SessionFull("session_turns", values={"count": session.branches.turn_count, "most": self._settings.session_max_turns})
         if session.text_bytes + image_bytes > self._settings.session_max_bytes:
-            raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
+            raise SessionFull("session_bytes", values={"most_bytes": self._settings.session_max_bytes})
 
     def deleted(self) -> list[Session]:
         """Those that `restore` can bring back, the one that was deleted last first."""
@@ -142,7 +142,7 @@ class SessionStore:
         self.expire()
         found = self._deleted.pop(session_id, None)
         if found is None:
-            raise SessionNotFound("There is no such session, or it was deleted too long ago.")
+            raise SessionNotFound("session_not_restored")
         kept = self._kept[session_id] = found[0]
         self._changes += 1
         self._touch(kept)
@@ -154,9 +154,7 @@ class SessionStore:
         try:
             forked = session.forked(len(session.turns) if at is None else at)
         except IndexError:
-            raise InvalidRequest(
-                f"The session has {len(session.turns)} turns; it can't be forked at {at}.", param="at", hint="Give a turn count from 0 up."
-            ) from None
+            raise InvalidRequest("fork_beyond", values={"count": len(session.turns), "at": at or 0}, param="at") from None
         return self.create(forked)
 
     @contextmanager
@@ -169,9 +167,9 @@ class SessionStore:
         if kept.running:
             raise SessionBusy
         if kept.session.branches.turn_count >= self._settings.session_max_turns:
-            raise SessionFull(f"The session has {kept.session.branches.turn_count} turns, as many as it may.")
+            raise SessionFull("session_turns", values={"count": kept.session.branches.turn_count, "most": self._settings.session_max_turns})
         if self._bytes_of(kept) + wanted > self._settings.session_max_bytes:
-            raise SessionFull(f"The session and its images would take more than {self._settings.session_max_bytes:,} bytes.")
+            raise SessionFull("session_bytes", values={"most_bytes": self._settings.session_max_bytes})
         self._make_room(kept, wanted)
         kept.running, kept.asked = True, kept.session
         try:

@@ -75,27 +75,27 @@ class Package:
     def __init__(self, data: bytes) -> None:
         end, before = data[-_END_BYTES:], data[-_END_BYTES - _END_64_BYTES : -_END_BYTES]
         if not end.startswith(_END) or end[-2:] != b"\0\0" or before.startswith(_END_64):
-            raise InvalidArchive("The zip is cut off, or of a kind that is not read.", hint="Send it as it was exported.")
+            raise InvalidArchive("zip_cut_off")
         if int.from_bytes(end[12:16], "little") > MOST_DIRECTORY_BYTES:
-            raise ArchiveTooLarge("The zip holds more files than a session can have.", hint="Send it as it was exported.")
+            raise ArchiveTooLarge("zip_of_too_many")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            raise InvalidArchive("The zip is damaged.", hint="Export it again.") from None
+            raise InvalidArchive("zip_damaged") from None
 
     def read(self, name: str, most: int) -> bytes:
         """A file of at most `most` bytes, whatever the zip says of its size. Raises InvalidArchive, ArchiveTooLarge."""
         found = [info for info in self._zip.infolist() if info.filename == name]
         if len(found) != 1:
-            raise InvalidArchive(f"There must be one {name} in the zip; there are {len(found)}.", param=name)
+            raise InvalidArchive("zip_without", values={"name": name, "count": len(found)}, param=name)
         info = found[0]
         if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InvalidArchive(f"{name} is encrypted, or packed in a way that is not read.", param=name)
+            raise InvalidArchive("zip_not_packed_so", values={"name": name}, param=name)
         try:
             with self._zip.open(info) as file:
                 data = file.read(most + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError):
-            raise InvalidArchive(f"{name} is damaged in the zip.", param=name, hint="Export it again.") from None
+            raise InvalidArchive("zip_member_damaged", values={"name": name}, param=name) from None
         if len(data) > most:
-            raise ArchiveTooLarge(f"{name} would unpack to more than {most:,} bytes.", param=name)
+            raise ArchiveTooLarge("zip_member_bytes", values={"name": name, "most_bytes": most}, param=name)
         return data
