@@ -128,14 +128,19 @@ ENGINES = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedd
 
 
 def _engine(values: Mapping[str, Any]) -> str:
-    return f"{ENGINES.get(values['engine'], values['engine'])} {values.get('version', '')}".strip()
+    engine = str(values["engine"])
+    return f"{ENGINES.get(engine, engine)} {values.get('version', '')}".strip()
 
 
 def absent(values: Mapping[str, Any]) -> str:
     """Which engines do not answer, and which have no model that can see."""
-    silent = (f" {ENGINES.get(name, name)} does not answer." for name in values.get("silent", ()))
-    blind = (f" {ENGINES.get(name, name)} is there but has no model that can see." for name in values.get("blind", ()))
-    return "".join((*silent, *blind))
+    silent, blind = (names if isinstance(names := values.get(name), tuple) else () for name in ("silent", "blind"))
+    return "".join(
+        (
+            *(f" {ENGINES.get(name, name)} does not answer." for name in silent),
+            *(f" {ENGINES.get(name, name)} is there but has no model that can see." for name in blind),
+        )
+    )
 
 
 def _answers(why: str) -> Sentence:

@@ -49,7 +49,8 @@ _AS_EXPORTED = "Send it as it was exported."
 REQUESTS: dict[str, Told] = {
     # Requests.
     "invalid_request": ("The request can't be understood.", "See /docs for the fields this route takes."),
-    "unknown_field": (_NO_FIELD, None),
+    "unknown_field": ("There is no such field.", None),
+    "no_field": (_NO_FIELD, None),
     "unknown_field_prompt": (_NO_FIELD, _PROMPT),
     "unknown_field_images": (_NO_FIELD, _IMAGES),
     "unknown_field_session": (_NO_FIELD, _SESSION),

@@ -64,8 +64,9 @@ def test_a_question_that_does_not_fit_is_counted_and_refused(demo: httpx2.Client
         assert response.status_code == 400
         error = response.json()["error"]
         assert error["code"] == "context_length_exceeded"
-        assert error["values"] == {"n_prompt_tokens": counted["total"], "n_ctx": 2048, "num_ctx_needed": counted["num_ctx_needed"]}
-        assert error["hint"].startswith("Ask in fewer words")  # the demo model can have no larger context
+        values = error["values"]
+        assert (values["n_prompt_tokens"], values["n_ctx"], values["num_ctx_needed"]) == (counted["total"], 2048, counted["num_ctx_needed"])
+        assert values["ways"] == [], "the demo model can have no larger context"
 
 
 def test_a_form_is_counted_like_json(demo: httpx2.Client) -> None:
@@ -236,11 +237,12 @@ def test_a_context_that_is_not_as_large_as_was_asked_for_is_said(demo: httpx2.Cl
 
 def test_what_would_help_is_said_where_a_question_does_not_fit(demo: httpx2.Client) -> None:
     body = {"prompt": "What is it? " * 500, "options": {"num_ctx": 2048}}
-    assert demo.post("/ask", json=body).json()["error"]["hint"] == "Try num_ctx 4096 (loads the model again)."
+    values = demo.post("/ask", json=body).json()["error"]["values"]
+    assert (values["ways"], values["num_ctx"]) == (["num_ctx"], 4096)
     session = demo.post("/sessions", json={"policy": "strict"}).json()["id"]
     demo.post(f"/sessions/{session}/turns", json={"prompt": "Hello"})
-    refused = demo.post(f"/sessions/{session}/turns", json=body).json()["error"]["hint"]
-    assert "a new session" not in refused, "the question alone is too long"
+    refused = demo.post(f"/sessions/{session}/turns", json=body).json()["error"]["values"]["ways"]
+    assert "new_session" not in refused, "the question alone is too long"
     demo.post(f"/sessions/{session}/turns", json={"prompt": "What is it? " * 300})
     refused = demo.post(f"/sessions/{session}/turns", json={"prompt": "What is it?", "options": {"num_ctx": 1024}}).json()
-    assert "a new session" in refused["error"]["hint"]
+    assert "new_session" in refused["error"]["values"]["ways"]

@@ -36,7 +36,7 @@ def test_every_error_has_a_body_for_both_kinds_of_clients(kind: type[GatewayErro
     body = error_body(error, "req_1")
     assert list(body) == MEMBERS
     assert (body["status"], body["detail"], body["instance"]) == (error.status, body["error"]["message"], "req_1")
-    assert list(body["error"]) == ["message", "type", "code", "param", "hint", "values"]
+    assert list(body["error"]) == ["message", "type", "code", "reason", "param", "hint", "values"]
     assert body["type"].endswith(body["error"]["code"])
     assert body["error"]["hint"]
     assert 400 <= error.status < 600
@@ -64,7 +64,7 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
 
 
 def test_figures_stand_beside_the_code() -> None:
-    error = errors.ContextLengthExceeded(extra={"n_prompt_tokens": 9, "n_ctx": 8})
+    error = errors.ContextLengthExceeded(values={"n_prompt_tokens": 9, "n_ctx": 8})
     assert error_body(error, "req_1")["error"]["values"] == {"n_prompt_tokens": 9, "n_ctx": 8}
 
 

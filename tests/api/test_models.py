@@ -234,7 +234,7 @@ async def test_a_long_modelfile_is_read_off_the_event_loop(serve: Serve, monkeyp
 
     def read(_: str) -> Modelfile:
         readers.append(threading.current_thread() is threading.main_thread())
-        raise ModelfileError("it is of no use here")
+        raise ModelfileError("modelfile_no_from")
 
     monkeypatch.setattr(models, "parse_modelfile", read)
     for text in ("FROM demo", "FROM demo\n" + "#\n" * 100_000):
@@ -245,7 +245,7 @@ async def test_a_long_modelfile_is_read_off_the_event_loop(serve: Serve, monkeyp
 
 def test_a_modelfile_that_names_files_is_refused_with_the_way_that_takes_them(stocked: httpx2.Client) -> None:
     response = stocked.post("/models", json={"model": "made", "modelfile": "FROM ./x.gguf"})
-    assert "llava-gateway models create" in response.json()["error"]["hint"]
+    assert response.json()["error"]["code"] == "modelfile_names_files"
 
 
 def test_examples_have_no_files_in_them_and_parse(demo: httpx2.Client) -> None:
@@ -349,7 +349,6 @@ async def test_a_full_disk_ends_a_pull_with_what_to_do(serve: Serve) -> None:
     async with before(serve, full) as (served, _), pulling(served, "llava:7b") as events:
         name, data = (await events.rest())[-1]
     assert (name, data["status"], data["error"]["code"]) == ("error", 507, "disk_full")
-    assert "kept" in data["error"]["hint"]
 
 
 async def test_an_ollama_that_dies_ends_a_pull(serve: Serve) -> None:

@@ -24,12 +24,14 @@ def test_every_option_is_taken_at_its_bounds_and_refused_beyond_them(name: str) 
         with pytest.raises(InvalidOption) as refused:
             parse_options({name: beyond}, None, Settings())
         assert refused.value.param == f"options.{name}"
-        assert f"{name} must be" in refused.value.message
+        assert refused.value.reason == "option_out_of_range"
+        assert (refused.value.values["low"], refused.value.values["high"]) == (limit.low, limit.high)
 
 
 def test_an_answer_of_no_words_can_not_be_asked_for() -> None:
-    with pytest.raises(InvalidOption, match="must not be 0"):
+    with pytest.raises(InvalidOption) as refused:
         parse_options({"num_predict": 0}, None, Settings())
+    assert refused.value.reason == "num_predict_zero"
 
 
 def test_a_whole_number_may_be_written_as_a_float() -> None:
@@ -47,13 +49,17 @@ def test_a_preset_of_the_settings_is_known_and_an_unknown_one_names_those_that_a
     assert parse_options({}, "receipts", settings) == Options(temperature=0.0)
     with pytest.raises(InvalidOption) as refused:
         parse_options({}, "nosuch", settings)
-    assert refused.value.hint == "Presets: balanced, creative, factual, receipts."
+    assert (refused.value.reason, refused.value.values["known"]) == (
+        "unknown_preset",
+        ("balanced", "creative", "factual", "receipts"),
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"presets": {"mine": {"temperature": 9}}}, {"presets": {"mine": {"nosuch": 1}}}, {"preset": "nosuch"}])
 def test_a_preset_that_is_not_right_is_told_at_the_start(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOption, match=r"The preset (mine|nosuch) of the settings"):
+    with pytest.raises(InvalidOption) as refused:
         create_app(Settings(**wrong))
+    assert (refused.value.reason, refused.value.values["preset"] in ("mine", "nosuch")) == ("preset_wrong", True)
 
 
 @pytest.mark.parametrize(("value", "taken"), [(None, None), (0, 0), (-1, -1), ("300", 300), ("5m", "5m"), ("1h30m", "1h30m"), ("-1", -1)])
@@ -63,8 +69,9 @@ def test_keep_alive_is_seconds_or_a_duration(value: Any, taken: Any) -> None:
 
 @pytest.mark.parametrize("value", ["abc", "5 minutes", "", True, 1.5, []])
 def test_any_other_keep_alive_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidOption, match="keep_alive must be"):
+    with pytest.raises(InvalidOption) as refused:
         parse_keep_alive(value)
+    assert refused.value.reason == "keep_alive_wrong"
 
 
 @pytest.mark.parametrize("stop", ["</s>", ["a", "b"]])
@@ -74,5 +81,6 @@ def test_stop_is_one_text_or_several(stop: Any) -> None:
 
 @pytest.mark.parametrize("stop", [1, [""], ["x" * 257], ["x"] * 17, [None]])
 def test_any_other_stop_is_refused(stop: Any) -> None:
-    with pytest.raises(InvalidOption, match="stop must be"):
+    with pytest.raises(InvalidOption) as refused:
         parse_options({"stop": stop}, None, Settings())
+    assert refused.value.reason == "stop_wrong"

@@ -258,7 +258,7 @@ async def test_a_session_that_is_full_says_what_to_do(serve: Serve) -> None:
     await served.ask(session_id=session_id)
     full = await served.ask(session_id=session_id)
     assert (full.status_code, full.json()["error"]["code"]) == (413, "session_full")
-    assert "fork" in full.json()["error"]["hint"]
+    assert full.json()["error"]["values"] == {"count": 1, "most": 1}
 
 
 async def test_a_session_ends_after_its_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,21 +234,22 @@ def test_of_long_headers_the_beginning_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "says"),
+    ("schema", "reason"),
     [
         (
             {"$schema": "http://json-schema.org/draft-04/schema#", "enum": [{"a": number} for number in range(LONG_LIST + 1)]},
-            "A list of more",
+            "schema_mixed_list",
         ),
-        ({"type": [str(number) if number % 2 else number for number in range(LONG_LIST + 1)]}, "A list of more"),
-        ({"properties": {f"a{number}": {} for number in range(MOST_OBJECTS)}}, "more than 2,500 objects"),
-        ({"description": "x" * 1_000_000}, "more than 32,768 characters"),
-        ({"enum": ["é" * 30_000]}, "more than 32,768 characters"),
+        ({"type": [str(number) if number % 2 else number for number in range(LONG_LIST + 1)]}, "schema_mixed_list"),
+        ({"properties": {f"a{number}": {} for number in range(MOST_OBJECTS)}}, "schema_too_large"),
+        ({"description": "x" * 1_000_000}, "schema_too_long"),
+        ({"enum": ["é" * 30_000]}, "schema_too_long"),
     ],
 )
-def test_a_schema_that_is_slow_to_check_is_refused_unchecked(schema: dict[str, Any], says: str) -> None:
-    with pytest.raises(InvalidFormat, match=says):
+def test_a_schema_that_is_slow_to_check_is_refused_unchecked(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidFormat) as refused:
         parse_format(schema)
+    assert refused.value.reason == reason
 
 
 def test_long_lists_of_one_kind_are_taken() -> None:

@@ -352,7 +352,7 @@ async def test_text_that_fails_ends_with_a_line_and_makes_curl_fail(serve: Serve
     engine = ScriptedEngine(fails_after("A circ"))
     served = await serve(engine)
     status, text = await curl(served, "-H", "Accept: text/plain", "-F", "prompt=Hi")
-    assert text == f"A circ\n[error upstream_disconnected] {UpstreamDisconnected.hint}\n"
+    assert text == f"A circ\n[error upstream_disconnected] {UpstreamDisconnected().hint}\n"
     assert status == 18  # CURLE_PARTIAL_FILE
     engine.script = says("A circle.")
     assert await curl(served, "-H", "Accept: text/plain", "-F", "prompt=Hi") == (0, "A circle.\n")

@@ -121,7 +121,7 @@ async def test_tiles_and_overview_as_they_are_sent(serve: Serve) -> None:
         assert there.tobytes() == piece.crop((40, 90, 300, 246)).tobytes()
     beyond = await served.client.get(f"/images/{image_id}", params={**high, "piece": 5})
     assert (beyond.status_code, beyond.json()["error"]["param"]) == (404, "piece")
-    assert beyond.json()["error"]["message"] == "This image is sent as 5 files, pieces 0 to 4."
+    assert beyond.json()["error"]["values"] == {"count": 5}
 
 
 def test_a_region_is_an_overview_and_a_closer_look(demo: httpx2.Client, photo: str) -> None:
@@ -150,8 +150,8 @@ def test_a_piece_belongs_to_a_model(demo: httpx2.Client, photo: str) -> None:
         found: dict[str, Any] = demo.get(f"/images/{photo}", params=params).json()["error"]
         return found
 
-    assert error(piece="0")["message"] == "piece means nothing without model."
-    assert error(model="demo", piece="1")["message"] == "This image is sent as one file, piece 0."
+    assert (error(piece="0")["reason"], error(piece="0")["values"]) == ("needs_model", {"name": "piece"})
+    assert error(model="demo", piece="1")["values"] == {"count": 1}
     assert error(model="demo", piece="-1")["code"] == error(model="demo", piece="one")["code"] == "invalid_request"
     whole = demo.get(f"/images/{photo}", params={"model": "demo"})
     assert demo.get(f"/images/{photo}", params={"model": "demo", "piece": "0"}).content == whole.content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import subprocess
 import zipfile
 from typing import Any
@@ -29,14 +30,12 @@ def test_an_image_sent_bare_is_told_the_form_it_goes_into(demo: httpx2.Client, r
         response = demo.post(path, content=red_circle, headers={"Content-Type": "image/png"})
         error = error_of(response)
         assert (response.status_code, error["code"]) == (415, "unsupported_media_type")
-        assert "form" in error["message"]
-        assert "-F image=@photo.jpg" in error["hint"]
-        assert "json" not in (error["message"] + error["hint"]).lower()
+        assert error["reason"] == "body_not_image_form"
 
 
 def test_json_without_its_type_is_told_the_header(demo_url: str) -> None:
     done = subprocess.run(["curl", "-sS", "-d", '{"prompt": "Hi"}', f"{demo_url}/ask"], capture_output=True, check=True)
-    assert b"-H 'Content-Type: application/json'" in done.stdout
+    assert json.loads(done.stdout)["error"]["reason"] == "body_not_json_or_form"
 
 
 @pytest.mark.parametrize("field", ["images", "file", "files", "image[]", "images[]", "files[]", "photo"])
@@ -61,24 +60,23 @@ def test_a_file_that_was_not_chosen_is_none(demo: httpx2.Client, field: bytes) -
 def test_a_text_field_for_an_image_that_is_empty_says_nothing(demo: httpx2.Client) -> None:
     assert demo.post("/ask", files={"image": (None, ""), "prompt": (None, "Hello")}).status_code == 200
     error = error_of(demo.post("/ask", files={"image": (None, "photo.jpg"), "prompt": (None, "Hello")}))
-    assert (error["message"], error["param"]) == ("image must be a file.", "image")
+    assert (error["reason"], error["param"]) == ("text_for_image", "image")
 
 
 def test_a_form_for_one_image_says_where_there_is_none_or_two(demo: httpx2.Client, red_circle: bytes) -> None:
     for path in ("/images", "/analyze_image"):
         missing = error_of(demo.post(path, content=NOT_CHOSEN % b"image" + HELLO + b"--x--\r\n", headers=FORM))
-        assert (missing["message"], missing["param"]) == ("There is no image in the form.", "image")
+        assert (missing["reason"], missing["param"]) == ("form_without_image", "image")
         two = error_of(demo.post(path, files=[("image", red_circle), ("image", red_circle)]))
-        assert "two images" in two["message"]
+        assert two["reason"] == "form_of_two_images"
 
 
 def test_a_file_in_another_field_is_told_where_it_goes(demo: httpx2.Client, red_circle: bytes) -> None:
     unknown = error_of(demo.post("/ask", files={"upload": ("a.png", red_circle), "prompt": (None, "x")}))
     assert (unknown["code"], unknown["param"]) == ("unknown_field", "upload")
-    assert "fields named image" in unknown["hint"]
+    assert unknown["reason"] == "unknown_field_file"
     text = error_of(demo.post("/ask", files={"prompt": ("prompt.txt", b"What is this?")}))
-    assert text["message"] == "prompt must be a text, not a file."
-    assert '"prompt=<prompt.txt"' in text["hint"]
+    assert (text["reason"], text["param"]) == ("file_for_text", "prompt")
 
 
 def python_repr(data: bytes) -> str:
@@ -119,28 +117,27 @@ def a_pdf() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said", "hint"),
+    ("content", "reason"),
     [
-        (a_pdf(), "PDF", "Export the page as PNG"),
-        (b"\n" * 500 + a_pdf(), "PDF", "screenshot"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "PNG"),
-        (b"<!DOCTYPE html>\n<html>", "web page", "save the image"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0", "video", "screenshot"),
-        (b"\x1aE\xdf\xa3", "video", "screenshot"),
-        (a_zip(), "document", "PNG"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", "PNG"),
-        (b"8BPS\0\1", "Photoshop", "PNG"),
-        (b"iVBORw0KGgoAAAANSUhEUg==", "base64", "file itself"),
-        (b"data:image/png;base64,iVBORw0KGgo=", "base64", "file itself"),
-        (b"hello", "not an image format we read", "Accepted: JPEG"),
+        (a_pdf(), "file_pdf"),
+        (b"\n" * 500 + a_pdf(), "file_pdf"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "file_svg"),
+        (b"<!DOCTYPE html>\n<html>", "file_web_page"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "file_video"),
+        (b"\x1aE\xdf\xa3", "file_video"),
+        (a_zip(), "file_zip"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "file_jpeg_xl"),
+        (b"8BPS\0\1", "file_photoshop"),
+        (b"iVBORw0KGgoAAAANSUhEUg==", "file_base64"),
+        (b"data:image/png;base64,iVBORw0KGgo=", "file_base64"),
+        (b"hello", "unsupported_image_media_type"),
     ],
 )
-def test_a_file_that_is_no_image_is_called_what_it_is(demo: httpx2.Client, content: bytes, said: str, hint: str) -> None:
+def test_a_file_that_is_no_image_is_called_what_it_is(demo: httpx2.Client, content: bytes, reason: str) -> None:
     response = demo.post("/ask", files={"image": ("a.png", content), "prompt": (None, "x")})
     error = error_of(response)
     assert (response.status_code, error["code"]) == (415, "unsupported_image_media_type")
-    assert said in error["message"]
-    assert hint in error["hint"]
+    assert error["reason"] == reason
 
 
 def test_what_pillow_writes_is_still_read(demo: httpx2.Client) -> None:
@@ -154,7 +151,6 @@ def test_a_page_of_another_origin_is_told_what_works(demo: httpx2.Client) -> Non
     own = {"Origin": "http://localhost:3000"}
     error = error_of(demo.post("/ask", json={"prompt": "Hi"}, headers=own))
     assert error["code"] == "origin_not_allowed"
-    assert "No setting lets another page in yet." in error["hint"]
     # What the hint says: a proxy before the page that passes Host on.
     assert demo.post("/ask", json={"prompt": "Hi"}, headers={**own, "Host": "localhost:3000"}).status_code == 200
 
@@ -162,20 +158,19 @@ def test_a_page_of_another_origin_is_told_what_works(demo: httpx2.Client) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "whose"),
     [
-        ("POST", "/v1/chat/completions", "OpenAI's"),
-        ("GET", "/v1/models", "OpenAI's"),
-        ("POST", "/chat/completions", "OpenAI's"),
-        ("POST", "/v1/messages", "Anthropic's"),
-        ("POST", "/api/chat", "Ollama's"),
-        ("POST", "/api/generate", "Ollama's"),
-        ("GET", "/api/tags", "Ollama's"),
-        ("POST", "/completion", "llama.cpp's"),
+        ("POST", "/v1/chat/completions", "OpenAI"),
+        ("GET", "/v1/models", "OpenAI"),
+        ("POST", "/chat/completions", "OpenAI"),
+        ("POST", "/v1/messages", "Anthropic"),
+        ("POST", "/api/chat", "Ollama"),
+        ("POST", "/api/generate", "Ollama"),
+        ("GET", "/api/tags", "Ollama"),
+        ("POST", "/completion", "llama.cpp"),
     ],
 )
 def test_clients_of_other_apis_are_told_which_route_to_use(demo: httpx2.Client, method: str, path: str, whose: str) -> None:
     response = demo.request(method, path)
     error = error_of(response)
     assert (response.status_code, error["code"]) == (404, "not_found")
-    assert f"{whose} API is not spoken here yet" in error["message"]
-    assert "POST /ask" in error["hint"]
-    assert "yet" not in error_of(demo.get("/nowhere"))["message"]
+    assert (error["reason"], error["values"]) == ("unknown_route_of_api", {"api": whose})
+    assert error_of(demo.get("/nowhere"))["reason"] == "unknown_route"

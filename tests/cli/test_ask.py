@@ -17,6 +17,8 @@ from llava_gateway.cli import ask as asking
 from llava_gateway.cli.ask import split
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.main import app
+from llava_gateway.error_sentences import message_of
+from llava_gateway.errors import ModelNotFound, UnsupportedImageType
 from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS
 from tests.cli.program import COMMAND, environment, run, running, until
@@ -35,7 +37,8 @@ def test_a_running_gateway_is_found_where_the_settings_say(demo_url: str, red_ci
     port = demo_url.rpartition(":")[2]
     done = run("ask", str(red_circle), QUESTION, "--model", "nope", LLAVA_GATEWAY_PORT=port)
     assert (done.code, done.out) == (1, "")
-    assert done.err == "Error: No engine has the model 'nope'.\nHint: Installed with vision: demo.\n"
+    nope = ModelNotFound("model_not_found_named", values={"model": "nope", "installed": ("demo",)})
+    assert done.err == f"Error: {nope.message}\nHint: {nope.hint}\n"
 
 
 def test_the_url_comes_from_the_environment_too(demo_url: str, red_circle: Path) -> None:
@@ -99,7 +102,7 @@ def test_options_reach_the_model(demo_url: str, red_circle: Path) -> None:
     assert stopped.out == "A red\n"
     refused = run("ask", str(red_circle), QUESTION, "--preset", "wild", "--url", demo_url)
     assert refused.code == 1
-    assert "There is no preset 'wild'." in refused.err
+    assert message_of("unknown_preset", {"preset": "wild"}) in refused.err
     told = run("ask", str(red_circle), QUESTION, "--system", "Answer in Chinese.", "--preset", "factual", "--url", demo_url)
     assert "红色圆形" in told.out
 
@@ -125,8 +128,8 @@ def test_wishes_for_an_image_reach_the_gateway(demo_url: str, red_circle: Path, 
     assert part.code == 0, part.err
     refused = run("ask", str(red_circle), str(blue_square), QUESTION, "--url", demo_url, "--region", "0,0,0.5,0.5")
     assert refused.code == 1
-    assert "There is one region for 2 images." in refused.err
-    assert run(*asked, "--region", "0.9,0,0.5,0.5").err.startswith("Error: The region reaches beyond the image")
+    assert message_of("region_of_several", {"count": 2}) in refused.err
+    assert run(*asked, "--region", "0.9,0,0.5,0.5").err.startswith(f"Error: {message_of('region_beyond', {})}")
     assert run(*asked, "--detail", "ultra").code == 2
 
 
@@ -207,8 +210,9 @@ def test_what_is_wrong_with_an_image_is_said_with_its_name(demo_url: str, red_ci
     text.write_text("no image")
     done = run("ask", str(red_circle), str(text), QUESTION, "--url", demo_url)
     assert done.code == 1
-    assert f"{text}: This is not an image format we read" in done.err
-    assert "Hint: Accepted: JPEG, PNG" in done.err
+    no_image = UnsupportedImageType()
+    assert f"{text}: {no_image.message}" in done.err
+    assert f"Hint: {no_image.hint}" in done.err
 
 
 def test_an_address_where_nothing_or_something_else_answers(red_circle: Path) -> None:
@@ -296,7 +300,7 @@ def test_an_image_named_in_a_question_is_named_when_it_is_wrong(demo_url: str, t
     drawing.write_text("<svg/>")
     done = run("ask", f"What is in {drawing}?", "--url", demo_url)
     assert done.code == 1
-    assert f"Error: {drawing}: This is not an image format we read" in done.err
+    assert f"Error: {drawing}: {UnsupportedImageType().message}" in done.err
 
 
 def test_an_image_that_is_piped_in_is_attached(demo_url: str, red_circle: Path) -> None:

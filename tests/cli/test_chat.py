@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llava_gateway.error_sentences import message_of
 from llava_gateway.notes import note
 from tests import sample_images
 from tests.cli.program import COMMAND, environment, run, running, until
@@ -48,7 +49,7 @@ def test_a_chat_goes_on_later(demo_url: str, red_circle: Path) -> None:
     assert "1 turns so far" in again.err
     gone = run("chat", "--session", "0" * 32, "--url", demo_url, stdin=lines("Hello"))
     assert gone.code == 1
-    assert "There is no such session" in gone.err
+    assert message_of("session_not_found", {}) in gone.err
 
 
 def test_images_are_added_by_path_as_a_shell_would_write_it(
@@ -117,7 +118,7 @@ def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_
 def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red_circle: Path) -> None:
     typed = lines("/region 0.5,0,0.9,1", "What is in this picture?", "/region", "What is in this picture?")
     done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
-    assert "Error: The region reaches beyond the image" in done.err
+    assert f"Error: {message_of('region_beyond', {})}" in done.err
     assert done.out == "A red circle on a white background.\n"
 
 
@@ -183,7 +184,7 @@ def test_a_line_that_failed_attaches_nothing(demo_url: str, red_circle: Path, tm
     drawing = tmp_path / "drawing.svg"
     drawing.write_text("<svg/>")
     done = run("chat", "--url", demo_url, stdin=lines(f"Compare '{red_circle}' with {drawing} now", "Who are you?"))
-    assert "This is not an image format we read" in done.err
+    assert message_of("unsupported_image_media_type", {}) in done.err
     turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
     assert [len(turn["images"]) for turn in turns] == [0]
 
@@ -206,7 +207,7 @@ def test_an_image_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: 
     notes.write_text("no image")
     done = run("chat", str(notes), "--url", demo_url, stdin=lines("Hello"))
     assert done.code == 1
-    assert "This is not an image format we read" in done.err
+    assert message_of("unsupported_image_media_type", {}) in done.err
 
 
 async def test_ctrl_c_stops_the_answer_and_not_the_program(endless_url: str) -> None:

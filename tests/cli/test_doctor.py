@@ -8,6 +8,7 @@ import pytest
 from llava_gateway.cli.checks import KNOWN_FAULTS, check_default, check_engine, check_listening, known_faults
 from llava_gateway.engines.base import Health, ModelInfo
 from llava_gateway.engines.pool import Default, EngineState, PoolState
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
@@ -105,7 +106,7 @@ def test_a_port_something_else_has_is_a_warning(real_ollama: RealOllama) -> None
 )
 def test_what_is_known_of_a_version_is_told(version: str, families: list[str], issues: list[str]) -> None:
     models = tuple(ModelInfo(family, "ollama", vision=True, family=family) for family in families)
-    state = PoolState((EngineState("ollama", Health(True, version), models),), Default(models[0], ""))
+    state = PoolState((EngineState("ollama", Health(True, version), models),), Default(models[0], note("default_unknown")))
     told = known_faults(state)
     assert [fault.what for fault in KNOWN_FAULTS if any(issue in fault.what for issue in issues)] == [
         check.detail.partition(": ")[2] for check in told
@@ -121,6 +122,6 @@ def test_an_engine_without_a_model_that_sees_is_told_how_to_get_one() -> None:
 
 
 def test_the_default_model_should_see() -> None:
-    assert check_default(Settings(), PoolState((), Default(LLAVA, "because"))).status == "ok"
-    assert check_default(Settings(), PoolState((), Default(BLIND, "because"))).status == "warn"
-    assert check_default(Settings(), PoolState((), Default(None, "because"))).status == "fail"
+    assert check_default(Settings(), PoolState((), Default(LLAVA, note("default_unknown")))).status == "ok"
+    assert check_default(Settings(), PoolState((), Default(BLIND, note("default_unknown")))).status == "warn"
+    assert check_default(Settings(), PoolState((), Default(None, note("default_unknown")))).status == "fail"

@@ -13,6 +13,7 @@ import pytest
 from llava_gateway.cli.serve import address, advice, why_not
 from llava_gateway.engines.base import Health, ModelInfo
 from llava_gateway.engines.pool import Default, EngineState, PoolState
+from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.cli.program import run, running, serving, until
 from tests.serving import Events
@@ -171,7 +172,7 @@ def test_the_address_can_be_opened(host: str, shown: str) -> None:
 
 def test_advice_is_given_only_where_there_is_something_better() -> None:
     def state(model: ModelInfo | None, *, ollama: bool) -> PoolState:
-        return PoolState((EngineState("ollama", Health(ollama)),), Default(model, "because"))
+        return PoolState((EngineState("ollama", Health(ollama)),), Default(model, note("default_unknown")))
 
     assert advice(Settings(), state(LLAVA, ollama=True)) == []
     assert advice(Settings(gguf=Path("my.gguf")), state(DEMO, ollama=False)) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llava_gateway.error_sentences import message_of
 from tests.cli.program import Done, run
 
 
@@ -71,7 +72,7 @@ def test_a_session_goes_to_a_file_and_comes_back(demo_url: str, session_id: str,
 
 def test_what_is_no_session_is_not_taken_in(demo_url: str, tmp_path: Path) -> None:
     done = sessions(demo_url, "import", "-", stdin=b"{}")
-    assert (done.code, "This is not a session as it was exported" in done.err) == (1, True)
+    assert (done.code, message_of("invalid_archive", {}) in done.err) == (1, True)
     assert sessions(demo_url, "import", str(tmp_path / "nowhere")).code == 2
 
 

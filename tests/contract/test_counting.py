@@ -121,8 +121,8 @@ async def test_the_context_length_is_the_one_that_refuses(demo: Engine) -> None:
     assert (await count_of(demo, long)).total > limit
     with pytest.raises(ContextLengthExceeded) as caught:
         await finish_of(demo, long)
-    assert caught.value.extra["n_ctx"] == limit
-    assert caught.value.extra["n_prompt_tokens"] == (await count_of(demo, long)).total
+    assert caught.value.values["n_ctx"] == limit
+    assert caught.value.values["n_prompt_tokens"] == (await count_of(demo, long)).total
 
 
 async def test_what_can_not_be_asked_is_not_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,8 +233,8 @@ async def test_the_second_turn_finds_the_image_in_the_cache(demo: Engine) -> Non
 async def test_what_does_not_fit_the_context_is_refused_with_figures(demo: Engine) -> None:
     with pytest.raises(ContextLengthExceeded) as caught:
         await events_of(demo, ask("much too long " * 2000, RED_CIRCLE))
-    assert caught.value.extra["n_ctx"] == NUM_CTX["demo"]
-    assert int(caught.value.extra["n_prompt_tokens"]) > NUM_CTX["demo"]  # type: ignore[arg-type]
+    assert caught.value.values["n_ctx"] == NUM_CTX["demo"]
+    assert int(caught.value.values["n_prompt_tokens"]) > NUM_CTX["demo"]  # type: ignore[arg-type]
     assert text_of(await events_of(demo, ask("Describe this image.", RED_CIRCLE, temperature=0.0)))
 
 

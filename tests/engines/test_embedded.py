@@ -323,21 +323,24 @@ def damaged(path: Path, source: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "reason"),
     [
-        (lambda folder: {"gguf": folder / "absent.gguf"}, "can't be read"),
-        (lambda folder: {"gguf": Path(__file__)}, "not a GGUF"),
-        (lambda folder: {"gguf": DEMO / "demo-mmproj.gguf"}, "is a projector"),
-        (lambda folder: {"gguf": DEMO / "demo.gguf", "mmproj": DEMO / "demo.gguf"}, "is not a projector"),
+        (lambda folder: {"gguf": folder / "absent.gguf"}, "model_file_unread"),
+        (lambda folder: {"gguf": Path(__file__)}, "gguf_none"),
+        (lambda folder: {"gguf": DEMO / "demo-mmproj.gguf"}, "gguf_is_projector"),
+        (lambda folder: {"gguf": DEMO / "demo.gguf", "mmproj": DEMO / "demo.gguf"}, "gguf_no_projector"),
     ],
 )
-async def test_wrong_files_are_told_before_anything_is_started(tmp_path: Path, make: Callable[[Path], dict[str, Path]], says: str) -> None:
+async def test_wrong_files_are_told_before_anything_is_started(
+    tmp_path: Path, make: Callable[[Path], dict[str, Path]], reason: str
+) -> None:
     async with embedded(**make(tmp_path)) as engine:
         health = await engine.health()
         assert not health.ok
-        assert says in health.detail
-        with pytest.raises(ModelLoadFailed, match=says):
+        with pytest.raises(ModelLoadFailed) as refused:
             await answer(engine)
+        assert refused.value.reason == reason
+        assert health.detail.startswith(refused.value.message)
         with pytest.raises(ModelLoadFailed):
             await engine.models()
         assert str(tmp_path) not in health.detail

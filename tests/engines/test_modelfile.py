@@ -68,43 +68,43 @@ def test_quotes(value: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "reason", "values"),
     [
-        ("", None, "no FROM"),
-        ("SYSTEM x", None, "no FROM"),
-        ("FROM a\nFORM b", 2, "'FORM' is no instruction"),
-        ("FROM a\n123", 2, "'123' is no instruction"),
-        ("FROM", 1, "FROM takes a value"),
-        ("FROM ", 1, "name of a model or a file"),
-        ("FROM a\nSYSTEM", 2, "SYSTEM takes a value"),
-        ("FROM a\n\nPARAMETER temperature", 3, "a name and a value"),
-        ("FROM a\nPARAMETER temperature warm", 2, "temperature takes a number, not 'warm'"),
-        ("FROM a\nPARAMETER temperature nan", 2, "temperature takes a number, not 'nan'"),
-        ("FROM a\nPARAMETER num_ctx 4096.5", 2, "num_ctx takes a whole number"),
-        ("FROM a\nPARAMETER use_mmap maybe", 2, "true or false"),
-        ("FROM a\nPARAMETER num_visual_tokens 5", 2, "no parameter 'num_visual_tokens'; known are frequency_penalty,"),
-        ("FROM a\nMESSAGE robot hi", 2, "not by 'robot'"),
-        (f"FROM a\nMESSAGE {'r' * 1000} hi", 2, f"not by '{'r' * 40}'"),
-        (f"FROM a\nPARAMETER {'p' * 1000} 1", 2, f"no parameter '{'p' * 40}'"),
-        ("FROM a\nMESSAGE user", 2, "a name and a value"),
-        ('FROM a\n# x\nTEMPLATE """never\nclosed\n', 3, "never closed"),
-        ('FROM a\nSYSTEM "never', 2, "never closed"),
+        ("", None, "modelfile_no_from", {}),
+        ("SYSTEM x", None, "modelfile_no_from", {}),
+        ("FROM a\nFORM b", 2, "modelfile_instruction", {"word": "FORM"}),
+        ("FROM a\n123", 2, "modelfile_instruction", {"word": "123"}),
+        ("FROM", 1, "modelfile_value", {"instruction": "FROM"}),
+        ("FROM ", 1, "modelfile_from", {}),
+        ("FROM a\nSYSTEM", 2, "modelfile_value", {"instruction": "SYSTEM"}),
+        ("FROM a\n\nPARAMETER temperature", 3, "modelfile_name_and_value", {"instruction": "PARAMETER"}),
+        ("FROM a\nPARAMETER temperature warm", 2, "modelfile_number", {"name": "temperature", "value": "warm"}),
+        ("FROM a\nPARAMETER temperature nan", 2, "modelfile_number", {"name": "temperature", "value": "nan"}),
+        ("FROM a\nPARAMETER num_ctx 4096.5", 2, "modelfile_whole_number", {"name": "num_ctx", "value": "4096.5"}),
+        ("FROM a\nPARAMETER use_mmap maybe", 2, "modelfile_boolean", {"name": "use_mmap", "value": "maybe"}),
+        ("FROM a\nPARAMETER num_visual_tokens 5", 2, "modelfile_parameter", {"name": "num_visual_tokens"}),
+        ("FROM a\nMESSAGE robot hi", 2, "modelfile_role", {"role": "robot"}),
+        (f"FROM a\nMESSAGE {'r' * 1000} hi", 2, "modelfile_role", {"role": "r" * 40}),
+        (f"FROM a\nPARAMETER {'p' * 1000} 1", 2, "modelfile_parameter", {"name": "p" * 40}),
+        ("FROM a\nMESSAGE user", 2, "modelfile_name_and_value", {"instruction": "MESSAGE"}),
+        ('FROM a\n# x\nTEMPLATE """never\nclosed\n', 3, "modelfile_quote", {}),
+        ('FROM a\nSYSTEM "never', 2, "modelfile_quote", {}),
     ],
 )
-def test_errors_say_where(text: str, line: int | None, says: str) -> None:
+def test_errors_say_where(text: str, line: int | None, reason: str, values: dict[str, str]) -> None:
     with pytest.raises(ModelfileError) as caught:
         parse_modelfile(text)
-    assert caught.value.line == line
-    assert says in str(caught.value)
-    assert str(caught.value).startswith(f"line {line}: " if line else "there")
+    assert (caught.value.reason, caught.value.values.get("line")) == (reason, line)
+    assert caught.value.values.items() >= values.items()
 
 
 def test_a_quote_of_many_lines_is_read_in_one_go() -> None:
     """Where each line looked at all before it, this took minutes."""
     lines = "\n" * 1_000_000
     assert parse_modelfile(f'FROM a\nSYSTEM """b{lines}c"""').system == f"b{lines}c"
-    with pytest.raises(ModelfileError, match="never closed"):
+    with pytest.raises(ModelfileError) as caught:
         parse_modelfile(f'FROM a\nSYSTEM """b{lines}')
+    assert caught.value.reason == "modelfile_quote"
 
 
 def test_instructions_are_counted() -> None:
@@ -113,6 +113,7 @@ def test_instructions_are_counted() -> None:
     lines = ["FROM a", "# nothing", *(f"PARAMETER stop {word}" for word in stops)]
     most = parse_modelfile("\n".join(lines[: MOST_INSTRUCTIONS + 1]))
     assert most.parameters["stop"] == tuple(stops[: MOST_INSTRUCTIONS - 1])
-    with pytest.raises(ModelfileError, match=f"more than {MOST_INSTRUCTIONS:,} instructions") as caught:
+    with pytest.raises(ModelfileError) as caught:
         parse_modelfile("\n".join(lines))
-    assert caught.value.line == MOST_INSTRUCTIONS + 2
+    assert caught.value.reason == "modelfile_instructions"
+    assert caught.value.values == {"line": MOST_INSTRUCTIONS + 2, "most": MOST_INSTRUCTIONS}

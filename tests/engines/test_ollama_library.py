@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,12 +105,17 @@ async def test_create_from_a_model_that_is_there(library: OllamaLibrary, real_ol
 
 
 @pytest.mark.parametrize(
-    ("recipe", "says"),
-    [("FROM demo.gguf\nFROM nowhere.gguf", "nowhere.gguf"), ("FROM demo.gguf\nADAPTER lora.gguf", "lora.gguf"), ("FROM a\nFROM b", "a, b")],
+    ("recipe", "named"),
+    [
+        ("FROM demo.gguf\nFROM nowhere.gguf", {"files": ("nowhere.gguf",)}),
+        ("FROM demo.gguf\nADAPTER lora.gguf", {"file": "lora.gguf"}),
+        ("FROM a\nFROM b", {"files": ("a", "b")}),
+    ],
 )
-async def test_files_that_are_not_there_are_named(library: OllamaLibrary, recipe: str, says: str) -> None:
-    with pytest.raises(ModelfileError, match=says):
+async def test_files_that_are_not_there_are_named(library: OllamaLibrary, recipe: str, named: dict[str, Any]) -> None:
+    with pytest.raises(ModelfileError) as refused:
         [step async for step in library.create("made", parse_modelfile(recipe), DEMO_FILES)]
+    assert refused.value.values == named
 
 
 async def test_pull_tells_how_far_it_is(bare: OllamaLibrary, registry: Registry) -> None:
@@ -162,8 +168,9 @@ async def test_what_is_not_there(library: OllamaLibrary, registry: Registry) -> 
 
 
 async def test_a_template_ollama_can_not_read(library: OllamaLibrary) -> None:
-    with pytest.raises(InvalidModelfile, match="TEMPLATE"):
+    with pytest.raises(InvalidModelfile) as refused:
         [step async for step in library.create("made", parse_modelfile("FROM demo\nTEMPLATE {{ .Broken"), None)]
+    assert refused.value.reason == "modelfile_template"
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ async def test_what_goes_wrong_in_the_middle_is_the_one_last_event(last: list[by
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "error", "extra"),
+    ("status", "body", "error", "values"),
     [
         (
             400,
@@ -211,11 +211,11 @@ async def test_what_goes_wrong_in_the_middle_is_the_one_last_event(last: list[by
         (418, {"error": {"message": 5}}, UpstreamError, {}),
     ],
 )
-def test_every_refusal_becomes_the_error_that_names_it(status: int, body: Any, error: type[GatewayError], extra: dict[str, int]) -> None:
+def test_every_refusal_becomes_the_error_that_names_it(status: int, body: Any, error: type[GatewayError], values: dict[str, int]) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     found = chat_error(status, raw, ask("Hello", RED_CIRCLE))
     assert type(found) is error
-    assert found.extra == extra
+    assert found.values == values
 
 
 def test_a_refusal_without_images_is_not_about_an_image() -> None:
@@ -229,7 +229,7 @@ def test_a_schema_that_is_refused_is_named() -> None:
 
 
 def test_a_refused_key_says_which_setting_to_look_at() -> None:
-    assert "openai_api_key" in chat_error(401, b"", ask("Hello")).hint
+    assert chat_error(401, b"", ask("Hello")).reason == "key_refused"
 
 
 ALL_OPTIONS = Options(

@@ -28,35 +28,48 @@ def ollama(*models: ModelInfo) -> EngineState:
     return EngineState("ollama", Health(True, "0.34.2"), models)
 
 
+NOBODY = {"silent": (), "blind": ()}
+"""No other engine was asked in vain."""
+MINE = EngineState("embedded", Health(True), (model("mine", "embedded", vision=False),))
 GONE = EngineState("ollama", Health(False))
 DEMO = EngineState("embedded", Health(True, "llama.cpp b1"), (model("demo", "embedded"),))
 TEXT, TINY, LLAVA, BIG = model("gemma:2b", vision=False), model("moondream", size=2), model("llava:7b", size=5), model("llava:34b", size=9)
 
 
 @pytest.mark.parametrize(
-    ("engines", "settings", "name", "reason"),
+    ("engines", "settings", "name", "code", "values"),
     [
-        ((ollama(TEXT, replace(BIG, loaded=True), LLAVA), DEMO), {}, "llava:34b", "it is loaded already"),
-        ((ollama(TEXT, TINY, LLAVA, BIG), DEMO), {}, "llava:7b", "it is installed"),
-        ((ollama(BIG, TINY), DEMO), {}, "moondream", "smallest"),
-        ((ollama(replace(TEXT, loaded=True), TINY, BIG), DEMO), {}, "moondream", "smallest"),
-        ((ollama(BIG), DEMO), {}, "llava:34b", "the one model there that can see"),
-        ((ollama(TEXT), DEMO), {}, "demo", "Ollama 0.34.2 is there but has no model that can see."),
-        ((ollama(), DEMO), {}, "demo", "Ollama 0.34.2 is there but has no model that can see."),
-        ((GONE, DEMO), {}, "demo", "Ollama does not answer."),
-        ((ollama(LLAVA, TINY), DEMO), {"model": "moondream:latest"}, "moondream", "the settings ask for it"),
-        ((ollama(LLAVA), DEMO), {"model": "demo"}, "demo", "the settings ask for it"),
-        ((ollama(TEXT), DEMO), {"model": "gemma:2b"}, "gemma:2b", "the settings ask for it"),
-        ((EngineState("embedded", Health(True), (model("mine", "embedded", vision=False),)),), {"gguf": Path("mine.gguf")}, "mine", "file"),
-        ((ollama(LLAVA), DEMO), {"model": "nothing"}, None, "nothing was asked for, but no engine has it."),
-        ((GONE,), {}, None, "No engine has a model that can see. Ollama does not answer."),
-        ((ollama(TEXT),), {}, None, "No engine has a model that can see."),
+        ((ollama(TEXT, replace(BIG, loaded=True), LLAVA), DEMO), {}, "llava:34b", "default_loaded", NOBODY),
+        ((ollama(TEXT, TINY, LLAVA, BIG), DEMO), {}, "llava:7b", "default_installed", NOBODY),
+        ((ollama(BIG, TINY), DEMO), {}, "moondream", "default_smallest", NOBODY),
+        ((ollama(replace(TEXT, loaded=True), TINY, BIG), DEMO), {}, "moondream", "default_smallest", NOBODY),
+        ((ollama(BIG), DEMO), {}, "llava:34b", "default_only_one", NOBODY),
+        ((ollama(TEXT), DEMO), {}, "demo", "default_only_one", {"silent": (), "blind": ("ollama",)}),
+        ((ollama(), DEMO), {}, "demo", "default_only_one", {"silent": (), "blind": ("ollama",)}),
+        ((GONE, DEMO), {}, "demo", "default_only_one", {"silent": ("ollama",), "blind": ()}),
+        ((ollama(LLAVA, TINY), DEMO), {"model": "moondream:latest"}, "moondream", "default_asked_for", {}),
+        ((ollama(LLAVA), DEMO), {"model": "demo"}, "demo", "default_asked_for", {}),
+        ((ollama(TEXT), DEMO), {"model": "gemma:2b"}, "gemma:2b", "default_asked_for", {}),
+        (
+            (MINE,),
+            {"gguf": Path("mine.gguf")},
+            "mine",
+            "default_file",
+            {},
+        ),
+        ((ollama(LLAVA), DEMO), {"model": "nothing"}, None, "default_not_there", {"model": "nothing"}),
+        ((GONE,), {}, None, "default_none", {"silent": ("ollama",), "blind": ()}),
+        ((ollama(TEXT),), {}, None, "default_none", {"silent": (), "blind": ("ollama",)}),
     ],
 )
-def test_the_default_model_and_why(engines: tuple[EngineState, ...], settings: dict[str, Any], name: str | None, reason: str) -> None:
+def test_the_default_model_and_why(
+    engines: tuple[EngineState, ...], settings: dict[str, Any], name: str | None, code: str, values: dict[str, Any]
+) -> None:
     chosen = choose_default(engines, Settings(**settings))
     assert (chosen.model.name if chosen.model else None) == name
-    assert reason in chosen.reason
+    assert chosen.reason.code == code
+    assert chosen.reason.values.items() >= values.items()
+    assert "model" not in chosen.reason.values or chosen.reason.values["model"] in (name, settings.get("model"))
 
 
 @pytest.fixture
@@ -101,7 +114,7 @@ async def test_an_engine_that_comes_up_later_answers_from_then_on_and_no_longer_
     assert (await pool.resolve("demo")).engine == "embedded"
     ollama.up = False
     await until(lambda: default_of(pool) == "demo")
-    assert "Ollama does not answer." in pool.state.default.reason
+    assert pool.state.default.reason.values["silent"] == ("ollama",)
     with pytest.raises(ModelNotFound):
         await pool.resolve("llava:7b")
 
@@ -133,7 +146,10 @@ async def test_a_missing_model_is_told_with_what_there_is(pool_of: Callable[...,
     with pytest.raises(ModelNotFound) as refused:
         await pool.resolve("gpt-9")
     assert (refused.value.param, refused.value.status) == ("model", 404)
-    assert "llava:7b, moondream" in refused.value.hint
+    assert (refused.value.reason, refused.value.values) == (
+        "model_not_found_named",
+        {"model": "gpt-9", "installed": ("llava:7b", "moondream")},
+    )
     assert (await pool.resolve("moondream:latest")).name == "moondream"
 
 
@@ -188,11 +204,11 @@ async def test_auto_with_a_real_ollama_that_comes_and_goes(fresh_ollama: RealOll
         assert pool.state.default.model
         assert (pool.state.default.model.engine, pool.state.default.model.name) == ("ollama", "demo:latest")
         fresh_ollama.stop()
-        await until(lambda: "Ollama does not answer." in pool.state.default.reason)
+        await until(lambda: pool.state.default.reason.values["silent"] == ("ollama",))
         assert (await pool.resolve(None)).engine == "embedded"
         again = RealOllama.start(fresh_ollama.binary, tmp_path, models=fresh_ollama.models, port=int(fresh_ollama.url.rpartition(":")[2]))
         try:
-            await until(lambda: pool.state.default.reason.startswith("Ollama"))
+            await until(lambda: pool.state.default.reason.values["engine"] == "ollama")
             assert (await pool.resolve(None)).engine == "ollama"
             assert (await pool.resolve("demo", engine="embedded")).engine == "embedded"
         finally:

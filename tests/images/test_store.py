@@ -136,12 +136,14 @@ async def test_what_is_refused_is_named_by_the_field_it_came_in(store: ImageStor
 
 async def test_limits_of_the_settings() -> None:
     async with running(image_max_bytes=1024, image_formats=("PNG", "GIF"), image_max_pixels=4096) as store:
-        with pytest.raises(ImageError, match="is the most") as caught:
+        with pytest.raises(ImageError) as caught:
             await store.add(bytes(1025))
         assert (caught.value.status, caught.value.code) == (413, "image_file_too_large")
-        with pytest.raises(ImageError, match="JPEG images are not accepted") as caught:
+        assert caught.value.values == {"bytes": 1025, "most_bytes": 1024}
+        with pytest.raises(ImageError) as caught:
             await store.add(b"\xff\xd8\xff\xe0")
-        assert (caught.value.status, caught.value.code, caught.value.hint) == (422, "invalid_image_format", "Accepted: PNG, GIF.")
+        assert (caught.value.status, caught.value.code) == (422, "invalid_image_format")
+        assert caught.value.values == {"format": "JPEG", "accepted": ("PNG", "GIF")}
         with pytest.raises(ImageError) as caught:
             await store.add(odd("png").data)
         assert caught.value.code == "image_too_large"
@@ -154,11 +156,12 @@ async def test_a_worker_killed_before_its_first_answer_refuses_that_file_for_a_w
     await _decoding(store, SLOW)
     (pid,) = store._pool.pids
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(ImageError, match="brought its decoder down") as caught:
+    with pytest.raises(ImageError) as caught:
         await adding
-    assert (caught.value.status, caught.value.code) == (422, "image_parse_error")
-    with pytest.raises(ImageError, match="a few minutes ago"):
+    assert (caught.value.status, caught.value.code, caught.value.reason) == (422, "image_parse_error", "decoder_crashed")
+    with pytest.raises(ImageError) as caught:
         await store.add(SLOW, SQUARE)
+    assert caught.value.reason == "decoder_crashed_before"
     assert await store.add(odd("png").data, SQUARE), "other files are read as ever"
     # Ten minutes later it is tried again.
     monkeypatch.setattr(store_module, "REFUSED_FOR", -1.0)
@@ -181,8 +184,9 @@ async def test_a_worker_killed_after_the_rendition_fails_only_the_storing(store:
 
 async def test_an_image_that_takes_too_long_is_refused() -> None:
     async with running(image_timeout=0.05) as store:
-        with pytest.raises(ImageError, match="took longer than"):
+        with pytest.raises(ImageError) as caught:
             await store.add(SLOW, SQUARE)
+        assert (caught.value.reason, caught.value.values) == ("decoder_slow", {"seconds": 0.05})
 
 
 async def test_who_leaves_while_it_is_decoded_spoils_nothing(store: ImageStore) -> None:

@@ -95,8 +95,9 @@ async def test_a_worker_that_dies_is_replaced() -> None:
 async def test_a_refusal_costs_no_worker() -> None:
     async with running() as pool:
         before = pool.pids
-        with pytest.raises(ImageError, match="cut off") as caught:
+        with pytest.raises(ImageError) as caught:
             await work(pool, odd("png cut off at 50 %").data)
+        assert caught.value.reason == "image_cut_off_at"
         assert not isinstance(caught.value, WorkerDied)
         assert pool.pids == before
 
@@ -153,16 +154,18 @@ def test_workers_that_died_while_idle_cost_no_image(loop: str) -> None:
 async def test_a_worker_that_takes_too_long_is_ended() -> None:
     async with running(timeout_=0.05) as pool:
         before = pool.pids
-        with pytest.raises(WorkerDied, match=r"longer than 0\.05 s"):
+        with pytest.raises(WorkerDied) as caught:
             await work(pool, SLOW)
+        assert (caught.value.reason, caught.value.values) == ("decoder_slow", {"seconds": 0.05})
         assert before.isdisjoint(pool.pids)
 
 
 async def test_processor_time_runs_out_too() -> None:
     """The system sends this signal when RLIMIT_CPU is reached."""
     async with running() as pool:
-        with pytest.raises(WorkerDied, match="brought its decoder down"):
+        with pytest.raises(WorkerDied) as caught:
             await struck(pool, lambda pid: os.kill(pid, signal.SIGXCPU))
+        assert caught.value.reason == "decoder_crashed"
         assert await work(pool)
 
 
@@ -200,8 +203,9 @@ async def test_only_so_many_may_wait() -> None:
         async with pool.job(JOB, EASY) as answers:
             waiting = [asyncio.create_task(work(pool)) for _ in range(MAX_WAITING)]
             await asyncio.sleep(0)
-            with pytest.raises(Overloaded, match="waiting"):
+            with pytest.raises(Overloaded) as refused:
                 await work(pool)
+            assert refused.value.reason == "images_waiting"
             await answers.next("canonical")
             await answers.next("canonical")
         assert len(await asyncio.gather(*waiting)) == MAX_WAITING

@@ -119,7 +119,7 @@ def unknown_field(name: str, known: frozenset[str]) -> InvalidRequest:
         return InvalidRequest(f"unknown_field_{meaning}", code="unknown_field", param=shown)
     if spelt := _spelt(shown, known):
         return InvalidRequest("unknown_field_spelling", values={"known": spelt}, code="unknown_field", param=shown)
-    return InvalidRequest(code="unknown_field", param=shown)
+    return InvalidRequest("no_field", code="unknown_field", param=shown)
 
 
 def _spelt(name: str, known: frozenset[str]) -> str | None:

@@ -123,7 +123,7 @@ def _without_long_texts(raw: bytes, what: dict[str, str], bounds: Bounds) -> tup
         if end - begin > LONG_TEXT:
             if _COLON.match(raw, at, at + _STEP):
                 name = raw[begin + 1 : begin + 65].decode("utf-8", "replace")
-                raise InvalidRequest(code="unknown_field", param=name)
+                raise InvalidRequest("no_field", code="unknown_field", param=name)
             mark = f"{secret}{len(texts)}"
             kept += (raw[copied : begin + 1], mark.encode())
             texts[mark] = _escaped_text(raw, begin + 1, end, what) if escaped else _plain_text(raw, begin + 1, end, what)

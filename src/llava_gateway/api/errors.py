@@ -133,5 +133,5 @@ def from_validation(errors: Any, within: str = "") -> InvalidRequest:
     first = errors[0]
     where = ".".join([*filter(None, [within]), *map(str, first["loc"])])[:100]
     if first["type"] == "extra_forbidden":
-        return InvalidRequest(code="unknown_field", param=where)
+        return InvalidRequest("no_field", code="unknown_field", param=where)
     return InvalidRequest("field_wrong" if where else "body_wrong", values={"detail": first["msg"]}, param=where or None)

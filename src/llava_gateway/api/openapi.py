@@ -147,6 +147,7 @@ _PROBLEM = _object(
                 "message": {"type": "string"},
                 "type": {"type": "string"},
                 "code": {"type": "string", "description": "stable, for programs"},
+                "reason": {"type": "string", "description": "as stable, and finer: tells apart what has one code"},
                 "param": {"type": ["string", "null"], "description": "the field at fault"},
                 "hint": {"type": "string", "description": "what to do about it"},
                 "values": {"type": "object", "description": "the figures and names in the message, such as n_ctx"},

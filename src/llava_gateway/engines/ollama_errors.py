@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from llava_gateway.engines.refusals import refusal, text_too_long
+from llava_gateway.engines.llama_errors import refusal, text_too_long
 from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,

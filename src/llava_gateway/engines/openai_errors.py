@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from llava_gateway.chat import EngineRequest
-from llava_gateway.engines.refusals import refusal, text_too_long
+from llava_gateway.engines.llama_errors import refusal, text_too_long
 from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,

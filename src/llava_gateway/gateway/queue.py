@@ -48,7 +48,7 @@ class Ticket:
             async with asyncio.timeout_at(self._deadline):
                 await self._moved.wait()
         except TimeoutError:
-            raise self._queue.overloaded(f"No slot became free within {self._queue.queue_timeout:g} s.") from None
+            raise self._queue.overloaded("queue_slow", seconds=self._queue.queue_timeout) from None
         self._moved.clear()
         return None if self.granted_at is not None else self._queue.position_of(self)
 
