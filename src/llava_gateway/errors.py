@@ -66,10 +66,13 @@ A dialect renders an error in one place (`api/errors.py`). Errors carry a reason
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypeAlias
 
 from llava_gateway.error_sentences import hint_of, message_of
 from llava_gateway.notes import Value
+
+Place: TypeAlias = tuple[str | int, ...]
+"""A part of a request: what it is, and which one of several."""
 
 
 class GatewayError(Exception):
@@ -80,7 +83,7 @@ class GatewayError(Exception):
         values: the numbers and names in its sentences, safe to show to anyone (`n_ctx` and `n_prompt_tokens` where the engine tells them,
             the `line` of a file, ...).
         code: stable machine-readable code; each class has its own default.
-        param: the request field at fault, if one is.
+        param: the field at fault, if one is, as the API that took the request spells it. What the core raises says `at` instead.
         retry_after: seconds after which the same request may succeed.
     """
 
@@ -106,7 +109,16 @@ class GatewayError(Exception):
         self.status = status or type(self).status
         self.retryable = type(self).retryable if retryable is None else retryable
         self.param = param
+        self.place: Place = ()
         self.retry_after = retry_after
+
+    def at(self, *place: str | int) -> Self:
+        """Say which part of a request is at fault, in words that belong to no API: ("model",), ("image", 1). Each API has its own for it.
+
+        Returns the error itself, to be raised.
+        """
+        self.place = place
+        return self
 
     def __str__(self) -> str:
         return self.message
@@ -128,7 +140,8 @@ class GatewayError(Exception):
 
     @property
     def _told(self) -> Mapping[str, Value]:
-        return self.values if self.param is None else {"field": self.param.removeprefix("options."), **self.values}
+        field = self.param or ".".join(map(str, self.place))
+        return {"field": field.removeprefix("options."), **self.values} if field else self.values
 
     @classmethod
     def usual_hint(cls) -> str:
@@ -149,6 +162,14 @@ class FileFault(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.values = values
+
+    def at(self, *place: str | int) -> Self:
+        """Say which part of a request is at fault, in words that belong to no API: ("model",), ("image", 1). Each API has its own for it.
+
+        Returns the error itself, to be raised.
+        """
+        self.place = place
+        return self
 
     def __str__(self) -> str:
         return message_of(self.reason, self.values)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from llava_gateway import errors
-from llava_gateway.api.errors import error_body, error_headers
+from llava_gateway.api.errors import error_body, error_headers, field_of
 from llava_gateway.engines.ollama import OllamaEngine
-from llava_gateway.errors import GatewayError
+from llava_gateway.errors import GatewayError, Place
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
 from tests.engines.fake_upstream import Exchange, fake_upstream
@@ -169,3 +170,28 @@ async def test_an_engine_that_is_nowhere_is_not_told_by_its_address() -> None:
         for response in (await served.ask(), await served.client.get("/readyz"), await served.client.get("/models")):
             assert not SECRETS.search(response.text)
         assert (await served.ask()).json()["error"]["code"] == "upstream_unavailable"
+
+
+def test_the_core_says_where_an_error_belongs_in_words_of_no_api() -> None:
+    """`param` is how one API spells a field; below the APIs there is only `at`."""
+    source = Path(errors.__file__).parent
+    core = [path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("api", "cli", "errors.py")]
+    assert len(core) > 80
+    assert [path.name for path in core if re.search(r"\bparam\b", path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [
+        ((), None),
+        (("model",), "model"),
+        (("image",), "image"),
+        (("image", 1), "images[1]"),
+        (("image", "ab"), "images.ab"),
+        (("turn",), "after"),
+        (("turn_count",), "at"),
+        (("member", "session.json"), "session.json"),
+    ],
+)
+def test_each_part_of_a_request_has_its_name_in_our_api(place: Place, field: str | None) -> None:
+    assert field_of(place) == field

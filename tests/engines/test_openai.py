@@ -225,7 +225,7 @@ def test_a_refusal_without_images_is_not_about_an_image() -> None:
 def test_a_schema_that_is_refused_is_named() -> None:
     error = chat_error(400, b'{"error": "unrecognized type nonsense"}', ask("Hello", format={"type": "nonsense"}))
     assert isinstance(error, InvalidOption)
-    assert error.param == "format"
+    assert error.place == ("format",)
 
 
 def test_a_refused_key_says_which_setting_to_look_at() -> None:

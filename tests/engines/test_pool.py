@@ -145,7 +145,7 @@ async def test_a_missing_model_is_told_with_what_there_is(pool_of: Callable[...,
     await pool.start()
     with pytest.raises(ModelNotFound) as refused:
         await pool.resolve("gpt-9")
-    assert (refused.value.param, refused.value.status) == ("model", 404)
+    assert (refused.value.place, refused.value.status) == (("model",), 404)
     assert (refused.value.reason, refused.value.values) == (
         "model_not_found_named",
         {"model": "gpt-9", "installed": ("llava:7b", "moondream")},

@@ -33,10 +33,10 @@ def test_both_kinds_of_engines_read_the_same_words(status: int, said: str, error
     body = json.dumps({"error": {"code": status, "message": said}}).encode()
     through_ollama = json.dumps({"error": f"llama-server chat error: map[code:{status} message:{said}]"}).encode()
     for found in (chat_error(status, body, ask("Hello", shape("circle", "red"))), error_from(status, through_ollama)):
-        assert (type(found), found.param) == (error, param)
+        assert (type(found), found.place) == (error, (param,) if param else ())
 
 
 def test_ollama_says_which_model_can_not_think() -> None:
     """Only an Ollama that does not list what its models can do is asked to have one think that can't."""
     found = error_from(400, json.dumps({"error": '"demo" does not support thinking'}).encode())
-    assert (type(found), found.param) == (InvalidRequest, "think")
+    assert (type(found), found.place) == (InvalidRequest, ("think",))

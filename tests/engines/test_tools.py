@@ -163,4 +163,4 @@ def test_a_model_without_tools_reads_calls_and_results_as_words() -> None:
 def test_a_model_without_tools_is_not_asked_to_call_one() -> None:
     with pytest.raises(ModelLacksTools) as caught:
         for_a_model_without_tools(CONVERSATION)
-    assert (caught.value.code, caught.value.status, caught.value.param) == ("model_lacks_tools", 422, "tools")
+    assert (caught.value.code, caught.value.status, caught.value.place) == ("model_lacks_tools", 422, ("tools",))

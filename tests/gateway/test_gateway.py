@@ -414,7 +414,7 @@ async def test_too_many_images_and_unknown_ones_are_named(opened: Callable[..., 
     assert refused.value.code == "too_many_images"
     with pytest.raises(ImageNotFound) as missing:
         await events_of(gateway, question(image(), ImagePart("0" * 64)))
-    assert missing.value.param == "images[1]"
+    assert missing.value.place == ("image", 1)
 
 
 async def test_images_are_held_while_they_are_asked_about_and_then_let_go(opened: Callable[..., Any]) -> None:

@@ -128,8 +128,8 @@ async def test_an_unknown_image_is_not_found(store: ImageStore) -> None:
 async def test_what_is_refused_is_named_by_the_field_it_came_in(store: ImageStore, name: str) -> None:
     image = odd(name)
     with pytest.raises(ImageError) as caught:
-        await store.add(image.data, SQUARE, name="images[1]")
-    assert (caught.value.code, caught.value.param) == (image.error, "images[1]")
+        await store.add(image.data, SQUARE, place=("image", 1))
+    assert (caught.value.code, caught.value.place) == (image.error, ("image", 1))
     assert caught.value.status == (415 if image.error == "unsupported_image_media_type" else 422)
     assert store.bytes_used == 0
 

@@ -285,7 +285,7 @@ def test_a_fork_beyond_the_turns_is_refused(rooms: Callable[..., Rooms], at: int
     room.asked(session.id)
     with pytest.raises(InvalidRequest) as refused:
         room.sessions.fork(session.id, at)
-    assert refused.value.param == "at"
+    assert refused.value.place == ("turn_count",)
 
 
 async def test_a_session_that_was_deleted_while_it_answered_takes_no_turn(rooms: Callable[..., Rooms]) -> None:

@@ -53,7 +53,7 @@ def test_what_is_asked_for_is_read_and_no_more_than_allowed() -> None:
         package_.read("a", 999)
     with pytest.raises(InvalidArchive) as missing:
         package_.read("b", 10)
-    assert missing.value.param == "b"
+    assert missing.value.place == ("member", "b")
 
 
 def test_a_bomb_is_not_unpacked() -> None:

@@ -142,7 +142,7 @@ def usage(tokens: chat.Usage) -> dict[str, Any]:
 
 def error_body(error: GatewayError) -> dict[str, Any]:
     kind = "invalid_request_error" if error.status < 500 else "api_error"
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    return {"error": {"message": error.message, "type": kind, "param": error.place[0] if error.place else None, "code": error.code}}
 
 
 def _data(value: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from llava_gateway.api.deps import request_id
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound
+from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound, Place
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,17 @@ OPENAI_TYPES = {
 }
 
 
+def field_of(place: Place) -> str | None:
+    """What our own API calls a part of a request."""
+    if not place:
+        return None
+    kind, *which = place
+    if kind == "member":  # of a zip: its name is all there is to say
+        return str(which[0])
+    name = {"image": "images" if which else "image", "turn": "after", "turn_count": "at"}.get(str(kind), str(kind))
+    return name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in which)
+
+
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
     """The body of every error: no engine text, path or address can be in it, since GatewayErrors carry none."""
     return {
@@ -51,7 +62,7 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
             "type": OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error"),
             "code": error.code,
             "reason": error.reason,
-            "param": error.param,
+            "param": error.param or field_of(error.place),
             "hint": error.hint,
             "values": error.values,
         },

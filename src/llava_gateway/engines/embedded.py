@@ -259,9 +259,9 @@ class EmbeddedEngine:
         """Only by a model that is made for it: a server that may be asked for vectors reads the prompts of all chats more slowly."""
         pair = await self._model()
         if request.model != pair.name:
-            raise ModelNotFound(param="model")
+            raise ModelNotFound().at("model")
         if not pair.text.embeds:
-            raise ModelLacksEmbeddings(param="model")
+            raise ModelLacksEmbeddings().at("model")
         async with self._server(self._runner(pair, request.options)) as (server, _):
             return await server.api.embed(request)
 
@@ -291,9 +291,9 @@ class EmbeddedEngine:
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
         pair = await self._model()
         if request.model != pair.name:
-            raise ModelNotFound(param="model")
+            raise ModelNotFound().at("model")
         if request.renditions and pair.eye is None:
-            raise ModelLacksVision(param="model")
+            raise ModelLacksVision().at("model")
         request = replace(request, options=request.options.over(pair.defaults))
         runner = self._runner(pair, request.options)
         for last_try in (False, True):

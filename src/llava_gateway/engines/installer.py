@@ -129,7 +129,7 @@ class Installer:
         """
         recipe = without_files(modelfile)
         if not replace and self.find(name) is not None:
-            raise ModelExists(param="model")
+            raise ModelExists().at("model")
         async with self._watched("create", name, lambda library: library.create(name, recipe, None)) as installing:
             yield installing
 
@@ -138,7 +138,7 @@ class Installer:
         key = parse_name(name).key
         self._check_open()
         if key in self._running:
-            raise ModelBusy(param="model")
+            raise ModelBusy().at("model")
         library = self._library()
         try:
             await library.delete(name)
@@ -172,7 +172,7 @@ class Installer:
                 raise Overloaded("models_coming_in", values={"count": MAX_AT_ONCE}, retry_after=RETRY_AFTER)
             run = self._running[key] = self._start(key, Installing(kind, name), steps)
         elif kind == "create" or run.installing.kind == "create":
-            raise ModelBusy(param="model")
+            raise ModelBusy().at("model")
         run.watchers += 1
         try:
             yield run.installing

@@ -28,20 +28,20 @@ _ROLES = re.compile(r"roles must alternate|system role not supported|only user\b
 def refusal(text: str) -> GatewayError | None:
     """The error that a server's words (in lower case) mean, whatever their status; None where they are none of these."""
     if _NO_EMBEDDINGS.search(text):
-        return ModelLacksEmbeddings(param="model")
+        return ModelLacksEmbeddings().at("model")
     if _NO_TOOLS.search(text):
-        return ModelLacksTools(param="tools")
+        return ModelLacksTools().at("tools")
     if _ROLES.search(text):
-        return InvalidRequest("template_roles", param="messages")
+        return InvalidRequest("template_roles").at("messages")
     if _LOST_IMAGE in text:  # there was no marker for it in the prompt
-        return InvalidRequest("template_lost_image", param="messages")
+        return InvalidRequest("template_lost_image").at("messages")
     if _ODD_CALL in text:
         return UpstreamIncomplete("tool_call_unread")
     if _CALLS_LAST in text:
-        return InvalidRequest("tool_calls_last", param="messages")
+        return InvalidRequest("tool_calls_last").at("messages")
     return None
 
 
 def text_too_long(figures: Mapping[str, Value]) -> ContextLengthExceeded:
     """For a text that is to become a vector."""
-    return ContextLengthExceeded("text_beyond_context", param="input", values=figures)
+    return ContextLengthExceeded("text_beyond_context", values=figures).at("input")

@@ -267,7 +267,7 @@ class OllamaEngine:
                 return digest
             if not last_try:
                 await self.models()
-        raise ModelNotFound(param="model")
+        raise ModelNotFound().at("model")
 
     async def _show_all(self, model: str) -> JSON:
         """Everything /api/show tells: it leaves long lists out unless asked for them, and takes a second for a large vocabulary."""
@@ -372,7 +372,7 @@ class OllamaEngine:
                 return known
             return read_details(await self._show_all(model))
         except UpstreamError as error:
-            raise (ModelNotFound(param="model") if error.status == 404 else error) from error
+            raise (ModelNotFound().at("model") if error.status == 404 else error) from error
 
     async def _get(self, path: str) -> JSON:
         answer = await get_json(self._client, "GET", self._url + path, within=self._within)
@@ -384,7 +384,7 @@ class OllamaEngine:
 def _check_local(model: str) -> None:
     """Raises ModelNotFound."""
     if is_cloud(model):
-        raise ModelNotFound("cloud_model", param="model")
+        raise ModelNotFound("cloud_model").at("model")
 
 
 async def _refusal(response: httpx2.Response) -> GatewayError | None:

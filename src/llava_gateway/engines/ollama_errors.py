@@ -77,19 +77,19 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
     if _any_of(_OUT_OF_MEMORY, words):
         return ModelOutOfMemory()
     if _any_of(_NO_VISION, words):
-        return ModelLacksVision(param="model")
+        return ModelLacksVision().at("model")
     if _any_of(_TEXT_TOO_LONG, words):
         return text_too_long({})
     if refused := refusal(words):
         return refused
     if "does not support thinking" in words:
-        return InvalidRequest("model_lacks_thinking", param="think")
+        return InvalidRequest("model_lacks_thinking").at("think")
     if _any_of(_BAD_IMAGE, words):
         return ImageParseError("image_not_read")
     if _any_of(_BAD_FORMAT, words):
-        return InvalidRequest("format_not_followed", param="format")
+        return InvalidRequest("format_not_followed").at("format")
     if "does not support chat" in words:
-        return InvalidRequest("model_cannot_chat", param="model")
+        return InvalidRequest("model_cannot_chat").at("model")
     if "token repeat limit" in words:
         return UpstreamIncomplete("answer_repeats")
     if _any_of(_LOAD_FAILED, words):
@@ -99,7 +99,7 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
     if _any_of(_CRASHED, words):
         return UpstreamError("model_process_ended")
     if status == 404 or (status == 400 and "invalid model name" in words):
-        return ModelNotFound(param="model")
+        return ModelNotFound().at("model")
     return UpstreamError()
 
 

@@ -144,16 +144,16 @@ def without_files(modelfile: Modelfile) -> Modelfile:
     What looks like a path is refused by its looks: whether there is such a file is nothing a client should learn.
     """
     if modelfile.adapters:
-        raise ModelfileNamesFiles("modelfile_sent_adapter", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_adapter").at("modelfile")
     if len(modelfile.sources) > 1:
-        raise ModelfileNamesFiles("modelfile_sent_sources", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_sources").at("modelfile")
     (source,) = modelfile.sources
     try:
         parse_name(source)
     except InvalidModelName as error:
-        raise ModelfileNamesFiles("modelfile_sent_name", param="modelfile") from error
+        raise ModelfileNamesFiles("modelfile_sent_name").at("modelfile") from error
     if source.lower().endswith(_FILE_SUFFIXES):
-        raise ModelfileNamesFiles("modelfile_sent_file", param="modelfile")
+        raise ModelfileNamesFiles("modelfile_sent_file").at("modelfile")
     return modelfile
 
 

@@ -60,15 +60,15 @@ def error_from(status: int, said: str, *, making: bool) -> GatewayError:
     if "digest mismatch" in words:
         return DownloadDamaged()
     if "invalid model name" in words:
-        return InvalidModelName(param="model")
+        return InvalidModelName().at("model")
     if any(needle in words for needle in _NO_NETWORK):
         return RegistryUnavailable()
     if status == 404 or "file does not exist" in words or "not found" in words:
-        return ModelNotFound("model_not_in_library", param="model")
+        return ModelNotFound("model_not_in_library").at("model")
     if refused := re.search(r"pull model manifest: (\d)\d\d: |(unauthorized)", words):
         if refused[1] == "5":
             return RegistryUnavailable()
-        return ModelNotFound("model_withheld", param="model")
+        return ModelNotFound("model_withheld").at("model")
     if making and status == 400:
-        return InvalidModelfile("modelfile_template" if "template" in words else "modelfile_not_taken", param="modelfile")
+        return InvalidModelfile("modelfile_template" if "template" in words else "modelfile_not_taken").at("modelfile")
     return UpstreamError("ollama_failed")

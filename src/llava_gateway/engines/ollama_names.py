@@ -40,7 +40,7 @@ class ModelName:
 def parse_name(text: str) -> ModelName:
     """Raises InvalidModelName, CloudModelRefused."""
     if is_cloud(text):
-        raise CloudModelRefused(param="model")
+        raise CloudModelRefused().at("model")
     rest, tag = text, "latest"
     if text.rfind(":") > text.rfind("/"):
         rest, _, tag = text.rpartition(":")
@@ -50,7 +50,7 @@ def parse_name(text: str) -> ModelName:
     parts = ((_HOST, host), (_NAMESPACE, namespace), (_PART, model), (_PART, tag))
     # `:local` is no tag: Ollama takes it off the name.
     if before or not all(rule.fullmatch(part) for rule, part in parts) or tag.lower() == "local":
-        raise InvalidModelName(param="model")
+        raise InvalidModelName().at("model")
     return ModelName(host, namespace, model, tag)
 
 

@@ -274,7 +274,7 @@ class OpenAIEngine:
         if dialect is LLAMA_CPP and model not in self._names:
             await self.models()
             if model not in self._names:
-                raise ModelNotFound(param="model")
+                raise ModelNotFound().at("model")
         return dialect
 
     async def _send(self, stack: AsyncExitStack, body: bytes, request: EngineRequest) -> httpx2.Response:

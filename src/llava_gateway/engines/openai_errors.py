@@ -69,11 +69,11 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
     if out_of_memory(text):
         return ModelOutOfMemory()
     if _NO_VISION.search(text):
-        return ModelLacksVision(param="model")
+        return ModelLacksVision().at("model")
     if refused := refusal(text):
         return refused
     if status == 404 or _NO_MODEL.search(text):
-        return ModelNotFound(param="model")
+        return ModelNotFound().at("model")
     if status in (401, 403):
         return UpstreamError("key_refused")
     if status in (429, 503):
@@ -89,7 +89,7 @@ def embed_error(status: int, body: bytes) -> GatewayError:
     """The error for texts that were not turned into vectors."""
     text = _Said.parse(body).message.lower()
     if status == 501 or (status in (404, 405) and not _NO_MODEL.search(text)):
-        return ModelLacksEmbeddings(param="model")
+        return ModelLacksEmbeddings().at("model")
     error = chat_error(status, body, None)
     if isinstance(error, ContextLengthExceeded):
         return text_too_long(error.values)
@@ -101,7 +101,7 @@ def _refused(text: str, request: EngineRequest) -> GatewayError:
     if request.renditions and _BAD_IMAGE.search(text):
         return ImageParseError("image_not_read")
     if isinstance(request.format, dict):
-        return InvalidOption("schema_not_followed", param="format")
+        return InvalidOption("schema_not_followed").at("format")
     return UpstreamError("request_refused")
 
 

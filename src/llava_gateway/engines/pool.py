@@ -121,8 +121,8 @@ class EnginePool:
             raise UpstreamUnavailable("no_engine", values=_absent(self.state.engines))
         if name is None:
             asked_for = {"model": self._settings.model} if self._settings.model else {}
-            raise ModelNotFound("no_default_model", values={**_absent(self.state.engines), **asked_for}, param="model")
-        raise ModelNotFound("model_not_found_named", values={"model": name[:100], "installed": self.state.seeing}, param="model")
+            raise ModelNotFound("no_default_model", values={**_absent(self.state.engines), **asked_for}).at("model")
+        raise ModelNotFound("model_not_found_named", values={"model": name[:100], "installed": self.state.seeing}).at("model")
 
     async def choose(self, name: str | None, before: str, engine: EngineName | None) -> ModelInfo:
         """The model that answers: the one called `name`, else the one that a conversation had `before` ("": none) in `engine`, else the
@@ -132,7 +132,7 @@ class EnginePool:
         try:
             return await self.resolve(before, engine=engine)
         except ModelNotFound as error:
-            raise ModelNotFound("session_model_gone", values={**error.values, "model": before}, param="model") from None
+            raise ModelNotFound("session_model_gone", values={**error.values, "model": before}).at("model") from None
 
     def _find(self, name: str | None, engine: EngineName | None) -> ModelInfo | None:
         if name is None:

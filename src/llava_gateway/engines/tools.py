@@ -28,7 +28,7 @@ def for_a_model_without_tools(request: EngineRequest) -> EngineRequest:
     So a call becomes words of the assistant, and a result becomes a message by the user.
     """
     if request.tools and request.tool_choice != "none":
-        raise ModelLacksTools(param="tools")
+        raise ModelLacksTools().at("tools")
     return replace(request, tools=(), messages=tuple(map(_in_words, request.messages)) if has_tool_parts(request) else request.messages)
 
 

@@ -159,7 +159,7 @@ class Attachments:
             return Question(messages, (), ())
         if len(attached) > self._settings.images_per_turn:
             values = {"count": len(attached), "most": self._settings.images_per_turn}
-            raise InvalidRequest("images_of_turn", values=values, code="too_many_images", param="images")
+            raise InvalidRequest("images_of_turn", values=values, code="too_many_images").at("images")
         room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
         attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
         most = self.profile(model).max_images
@@ -203,8 +203,8 @@ class Attachments:
         for index, result in enumerate(results):
             self._telemetry.image(result.code if isinstance(result, GatewayError) else "ready")
             if isinstance(result, BaseException):
-                if isinstance(result, GatewayError) and result.param is None:
-                    result.param = f"images[{index}]"
+                if isinstance(result, GatewayError) and not result.place:
+                    result.at("image", index)
                 raise result
         return tuple(result for result in results if isinstance(result, Attachment))
 

@@ -230,7 +230,7 @@ class Gateway:
         profile = await self._profile(model)
         with self._holding() as hold:
             try:
-                image = hold(await self.images.add(upload.data, profile, name="image"))
+                image = hold(await self.images.add(upload.data, profile, place=("image",)))
                 image_id = await image.stored()
             except GatewayError as error:
                 self.telemetry.image(error.code)
@@ -264,7 +264,7 @@ class Gateway:
         files: dict[str, ImageInfo] = {}
         with self._holding() as hold:
             for image_id, data in images.items():
-                image = hold(await self.images.add(data, name=f"images.{image_id}"))
+                image = hold(await self.images.add(data, place=("image", image_id)))
                 ids[image_id], files[image_id] = await image.stored(), image.info
             return self.sessions.create(session.with_images(ids, files))
 
@@ -275,7 +275,7 @@ class Gateway:
         """
         info = await self.pool.resolve(model)
         if not info.vision:
-            raise ModelLacksVision("model_lacks_vision_named", values={"model": info.name}, param="model")
+            raise ModelLacksVision("model_lacks_vision_named", values={"model": info.name}).at("model")
         return await self.prompt_builder.attachments.seen(image, info, sight)
 
     def _keep(self, answering: Answering, turn: Turn) -> int | None:

@@ -193,7 +193,7 @@ class PromptBuilder:
         if model.vision or not (session.image_ids or request.has_images):
             return
         values: dict[str, Value] = {"model": model.name, "installed": self.pool.state.seeing}
-        raise ModelLacksVision("model_lacks_vision_named", values=values, param="model")
+        raise ModelLacksVision("model_lacks_vision_named", values=values).at("model")
 
     def _builder(self, request: ChatRequest, model: ModelInfo, new: Mapping[ImagePart, Rendition], hold: Hold) -> Build:
         """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""

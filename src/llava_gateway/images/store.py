@@ -16,6 +16,7 @@ from llava_gateway.errors import (
     ImageFileTooLarge,
     ImageNotFound,
     ImageParseError,
+    Place,
     ShuttingDown,
     StorageFull,
 )
@@ -120,7 +121,7 @@ class ImageStore:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.aclose()
 
-    async def add(self, data: bytes, profile: VisionProfile | None = None, sight: Sight = Sight(), *, name: str = "") -> StoredImage:
+    async def add(self, data: bytes, profile: VisionProfile | None = None, sight: Sight = Sight(), *, place: Place = ()) -> StoredImage:
         """One ingest for every door. Returns when the rendition for `profile` is ready; the canonical image may still be encoded then.
 
         The same bytes again are the same image, without decoding anything. The image is safe from eviction only while it is held.
@@ -129,7 +130,7 @@ class ImageStore:
             data: an image file.
             profile: of the model that will see it first; None where none is known.
             sight: how much of it that model is to see.
-            name: the request field it came in; errors name it as their `param`.
+            place: the part of the request it came in, for errors.
 
         Raises ImageError, StorageFull, Overloaded.
         """
@@ -138,7 +139,7 @@ class ImageStore:
             if profile:
                 await self.rendition(image, profile, sight)
         except ImageError as error:
-            raise type(error)(error.reason, values=error.values, code=error.code, param=name or None) from None
+            raise type(error)(error.reason, values=error.values, code=error.code).at(*place) from None
         return image
 
     def get(self, image_id: str) -> StoredImage:

@@ -154,7 +154,7 @@ class SessionStore:
         try:
             forked = session.forked(len(session.turns) if at is None else at)
         except IndexError:
-            raise InvalidRequest("fork_beyond", values={"count": len(session.turns), "at": at or 0}, param="at") from None
+            raise InvalidRequest("fork_beyond", values={"count": len(session.turns), "at": at or 0}).at("turn_count") from None
         return self.create(forked)
 
     @contextmanager

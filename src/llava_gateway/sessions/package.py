@@ -87,15 +87,15 @@ class Package:
         """A file of at most `most` bytes, whatever the zip says of its size. Raises InvalidArchive, ArchiveTooLarge."""
         found = [info for info in self._zip.infolist() if info.filename == name]
         if len(found) != 1:
-            raise InvalidArchive("zip_without", values={"name": name, "count": len(found)}, param=name)
+            raise InvalidArchive("zip_without", values={"name": name, "count": len(found)}).at("member", name)
         info = found[0]
         if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InvalidArchive("zip_not_packed_so", values={"name": name}, param=name)
+            raise InvalidArchive("zip_not_packed_so", values={"name": name}).at("member", name)
         try:
             with self._zip.open(info) as file:
                 data = file.read(most + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError):
-            raise InvalidArchive("zip_member_damaged", values={"name": name}, param=name) from None
+            raise InvalidArchive("zip_member_damaged", values={"name": name}).at("member", name) from None
         if len(data) > most:
-            raise ArchiveTooLarge("zip_member_bytes", values={"name": name, "most_bytes": most}, param=name)
+            raise ArchiveTooLarge("zip_member_bytes", values={"name": name, "most_bytes": most}).at("member", name)
         return data

@@ -137,8 +137,7 @@ class Session:
         try:
             session = self if request.after is None else self.after(request.after)
         except TurnNotFound as error:
-            error.param = "after"
-            raise
+            raise error.at("turn") from None
         defaults = session.defaults.under(request)
         return session if defaults == session.defaults else replace(session, defaults=defaults).uncounted()
 
