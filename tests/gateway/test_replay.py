@@ -68,7 +68,7 @@ class Strict(ScriptedEngine):
         limit = request.options.num_ctx or self.true_context
         if (size := self.size_of(request)) > limit:
             self.context = limit
-            raise ContextLengthExceeded(extra={"n_prompt_tokens": size, "n_ctx": limit})
+            raise ContextLengthExceeded(values={"n_prompt_tokens": size, "n_ctx": limit})
         async with super().chat(request) as events:
             yield events
 
@@ -215,7 +215,7 @@ async def test_the_calls_of_tools_go_with_their_turn() -> None:
         with pytest.raises(ContextLengthExceeded) as refused:
             await gateway.answer(replace(whole(user("Write.")), tools=tuple(Tool(f"tool_{number}") for number in range(20))))
         assert len(engine.requests) == 1, "that was known before the engine was asked"
-        assert refused.value.extra["n_prompt_tokens"] == 2005
+        assert refused.value.values["n_prompt_tokens"] == 2005
 
 
 @pytest.mark.parametrize("per_letter", [0.9, 2], ids=["in part", "all of it"])
