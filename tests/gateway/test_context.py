@@ -209,6 +209,45 @@ class Counting(ScriptedEngine):
         return (None if self.ignores else request.options.num_ctx) or 4096
 
 
+@pytest.mark.parametrize("turns", [9, 40, 300])
+async def test_words_that_take_more_tokens_than_reckoned_are_dropped(turns: int) -> None:
+    """As in a session that went on with a large context until now, or that comes from elsewhere."""
+
+    class Wordy(Counting):
+        @staticmethod
+        def total(request: EngineRequest) -> TokenCount:
+            return TokenCount(0, sum(len(message.text) + 8 for message in request.messages), (), "exact")
+
+    async with scripted(engine := Wordy()) as gateway:
+        session = gateway.sessions.create(talk(turns))
+        answer = await ask(gateway, QUESTION, session=session)
+        assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
+        assert len(engine.requests[-1].messages) in (3, 5)
+        assert engine.requests[-1].messages[-1].text == QUESTION.text
+
+
+async def test_what_is_far_beyond_the_context_is_not_given_to_be_counted() -> None:
+    """It would have to be written for the engine, and what that says read: everybody would wait."""
+    sizes: list[int] = []
+
+    class Watched(Counting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.counted = self.watched
+
+        def watched(self, request: EngineRequest) -> TokenCount:
+            sizes.append(sum(len(message.text) for message in request.messages))
+            return self.total(request)
+
+    async with scripted(engine := Watched()) as gateway:
+        session = gateway.sessions.create(talk(900))
+        answer = await ask(gateway, QUESTION, session=session)
+        assert [warning.code for warning in answer.context.warnings] == ["context_trimmed"]
+        assert 1 < len(engine.requests[-1].messages) < 20
+        assert sizes
+        assert max(sizes) < 100_000
+
+
 GROWN = note("num_ctx_grown", old=4096, new=8192)
 
 

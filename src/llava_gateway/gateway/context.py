@@ -39,6 +39,10 @@ from llava_gateway.settings import Settings
 Build: TypeAlias = Callable[[tuple[Message, ...], Options], Awaitable[EngineRequest]]
 """Makes the engine's request of messages and runner options, with the bytes of all images."""
 
+FAR = 500_000
+"""Characters of a prompt; shorter ones are counted in a moment."""
+FAR_BEYOND = 16
+"""Characters for each token of the context, with which a prompt surely does not fit."""
 SPEED_STEADINESS = 0.5
 """How much of an old speed is kept when a new one is measured."""
 
@@ -191,7 +195,7 @@ class ContextFitter:
 
         async def counted(fitted: Fitted, window: Window, runner: Options) -> Fitted:
             request = await build(conversation.messages(window, rules), runner)
-            count = await self.count(request, engine, model.key)
+            count = await self.count(request, engine, model.key, limit=fitted.limit or ASSUMED_CONTEXT)
             over = count.total + uncounted + fitted.room - (fitted.limit or ASSUMED_CONTEXT)
             gone = dropped(conversation, window, rules)
             return replace(fitted, engine_request=request, window=window, count=count, dropped=gone, over=max(0, over))
@@ -227,8 +231,11 @@ class ContextFitter:
             self._known[model.key] = replace(known, num_ctx=max(runner.num_ctx, known.num_ctx or 0), growth=notes["grown"])
         return replace(fitted, warnings=(*plain.warnings, *notes.values()))
 
-    async def count(self, request: EngineRequest, engine: Engine, model: ModelKey) -> TokenCount:
-        """The prompt's tokens, counted by the engine where it can, else reckoned."""
+    async def count(self, request: EngineRequest, engine: Engine, model: ModelKey, *, limit: int | None = None) -> TokenCount:
+        """The prompt's tokens, counted by the engine where it can, else reckoned. One that is far beyond the `limit` is reckoned in any
+        case: everybody would wait while it is written for the engine."""
+        if limit and sum(len(message.text) for message in request.messages) > max(FAR, FAR_BEYOND * limit):
+            return self._reckon(request, model)
         return await engine.count(request) or self._reckon(request, model)
 
     def learn(self, request: EngineRequest, model: ModelKey, usage: Usage) -> None:
