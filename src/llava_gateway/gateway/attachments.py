@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Rendition, Sight, Upload
+from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Policy, Rendition, Sight, Upload
 from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
@@ -84,10 +84,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The earlier messages of a conversation that a client sent as a whole, with their images stored, and what each of these costs."""
+    """The earlier messages of a conversation that a client sent as a whole, with their images stored.
+
+    Attributes:
+        costs: what each image costs. beside: tokens of what is sent beside the question in any case.
+    """
 
     messages: tuple[Message, ...]
     costs: Mapping[ImagePart, int | None]
+    beside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +159,39 @@ class Attachments:
             in_session: whether more questions are to come.
             beside: tokens of what is sent beside the question in any case.
         """
+        count = sum(len(message.attachments) for message in messages)
+        if count > self._settings.images_per_turn:
+            values = {"count": count, "most": self._settings.images_per_turn}
+            raise InvalidRequest("images_of_turn", values=values, code="too_many_images").at("images")
+        return await self._ready_together(messages, model, _Room(options, beside + self._words(messages, model), in_session), hold)
+
+    async def history(self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, policy: Policy) -> History:
+        """The messages before the question, each image as it was sent when it was asked about: the same files are recognised by their
+        hashes, and what is decided for an image depends on nothing that came after it.
+
+        Args:
+            policy: tells what is sent beside the question in any case, and so leaves no room for its images.
+        """
+        ready: list[Message] = []
+        costs: dict[ImagePart, int | None] = {}
+        beside = 0
+        for group in _asked_together(messages):
+            question = await self._ready_together(group, model, _Room(options, beside + self._words(group, model), False), hold)
+            parts = [ImagePart(await each.image.stored(), each.sight) for each in question.attachments]
+            costs |= {part: each.rendition.tokens for part, each in zip(parts, question.attachments, strict=True)}
+            named = iter(parts)
+            ready += (_with_images(message, named) for message in question.messages)
+            stays = group if policy == "strict" else [message for message in group if message.role == "system"]
+            beside += self._words(stays, model)
+            if policy != "sliding":
+                beside += sum(each.rendition.tokens or 0 for each in question.attachments)
+        return History(tuple(ready), costs, beside)
+
+    async def _ready_together(self, messages: tuple[Message, ...], model: ModelInfo, room: _Room, hold: Hold) -> Question:
+        """Messages that are asked at once, with their images as `model` gets them; all on one sheet where it takes no more."""
         attached = [part for message in messages for part in message.attachments]
         if not attached:
             return Question(messages, (), ())
-        if len(attached) > self._settings.images_per_turn:
-            values = {"count": len(attached), "most": self._settings.images_per_turn}
-            raise InvalidRequest("images_of_turn", values=values, code="too_many_images").at("images")
-        room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
         attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
         most = self.profile(model).max_images
         if most is not None and len(attachments) > most:
@@ -169,32 +200,9 @@ class Attachments:
         warnings = tuple(note for each in attachments for note in _notes(each))
         return Question(tuple(_with_images(message, named) for message in messages), attachments, warnings)
 
-    async def history(self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, *, keeps_images: bool) -> History:
-        """The messages before the question, each image as it was sent when it was asked about: the same files are recognised by their
-        hashes, and what is decided for an image depends on nothing that came after it.
-
-        Args:
-            keeps_images: whether images stay when the text around them is dropped.
-        """
-        ready: list[Message] = []
-        costs: dict[ImagePart, int | None] = {}
-        taken = 0
-        for message in messages:
-            words = self._words((message,), model)
-            taken += words if message.role == "system" or not keeps_images else 0
-            if attached := message.attachments:
-                room = _Room(options, taken + (words if keeps_images else 0), more_to_come=False)
-                attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
-                parts = [ImagePart(await each.image.stored(), each.sight) for each in attachments]
-                costs |= {part: each.rendition.tokens for part, each in zip(parts, attachments, strict=True)}
-                taken += sum(each.rendition.tokens or 0 for each in attachments)
-                message = _with_images(message, iter(parts))
-            ready.append(message)
-        return History(tuple(ready), costs)
-
     def _words(self, messages: Sequence[Message], model: ModelInfo) -> int:
         """About how many tokens the words of messages take."""
-        return self._fitter.scale(model.key).message(" ".join(message.written for message in messages))
+        return sum(self._fitter.scale(model.key).message(message.written) for message in messages)
 
     async def _all_ready(
         self, attached: Sequence[ImagePart | Upload], model: ModelInfo, auto: Auto | None, hold: Hold
@@ -274,6 +282,18 @@ class Attachments:
         before = [warning for each in attachments for warning in each.file.warnings]
         named = iter([ImagePart("new:0", sheet.sight)])
         return Question(tuple(_with_images(message, named) for message in messages), (sheet,), (*warnings, *before, *_notes(sheet)))
+
+
+def _asked_together(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
+    """What stands between two messages by the assistant, and each of these by itself."""
+    group: list[Message] = []
+    for message in messages:
+        if group and "assistant" in (message.role, group[-1].role):
+            yield tuple(group)
+            group = []
+        group.append(message)
+    if group:
+        yield tuple(group)
 
 
 def _with_images(message: Message, images: Iterator[ImagePart]) -> Message:

@@ -31,7 +31,7 @@ class Prompt:
     """A question as the engine will get it.
 
     Attributes:
-        question: its messages with our notes; its images go by `new:` names, since their ids may not be known yet.
+        question: its messages that are new, with our notes; its images go by `new:` names, since their ids may not be known yet.
         attachments: the question's own images, in order, with what is sent of each.
         draft: all there was to send, before anything was dropped.
         fitted: the engine's request, and how the conversation was made to fit.
@@ -90,14 +90,13 @@ class PromptBuilder:
         self._check_vision(request, session, model)
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
         rules, last = self._rules(request, session), session.prompt_state
-        scale = self.fitter.scale(model.key)
-        history, asked = await self._history(request, session, model, options, rules, hold)
-        beside = _beside(history, last.window, rules, scale) if any(message.attachments for message in asked) else 0
+        history, asked, beside = await self._history(request, session, model, options, rules, hold)
         question = await self.attachments.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
         conversation = _asking(history, question.messages)
         beyond = self._beyond(conversation, len(question.attachments), model) - last.window.gone
         window = _reopened(conversation, last.window, rules, beyond)
-        if lines := anchors(conversation, window, rules, self.settings.reanchor_tokens):
+        lines = anchors(conversation, window, rules, self.settings.reanchor_tokens) if question.messages[0].role == "user" else ()
+        if lines:
             question = replace(question, messages=_with_notes(question.messages, lines))
             conversation = _asking(history, question.messages)
         same_words = model.key == (session.engine, session.model) and not lines
@@ -161,9 +160,12 @@ class PromptBuilder:
 
     async def _history(
         self, request: ChatRequest, session: Session, model: ModelInfo, options: Options, rules: Rules, hold: Hold
-    ) -> tuple[Conversation, tuple[Message, ...]]:
-        """The conversation so far, built once, and the messages that ask: of a session its turns, else what stands in the request before
-        the last message by the user."""
+    ) -> tuple[Conversation, tuple[Message, ...], int]:
+        """The conversation so far, built once; the messages that are new; and the tokens of what is sent beside these in any case.
+
+        Of a session its turns are the conversation, else what stands in the request before the last message by the user. What came after
+        that one was asked before too, up to the last message by the assistant: calls of tools and their results.
+        """
         scale = self.fitter.scale(model.key)
         if request.session_id is not None or len(request.messages) == 1:
             conversation = session.conversation((), scale)
@@ -171,13 +173,16 @@ class PromptBuilder:
                 sent = _beside(replace(conversation, exchanges=()), session.prompt_state.window, rules, scale)
                 sights = await self.attachments.decided(session.branches.sights, model, options, beside=sent, images=len(session.image_ids))
                 conversation = conversation.with_sights(replace(session.branches, sights=sights).seen)
-            return conversation, request.messages
+            has_images = any(message.attachments for message in request.messages)
+            beside = _beside(conversation, session.prompt_state.window, rules, scale) if has_images else 0
+            return conversation, request.messages, beside
         begin = _last_question(request.messages)
-        before = request.messages[:begin]
-        keeps_images = rules.policy in ("pin_images", "summarise")
-        known = await self.attachments.history((*session.defaults.head, *before), model, options, hold, keeps_images=keeps_images)
-        history = Conversation.of((*known.messages, Message("user", ())), known.costs.get, scale)
-        return replace(history, question=()), request.messages[begin:]
+        new = _newest(request.messages, begin)
+        head = session.defaults.head
+        known = await self.attachments.history((*head, *request.messages[:new]), model, options, hold, rules.policy)
+        begin += len(head)
+        history = Conversation.of((*known.messages[:begin], Message("user", ())), known.costs.get, scale)
+        return replace(history, question=known.messages[begin:]), request.messages[new:], known.beside
 
     def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
         """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
@@ -237,11 +242,20 @@ def _last_question(messages: Sequence[Message]) -> int:
     return last
 
 
+def _newest(messages: Sequence[Message], begin: int) -> int:
+    """Where in the question that begins there the messages begin that follow the last one by the assistant. The beginning of an answer
+    at the very end is none of these."""
+    end = len(messages)
+    while end > begin and messages[end - 1].role == "assistant":
+        end -= 1
+    return next((place for place in range(end, begin, -1) if messages[place - 1].role == "assistant"), begin)
+
+
 def _asking(history: Conversation, question: tuple[Message, ...]) -> Conversation:
     """The conversation with the question. What a session's earlier turns left unanswered goes before it, in the same message, so that
-    nothing is lost and roles alternate."""
+    nothing is lost and roles alternate; so do the calls of tools that the question is about."""
     if not history.question or question[0].role != "user":
-        return replace(history, question=question)
+        return replace(history, question=(*history.question, *question))
     return replace(history, question=(*history.asking(*question[0].parts).question, *question[1:]))
 
 
