@@ -97,7 +97,7 @@ async def test_a_refusal_costs_no_worker() -> None:
         before = pool.pids
         with pytest.raises(ImageError) as caught:
             await work(pool, odd("png cut off at 50 %").data)
-        assert caught.value.reason == "image_cut_off_at"
+        assert caught.value.reason == "image_cut_off"
         assert not isinstance(caught.value, WorkerDied)
         assert pool.pids == before
 

@@ -58,6 +58,10 @@ VALUES: dict[str, dict[str, Any]] = {
     "model_reload": {"reason": "model_not_loaded", "model": "llava:7b"},
     "option_changed": {"option": "num_ctx", "new": 8192},
     "num_visual_tokens_adjusted": {"wanted": 100},
+    **{
+        code: {"engine": "ollama", "model": "llava:7b"}
+        for code in ("default_only_one", "default_loaded", "default_installed", "default_smallest")
+    },
 }
 EXPLAINED = """
 async (failures) => {
