@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, Message, Part, Policy, Sight, TextPart, ToolCallPart, ToolResultPart, Upload
-from llava_gateway.errors import InvalidRequest
+from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Policy, Sight, TextPart, ToolCallPart, ToolResultPart, Upload
+from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
 from llava_gateway.settings import Settings, VisionOverride
@@ -97,3 +97,19 @@ async def test_images_keep_their_detail_when_they_become_history(policy: Policy)
     assert all(sight.max_image_tokens for sight in sights[0]), "there is no room for all of two"
     for before, after in pairwise(sights):
         assert after[: len(before)] == before
+
+
+async def test_which_image_of_which_message_is_at_fault() -> None:
+    broken = Upload(LARGE.data[:200])
+    async with open_gateway(Settings(image_workers=1), [ScriptedEngine(says("Yes."))]) as gateway:
+        history = user(DESCRIBE, LARGE), assistant(TextPart("Yes.")), user(DESCRIBE), user(SQUARE, DESCRIBE, broken)
+        for rest in ((), (assistant(TextPart("Yes.")), user(DESCRIBE))):
+            with pytest.raises(GatewayError) as refused:
+                await gateway.answer(whole(*history, *rest, system="Be brief."))
+            assert refused.value.place == ("message", 3, "image", 1)
+        with pytest.raises(GatewayError) as refused:
+            await gateway.answer(whole(*history[:3], user(ImagePart("ab" * 32), DESCRIBE), assistant(), user(DESCRIBE)))
+        assert (refused.value.code, refused.value.place) == ("image_file_not_found", ("message", 3, "image", 0))
+        with pytest.raises(GatewayError) as refused:
+            await gateway.answer(whole(user(SQUARE, broken)))
+        assert refused.value.place == ("image", 1)

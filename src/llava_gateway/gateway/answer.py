@@ -97,9 +97,9 @@ class Answering:
         is left out, but not where the client has written the beginning of the answer."""
         if isinstance(event, TextDelta):
             self._logprobs += event.logprobs
-            if not self._text and not self.engine_request.prefill:
+            if not any(self._text) and not self.engine_request.prefill:
                 event = replace(event, text=event.text.lstrip())
-                if not event.text:
+                if not (event.text or event.logprobs):
                     return None
             self._text.append(event.text)
         elif isinstance(event, ReasoningDelta):

@@ -12,7 +12,7 @@ from llava_gateway.context.window import ASSUMED_CONTEXT, answer_room
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.memory import all_on_gpu
 from llava_gateway.engines.pool import EnginePool
-from llava_gateway.errors import GatewayError, InvalidRequest
+from llava_gateway.errors import GatewayError, InvalidRequest, Place
 from llava_gateway.gateway.context import ContextFitter
 from llava_gateway.images.auto import Auto, Choice, auto_bound, choose
 from llava_gateway.images.facts import profile_for
@@ -150,7 +150,15 @@ class Attachments:
         return Seen(image, model, profile, sight, plan, rendition)
 
     async def question(
-        self, messages: tuple[Message, ...], model: ModelInfo, options: Options, hold: Hold, *, in_session: bool, beside: int = 0
+        self,
+        messages: tuple[Message, ...],
+        model: ModelInfo,
+        options: Options,
+        hold: Hold,
+        *,
+        in_session: bool,
+        beside: int = 0,
+        first: int | None = None,
     ) -> Question:
         """The question with its images as `model` gets them, all made ready at the same time. The first that fails is the one told of.
 
@@ -158,25 +166,31 @@ class Attachments:
             options: those of the request over what is pinned for the model.
             in_session: whether more questions are to come.
             beside: tokens of what is sent beside the question in any case.
+            first: which message of the conversation its first is, where the client sent that as a whole.
         """
         count = sum(len(message.attachments) for message in messages)
         if count > self._settings.images_per_turn:
             values = {"count": count, "most": self._settings.images_per_turn}
             raise InvalidRequest("images_of_turn", values=values, code="too_many_images").at("images")
-        return await self._ready_together(messages, model, _Room(options, beside + self._words(messages, model), in_session), hold)
+        room = _Room(options, beside + self._words(messages, model), more_to_come=in_session)
+        return await self._ready_together(messages, model, room, hold, first)
 
-    async def history(self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, policy: Policy) -> History:
+    async def history(
+        self, messages: Sequence[Message], model: ModelInfo, options: Options, hold: Hold, policy: Policy, *, first: int
+    ) -> History:
         """The messages before the question, each image as it was sent when it was asked about: the same files are recognised by their
         hashes, and what is decided for an image depends on nothing that came after it.
 
         Args:
             policy: tells what is sent beside the question in any case, and so leaves no room for its images.
+            first: which message of the conversation the first of these is.
         """
         ready: list[Message] = []
         costs: dict[ImagePart, int | None] = {}
         beside = 0
         for group in _asked_together(messages):
-            question = await self._ready_together(group, model, _Room(options, beside + self._words(group, model), False), hold)
+            room = _Room(options, beside + self._words(group, model), more_to_come=False)
+            question = await self._ready_together(group, model, room, hold, first + len(ready))
             parts = [ImagePart(await each.image.stored(), each.sight) for each in question.attachments]
             costs |= {part: each.rendition.tokens for part, each in zip(parts, question.attachments, strict=True)}
             named = iter(parts)
@@ -187,12 +201,15 @@ class Attachments:
                 beside += sum(each.rendition.tokens or 0 for each in question.attachments)
         return History(tuple(ready), costs, beside)
 
-    async def _ready_together(self, messages: tuple[Message, ...], model: ModelInfo, room: _Room, hold: Hold) -> Question:
+    async def _ready_together(
+        self, messages: tuple[Message, ...], model: ModelInfo, room: _Room, hold: Hold, first: int | None
+    ) -> Question:
         """Messages that are asked at once, with their images as `model` gets them; all on one sheet where it takes no more."""
         attached = [part for message in messages for part in message.attachments]
         if not attached:
             return Question(messages, (), ())
-        attachments = await self._all_ready(attached, model, await self._auto(model, room, len(attached)), hold)
+        auto = await self._auto(model, room, len(attached))
+        attachments = await self._all_ready(attached, _places(messages, first), model, auto, hold)
         most = self.profile(model).max_images
         if most is not None and len(attachments) > most:
             return await self._on_one_sheet(messages, attachments, model, await self._auto(model, room, 1), hold)
@@ -205,14 +222,14 @@ class Attachments:
         return sum(self._fitter.scale(model.key).message(message.written) for message in messages)
 
     async def _all_ready(
-        self, attached: Sequence[ImagePart | Upload], model: ModelInfo, auto: Auto | None, hold: Hold
+        self, attached: Sequence[ImagePart | Upload], places: Sequence[Place], model: ModelInfo, auto: Auto | None, hold: Hold
     ) -> tuple[Attachment, ...]:
         results = await asyncio.gather(*(self._ready(image, model, auto, hold) for image in attached), return_exceptions=True)
-        for index, result in enumerate(results):
+        for place, result in zip(places, results, strict=True):
             self._telemetry.image(result.code if isinstance(result, GatewayError) else "ready")
             if isinstance(result, BaseException):
                 if isinstance(result, GatewayError) and not result.place:
-                    result.at("image", index)
+                    result.at(*place)
                 raise result
         return tuple(result for result in results if isinstance(result, Attachment))
 
@@ -294,6 +311,13 @@ def _asked_together(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]
         group.append(message)
     if group:
         yield tuple(group)
+
+
+def _places(messages: Sequence[Message], first: int | None) -> list[Place]:
+    """Where each image of the messages is: which one of a question, or which one of which message of a conversation."""
+    if first is None:
+        return [("image", number) for number in range(sum(len(message.attachments) for message in messages))]
+    return [("message", place, "image", number) for place, one in enumerate(messages, first) for number in range(len(one.attachments))]
 
 
 def _with_images(message: Message, images: Iterator[ImagePart]) -> Message:

@@ -91,7 +91,9 @@ class PromptBuilder:
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
         rules, last = self._rules(request, session), session.prompt_state
         history, asked, beside = await self._history(request, session, model, options, rules, hold)
-        question = await self.attachments.question(asked, model, options, hold, in_session=request.session_id is not None, beside=beside)
+        in_session = request.session_id is not None
+        first = len(request.messages) - len(asked) if len(request.messages) > 1 else None
+        question = await self.attachments.question(asked, model, options, hold, in_session=in_session, beside=beside, first=first)
         conversation = _asking(history, question.messages)
         beyond = self._beyond(conversation, len(question.attachments), model) - last.window.gone
         window = _reopened(conversation, last.window, rules, beyond)
@@ -179,7 +181,7 @@ class PromptBuilder:
         begin = _last_question(request.messages)
         new = _newest(request.messages, begin)
         head = session.defaults.head
-        known = await self.attachments.history((*head, *request.messages[:new]), model, options, hold, rules.policy)
+        known = await self.attachments.history((*head, *request.messages[:new]), model, options, hold, rules.policy, first=-len(head))
         begin += len(head)
         history = Conversation.of((*known.messages[:begin], Message("user", ())), known.costs.get, scale)
         return replace(history, question=known.messages[begin:]), request.messages[new:], known.beside

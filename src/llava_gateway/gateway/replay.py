@@ -86,7 +86,7 @@ class Replay:
         async def over(ask: Ask, window: Window) -> tuple[int, float]:
             await asyncio.sleep(0)  # an engine that counts nothing gives way nowhere
             asked = await build(conversation.upto(ask.turn, ask.ends).messages(window, rules), runner)
-            count = await self._fitter.count(asked, engine, model.key)
+            count = await self._fitter.count(asked, engine, model.key, limit=limit)
             return count.total + room - limit, density(asked, count.text)
 
         begin, window = self._begin(asks, draft.window)
