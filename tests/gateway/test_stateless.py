@@ -9,6 +9,7 @@ from llava_gateway.chat import ChatRequest, Message, TextPart, Upload
 from llava_gateway.options import Options
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway
+from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape
 from tests.session_values import a_session
 
@@ -67,3 +68,26 @@ async def test_a_stateless_conversation_is_cut_where_the_session_is(settings: Se
 def dropped(answer: Answer) -> list[tuple[int, str | None]]:
     """What is no longer sent: the text of a turn, or an image of it."""
     return [(item.turn, item.image_id) for item in answer.context.dropped]
+
+
+async def test_a_model_that_is_not_loaded_is_sent_what_it_gets_when_it_is(own_ollama: RealOllama) -> None:
+    """Ollama tells the context of loaded models only, so its refusal does; the next turn finds the same prompt in its cache."""
+    history: tuple[Message, ...] = ()
+    for turn in range(100):
+        words = f"{turn} " + TALK[turn % len(TALK)] * (5 + turn * 7 % 11)
+        history += (Message("user", (TextPart(words),)), Message("assistant", (TextPart("A red circle."),)))
+    question = Message("user", (Upload(encoded(IMAGES[0])), TextPart("Describe this image.")))
+    brief = Options(temperature=0, num_predict=16)
+    async with open_gateway(Settings(engine="ollama", model="demo", ollama_host=own_ollama.url, image_workers=1)) as gateway:
+        first = await gateway.answer(ChatRequest((*history, question), options=brief, policy="pin_images"))
+        then = (question, Message("assistant", (TextPart(first.text),)), Message("user", (TextPart("What color is it?"),)))
+        ahead = await gateway.read_ahead(ChatRequest((*history, *then), options=brief, policy="pin_images"))
+        second = await gateway.answer(ChatRequest((*history, *then), options=brief, policy="pin_images"))
+    assert dropped(second) == dropped(first) != []
+    assert ahead.status == "read"
+    assert first.usage.prompt_tokens
+    assert ahead.usage.cached_tokens
+    assert ahead.usage.cached_tokens >= first.usage.prompt_tokens - 8
+    assert second.usage.cached_tokens
+    assert second.usage.prompt_tokens
+    assert second.usage.cached_tokens >= second.usage.prompt_tokens - 8
