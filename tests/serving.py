@@ -80,7 +80,7 @@ class Events:
         return [event async for event in self]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """For what has no event to await."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110

@@ -328,7 +328,7 @@ async def test_no_image_goes_to_the_cloud(engine_for: Callable[[FakeUpstream], O
 async def test_images_stand_where_the_person_put_them(engine: OllamaEngine, stocked: RealOllama) -> None:
     request = mixed("Picture 1:", GREEN_SQUARE, "Picture 2:", RED_CIRCLE, "Describe the second picture.")
     prompt = rendered(stocked, chat_body(request, placed=True))
-    assert prompt == "USER: Picture 1:\n[img-0]\nImage 2:\n[img-1]\nDescribe the second picture. ASSISTANT:"
+    assert prompt == "USER: Picture 1:\n[img-0]\nPicture 2:\n[img-1]\nDescribe the second picture. ASSISTANT:"
     assert await said(engine, request) == "A red circle on a white background."
     other_way = mixed("Picture 1:", RED_CIRCLE, "Picture 2:", GREEN_SQUARE, "Describe the second picture.")
     assert await said(engine, other_way) == "A green square on a white background."
