@@ -201,6 +201,11 @@ def test_what_to_do_about_a_charset_is_what_curl_takes() -> None:
 
 
 @pytest.mark.wording
+def test_what_is_missing_is_told_with_the_command_that_gets_it() -> None:
+    assert "pip install 'llava-gateway[embedded]'" in UpstreamUnavailable("embedded_not_installed").hint
+
+
+@pytest.mark.wording
 def test_the_suite_passes_whatever_the_sentences_say() -> None:
     """A part of it that is quick and goes through every layer; `make sentences` takes all of it."""
     command = (sys.executable, "-m", "pytest", "--other-words", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *QUICK)

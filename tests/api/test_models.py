@@ -87,7 +87,7 @@ def test_models_are_listed_with_what_a_person_wants_to_know(demo: httpx2.Client)
     assert (model["name"], model["engine"], model["vision"]) == ("demo", "embedded", True)
     assert (model["context_length"], model["loaded"]) == (4096, True)
     assert listing["default"]["model"] == "demo"
-    assert "demo" in listing["default"]["reason"]
+    assert listing["default"]["reason"]["values"]["model"] == "demo"
 
 
 async def test_a_pull_tells_how_far_it_is_and_ends_with_the_model(bare: Served, registry: Registry) -> None:

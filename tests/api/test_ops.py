@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,7 +62,7 @@ async def test_without_an_engine_the_process_lives_but_is_not_ready(serve: Serve
     assert (await served.client.get("/healthz")).status_code == 200
     unready = await served.client.get("/readyz")
     assert (unready.status_code, unready.json()["ready"], unready.headers["retry-after"]) == (503, False, "2")
-    assert "Ollama does not answer." in unready.json()["reason"]
+    assert unready.json()["reason"]["values"]["silent"] == ["ollama"]
     session_id = await served.session()
     refused = await served.ask(session_id=session_id)
     assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (503, "upstream_unavailable", "2")
@@ -78,23 +80,23 @@ async def test_who_answers_changes_when_an_engine_comes_and_goes(serve: Serve, v
     ollama.up = False
     served = await serve(ollama, ScriptedEngine(name="embedded", model_names=("demo",)))
 
-    async def answering() -> tuple[str, str]:
+    async def answering() -> tuple[str, dict[str, Any]]:
         answer = (await served.ask()).json()
         ready = (await served.client.get("/readyz")).json()
         assert ready["engine"] == answer["engine"]
-        return answer["engine"], ready["reason"]
+        return answer["engine"], ready["reason"]["values"]
 
     assert (await answering())[0] == "embedded"
     ollama.up = True
     await served.gateway.pool.refresh()
-    engine, reason = await answering()
+    engine, values = await answering()
     assert engine == ("ollama" if vision else "embedded")
-    assert vision or "has no model that can see" in reason
+    assert vision or values["blind"] == ["ollama"]
     assert [model["name"] for model in (await served.client.get("/models")).json()["models"]] == ["llava:7b", "demo"]
     assert (await served.ask(model="demo")).json()["engine"] == "embedded"
     ollama.up = False
     await served.gateway.pool.refresh()
-    assert "Ollama does not answer." in (await answering())[1]
+    assert (await answering())[1]["silent"] == ["ollama"]
 
 
 async def test_running_and_waiting_requests_are_counted(serve: Serve) -> None:

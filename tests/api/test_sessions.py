@@ -277,7 +277,7 @@ async def test_a_model_that_is_gone_is_named_to_its_session(serve: Serve) -> Non
     await served.gateway.pool.refresh()
     gone = await served.ask(session_id=session_id)
     assert (gone.status_code, gone.json()["error"]["code"], gone.json()["error"]["param"]) == (404, "model_not_found", "model")
-    assert gone.json()["detail"] == "two, which this session talks with, is gone."
+    assert (gone.json()["error"]["reason"], gone.json()["error"]["values"]["model"]) == ("session_model_gone", "two")
     assert (await served.ask(session_id=session_id, model="one")).status_code == 200
 
 

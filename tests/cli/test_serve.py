@@ -12,6 +12,7 @@ import pytest
 
 from llava_gateway.cli.serve import address, advice, why_not
 from llava_gateway.engines.base import Health, ModelInfo
+from llava_gateway.engines.gguf import GGUFError
 from llava_gateway.engines.pool import Default, EngineState, PoolState
 from llava_gateway.notes import note
 from llava_gateway.settings import Settings
@@ -29,8 +30,8 @@ async def test_it_says_where_it_listens_who_answers_why_and_how_to_get_a_larger_
         url, said = found[1], found[2]
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             reason = (await client.get("/readyz")).json()["reason"]
-        assert reason in said
-        assert "Ollama does not answer." in said
+        assert reason["message"] in said
+        assert reason["values"]["silent"] == ["ollama"]
         assert "`ollama pull llava:7b`" in said
         assert f"curl -F image=@photo.jpg -F prompt='What is this?' {url}/ask" in said
         process.send_signal(signal.SIGINT)
@@ -84,7 +85,7 @@ async def test_with_a_key_it_listens_off_loopback_and_names_an_address_to_open()
         (("--port", "70000"), "less than or equal to 65535"),
         (("--config", "nowhere.toml"), "there is no settings file nowhere.toml"),
         (("--gguf", "nowhere.gguf"), "nowhere.gguf can't be read"),
-        (("--gguf", __file__), "can't be served: The file is not a GGUF."),
+        (("--gguf", __file__), f"can't be served: {GGUFError('gguf_none')}"),
     ],
 )
 def test_wrong_settings_are_said_in_a_line(arguments: tuple[str, ...], said: str) -> None:
@@ -187,5 +188,5 @@ def test_advice_is_given_only_where_there_is_something_better() -> None:
 async def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
     async with running("serve", "--port", "0", "--engine", "embedded", "--model", "nope") as process:
         said = (await until(process.stdout, r"(?s)listens on (.*)Ctrl\+C ends it"))[1]
-        assert "nope was asked for, but no engine has it." in said
+        assert note("default_not_there", model="nope").text in said
         assert "Questions may name another one; there are demo." in said

@@ -64,7 +64,7 @@ def test_without_an_ollama_it_says_so() -> None:
 def test_a_model_that_is_not_there_is_named(real_ollama: RealOllama) -> None:
     done = run("showcase", "--model", "llava:99b", OLLAMA_HOST=real_ollama.url)
     assert done.code == 1
-    assert "llava:99b" in done.err
+    assert note("default_not_there", model="llava:99b").text in done.err
 
 
 def test_one_way_to_print() -> None:

@@ -391,7 +391,7 @@ async def test_another_name_is_not_found(demo: EmbeddedEngine) -> None:
 
 async def test_without_the_wheel_health_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, demo: EmbeddedEngine) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    assert "pip install 'llava-gateway[embedded]'" in (await demo.health()).detail
+    assert UpstreamUnavailable("embedded_not_installed").hint in (await demo.health()).detail
 
 
 async def test_who_leaves_while_the_model_loads_leaves_it_loading(demo: EmbeddedEngine) -> None:

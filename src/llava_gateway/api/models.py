@@ -14,7 +14,7 @@ from llava_gateway.api.bodies import CreateBody, PullBody
 from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.forms import read_body
 from llava_gateway.api.native_frames import OutputFormat, frames_for, sse, wanted_output_format
-from llava_gateway.api.native_json import check_length
+from llava_gateway.api.native_json import check_length, note_json
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import may_change_models, only_from_this_machine
 from llava_gateway.api.stream import Out, WatchedResponse
@@ -187,7 +187,7 @@ def suggestion_json(suggestion: setup.Suggestion, state: PoolState, machine: mem
 def default_json(default: Default) -> dict[str, Any] | None:
     if default.model is None:
         return None
-    return {"model": default.model.name, "engine": default.model.engine, "reason": default.reason.text}
+    return {"model": default.model.name, "engine": default.model.engine, "reason": note_json(default.reason)}
 
 
 def installing_json(installing: Installing) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from llava_gateway import __version__
 from llava_gateway.api import openapi
 from llava_gateway.api.deps import gateway_of
+from llava_gateway.api.native_json import note_json
 from llava_gateway.api.options import presets
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import OWN_FILES_CSP
@@ -75,7 +76,7 @@ def ready_json(state: PoolState, *, ready: bool) -> dict[str, Any]:
         "ready": ready,
         "engine": model.engine if model else None,
         "model": model.name if model else None,
-        "reason": state.default.reason.text,
+        "reason": note_json(state.default.reason),
         "engines": [
             {"name": engine.name, "ok": engine.health.ok, "version": engine.health.version, "detail": engine.health.detail}
             for engine in state.engines

@@ -77,7 +77,9 @@ def _show(found: JSONObject) -> None:
         out.width = _WIDE  # a pipe has no edge to break names at
     if found["models"]:
         out.print(table)
-    out.print(f"* {printable(default['reason'])}" if default else "No model answers by default. `llava-gateway doctor` says why.")
+    out.print(
+        f"* {printable(default['reason']['message'])}" if default else "No model answers by default. `llava-gateway doctor` says why."
+    )
 
 
 def _context(model: JSONObject) -> str:

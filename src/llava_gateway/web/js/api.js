@@ -139,7 +139,7 @@ export async function readiness() {
   }
 }
 
-/** @returns {Promise<import('./types.js').Library & {models: import('./types.js').Model[], default: {model: string, engine: string, reason: string}|null}>} */
+/** @returns {Promise<import('./types.js').Library & {models: import('./types.js').Model[], default: {model: string, engine: string, reason: import('./types.js').Note}|null}>} */
 export const models = () => json('models');
 
 /** @returns {Promise<import('./types.js').Catalogue>} */

@@ -26,7 +26,7 @@
  * @property {boolean} ready
  * @property {string|null} engine
  * @property {string|null} model
- * @property {string} reason  one sentence: why this engine and model
+ * @property {Note} reason  why this engine and model
  * @property {{name: string, ok: boolean, version: string, detail: string}[]} engines
  *
  * @typedef {object} Model  one of GET /models

@@ -37,7 +37,7 @@ export async function look() {
   const before = readiness.value;
   const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model && alive(before) === alive(now);
   if (same) {
-    if (before.reason !== now.reason) readiness.value = now;
+    if (before.reason.message !== now.reason.message) readiness.value = now;
     return fetchDue();
   }
   if (!now && before === null) return;
