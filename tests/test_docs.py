@@ -20,6 +20,7 @@ OF_AN_EXPORT = {"session.md"}
 """Files that the gateway writes for a client."""
 
 
+@pytest.mark.wording  # the table of errors has their sentences
 def test_tables_of_settings_options_and_errors_are_what_the_code_says() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "scripts/docs_tables.py"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
