@@ -154,7 +154,7 @@ SENTENCES: dict[str, Sentence] = {
     "rotated_and_mirrored": "Rotated {degrees} degrees and mirrored.",
     "mirrored": "Mirrored.",
     "flipped": "Flipped upside down.",
-    "turned": "Rotated {degrees} degrees by hand.",
+    "rotated_by_hand": "Rotated {degrees} degrees by hand.",
     "first_frame": "Kept only the first frame of an animation.",
     "first_page": "Kept only the first of several pages.",
     "main_image": "Kept only the main image of several.",

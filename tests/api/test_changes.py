@@ -15,7 +15,7 @@ from llava_gateway.notes import Note, note
 from tests import sample_images
 
 Facts: TypeAlias = tuple[Any, Any]
-GPS, TURNED = note("gps_removed"), note("turned", degrees=90)
+GPS, TURNED = note("gps_removed"), note("rotated_by_hand", degrees=90)
 _sizes = count(300)
 
 

@@ -136,13 +136,13 @@ def test_a_stored_image_can_be_rotated(demo: httpx2.Client) -> None:
     response = demo.post(f"/images/{lying['id']}/rotate", params={"by": 90})
     rotated = response.json()
     assert (response.status_code, rotated["width"], rotated["height"]) == (201, 320, 240)
-    assert rotated["changes"] == [note_json(note("turned", degrees=90))]
+    assert rotated["changes"] == [note_json(note("rotated_by_hand", degrees=90))]
     assert rotated["sent"]["tokens"] == 64
     assert Image.open(io.BytesIO(demo.get(f"/images/{rotated['id']}").content)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
     answer = demo.post("/ask", json={"prompt": "What does it say?", "images": [{"image_id": rotated["id"]}]}).json()
     assert "F7" in answer["message"]["content"]
     codes = [step["code"] for step in demo.get(f"/images/{rotated['id']}/view", params={"format": "json"}).json()["steps"]]
-    assert "turned" in codes
+    assert "rotated_by_hand" in codes
 
 
 @pytest.mark.parametrize("query", [{}, {"by": "45"}, {"by": "x"}, {"by": "90", "model": "gpt-9"}, {"by": "90", "more": "1"}])

@@ -400,7 +400,7 @@ async def test_a_turned_image_is_another_one_with_the_history_of_the_first(store
     assert rotated.canonical
     assert await rotated.stored() == hashlib.sha256(rotated.canonical).hexdigest() != await image.stored()
     assert (rotated.info.width, rotated.info.height) == (image.info.height, image.info.width)
-    assert rotated.info.changes == (*image.info.changes, note("turned", degrees=90))
+    assert rotated.info.changes == (*image.info.changes, note("rotated_by_hand", degrees=90))
     assert rotated.info.original_bytes == image.info.original_bytes
     assert await store.rotated(image, 90) is rotated
     assert await store.rotated(image, 180) is not rotated

@@ -210,7 +210,7 @@ async def test_notes_are_said_with_figures_as_the_page_shows_them(visit: Visit, 
             "Said by a newer gateway.",
         ),
         (
-            {"code": "turned", "message": "Rotated ? degrees by hand.", "values": {}},
+            {"code": "rotated_by_hand", "message": "Rotated ? degrees by hand.", "values": {}},
             "Rotated ? degrees by hand.",
             "Rotated ? degrees by hand.",
         ),

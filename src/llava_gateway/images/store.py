@@ -215,7 +215,7 @@ class ImageStore:
         image_id, file = await image.stored(), image.latest
 
         def info(header: dict[str, Any], _: int) -> ImageInfo:
-            changes = (*file.changes, note("turned", degrees=degrees))
+            changes = (*file.changes, note("rotated_by_hand", degrees=degrees))
             return replace(file, width=header["width"], height=header["height"], changes=changes)
 
         job = {"do": "rotate", "degrees": degrees}

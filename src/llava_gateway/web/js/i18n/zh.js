@@ -467,7 +467,7 @@ export const notes = {
   rotated_and_mirrored: '旋转 {degrees} 度并左右翻转。',
   mirrored: '左右翻转。',
   flipped: '上下翻转。',
-  turned: '手动旋转 {degrees} 度。',
+  rotated_by_hand: '手动旋转 {degrees} 度。',
   first_frame: '只取动画的第一帧。',
   first_page: '只取第一页。',
   main_image: '只取主图。',
