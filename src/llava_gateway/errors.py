@@ -163,14 +163,6 @@ class FileFault(ValueError):
         self.reason = reason
         self.values = values
 
-    def at(self, *place: str | int) -> Self:
-        """Say which part of a request is at fault, in words that belong to no API: ("model",), ("image", 1). Each API has its own for it.
-
-        Returns the error itself, to be raised.
-        """
-        self.place = place
-        return self
-
     def __str__(self) -> str:
         return message_of(self.reason, self.values)
 
