@@ -151,7 +151,8 @@ async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) ->
         await asyncio.sleep(0)
 
 
-async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: ScriptedEngine) -> None:
+async def a_session_in_an_endless_summary(gateway: Gateway, engine: ScriptedEngine) -> Session:
+    """A session whose summary has begun and never ends by itself."""
     session = gateway.sessions.create(a_session(policy="summarise"))
     begun = asyncio.Event()
 
@@ -164,23 +165,17 @@ async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: Sc
 
     engine.script = endless
     await ask_until(gateway, session, begun)
+    return session
+
+
+async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: ScriptedEngine) -> None:
+    session = await a_session_in_an_endless_summary(gateway, engine)
     gateway.sessions.delete(session.id)
     await asyncio.wait_for(engine.idle.wait(), 2)
 
 
 async def test_it_is_given_up_when_the_session_makes_room_for_others(gateway: Gateway, engine: ScriptedEngine) -> None:
-    session = gateway.sessions.create(a_session(policy="summarise"))
-    begun = asyncio.Event()
-
-    async def endless(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
-        if request.messages[-1].text.endswith(ASKED):
-            begun.set()
-            await asyncio.Event().wait()
-        async for event in script(request):
-            yield event
-
-    engine.script = endless
-    await ask_until(gateway, session, begun)
+    await a_session_in_an_endless_summary(gateway, engine)
     gateway.images.make_room(gateway.settings.store_max_bytes)
     await asyncio.wait_for(engine.idle.wait(), 2)
 
