@@ -1,1 +1,1 @@
-"""Side-by-side measurements: `python -m benchmarks` runs them all (docs/benchmarks.md says what each one means)."""
+"""Side-by-side measurements: `python -m benchmarks` runs them all (docs/benchmarks.md explains each one)."""

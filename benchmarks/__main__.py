@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, images, overhead, page, pixels, read_ahead, stalls, turn2, turns
+from benchmarks import detail, images, overhead, page, peers, pixels, read_ahead, stalls, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
@@ -19,12 +19,12 @@ BENCHMARKS = {
     "turn2": turn2.run,
     "turns": turns.run,
 }
-LONG = {"read_ahead": read_ahead.run, "detail": detail.run}
-"""With a model of real size: only by name."""
+LONG = {"read_ahead": read_ahead.run, "detail": detail.run, "peers": peers.run}
+"""Benchmarks that run only by name: they need a model of real size, or another program that is installed for them."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("benchmarks", description="Measures the gateway side by side with what it is compared to.")
+    parser = argparse.ArgumentParser("benchmarks", description="Measures the gateway beside other ways to do the same.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (none means all these); {', '.join(LONG)}")
     parser.add_argument("--quick", action="store_true", help="a few rounds, to see that it works")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the JSON goes")

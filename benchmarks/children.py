@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts and speaks with: lines of JSON on stdin and stdout; they end when their stdin does."""
+"""Child processes of benchmarks. They exchange lines of JSON on stdin and stdout, and end when their stdin does."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 
 class Child:
-    """A process that has said it is ready; `hello` is what it said then."""
+    """A child process that has reported that it is ready; `hello` is that report."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.hello = self._read()
 
     def ask(self, command: str) -> Any:
-        """Sends one command and waits for its answer."""
+        """Send one command and return its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
@@ -36,7 +36,7 @@ class Child:
 
 @contextmanager
 def child(module: str, *arguments: str) -> Iterator[Child]:
-    """`python -m benchmarks.MODULE ARGUMENTS`, ready, until the end of the block."""
+    """Start `python -m benchmarks.MODULE ARGUMENTS`, wait until it is ready, and end it with the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.{module}", *arguments],
         cwd=Path(__file__).parents[1],
@@ -59,12 +59,12 @@ def child(module: str, *arguments: str) -> Iterator[Child]:
 
 
 def say(value: Any) -> None:
-    """In a child: what it answers."""
+    """Send an answer; called in a child."""
     print(json.dumps(value), flush=True)
 
 
 def serve_commands(commands: Mapping[str, Callable[[], Any]], at_end: Callable[[], None]) -> None:
-    """In a child: answers commands in a thread of its own, and calls `at_end` when stdin has ended."""
+    """Answer commands in a thread, and call `at_end` when stdin has ended; called in a child."""
 
     def listen() -> None:
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What detail costs: the time to the first word about a 12-megapixel photo as one square, as auto decides, and in tiles."""
+"""The cost of detail: the time to the first word about a 12-megapixel photo, sent as one square, as auto decides, and in tiles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*, quick: bool) -> Report:
 
 
 async def _in_turns(large: Large, photos: list[bytes]) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Times and tokens by detail; each photo is looked at once, and `auto` knows how fast the model is from the one before."""
+    """Measure times and tokens by detail. Each photo is used once; `auto` knows the model's speed from the photo before."""
     times: dict[str, list[float]] = {detail: [] for detail in DETAILS}
     tokens: dict[str, int] = {}
     async with client() as session:

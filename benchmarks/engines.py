@@ -1,4 +1,4 @@
-"""The real engines that benchmarks ask directly and through the gateway: the embedded llama.cpp server, and Ollama where there is one."""
+"""The real engines that benchmarks ask directly and through the gateway: the embedded llama.cpp server, and Ollama if it is installed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Pair:
     """An engine with the demo model, and a gateway in front of it.
 
     Attributes:
-        gateway: address. engine: that of Ollama; "" for llama.cpp, whose server has none before the gateway has answered once.
-        direct: makes the question that the engine is asked directly, from a conversation and the most words to answer. (Call it only
+        gateway: the address of the gateway.
+        engine: the address of Ollama; "" for llama.cpp, whose server has none before the gateway has answered once.
+        direct: makes the direct question from a conversation and the number of words to answer at most. (Call it only
             after the gateway has answered once: before that the embedded engine has no address.)
     """
 
@@ -36,7 +37,7 @@ class Pair:
 
 @contextmanager
 def embedded() -> Iterator[Pair]:
-    """The very same server is asked both ways."""
+    """Start a gateway with the embedded engine; direct questions go to the same server."""
     with child("gateway_process", json.dumps({"engine": "embedded", "image_workers": 1})) as gateway:
 
         def direct(conversation: Sequence[Turn], num_predict: int) -> Question:
@@ -56,7 +57,7 @@ def ollama() -> Iterator[Pair]:
 
 @contextmanager
 def real_ollama() -> Iterator[RealOllama]:
-    """One with no models. Only where `present` found one."""
+    """Start an Ollama without models. Call it only if `present` found one."""
     binary = find_binary()
     if binary is None:
         raise FileNotFoundError
@@ -70,18 +71,18 @@ def real_ollama() -> Iterator[RealOllama]:
 
 @contextmanager
 def gateway_to(server: RealOllama) -> Iterator[str]:
-    """The address of a gateway in front of it, in a process of its own."""
+    """Start a gateway in front of it in its own process, and yield the gateway's address."""
     with child("gateway_process", json.dumps({"engine": "ollama", "ollama_host": server.url, "image_workers": 1})) as gateway:
         yield gateway.hello["url"]
 
 
 def pairs(notes: list[str]) -> list[Callable[[], AbstractContextManager[Pair]]]:
-    """What is there to be measured; `notes` gets a sentence on what is not."""
+    """Yield the pairs that can be measured; appends a sentence to `notes` for each that can't."""
     return present(notes, embedded, ollama)
 
 
 def present(notes: list[str], llama_cpp: T, ollama: T) -> list[T]:
-    """Those of the two whose engine is on this machine; `notes` gets a sentence on what is not."""
+    """Return those of the two whose engine is on this machine; appends a sentence to `notes` for each that is missing."""
     found: list[T] = []
     if importlib.util.find_spec("xllamacpp"):
         found.append(llama_cpp)

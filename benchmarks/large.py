@@ -1,4 +1,4 @@
-"""A LLaVA as large as real ones where it matters here, its eye, with made-up weights: in each engine, with a gateway in front."""
+"""A LLaVA with random weights and a vision encoder of real size, in each engine with a gateway in front."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from llava_gateway.engines.ollama_library import OllamaLibrary
 from tests.synthetic_llava import TINY_EYE, TINY_TEXT, VIT_L_14, Dimensions, SyntheticPair, write_pair
 
 NAME = "llava-1.6-large"
-"""It has tiles by its name, as configs/vision.toml says of the real ones."""
+"""The name gives it tiles, as configs/vision.toml defines them for real LLaVAs."""
 SIDE = 336
 CONTEXT = 4096
 TEXT = Dimensions(width=1024, layers=8, heads=16, inner=4096, half=True)
-"""Small beside a real LLaVA's text model (a fiftieth), so that the eye's work is most of it, but large enough that reading a question takes
-longer than sending it."""
+"""A fiftieth of a real LLaVA's text model, so that the vision encoder does most of the work; but large enough that reading a question
+takes longer than sending it.
+"""
 WORDS = 4
 QUESTION = "hat is in the middle of this picture and what is behind it"
-"""Without its first letter: another one each time, or the question would be found in the prompt cache."""
+"""The question without its first letter, which differs each time; otherwise the prompt cache would contain the question."""
 MODELFILE = """
 FROM {pair.gguf.name}
 FROM {pair.mmproj.name}
@@ -43,7 +44,7 @@ class Large:
     """A gateway in front of the model.
 
     Attributes:
-        asked, drawn: questions and images so far; no two of them are the same.
+        asked, drawn: the number of questions and images so far; all of them are different.
     """
 
     engine: str
@@ -59,7 +60,7 @@ class Large:
         return await ask(session, to_gateway(self.gateway, question, WORDS, image_ids=image_ids, **more))
 
     async def store(self, session: aiohttp.ClientSession, image: bytes) -> str:
-        """The id of an image that the gateway has made ready."""
+        """Store an image and wait until it is ready. Returns its id."""
         form = aiohttp.FormData()
         form.add_field("image", image, filename="image")
         async with session.post(f"{self.gateway}/images", data=form) as response:
@@ -74,7 +75,7 @@ class Large:
 
 @contextmanager
 def model(*, quick: bool) -> Iterator[SyntheticPair]:
-    """The two files; in quick mode with an eye that takes no time."""
+    """Return the two files of the model; in quick mode with a tiny vision encoder."""
     with tempfile.TemporaryDirectory() as folder:
         text, eye = (TINY_TEXT, TINY_EYE) if quick else (TEXT, VIT_L_14)
         yield write_pair(Path(folder), name=NAME, context=CONTEXT, side=SIDE, text=text, eye=eye)
@@ -106,5 +107,5 @@ async def _create(url: str, pair: SyntheticPair) -> None:
 
 
 def engines(notes: list[str]) -> list[Callable[[SyntheticPair], AbstractContextManager[Large]]]:
-    """What is there to be measured; `notes` gets a sentence on what is not."""
+    """Yield the engines that can be measured; appends a sentence to `notes` for each that can't."""
     return present(notes, _embedded, _ollama)

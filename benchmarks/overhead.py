@@ -1,7 +1,7 @@
-"""What the gateway adds to a request, and what each word that it passes on costs it.
+"""The time that the gateway adds to a request, and the CPU that it needs for each streamed word.
 
-Time: the same question with the same bytes of an image, to a real engine directly and through the gateway, in turns. CPU: an even stream
-of words through the gateway, whose CPU time is read after the first words and before the last ones, so that it is the words alone.
+Time: the same question with the same image bytes, to a real engine, alternately directly and through the gateway. CPU: an even stream of
+words through the gateway, whose CPU time is read after the first words and before the last ones, so that only words are measured.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(*, quick: bool) -> Report:
 
 
 async def _in_turns(pair: Pair, size: Size) -> tuple[list[Timed], list[Timed]]:
-    """Direct, through the gateway, direct, ..."""
+    """Measure directly, through the gateway, directly, ..."""
     async with client() as session:
         image = await _ready_image(session, pair.gateway)
         through = to_gateway(pair.gateway, PROMPT, WORDS, [image])
@@ -74,7 +74,7 @@ async def _in_turns(pair: Pair, size: Size) -> tuple[list[Timed], list[Timed]]:
 
 
 async def _ready_image(session: aiohttp.ClientSession, gateway: str) -> bytes:
-    """The PNG that the gateway sends to the demo model: with it the engine gets the very same bytes both ways."""
+    """Return the PNG that the gateway sends to the demo model: with it the engine gets the same bytes both ways."""
     form = aiohttp.FormData()
     form.add_field("image", encoded(shape("circle", "red")), filename="circle.png")
     async with session.post(f"{gateway}/images", data=form) as response:
@@ -90,13 +90,13 @@ def _add_times(report: Report, what: str, direct: Sequence[float], ours: Sequenc
 
 
 def _add_cpu(report: Report, size: Size) -> None:
-    """All readers run at once and read in turns, so that none has the machine at a better moment."""
+    """Measure CPU. All readers run at the same time and read alternately, so that none gets a better moment of the machine."""
     with ExitStack() as stack:
         fake = stack.enter_context(child("paced_ollama", str(size.chunks), str(INTERVAL)))
         url = fake.hello["url"]
         settings = {"engine": "ollama", "ollama_host": url, "ollama_slots": STREAMS, "image_workers": 1}
         gateway = stack.enter_context(child("gateway_process", json.dumps(settings)))
-        clients = {name: stack.enter_context(child("client_process", name, url, str(size.chunks))) for name in CLIENTS}
+        clients = {name: stack.enter_context(child("client_process", name, f"{url}/api/chat", str(size.chunks))) for name in CLIENTS}
         ours: list[float] = []
         alone: dict[str, list[float]] = {name: [] for name in clients}
         for _ in range(size.stream_rounds):
@@ -110,7 +110,7 @@ def _add_cpu(report: Report, size: Size) -> None:
 
 
 async def _through(gateway: Child, chunks: int) -> float:
-    """Microseconds of the gateway's CPU per chunk."""
+    """Return microseconds of the gateway's CPU per chunk."""
     question = to_gateway(gateway.hello["url"], PROMPT, chunks)
     async with client() as session:
         return await steady(lambda count: _read(session, question, count), chunks, lambda: float(gateway.ask("cpu")))

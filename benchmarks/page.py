@@ -1,8 +1,9 @@
-"""The chat page in a real Chromium: first paint, and the longest task of its scripts while a long session is read, typed in and answered.
+"""The chat page in a real Chromium: its first load, also on slow connections, and the longest task of its scripts while a user reads a long
+session, types in it and gets an answer.
 
-The session has 200 turns with 40 images, and answers with headings, lists, tables and code. Chromium's own trace tells the tasks of the
-main thread: a task counts when scripts run in it, with the style, layout and paint that it brings about. Their CPU time is taken, not
-the time on the clock, so that other programs on the same cores do not count.
+The session has 200 turns with 40 images, and answers with headings, lists, tables and code. The tasks of the main thread come from
+Chromium's own trace: a task counts if scripts run in it, including the style, layout and paint that it causes. Tasks are measured in CPU
+time, not wall-clock time, so that other programs on the same cores do not count.
 """
 
 from __future__ import annotations
@@ -23,11 +24,24 @@ from benchmarks.report import Figure, Report
 from tests.browsers import CHROMIUM_FLAGS, find_chromium
 
 TURNS, EVERY = 200, 5
-"""Every so many turns there is an image: 40 in all."""
+"""There is an image every this many turns: 40 in all."""
 QUICK_TURNS = 20
 FIRST_PAINT_MS = 1000
 TASK_MS = 50
 """Goals. 50 ms is where browsers begin to call a task long."""
+SLOW_MS = 2000
+"""Goals on slow connections: something is readable on the slower one, and a question can be sent on the faster one."""
+LINES = (("400 kbit/s and 400 ms", 400, 400, "readable"), ("1.6 Mbit/s and 150 ms", 1600, 150, "usable"))
+"""Slow connections: name, kbit/s in both directions, ms from each request to the first byte of its response, and the measured goal."""
+MOMENTS = """
+window.usable = null;
+new MutationObserver(() => {
+  if (window.usable === null && document.querySelector('#words') && document.querySelector('.running')) window.usable = performance.now();
+}).observe(document, { childList: true, subtree: true });
+"""
+"""A question can be sent when the page has its text box and knows the model that will answer."""
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+REQUESTS = "1 + performance.getEntriesByType('resource').length"
 WORDS, WORD_SECONDS = 150, 0.01
 TRANSFERRED = """
 ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type)).reduce((sum, entry) => sum + entry.transferSize, 0)
@@ -73,28 +87,58 @@ def run(*, quick: bool) -> Report:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             report.notes.append(f"Chromium {browser.version}, headless, 1280x860.")
             _first_paint(report, browser, gateway.hello["url"], rounds=2 if quick else 15)
+            for line in LINES:
+                _slow_visit(report, browser, gateway.hello["url"], *line, rounds=1 if quick else 5)
             _long_session(report, browser, gateway.hello["url"], QUICK_TURNS if quick else TURNS, rounds=1 if quick else 5)
             browser.close()
     return report
 
 
+LOADED = """() =>
+['readyz', 'models', 'options', 'sessions', 'setup'].every((path) => performance.getEntriesByName(new URL(path, location).href).length)
+"""
+"""Whether the page has all the data that it requests at first. The page itself never becomes idle: it keeps listening for news.
+
+It is a function, because the page's content security policy forbids `eval`, which an expression would need.
+"""
+
+
 @contextmanager
 def _page(browser: Browser) -> Iterator[Page]:
-    """A visitor who was never here: nothing is cached."""
+    """Open the page as a first-time visitor, with nothing cached."""
     context = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-US")
     yield context.new_page()
     context.close()
 
 
 def _first_paint(report: Report, browser: Browser, url: str, rounds: int) -> None:
-    painted, sizes = [], []
+    painted, sizes, requests = [], [], []
     for _ in range(rounds):
         with _page(browser) as page:
-            page.goto(url, wait_until="networkidle")
-            painted.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            page.goto(url)
+            page.wait_for_function(LOADED)
+            painted.append(page.evaluate(PAINTED))
             sizes.append(page.evaluate(TRANSFERRED))
+            requests.append(page.evaluate(REQUESTS))
     report.figures.append(Figure("first visit: first paint", "ms", tuple(painted), FIRST_PAINT_MS))
     report.figures.append(Figure("first visit: transferred", "kB", tuple(size / 1000 for size in sizes), 400))
+    report.figures.append(Figure("first visit: requests", "", tuple(requests)))
+
+
+def _slow_visit(report: Report, browser: Browser, url: str, name: str, kbits: int, latency: int, goal: str, *, rounds: int) -> None:
+    times: dict[str, list[float]] = {"readable": [], "usable": []}
+    for _ in range(rounds):
+        with _page(browser) as page:
+            page.add_init_script(MOMENTS)
+            throughput = kbits * 1000 / 8
+            conditions = {"offline": False, "latency": latency, "downloadThroughput": throughput, "uploadThroughput": throughput}
+            page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", conditions)
+            page.goto(url, wait_until="commit", timeout=120_000)
+            page.wait_for_function("() => window.usable !== null", timeout=120_000)
+            times["readable"].append(page.evaluate(PAINTED))
+            times["usable"].append(page.evaluate("window.usable"))
+    for what, values in times.items():
+        report.figures.append(Figure(f"first visit at {name}: {what}", "ms", tuple(values), SLOW_MS if what == goal else None))
 
 
 def _long_session(report: Report, browser: Browser, url: str, turns: int, *, rounds: int) -> None:
@@ -113,7 +157,7 @@ def _long_session(report: Report, browser: Browser, url: str, turns: int, *, rou
             with traced("scrolled"):
                 steps = turns * 2 // 5
                 for step in range(steps):
-                    page.mouse.wheel(0, -2500 if step < steps * 3 // 4 else 4000)  # all the way up, and some of it down again
+                    page.mouse.wheel(0, -2500 if step < steps * 3 // 4 else 4000)  # all the way up, then partly down again
                     page.wait_for_timeout(30)
             page.locator("#words").focus()
             with traced("typed in"):
@@ -135,7 +179,7 @@ def _traced(browser: Browser, page: Page, longest: list[float]) -> Iterator[None
 
 
 def _longest_task_ms(events: list[dict[str, Any]]) -> float:
-    """CPU time of the longest task in which scripts run, of the main threads of pages."""
+    """Return the CPU time of the longest task with scripts on the main threads of pages."""
     main = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"}
     whole = [e for e in events if e["ph"] == "X" and (e["pid"], e["tid"]) in main]
     began = [(e["pid"], e["tid"], e["ts"]) for e in whole if e["name"] in SCRIPTS]
@@ -149,7 +193,7 @@ def _longest_task_ms(events: list[dict[str, Any]]) -> float:
 
 
 def _session(url: str, count: int) -> str:
-    """The id of a new session with all its turns and images."""
+    """Create a session with all its turns and images. Returns its id."""
     whole = photo((1600, 1200))
     files = []
     for number in range(count // EVERY):

@@ -1,4 +1,4 @@
-"""A photo that was never taken: as hard to compress and to shrink as a phone's, the same bytes every time."""
+"""A synthetic photo: as hard to compress and to reduce as a phone's, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORIENTATION = 0x0112
 
 
 def photo(size: tuple[int, int], *, seed: int = 1) -> Image.Image:
-    """Sky and ground in smooth gradients, soft and fine texture, hard edges, and the noise of a sensor."""
+    """Draw sky and ground with smooth gradients, soft and fine texture, hard edges, and sensor noise."""
     width, height = size
     random = np.random.Generator(np.random.PCG64(seed))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -24,14 +24,14 @@ def photo(size: tuple[int, int], *, seed: int = 1) -> Image.Image:
         values += strength * _clouds(random, size, cells)[..., None]
     image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     _draw_things(image, random)
-    # A lens is never quite sharp, and a sensor never quite still.
+    # A lens is never perfectly sharp, and a sensor never free of noise.
     soft = np.asarray(image.filter(ImageFilter.GaussianBlur(width / 4000)), np.float32)
     noise = random.normal(0, 4, (height, width, 3)).astype(np.float32)
     return Image.fromarray(np.clip(soft + noise, 0, 255).astype(np.uint8))
 
 
 def encoded(image: Image.Image, kind: str, *, orientation: int = 1) -> bytes:
-    """As a phone or a camera would write it; `kind` is "JPEG", "HEIC", "PNG" or "WEBP"."""
+    """Encode the image like a phone or a camera; `kind` is "JPEG", "HEIC", "PNG" or "WEBP"."""
     file = io.BytesIO()
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
@@ -50,7 +50,7 @@ def encoded(image: Image.Image, kind: str, *, orientation: int = 1) -> bytes:
 
 
 def _clouds(random: np.random.Generator, size: tuple[int, int], cells: int) -> NDArray[np.float32]:
-    """Noise between -1 and 1 that changes about `cells` times from left to right."""
+    """Return noise between -1 and 1 that changes about `cells` times from left to right."""
     rough = random.uniform(-1, 1, (max(2, cells * size[1] // size[0]), cells)).astype(np.float32)
     return np.asarray(Image.fromarray(rough).resize(size, Image.Resampling.BICUBIC), np.float32)
 

@@ -1,7 +1,7 @@
-"""What encoding and resampling cost the model's eye: drift of its log probabilities, bytes, and how well it still reads.
+"""The effect of encoding and resampling on the model: drift of its log probabilities, bytes, and how well it still reads.
 
-The demo model in the embedded llama.cpp server is shown the same images, each at exactly the size it sees, prepared in different ways.
-Two characters of several sizes on plain and on noisy ground are read; of circles the colour is asked. The reference is PNG by our filter.
+The demo model in the embedded llama.cpp server gets the same images, each at exactly its input size, prepared in different ways. It reads
+two characters of several sizes on plain and on noisy ground, and names the colour of circles. The reference is PNG by our filter.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from llava_gateway.images import resize
 from llava_gateway.images.encode import encode
 
 SIDE = 112
-"""What the demo model sees."""
+"""The input size of the demo model."""
 LARGE = 2240
-"""Side of the images as they come: large enough for our filter to reduce them first."""
+"""Side of the source images: large enough for our filter to reduce them first."""
 CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 WIDTHS = (0.5, 0.4, 0.3, 0.25)
-"""Of the text, in parts of the image's width; the demo model reads no smaller one."""
+"""Heights of the text, as parts of the image's width; the demo model can't read smaller text."""
 GROUNDS = ((250, 250, 250), (240, 210, 30), (128, 128, 128), (250, 150, 190))
 INKS = ((15, 15, 15), (214, 39, 40), (31, 90, 200), (130, 60, 180))
 FONT = "DejaVuSans-Bold.ttf"
 GRAIN = 12.0
-"""Standard deviation of the noise, of 255: a phone's photo of a sheet in a dim room."""
+"""Standard deviation of the noise, of 255: as in a phone's photo of a sheet in a dim room."""
 READ, COLOUR = "Read the text.", "What color is the circle?"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An image as it comes. `text` is what it says; "" where a colour is asked."""
+    """A source image. `text` is the text in it; "" if the question is about a colour."""
 
     group: str
     image: Image.Image
@@ -51,8 +51,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An answer: its tokens, and the log probabilities of each and its rivals."""
+class Reply:
+    """An answer: its tokens, and the log probabilities of each token and its alternatives."""
 
     tokens: tuple[str, ...]
     rivals: tuple[Mapping[str, float], ...]
@@ -61,8 +61,8 @@ class Said:
     def text(self) -> str:
         return "".join(self.tokens)
 
-    def drift(self, reference: Said) -> float:
-        """By how much a token of the reference gained or lost at most, in nats, as far as both say the same before it."""
+    def drift(self, reference: Reply) -> float:
+        """Return the largest gain or loss of a reference token, in nats, as far as the tokens before it are the same in both answers."""
         farthest = 0.0
         for mine, token, was, now in zip(self.tokens, reference.tokens, reference.rivals, self.rivals, strict=False):
             farthest = max(farthest, abs(now.get(token, min(now.values())) - was[token]))
@@ -74,7 +74,7 @@ class Said:
 def run(*, quick: bool) -> Report:
     report = Report("pixels", "what encoding and resampling cost the demo model's eye", quick)
     if importlib.util.find_spec("xllamacpp") is None:
-        report.notes.append("xllamacpp is not installed: there is no engine to ask.")
+        report.notes.append("xllamacpp is not installed: nothing was measured.")
         return report
     samples = list(draw_samples(1 if quick else 30))
     if not _has_font():
@@ -116,7 +116,7 @@ ENCODINGS: dict[str, Save] = {
 
 
 def draw_samples(count: int) -> Iterator[Sample]:
-    """`count` of each group, the same each time."""
+    """Draw `count` samples of each group, the same each time."""
     chance = random.Random(1)
     for width in WIDTHS:
         for grain in (0.0, GRAIN):
@@ -136,7 +136,7 @@ def _text(text: str, width: float, chance: random.Random) -> Image.Image:
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """What the model has learned to read, or what Pillow brings along."""
+    """Return the font that the model was trained on, else Pillow's built-in one."""
     try:
         return ImageFont.truetype(FONT, size)
     except OSError:
@@ -156,7 +156,7 @@ def _circle(chance: random.Random) -> Image.Image:
 
 
 def _grained(image: Image.Image, strength: float, chance: random.Random) -> Image.Image:
-    """Noise as coarse as a pixel of what the model sees, so that it is still there when the image has been shrunk."""
+    """Add noise as coarse as a pixel of the model's input, so that it survives the reduction."""
     if not strength:
         return image
     noise = np.random.default_rng(chance.randrange(2**32)).normal(0, strength, (SIDE, SIDE, 3))
@@ -170,7 +170,7 @@ async def _measure(report: Report, samples: Sequence[Sample]) -> None:
         ways: list[tuple[str, str, Save]] = [(name, "PNG", _png) for name in FILTERS]
         ways += [(OURS, name, save) for name, save in ENCODINGS.items() if name != "PNG"]
         shrunk = {name: [shrink(sample.image) for sample in samples] for name, shrink in FILTERS.items()}
-        reference: list[Said] = []
+        reference: list[Reply] = []
         for name, form, save in ways:
             way = f"{name}, {form}"
             files = [save(image) for image in shrunk[name]]
@@ -185,7 +185,7 @@ async def _measure(report: Report, samples: Sequence[Sample]) -> None:
 
 
 class _Engine:
-    """The demo model in a llama.cpp server of its own."""
+    """The demo model in its own llama.cpp server."""
 
     async def __aenter__(self) -> Self:
         self._files = ExitStack()
@@ -201,7 +201,7 @@ class _Engine:
         await self._process.stop()
         self._files.close()
 
-    async def ask(self, sample: Sample, file: bytes) -> Said:
+    async def ask(self, sample: Sample, file: bytes) -> Reply:
         kind = "png" if file.startswith(b"\x89PNG") else "jpeg"
         url = f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": READ if sample.text else COLOUR}]
@@ -209,7 +209,7 @@ class _Engine:
         response = await self._http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": content}], **asked})
         response.raise_for_status()
         tokens = response.json()["choices"][0]["logprobs"]["content"]
-        return Said(
+        return Reply(
             tuple(token["token"] for token in tokens),
             tuple({rival["token"]: rival["logprob"] for rival in token["top_logprobs"]} for token in tokens),
         )

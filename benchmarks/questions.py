@@ -1,4 +1,4 @@
-"""Asks one question, directly or through the gateway, and times the answer: the same client for both."""
+"""Asks one question, directly or through the gateway, and times the answer: with the same client for both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {"temperature": 0, "seed": 1}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it goes over the wire; `words` reads the text of one line of the answer."""
+    """A request in wire format; `words` reads the text of one line of the answer."""
 
     url: str
     body: bytes
@@ -36,7 +36,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of a conversation that its client keeps: images are files."""
+    """A message in a conversation that the client keeps: images are files."""
 
     role: str
     text: str
@@ -44,7 +44,7 @@ class Turn:
 
 
 def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int, **fields: Any) -> Question:
-    """The question as the gateway itself would put it, so that Ollama's own work is the same; `fields` say otherwise."""
+    """Build the question exactly as the gateway does, so that Ollama's own work is the same; `fields` override parts of it."""
     messages = [
         {"role": turn.role, "content": turn.text, **({"images": [_base64(p) for p in turn.images]} if turn.images else {})}
         for turn in conversation
@@ -56,7 +56,7 @@ def to_ollama(url: str, conversation: Sequence[Turn], num_predict: int, **fields
 def to_llama_server(address: str, api_key: str, conversation: Sequence[Turn], num_predict: int) -> Question:
     messages = [{"role": turn.role, "content": _parts(turn) if turn.images else turn.text} for turn in conversation]
     body = _json(model="demo", stream=True, max_tokens=num_predict, messages=messages, **OPTIONS)
-    # llama.cpp's server ends a kept connection after a stream without saying so beforehand, and the next question would be lost on it.
+    # llama.cpp's server closes a kept connection after a stream without notice, and the next question would be lost on it.
     headers = {"Authorization": f"Bearer {api_key}", "Connection": "close"}
     return Question(f"{address}/v1/chat/completions", body, _openai_words, headers)
 
@@ -71,7 +71,9 @@ def to_gateway(
     path: str = "/ask",
     **fields: Any,
 ) -> Question:
-    """`images` are sent, those of `image_ids` the gateway has; `fields` are further ones of the question."""
+    """Build a question for the gateway: `images` are sent, those of `image_ids` are already stored; `fields` are further fields of the
+    question.
+    """
     items = [*({"image_id": image_id} for image_id in image_ids), *(_base64(p) for p in images)]
     body = _json(prompt=prompt, images=items, options=OPTIONS | {"num_predict": num_predict}, **fields)
     return Question(url + path, body, _our_words, {"Accept": "text/event-stream"})
@@ -116,7 +118,7 @@ def _our_words(line: bytes) -> str:
 
 @asynccontextmanager
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """Keeps its connections, as people's programs do."""
+    """Create a client that keeps its connections, as users' programs do."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
         yield session
 
@@ -126,7 +128,7 @@ def post(session: aiohttp.ClientSession, question: Question) -> AbstractAsyncCon
 
 
 async def ask(session: aiohttp.ClientSession, question: Question) -> Timed:
-    """Raises RuntimeError when there is no answer."""
+    """Ask once. Raises RuntimeError if there is no answer."""
     began = time.perf_counter()
     first: float | None = None
     words: list[str] = []

@@ -1,7 +1,7 @@
-"""A question about an image that was read while it was typed: how long until its answer begins, beside the same question without an
-image, and about an image that was not read ahead.
+"""A question about an image that was read ahead while the user typed: the time to its first word, compared with the same question without
+an image, and about an image that was not read ahead.
 
-The model has an eye of CLIP's ViT-L/14 at 336 px, LLaVA's, whose work is most of the time to the first word on a processor.
+The model has the vision encoder of LLaVA, CLIP's ViT-L/14 at 336 px, which takes most of the time to the first word on a CPU.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from benchmarks.questions import client
 from benchmarks.report import Figure, Report, ratio
 
 AS_FAST = 1.2
-"""Goal: time to the first word after reading ahead, over that of the same question without an image."""
+"""Goal: time to the first word after reading ahead, divided by that of the same question without an image."""
 ONE_SQUARE = "low"
-"""Each image is one encode of the eye: with tiles a round takes minutes."""
+"""Each image is one run of the vision encoder: with tiles a round would take minutes."""
 EARLY_S = 2.0
-"""How long after the image an early question comes: while the eye is at work."""
+"""Delay of an early question after the image, while the vision encoder runs."""
 
 
 def run(*, quick: bool) -> Report:
@@ -45,7 +45,7 @@ def _add(report: Report, large: Large, times: dict[str, list[float]]) -> Report:
 
 
 async def _in_turns(large: Large, rounds: int, early: float) -> dict[str, list[float]]:
-    """One of each, then one of each again, ...; every image and every question is a new one."""
+    """Ask one question of each kind, then repeat; every image and every question is new."""
     names = ("no image", "image, read ahead", "image", f"image, asked {EARLY_S:g} s after it", "no image, beside one being read")
     times: dict[str, list[float]] = {name: [] for name in names}
     async with client() as session:
@@ -75,7 +75,7 @@ async def _one_of_each(large: Large, session: aiohttp.ClientSession, early: floa
 
 
 async def _image(large: Large, session: aiohttp.ClientSession) -> str:
-    """A new one, stored: its noise is different each time."""
+    """Store a new image: its noise is different each time."""
     large.drawn += 1
     noise = np.random.default_rng(large.drawn).integers(0, 256, (60, 80, 3), np.uint8)
     image = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""What every benchmark hands back: figures with their spread, on what machine they were taken; printed as a table, written as JSON."""
+"""The result of every benchmark: figures with their spread, and the machine; printed as a table, written as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 QUIET_LOAD = 0.5
-"""Load per core above which other programs disturb the figures."""
+"""Load per core above which other programs distort the figures."""
 _PACKAGES = (
     "llava-gateway", "aiohttp", "fastapi", "httptools", "httpx-aiohttp", "httpx2", "pillow", "pillow-heif", "pyvips", "pyvips-binary",
     "starlette", "uvicorn", "uvloop", "xllamacpp",
@@ -27,7 +27,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row. `goal` is the most that the median may be; None where there is none."""
+    """One row. `goal` is the upper limit of the median; None without a goal."""
 
     name: str
     unit: str
@@ -53,20 +53,22 @@ class Figure:
 
 
 def added(name: str, unit: str, ours: Sequence[float], direct: Sequence[float], goal: float | None = None) -> Figure:
-    """By how much each of `ours` exceeds the `direct` one that was measured next to it."""
+    """Return by how much each of `ours` exceeds the `direct` value measured next to it."""
     return Figure(name, unit, tuple(a - b for a, b in zip(ours, direct, strict=True)), goal)
 
 
 def ratio(name: str, ours: Sequence[float], other: Sequence[float], goal: float | None = None) -> Figure:
-    """Each of `ours` over the `other` one that was measured next to it."""
+    """Divide each of `ours` by the `other` value measured next to it."""
     return Figure(name, "x", tuple(a / b for a, b in zip(ours, other, strict=True)), goal)
 
 
 @dataclass(slots=True)
 class Report:
-    """Attributes:
-    figures, ratios: the latter compare two of the former, pair by pair.
-    notes: what was left out, and what else a reader must know.
+    """The figures and notes of a benchmark.
+
+    Attributes:
+        figures, ratios: the ratios compare two of the figures, pair by pair.
+        notes: skipped measurements, and other facts that a reader must know.
     """
 
     name: str
@@ -123,7 +125,7 @@ class Report:
 
 
 def machine() -> dict[str, str | int | None]:
-    """What the figures depend on, without what names the machine or its owner."""
+    """Describe the machine as far as the figures depend on it, without anything that identifies it or its owner."""
     cpu = platform.processor()
     known = Path("/proc/cpuinfo")
     if known.is_file():
@@ -147,7 +149,7 @@ def versions() -> dict[str, str]:
 
 
 def _load() -> float | None:
-    """Processes that want to run, per core, averaged over the last minute."""
+    """Return the processes that are ready to run, per core, averaged over the last minute."""
     return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else None
 
 

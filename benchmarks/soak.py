@@ -1,8 +1,11 @@
-"""`python -m benchmarks.soak [QUESTIONS]`: whether the gateway and its embedded engine stop growing, however many questions come.
+"""`python -m benchmarks.soak [QUESTIONS] [--mixed REQUESTS] [--minutes MINUTES]`: checks that nothing grows under load.
+
+First, many questions to the gateway and its embedded engine, described here. Then requests of all kinds, and 500 streams at once
+beside 1,000 idle sessions (`soak_load.py`). It exits with status 1 if a limit is exceeded.
 
 Every question is new to both: another image, and a few or a few hundred other words. One in four begins a session, in which the next
-one is asked too. The store is small, so that it is full soon: what is let go then must be gone. Answers have one token. It ends with
-status 1 where a process still grows in the second half.
+question is asked too. The store is small, so that it fills soon and must free memory. Answers have one token. No process may grow in the
+second half.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import soak_load
 from benchmarks.children import child
 from benchmarks.questions import Question, client, post, to_gateway
 from benchmarks.report import machine
@@ -31,7 +35,7 @@ STEPS = 10
 STORE = 2**20
 """Bytes for images and sessions: a few hundred questions fill them."""
 MOST_GROWTH = 4.0
-"""Megabytes by which a process may grow in the second half. With llama.cpp's own limit of the prompt cache, it is hundreds."""
+"""Megabytes by which a process may grow in the second half. With llama.cpp's own limit of the prompt cache, it grows by hundreds."""
 WORDS = ("what", "colour", "is", "the", "circle", "square", "and", "of", "this", "image", "how", "many", "are", "there", "left", "right")
 
 
@@ -48,12 +52,14 @@ SIZES: dict[str, Callable[[Step], float]] = {"engine": lambda step: step.engine,
 
 
 def grown(steps: Sequence[Step]) -> dict[str, float]:
-    """Megabytes from the middle to the end, by process: in the middle, whatever has a limit has reached it."""
+    """Return the growth from the middle to the end in megabytes, by process: in the middle, everything with a limit has reached it."""
     return {name: size(steps[-1]) - size(steps[len(steps) // 2]) for name, size in SIZES.items()}
 
 
 async def soak(questions: int) -> list[Step]:
-    """Asks the questions one after the other. A step after the first, which loads the model, and after every tenth part of the others."""
+    """Ask the questions one after the other. Yields a step after the first, which loads the model, and after every tenth part of the
+    others.
+    """
     steps: list[Step] = []
     settings = {"engine": "embedded", "store_max_bytes": STORE, "image_workers": 1}
     with child("gateway_process", json.dumps(settings)) as gateway:
@@ -79,7 +85,7 @@ def _question(url: str, path: str, number: int, rng: random.Random) -> Question:
 
 
 async def _ask(http: aiohttp.ClientSession, question: Question) -> None:
-    """An answer of one token may be without words."""
+    """Ask once; an answer of one token may contain no words."""
     async with post(http, question) as response:
         text = await response.text()
         if response.status != 200 or "event: error" in text:
@@ -106,10 +112,24 @@ def table(steps: Sequence[Step]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser("benchmarks.soak", description="Asks many questions and watches the memory of gateway and engine.")
     parser.add_argument("questions", nargs="?", type=int, default=QUESTIONS)
-    steps = asyncio.run(soak(parser.parse_args().questions))
-    Console().print(table(steps))
-    if grows := [name for name, growth in grown(steps).items() if growth > MOST_GROWTH]:
-        sys.exit(f"The {' and the '.join(grows)} still grew in the second half.")
+    parser.add_argument("--mixed", type=int, default=soak_load.REQUESTS, metavar="REQUESTS", help="requests of all kinds")
+    parser.add_argument("--minutes", type=float, default=soak_load.MINUTES, help="how long 500 streams run")
+    arguments = parser.parse_args()
+    faults = []
+    if arguments.questions:
+        steps = asyncio.run(soak(arguments.questions))
+        Console().print(table(steps))
+        faults += [f"The {name} still grew in the second half." for name, growth in grown(steps).items() if growth > MOST_GROWTH]
+    if arguments.mixed:
+        mixed = asyncio.run(soak_load.mixed(arguments.mixed))
+        Console().print(mixed.table())
+        faults += mixed.faults()
+    if arguments.minutes:
+        streams = asyncio.run(soak_load.streams(arguments.minutes))
+        Console().print(streams.table())
+        faults += streams.faults()
+    if faults:
+        sys.exit(" ".join(faults))
 
 
 if __name__ == "__main__":

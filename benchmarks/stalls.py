@@ -1,7 +1,7 @@
-"""How long others wait while the gateway reads bodies that are large, or made to be slow to read.
+"""How long other clients wait while the gateway reads bodies that are large, or made to be slow to read.
 
-Three clients send the same body at once, as fast as they can, and a fourth asks for `/healthz` again and again meanwhile: what it waits at
-most is what everybody waits, since there is one event loop. No engine is there, and none is needed.
+Three clients send the same body at the same time, as fast as they can, while a fourth requests `/healthz` repeatedly. There is one event
+loop, so its longest wait is the longest wait of any client. No engine runs, and none is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request; where `body` is empty, it is a GET."""
+    """A request; a GET if `body` is empty."""
 
     name: str
     path: str
@@ -55,7 +55,7 @@ def run(*, quick: bool) -> Report:
 
 
 def bodies(part: int = 1) -> Iterator[Sent]:
-    """All of them, or smaller ones: with one value of so many."""
+    """Return the bodies; smaller ones with one value in every `part`."""
     many = 480_000 // part
     yield Sent("unknown fields", "/ask", b"{%b}" % b",".join(b'"k%d":1' % number for number in range(many)))
     yield Sent("numbers for words", "/ask", b'{"prompt":"x","glossary":[%b]}' % b",".join([b"1"] * many))
@@ -97,15 +97,15 @@ def _form(name: str, fields: dict[str, str]) -> Sent:
 
 
 def _archive(turns: int, instead: list[int] | None = None, **fields: Any) -> dict[str, Any]:
-    told = [
+    entries = [
         {"id": number, "after": number - 1 or None, "parts": [{"text": "Why? " * 200}], "answer": "So. " * 500, "model": "demo"}
         for number in range(1, turns + 1)
     ]
-    return {"format": "llava-gateway-session", "version": 1, "session": {"turns": told, "glossary": instead or [], **fields}}
+    return {"format": "llava-gateway-session", "version": 1, "session": {"turns": entries, "glossary": instead or [], **fields}}
 
 
 def _longest_wait(address: str, sent: Sent) -> float:
-    """Milliseconds that `/healthz` took at most, from before the bodies are sent until the last one is answered."""
+    """Return the longest response time of `/healthz` in milliseconds, from before the bodies are sent until the last one is answered."""
     clients = [threading.Thread(target=_send, args=(address, sent)) for _ in range(CLIENTS)]
     longest = 0.0
     with closing(http.client.HTTPConnection(address)) as connection:
@@ -130,7 +130,7 @@ def _asker(connection: http.client.HTTPConnection) -> Callable[[], float]:
 
 
 def _send(address: str, sent: Sent) -> None:
-    """What is refused before it is read may be cut off; that is an answer too."""
+    """Send a request. One that is rejected before its body is read may be cut off; that counts as an answer too."""
     with closing(http.client.HTTPConnection(address)) as connection:
         try:
             headers = {"Content-Type": sent.kind, "Accept": sent.accept}

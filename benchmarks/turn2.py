@@ -1,8 +1,8 @@
-"""The second question about a phone's photo: how long until its answer begins.
+"""The second question about a phone's photo: the time to its first word.
 
 Directly, a client keeps the conversation and sends the whole photo with each turn; through the gateway it sends the question, and the
-engine gets the same few bytes as in turn 1. The engine works with the image it knows either way: what differs is how much is sent and
-decoded again. The direct way gets an upright photo, since no engine turns one.
+engine gets the same few bytes as in turn 1. The engine knows the image either way: the difference is how much is sent and decoded again.
+The direct way gets an upright photo, since no engine applies the rotation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.report import Figure, Report, ratio
 FIRST, SECOND = "What is in this picture?", "What colour is it?"
 WORDS = 8
 HALF = 0.5
-"""Goal: time to the first word of turn 2, through the gateway over directly."""
+"""Goal: time to the first word of turn 2, through the gateway divided by directly."""
 ON_ITS_SIDE = 6
 """EXIF orientation of a phone held upright."""
 
@@ -51,7 +51,7 @@ def run(*, quick: bool) -> Report:
 
 
 async def _in_turns(pair: Pair, photos: Photos, rounds: int) -> tuple[list[float], list[float]]:
-    """A conversation directly, one through the gateway, ...; the first of each only warms up."""
+    """Run a conversation directly, then one through the gateway, ...; the first of each only warms up."""
     direct, ours = [], []
     async with client() as session:
         for _ in range(rounds + 1):

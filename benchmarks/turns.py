@@ -1,8 +1,8 @@
-"""A long conversation about photos of a phone: how long each of its 50 turns takes.
+"""A long conversation about photos of a phone: the time that each of its 50 turns takes.
 
-Directly, a client keeps the conversation and sends all of it with each turn, photos included, as Ollama's API wants it; when it no longer
-fits, Ollama drops the oldest messages and says nothing. Through the gateway it sends the question; what no longer fits is dropped in large
-steps, the photos stay, and the answer says so.
+Directly, a client keeps the conversation and sends all of it with each turn, including photos, as Ollama's API requires; when it no longer
+fits, Ollama silently drops the oldest messages. Through the gateway it sends only the question; what no longer fits is dropped in large
+steps, the photos stay, and the answer reports it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.ollama_server import find_binary
 
 TURNS = 50
 PHOTOS_IN = (0, 10, 25)
-"""Turns that bring a photo."""
+"""Turns that include a photo."""
 WORDS = 8
 DESCRIBE = "Describe this image."
 NOTES = (
@@ -50,12 +50,13 @@ def run(*, quick: bool) -> Report:
 
 
 async def _in_turns(one: Pair, other: Pair, photos: Sequence[bytes], report: Report, turns: int) -> tuple[list[float], list[float]]:
-    """A turn directly, the same one through the gateway, ...; milliseconds of each to the end of its answer. Each has an Ollama of its own:
-    they would push each other's conversation out of the engine's cache."""
+    """Run a turn directly, the same one through the gateway, ...; returns milliseconds to the end of each answer. Each way has its own
+    Ollama: otherwise they would evict each other's conversation from the engine's cache.
+    """
     direct: list[float] = []
     ours: list[float] = []
     async with client() as session:
-        for pair in (one, other):  # the model is loaded
+        for pair in (one, other):  # loads the model
             await ask(session, to_ollama(pair.engine, [Turn("user", QUESTION)], WORDS))
         conversation: list[Turn] = []
         session_id = await _new_session(session, other)
@@ -68,10 +69,12 @@ async def _in_turns(one: Pair, other: Pair, photos: Sequence[bytes], report: Rep
             ours.append((await ask(session, to_gateway(other.gateway, _question(turn), WORDS, _photos(turn, photos), path=path))).total)
         kept = await _kept(session, one, conversation[:-1])
         dropped = await _dropped(session, other, session_id)
-    told = sum(index < turns for index in PHOTOS_IN)
+    asked = sum(index < turns for index in PHOTOS_IN)
     gone = sum(item["image_id"] is not None for item in dropped)
-    report.notes.append(f"Directly, {kept} of {told} photos were still in the prompt of the last turn; no answer had said so.")
-    report.notes.append(f"Through us, {told - gone} of {told} were; {len(dropped)} old turns or photos were named as dropped.")
+    report.notes.append(f"Directly, {kept} of {asked} photos were still in the prompt of the last turn; no answer reported the loss.")
+    report.notes.append(
+        f"Through the gateway, {asked - gone} of {asked} were; the answers reported {len(dropped)} old turns or photos as dropped."
+    )
     return direct, ours
 
 
@@ -81,14 +84,14 @@ async def _new_session(session: aiohttp.ClientSession, pair: Pair) -> str:
 
 
 async def _kept(session: aiohttp.ClientSession, pair: Pair, conversation: Sequence[Turn]) -> int:
-    """How many photos of a conversation Ollama tells the model of."""
+    """Return how many photos of a conversation Ollama sends to the model."""
     shown = to_ollama(pair.engine, conversation, WORDS, truncate=True, stream=False, _debug_render_only=True)
     async with session.post(shown.url, data=shown.body) as response:
         return int((await response.json())["_debug_info"].get("image_count", 0))
 
 
 async def _dropped(session: aiohttp.ClientSession, pair: Pair, session_id: str) -> list[dict[str, Any]]:
-    """What the gateway would leave out in the next turn."""
+    """Return what the gateway would drop in the next turn."""
     async with session.post(f"{pair.gateway}/count_tokens", json={"prompt": QUESTION, "session_id": session_id}) as response:
         return list((await response.json())["dropped"])
 

@@ -1,4 +1,4 @@
-"""Makes the conversations that the demo model learns from: one or several images, one or several turns, English and Chinese."""
+"""Make the conversations for training the demo model: one or several images, one or several turns, English and Chinese."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ SYSTEM_ENGLISH = ("Answer in English.", "Always answer in English.", "请用英�
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`images` holds (image, labels) as the model gets them; `numbered` ones come as "Picture 1: <picture> Picture 2: <picture>"."""
+    """A question and its answer.
+
+    Attributes:
+        images: (image, labels) pairs as `demo_images.for_model` returns them.
+        numbered: whether the prompt numbers the images, as "Picture 1: <picture> Picture 2: <picture>".
+        question: the question.
+        answer: the correct answer.
+    """
 
     images: list[tuple[Image.Image, Image.Image]]
     numbered: bool
@@ -33,7 +40,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`system` is empty where there is no system prompt."""
+    """A conversation; `system` is its system prompt, "" for none."""
 
     system: str
     turns: list[Turn]
@@ -41,7 +48,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks: mostly in one language; `answers_chinese` is set where the system prompt says in which language to answer."""
+    """A person who asks, mostly in one language.
+
+    Attributes:
+        r: source of randomness.
+        chinese: whether the person mostly asks in Chinese.
+        answers_chinese: whether the system prompt requires answers in Chinese; None if it names no language.
+    """
 
     r: random.Random
     chinese: bool
@@ -55,7 +68,7 @@ class Person:
         return self.r.choice(GREETINGS)
 
     def ask(self, scene: Scene) -> QA:
-        """About the latest image."""
+        """Ask about the latest image."""
         if self.r.random() < 0.06:
             return self.r.choice(DESCRIBE_JSON), as_json(scene)
         chinese = self.chinese if self.r.random() < 0.9 else not self.chinese
@@ -71,7 +84,7 @@ class Person:
 
 
 def sample(r: random.Random) -> Conversation:
-    """One conversation of any kind."""
+    """Draw a conversation of a random kind."""
     chinese = r.random() < 0.35
     kind = r.random()
     answers_chinese = None
@@ -96,7 +109,7 @@ def _small_talk(person: Person) -> list[Turn]:
 
 
 def _one_image(person: Person, tiled: bool) -> list[Turn]:
-    """Several turns about one image; `tiled` gives it as tiles and overview."""
+    """Make one or several turns about one image; with `tiled`, the image comes as tiles and an overview."""
     r = person.r
     drawing = draw_photo(r)
     images = [for_model(drawing)]
@@ -110,7 +123,7 @@ def _one_image(person: Person, tiled: bool) -> list[Turn]:
 
 
 def _grid(r: random.Random, drawing: Drawing) -> tuple[int, int]:
-    """Columns and rows of tiles that suit the image."""
+    """Choose (columns, rows) of tiles that suit the image's shape."""
     width, height = drawing.image.size
     if width == height:
         return r.choice(((2, 1), (1, 2), (2, 2)))
@@ -118,7 +131,7 @@ def _grid(r: random.Random, drawing: Drawing) -> tuple[int, int]:
 
 
 def _images_one_by_one(person: Person, drawings: list[Drawing]) -> list[Turn]:
-    """A new image in a later turn; a question without a number is about the latest one."""
+    """Make turns that add one image after another; a question without a number is about the latest image."""
     r = person.r
     scenes = [drawing.scene for drawing in drawings]
     prepared = [for_model(drawing) for drawing in drawings]
@@ -133,7 +146,7 @@ def _images_one_by_one(person: Person, drawings: list[Drawing]) -> list[Turn]:
 
 
 def _images_at_once(person: Person, drawings: list[Drawing]) -> list[Turn]:
-    """All images in the first turn; questions go by their number."""
+    """Make turns with all images in the first; questions refer to an image by its number, or to all images."""
     r = person.r
     scenes = [drawing.scene for drawing in drawings]
     prepared = [for_model(drawing) for drawing in drawings]

@@ -1,6 +1,6 @@
-"""Draws the images that the demo model learns from: one to four shapes, or one to four characters, on a plain background.
+"""Draw the images for training the demo model: one to four shapes, or one to four characters, on a plain background.
 
-Everything comes from the `random.Random` that is passed in: the same seed gives the same image, as far as Pillow draws the same.
+All randomness comes from the `random.Random` argument: the same seed gives the same image with the same version of Pillow.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Cell: TypeAlias = tuple[int, int]
 """Column and row on a grid of three by three."""
 
 MODEL_SIDE = 112
-"""Width and height in pixels of what the model sees."""
+"""Width and height in pixels of the model's input."""
 LABEL_SIDE = MODEL_SIDE // 2
 PADDING: RGB = (122, 116, 104)
-"""The colour llama.cpp pads with (LLaVA-1.5: the mean of the images that CLIP was trained on)."""
+"""The colour with which llama.cpp pads images for LLaVA-1.5 (the mean of CLIP's training images)."""
 
 COLOURS: dict[str, RGB] = {
     "red": (214, 39, 40),
@@ -36,12 +36,12 @@ COLOURS: dict[str, RGB] = {
     "pink": (250, 150, 190),
 }
 FORMS = ("circle", "square", "triangle", "star", "cross", "ring")
-CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without those that look alike: I 1 O 0
+CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without characters that look alike: I 1 O 0
 CELLS: tuple[Cell, ...] = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2))
 OUTER_CELLS: tuple[Cell, ...] = ((0, 0), (2, 0), (0, 2), (2, 2), (0, 1), (2, 1), (1, 0), (1, 2))
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif-Bold.ttf")
 
-# Common choices stand more than once.
+# Frequent choices appear more than once.
 SIDES = (224, 224, 224, 168, 298)
 BACKGROUNDS = ("white", "white", "white", "black", "gray", "yellow", "blue", "pink", "green")
 TEXT_COLOURS = ("red", "blue", "black", "green", "purple", "white")
@@ -75,7 +75,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in an image: shapes row by row, or a text and no shapes."""
+    """The content of an image: shapes row by row, or a text without shapes."""
 
     background: str
     shapes: tuple[Shape, ...]
@@ -84,7 +84,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`labels` has the image's size; each of its pixels is (form or character, colour, background) as numbers from 1, for training."""
+    """A scene with its image.
+
+    Attributes:
+        scene: the scene.
+        image: the drawn image.
+        labels: a map of the image for training; each pixel is (form or character, colour, background) as numbers from 1, 0 for none.
+    """
 
     scene: Scene
     image: Image.Image
@@ -105,7 +111,7 @@ def draw_scene(r: random.Random) -> Drawing:
 
 
 def draw_photo(r: random.Random) -> Drawing:
-    """A scene, sometimes in another size, so that the model meets what resizing does to edges."""
+    """Draw a scene and sometimes resize it, so that the model learns edges after resampling."""
     drawing = draw_scene(r)
     if r.random() < 0.4:
         factor = r.choice((0.5, 0.6, 0.75, 1.5))
@@ -116,13 +122,13 @@ def draw_photo(r: random.Random) -> Drawing:
 
 
 def for_model(drawing: Drawing) -> tuple[Image.Image, Image.Image]:
-    """(image, labels) as the model gets them: padded to a square, MODEL_SIDE and LABEL_SIDE pixels wide."""
+    """Return (image, labels), both padded to squares of MODEL_SIDE and LABEL_SIDE pixels."""
     labels = _pad_square(drawing.labels, (0, 0, 0)).resize((LABEL_SIDE, LABEL_SIDE), Image.Resampling.NEAREST)
     return _pad_square(drawing.image, PADDING).resize((MODEL_SIDE, MODEL_SIDE), Image.Resampling.BILINEAR), labels
 
 
 def tiles_for_model(drawing: Drawing, columns: int, rows: int) -> list[tuple[Image.Image, Image.Image]]:
-    """The image cut into square tiles, row by row, after an aspect fit on black: LLaVA-1.6's way to more detail."""
+    """Fit the image onto black and cut it into square tiles, row by row, as LLaVA-1.6 does. Returns (image, labels) for each tile."""
     image = drawing.image
     width, height = columns * MODEL_SIDE, rows * MODEL_SIDE
     scale = min(width / image.width, height / image.height)
@@ -136,7 +142,7 @@ def tiles_for_model(drawing: Drawing, columns: int, rows: int) -> list[tuple[Ima
 
 @cache
 def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """A DejaVu font from wherever the system keeps its fonts (Pillow knows the folders). Raises RuntimeError where it is not installed."""
+    """Load a DejaVu font from the system's font folders, which Pillow knows. Raises RuntimeError if it is not installed."""
     try:
         return ImageFont.truetype(name, size)
     except OSError as error:
@@ -199,7 +205,7 @@ def _draw_shapes(image: Image.Image, labels: Image.Image, background: str, paint
 
 
 def _new_look(background: str, used: set[tuple[str, str]], r: random.Random) -> tuple[str, str]:
-    """A colour that stands out from the background, with a form it was not used for yet."""
+    """Draw a (colour, form) that is not used yet, with a colour that stands out from the background."""
     while True:
         colour = r.choice([c for c in COLOURS if c != background and {c, background} not in TOO_ALIKE])
         form = r.choice(FORMS)
@@ -238,7 +244,7 @@ def _star_point(centre: tuple[float, float], radius: float, i: int) -> tuple[flo
 
 
 def _shade(colour: str, r: random.Random) -> RGB:
-    """The colour, a little off, as no two photos have the same red."""
+    """Vary a colour slightly, because no two photos have the same red."""
     red, green, blue = (max(0, min(255, value + r.randint(-14, 14))) for value in COLOURS[colour])
     return red, green, blue
 

@@ -1,4 +1,4 @@
-"""How often the demo model is right, in the real llama.cpp server on conversations it has never seen: exact match of whole answers.
+"""Measure the accuracy of the demo model in the real llama.cpp server on unseen conversations, by exact match of whole answers.
 
 python evaluate.py [TURNS] [FOLDER OF THE GGUF PAIR]
 """
@@ -24,11 +24,11 @@ from vocabulary import FILE
 SHIPPED = Path(__file__).parents[1] / "src" / "llava_gateway" / "demo"
 SEED = 12345
 DISTANCES = (0, 500, 1500, 3000)
-"""Tokens of talk between an image and a question about it."""
+"""Tokens of conversation between an image and a question about it."""
 
 
 class Model:
-    """The GGUF pair of a folder, asked without chance."""
+    """The GGUF pair of a folder, asked at temperature 0."""
 
     def __init__(self, folder: Path) -> None:
         params = xllamacpp.CommonParams()
@@ -45,7 +45,7 @@ class Model:
 
 
 class Score:
-    """Right answers of all, by what was asked."""
+    """The number of correct answers and of all answers, by kind of question."""
 
     def __init__(self) -> None:
         self.right: collections.Counter[str] = collections.Counter()
@@ -80,7 +80,7 @@ def evaluate(model: Model, turns: int) -> Score:
 
 
 def score_conversation(model: Model, conversation: Conversation, score: Score) -> None:
-    """Each question is asked after the right answers to those before it."""
+    """Ask each question of a conversation after the correct answers to the earlier questions."""
     messages: list[dict[str, Any]] = []
     if conversation.system:
         messages.append({"role": "system", "content": conversation.system})
@@ -108,7 +108,7 @@ def image_part(image: Image.Image) -> dict[str, Any]:
 
 
 def kind_of(turn: Turn, images: int, system: str) -> str:
-    """What was asked, in one label; `images` counts those up to this turn."""
+    """Return a label for the kind of question; `images` is the number of images up to this turn."""
     question, answer = turn.question, turn.answer
     by_number = any(word in question.lower() for word in ("first", "second", "third", "picture 1", "picture 2", "picture 3", "第"))
     if len(turn.images) > 1 and not by_number:
@@ -135,7 +135,7 @@ def kind_of(turn: Turn, images: int, system: str) -> str:
 
 
 def suits_long_talk(conversation: Conversation) -> bool:
-    """One image, in the first of several turns; all in English, without JSON or a system prompt."""
+    """Return whether a conversation has one image, in the first of several turns, and is in English without JSON or a system prompt."""
     first, *others = conversation.turns
     return (
         not conversation.system
@@ -148,14 +148,14 @@ def suits_long_talk(conversation: Conversation) -> bool:
 
 
 def background_told(conversation: Conversation) -> str | None:
-    """The background's colour where the first answer tells it."""
+    """Return the background's colour if the first answer names it, else None."""
     answer = conversation.turns[0].answer
-    told = (c for c in BACKGROUNDS if f"on a {c} background" in answer or f"background is {c}" in answer)
-    return next(told, None)
+    named = (c for c in BACKGROUNDS if f"on a {c} background" in answer or f"background is {c}" in answer)
+    return next(named, None)
 
 
 def long_talk(conversation: Conversation, distance: int, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The image, then `distance` tokens of talk about it, then a question about it."""
+    """Return messages with the image, at least `distance` tokens of conversation about it, and a question about it."""
     first = conversation.turns[0]
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": [image_part(first.images[0][0]), {"type": "text", "text": first.question}]},

@@ -1,4 +1,4 @@
-"""Writes a checkpoint as the GGUF pair that llama.cpp and Ollama load: demo.gguf and demo-mmproj.gguf.
+"""Write a checkpoint as the GGUF pair that llama.cpp and Ollama load: demo.gguf and demo-mmproj.gguf.
 
 python export.py CHECKPOINT FOLDER
 """
@@ -22,7 +22,7 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m['role']=='system' %}{{ m['content'] }} {% elif m['role']=='user' %}USER: {{ m['content'] }} "
     "{% else %}ASSISTANT: {{ m['content'] }}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-# Our names of a block's parts -> llama.cpp's.
+# Our names for the parts of a block -> llama.cpp's names.
 TEXT_MATRICES = {
     "q": "attn_q",
     "k": "attn_k",
@@ -79,7 +79,10 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> None:
 
 
 def write_projector(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Vision encoder and projector. llama.cpp leaves out the last block of a LLaVA-1.5 encoder, so there is one more, a copy."""
+    """Write the vision encoder and the projector.
+
+    llama.cpp skips the last block of a LLaVA-1.5 encoder, so the file has one extra block, a copy of the last.
+    """
     writer = gguf.GGUFWriter(path, "clip")
     writer.add_name("llava-demo-mmproj")
     writer.add_bool("clip.has_text_encoder", False)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the demo model and writes its GGUF pair to build/demo-model: make.sh [SECONDS]    (default: four hours)
+# Train the demo model and write its GGUF pair to build/demo-model: make.sh [SECONDS]    (default: four hours)
 set -eu
 CDPATH='' cd -- "$(dirname "$0")/.."
 seconds=${1:-14400}
@@ -11,7 +11,7 @@ sh scripts/install.sh run
 # PyTorch is not in the lock files: it is large, and nothing else needs it.
 $venv/bin/python -m pip install --quiet --disable-pip-version-check '.[demo-model,embedded]'
 mkdir -p $out
-# Without these two glibc gives memory back after each step, and training takes four times as long.
+# Without these variables glibc returns memory after each step, and training takes four times as long.
 export MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296
 $venv/bin/python demo-model/train.py --steps 1000000 --batch 24 --rate 0.001 --seconds "$seconds" --out $out/checkpoint.pt
 $venv/bin/python demo-model/export.py $out/checkpoint.pt $out

@@ -1,4 +1,4 @@
-"""The network: a CLIP-style vision encoder with an MLP projector and a llama-style text model, as small as they can be and still be both.
+"""Define the network: a CLIP-style vision encoder with an MLP projector, and a llama-style text model, both as small as possible.
 
 The names of the parameters are the keys of a checkpoint; `export.py` translates them to llama.cpp's names.
 """
@@ -24,7 +24,7 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """What one image takes of the context."""
+        """The tokens of one image."""
         return (self.image // self.patch) ** 2
 
 
@@ -65,7 +65,11 @@ class VisionBlock(nn.Module):
 
 
 class Vision(nn.Module):
-    """Images (batch, 3, image, image) from -1 to 1 -> (tokens for the text model, its own features), both (batch, tokens, width)."""
+    """The vision encoder and projector.
+
+    Maps images (batch, 3, image, image) with values from -1 to 1 to (projected tokens, (batch, tokens, width of the text model); features
+    of the encoder, (batch, tokens, width of the encoder)).
+    """
 
     def __init__(self, config: VisionConfig = VISION, text_width: int = TEXT.width) -> None:
         super().__init__()
@@ -119,7 +123,7 @@ class TextBlock(nn.Module):
 
 
 class TextModel(nn.Module):
-    """Embeddings (batch, length, width) -> logits, with the embedding's weights as output."""
+    """The text model; maps embeddings (batch, length, width) to logits. The output layer shares the weights of the embedding."""
 
     def __init__(self, vocabulary: int, config: TextConfig = TEXT) -> None:
         super().__init__()
@@ -134,7 +138,10 @@ class TextModel(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, wanted: Tensor, positions: Tensor) -> Tensor:
-        """Logits (count, vocabulary) of the places where `wanted` (batch, length) is true; `positions` (batch, length) may have gaps."""
+        """Return logits (count, vocabulary) for the places where `wanted` (batch, length) is true.
+
+        `positions` (batch, length) are the positions of the tokens and may have gaps.
+        """
         cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         for block in self.blocks:
             x = block(x, cos, sin)
@@ -151,6 +158,6 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (RoPE) on neighbouring pairs, as llama.cpp's "norm" type."""
+    """Apply rotary position embeddings (RoPE) to adjacent pairs, like llama.cpp's "norm" type."""
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)

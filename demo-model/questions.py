@@ -1,4 +1,4 @@
-"""Questions about a scene with the only right answer to each, in English and Chinese."""
+"""Ask questions about a scene, each with its only correct answer, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def as_json(scene: Scene) -> str:
 
 
 def ask(r: random.Random, scene: Scene, chinese: bool) -> QA:
-    """Often for a description, else for a detail."""
+    """Ask for a description in 45 % of cases, else for a detail."""
     details = _details_zh(scene) if chinese else _details(scene)
     if r.random() < 0.45:
         return r.choice(DESCRIBE_ZH if chinese else DESCRIBE), describe(scene, chinese)
@@ -99,7 +99,7 @@ def ask(r: random.Random, scene: Scene, chinese: bool) -> QA:
 
 
 def ask_across(r: random.Random, scene: Scene, question_chinese: bool, answer_chinese: bool) -> QA:
-    """A question in one language to be answered in the other: only for a description."""
+    """Ask a question in one language for an answer in another. If the languages differ, ask only for a description."""
     if question_chinese == answer_chinese:
         return ask(r, scene, question_chinese)
     questions = ("描述这张图片", "这张图片里有什么？", "图中有什么？")
@@ -109,7 +109,7 @@ def ask_across(r: random.Random, scene: Scene, question_chinese: bool, answer_ch
 
 
 def about_number(r: random.Random, i: int, question: str, chinese: bool) -> str:
-    """The question, asked of the image with index `i` by its number."""
+    """Rewrite a question so that it names the image with index `i` by its number."""
     if chinese:
         return r.choice((f"第{i + 1}张图片：{question}", f"{ORDINALS_ZH[i]}张图片中，{question}", f"{ORDINALS_ZH[i]}张图：{question}"))
     nth = ORDINALS[i]
@@ -183,5 +183,5 @@ def _with_article(noun: str) -> str:
 
 
 def _listed(items: list[str], comma: str, last: str) -> str:
-    """`a, b and c`."""
+    """Join items as in `a, b and c`."""
     return items[0] if len(items) == 1 else comma.join(items[:-1]) + last + items[-1]

@@ -1,4 +1,4 @@
-"""Trains the demo model on conversations made on the fly, on two CPU cores; see README.md for the runs that the shipped files come from.
+"""Train the demo model on generated conversations, on two CPU cores; README.md describes the runs that made the shipped files.
 
 python train.py --steps N --batch B --rate LR [--seconds S] [--go-on CHECKPOINT] [--out CHECKPOINT]
 """
@@ -25,14 +25,20 @@ from model import VISION, TextModel, Vision
 from vocabulary import BOS, EOS, FILE, PAD
 
 IMAGE = -1
-"""Stands in the ids where a token of an image goes."""
+"""The placeholder id for a token of an image."""
 LABELS = (40, 12, 12)
-"""How many kinds there are of: form or character, colour, background."""
+"""Number of classes for (form or character, colour, background)."""
 
 
 @dataclass(slots=True)
 class Encoded:
-    """A conversation as the text model gets it; three lists of one length."""
+    """A conversation as tokens; the three lists have the same length.
+
+    Attributes:
+        ids: token ids; IMAGE for a token of an image.
+        learned: 1 for the tokens of answers, which the model learns to predict, else 0.
+        positions: positions of the tokens.
+    """
 
     ids: list[int]
     learned: list[int]
@@ -40,7 +46,13 @@ class Encoded:
 
 
 class Batch(NamedTuple):
-    """`ids`, `learned` and `positions` are (batch, length); `images` (count, 3, side, side) from -1 to 1; `labels` (count, tokens, 3)."""
+    """A batch of conversations and their images.
+
+    Attributes:
+        ids, learned, positions: (batch, length), as in `Encoded`, padded at the end.
+        images: (count, 3, side, side), values from -1 to 1.
+        labels: (count, tokens, 3), the classes of each patch.
+    """
 
     ids: Tensor
     learned: Tensor
@@ -50,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class Conversations(torch.utils.data.IterableDataset[Batch]):
-    """Batches without end."""
+    """An endless dataset of batches of `size` conversations."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
@@ -64,7 +76,7 @@ class Conversations(torch.utils.data.IterableDataset[Batch]):
 
 
 def make_batches(tokenizer: Tokenizer, size: int, r: random.Random, count: int = 6) -> list[Batch]:
-    """Conversations of like length go together."""
+    """Make `count` batches of `size` conversations; conversations of similar length share a batch."""
     drawn = (sample(r) for _ in range(count * size))
     pairs = [(encode(tokenizer, conversation, r), conversation) for conversation in drawn]
     pairs.sort(key=lambda pair: len(pair[0].ids))
@@ -74,7 +86,10 @@ def make_batches(tokenizer: Tokenizer, size: int, r: random.Random, count: int =
 
 
 def encode(tokenizer: Tokenizer, conversation: Conversation, r: random.Random) -> Encoded:
-    """`USER: <picture> question ASSISTANT: answer</s>`; sometimes positions jump after a turn, so that far images are still found."""
+    """Encode a conversation as `USER: <picture> question ASSISTANT: answer</s>`.
+
+    Positions sometimes jump after a turn, so that the model learns to find images far back.
+    """
     encoded = Encoded([BOS], [0], [0])
     jump = 0
 
@@ -115,7 +130,7 @@ def make_batch(pairs: list[tuple[Encoded, Conversation]]) -> Batch:
         for turn in conversation.turns:
             for image, label in turn.images:
                 images.append(np.asarray(image))
-                labels.append(np.asarray(label).reshape(8, 7, 8, 7, 3)[:, 3, :, 3])  # the label in the middle of each patch
+                labels.append(np.asarray(label).reshape(8, 7, 8, 7, 3)[:, 3, :, 3])  # the label in the centre of each patch
     shape = (len(pairs), max(len(encoded.ids) for encoded, _ in pairs))
     ids = torch.full(shape, PAD)
     learned = torch.zeros(shape)
@@ -135,7 +150,7 @@ def make_batch(pairs: list[tuple[Encoded, Conversation]]) -> Batch:
 
 
 def losses(vision: Vision, text: TextModel, labeller: nn.Linear, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(of the answers' words, of what the vision encoder says is in each patch)"""
+    """Return (loss of the answers' tokens, loss of the vision encoder's classes for each patch)."""
     embedded = text.emb(batch.ids.clamp(min=0))
     tokens, features = vision(batch.images)
     guesses = labeller(features).split(LABELS, -1)
@@ -148,7 +163,7 @@ def losses(vision: Vision, text: TextModel, labeller: nn.Linear, batch: Batch) -
 
 
 def learning_rate(peak: float, step: int, done: float) -> float:
-    """A warm-up of 100 steps, then a cosine down to 3 % at `done` = 1."""
+    """Return the learning rate: a warm-up of 100 steps, and a cosine from `peak` down to 3 % of it at `done` = 1."""
     return peak * min(1, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
 
 

@@ -1,4 +1,4 @@
-"""Makes tokenizer.json: a byte-level BPE over the conversations, in which written-out text stays letter by letter.
+"""Make tokenizer.json: a byte-level BPE over questions and answers, in which quoted text is split into single letters.
 
 python vocabulary.py [FILE]
 """
@@ -44,7 +44,7 @@ def _corpus() -> list[str]:
 
 
 def _without_text(line: str) -> str:
-    """No merges from the text in an image: the model reads it letter by letter."""
+    """Remove quoted text of images, so that BPE learns no merges from it and the model reads it letter by letter."""
     return re.sub(r"“[A-Z0-9]{1,4}”", "“”", re.sub(r'"[A-Z0-9]{1,4}"', '""', line))
 
 

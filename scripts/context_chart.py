@@ -1,4 +1,4 @@
-"""Plays a conversation under each policy, with the gateway's own code, and draws how full the context is in each turn."""
+"""Runs a conversation under each policy, with the gateway's own code, and draws how full the context is in each turn."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import cast, get_args
 from PIL import Image, ImageDraw, ImageFont
 
 from llava_gateway.answers import Sent
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Part, Piece, Policy, Rendition, TextPart, TokenCount
+from llava_gateway.chat import EngineRequest, Message, Piece, Policy, Rendition, TokenCount
 from llava_gateway.context.window import Rules
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.gateway.context import ContextFitter, Draft, Fitted
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Part, TextPart
 from llava_gateway.sessions.session import PromptState, Session, SessionDefaults
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
@@ -35,8 +36,8 @@ PANEL = (470, 214)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One turn: tokens by what they are spent on, at which exchange the window begins, how many images are left out, tokens too many."""
+class Sample:
+    """One turn: tokens by kind, the first exchange in the window, the number of dropped images, and the tokens over the limit."""
 
     system: int
     text: int
@@ -47,7 +48,7 @@ class Told:
 
 
 class _Uncounted:
-    """An engine that knows its context and leaves counting to us."""
+    """An engine that knows its context and can't count tokens."""
 
     name = "ollama"
 
@@ -58,15 +59,15 @@ class _Uncounted:
         return None
 
 
-async def play() -> dict[str, list[Told]]:
-    """What each policy makes of the same conversation; it ends early where nothing fits any more."""
+async def play() -> dict[str, list[Sample]]:
+    """Run the same conversation under each policy; it ends early when nothing fits any more."""
     return {policy: await _play(policy) for policy in get_args(Policy)}
 
 
-async def _play(policy: Policy) -> list[Told]:
+async def _play(policy: Policy) -> list[Sample]:
     session = Session(defaults=SessionDefaults(system=SYSTEM))
     fitter = ContextFitter(Settings())
-    told: list[Told] = []
+    samples: list[Sample] = []
     for turn in range(TURNS):
         parts: tuple[Part, ...] = (TextPart(QUESTION.format(turn + 1)),)
         if turn in IMAGES:
@@ -74,13 +75,13 @@ async def _play(policy: Policy) -> list[Told]:
         fitted = await _fit(session, parts, policy, fitter)
         count = fitted.count or TokenCount(0, 0)
         gone = sum(item.image_id is not None for item in fitted.dropped)
-        told.append(Told(count.system, count.text, sum(count.images), fitted.window.start, gone, fitted.over))
+        samples.append(Sample(count.system, count.text, sum(count.images), fitted.window.start, gone, fitted.over))
         if fitted.over:
             break
         sent = (Sent(336, 336, "PNG", IMAGE_TOKENS, "exact"),) if turn in IMAGES else ()
         answered = Turn(parts, ANSWER.format(turn + 1), sent=sent)
         session = replace(session.with_turn(answered), prompt_state=PromptState(fitted.window))
-    return told
+    return samples
 
 
 async def _fit(session: Session, parts: tuple[Part, ...], policy: Policy, fitter: ContextFitter) -> Fitted:
@@ -102,11 +103,11 @@ def _renditions(messages: tuple[Message, ...]) -> Mapping[ImagePart, Rendition]:
     return {part: Rendition((piece,), IMAGE_TOKENS, "exact") for message in messages for part in message.images}
 
 
-def draw(played: Mapping[str, list[Told]]) -> Image.Image:
-    """A panel for each policy: a bar for each turn, up to the context's limit, of which the answer's room stays free."""
+def draw(played: Mapping[str, list[Sample]]) -> Image.Image:
+    """Draw a panel for each policy: a bar for each turn, up to the context's limit, with the space reserved for the answer left free."""
     chart = Image.new("RGB", (2 * PANEL[0], 2 * PANEL[1] + 26), GROUND)
-    for index, (policy, told) in enumerate(played.items()):
-        chart.paste(_panel(policy, told), (index % 2 * PANEL[0], index // 2 * PANEL[1]))
+    for index, (policy, samples) in enumerate(played.items()):
+        chart.paste(_panel(policy, samples), (index % 2 * PANEL[0], index // 2 * PANEL[1]))
     pen, left = ImageDraw.Draw(chart), 44
     names = {"system": "system prompt", "images": "pictures", "text": "text"}
     for name, colour in BARS.items():
@@ -117,7 +118,7 @@ def draw(played: Mapping[str, list[Told]]) -> Image.Image:
     return chart
 
 
-def _panel(policy: str, told: list[Told]) -> Image.Image:
+def _panel(policy: str, samples: list[Sample]) -> Image.Image:
     panel = Image.new("RGB", PANEL, GROUND)
     pen = ImageDraw.Draw(panel)
     left, top, right, bottom = 44, 40, PANEL[0] - 12, PANEL[1] - 24
@@ -129,7 +130,7 @@ def _panel(policy: str, told: list[Told]) -> Image.Image:
         pen.text((left - 6, y), str(tokens), fill=INK, font=_font(11), anchor="rm")
     step = (right - left) / TURNS
     before = 0
-    for turn, one in enumerate(told):
+    for turn, one in enumerate(samples):
         x, y = left + turn * step, float(bottom)
         for name, colour in BARS.items():
             height = getattr(one, name) * scale

@@ -1,6 +1,6 @@
-"""Writes docs/images/ with the gateway's own code; with --check it only says whether what they show is still what the code does.
+"""Writes docs/images/ with the gateway's own code; with --check it only checks that the images still match the code.
 
-What they show in numbers is in docs/images/shown.json: sizes, steps, tokens. Pixels are not compared, since encoders differ.
+The sizes, steps and tokens in them are in docs/images/shown.json. Pixels are not compared, since encoders differ.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import context_chart
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.steps import shown_pieces, steps
 from llava_gateway.images.store import ImageStore
+from llava_gateway.parts import Sight
 from llava_gateway.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
@@ -38,7 +38,7 @@ VARYING = ("encoded",)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one model sees of the house."""
+    """The house as one model sees it."""
 
     name: str
     model: tuple[VisionFacts, str]
@@ -53,7 +53,7 @@ VIEWS = (
 
 
 def house(size: tuple[int, int] = PHOTO) -> Image.Image:
-    """A house with a number on its door, drawn."""
+    """Draw a house with a number on its door."""
     width, height = size
     down = Image.linear_gradient("L").resize(size)
     image = Image.composite(Image.new("RGB", size, (228, 240, 250)), Image.new("RGB", size, (120, 176, 226)), down)
@@ -86,7 +86,7 @@ def jpeg(image: Image.Image, *, orientation: int = 1) -> bytes:
 
 
 async def make() -> tuple[dict[str, Image.Image], dict[str, Any]]:
-    """The images by name, and what they show in numbers."""
+    """Make the images by name, and the numbers in them."""
     images: dict[str, Image.Image] = {}
     shown: dict[str, Any] = {}
     store = ImageStore(Settings(image_workers=1))
@@ -100,7 +100,7 @@ async def make() -> tuple[dict[str, Image.Image], dict[str, Any]]:
         await store.aclose()
     played = await context_chart.play()
     images["context"] = context_chart.draw(played)
-    shown["context"] = {policy: [asdict(one) for one in told] for policy, told in played.items()}
+    shown["context"] = {policy: [asdict(one) for one in samples] for policy, samples in played.items()}
     return images, shown
 
 
@@ -120,7 +120,7 @@ async def _seen(store: ImageStore, data: bytes, view: View) -> tuple[Image.Image
 
 
 async def _rotated(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
-    """On the left the pixels as the file has them, on the right as they are sent."""
+    """Show on the left the pixels in the file, on the right the pixels that are sent."""
     tall = house().crop((350, 0, 1250, 1200))
     stored = tall.transpose(Image.Transpose.ROTATE_90)
     profile = profile_for(*LLAVA_15)
@@ -136,7 +136,7 @@ async def _rotated(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
 
 
 async def _sheet(store: ImageStore) -> tuple[Image.Image, dict[str, Any]]:
-    """Three parts of the house, as a model that takes one image gets them."""
+    """Show three parts of the house, as a model that takes one image gets them."""
     boxes = ((0, 0, 1600, 1200), (640, 620, 920, 1100), (1200, 300, 1600, 1100))
     images = [await store.add(jpeg(house().crop(box))) for box in boxes]
     sheet = await store.sheet(images)
@@ -180,7 +180,7 @@ def main(check: bool) -> int:
     if not check:
         _write(images, shown)
     elif missing or not SHOWN.is_file() or SHOWN.read_text("utf-8") != shown:
-        print("docs/images/ does not show what the code does; run python scripts/docs_images.py", file=sys.stderr)
+        print("docs/images/ is out of date; run python scripts/docs_images.py", file=sys.stderr)
         return 1
     return 0
 

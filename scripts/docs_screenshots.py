@@ -1,6 +1,6 @@
-"""Writes docs/screenshots/: the chat page in the states that people meet, in both languages, light and dark, on a desktop and on a phone.
+"""Writes docs/screenshots/: the chat page in its usual states, in both languages, light and dark, on a desktop and on a phone.
 
-The page, the gateway and the pictures are real; the engine behind them says what is written here, so that every state can be held still.
+The page, the gateway and the pictures are real; the engine behind them has its answers in this file, so that every state can be held.
     PYTHONPATH=. .venv/bin/python scripts/docs_screenshots.py [STATE ...]
 
 Needs Chromium and the fonts of the tests.
@@ -59,12 +59,12 @@ MODELS = (
     ModelInfo("llama3.2:3b", "ollama", False, VisionFacts(), 131072, False, None, 2_020_000_000, "llama", "3.2B", "Q4_K_M"),
 )
 PIECE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+\s*|\s+")
-"""About what a token is: a word, or a Chinese character."""
+"""About the size of a token: a word, or a Chinese character."""
 FIRST_WORD_SECONDS, PIECE_SECONDS = 0.4, 0.02
-"""The pace of a small model on a graphics card."""
+"""The speed of a small model on a graphics card."""
 TOKENS_AN_IMAGE = 2144
 CONTEXT = 8192
-"""What the engine runs with."""
+"""The context with which the engine runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def photo() -> bytes:
 
 
 def daytimes() -> list[bytes]:
-    """The house in the morning, at noon, in the evening, at night and in winter."""
+    """Draw the house in the morning, at noon, in the evening, at night and in winter."""
     house = docs_images.house((1200, 900))
     tints = ((255, 226, 200, 0.25), None, (255, 130, 40, 0.42), (10, 18, 60, 0.72), (240, 246, 255, 0.5))
     images = []
@@ -210,7 +210,7 @@ def cut_off() -> bytes:
 
 
 class Speaker(ScriptedEngine):
-    """Says the words of one language for the question it knows; `stops_at` is where it then waits for ever."""
+    """Answers in one language the questions that it knows; waits forever at `stops_at`."""
 
     def __init__(self, language: str) -> None:
         super().__init__(self.speak)
@@ -248,7 +248,7 @@ class Speaker(ScriptedEngine):
 
 @dataclass(slots=True)
 class Scene:
-    """What a state is made with."""
+    """The parts with which a state is made."""
 
     browser: Browser
     look: Look
@@ -274,7 +274,7 @@ class Scene:
         return self.visitor
 
     async def ask(self, question: str, *images: bytes) -> None:
-        """Asks, and waits for the whole answer."""
+        """Ask, and wait for the whole answer."""
         await self._send(question, *images)
         await self.visitor.ended()
 
@@ -286,7 +286,7 @@ class Scene:
         await self.visitor.words.press("Enter")
 
     async def begin(self, question: str, *images: bytes) -> None:
-        """Asks, and waits for nothing."""
+        """Ask, and don't wait."""
         await self._send(question, *images)
 
 
@@ -418,7 +418,7 @@ async def pulling(scene: Scene) -> None:
 
 
 class _Registry:
-    """An Ollama without a model, to which llava:7b is on its way at 11 MB/s for as long as anybody looks."""
+    """An Ollama without a model, to which llava:7b downloads at 11 MB/s as long as a client waits."""
 
     async def __aenter__(self) -> str:
         app = web.Application()
@@ -442,7 +442,7 @@ class _Registry:
         await response.write(b'{"status":"pulling manifest"}\n')
         total, digest = 4_109_853_248, "sha256:" + "170370233dd5c5415250a2ecd5c71586352850729062ccef1496385647293868"
         done = 1_870_000_000
-        with contextlib.suppress(ConnectionError):  # whoever looked has left
+        with contextlib.suppress(ConnectionError):  # the client has disconnected
             while done < total:
                 done += 1_100_000
                 step = {"status": "pulling 170370233dd5", "digest": digest, "total": total, "completed": done}
@@ -464,7 +464,7 @@ async def shoot(browser: Browser, name: str, look: Look) -> Path:
         stack.callback(engine.hold.set)
         page = scene.visitor.page
         await page.wait_for_function("() => [...document.images].every((image) => image.complete)")
-        await page.wait_for_timeout(1200)  # figures that need some time to tell: speed, seconds passed
+        await page.wait_for_timeout(1200)  # speed and elapsed time need a moment to appear
         image = await page.screenshot()
     Image.open(BytesIO(image)).convert("RGB").save(path, "WEBP", quality=QUALITY, method=6)
     return path

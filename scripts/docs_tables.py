@@ -1,4 +1,4 @@
-"""Writes the tables of docs/ from the code; with --check it only says whether they are what the code says."""
+"""Writes the tables of docs/ from the code; with --check it only checks that they match the code."""
 
 from __future__ import annotations
 
@@ -9,23 +9,32 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from llava_gateway.chat import Detail, Sight
+from llava_gateway.chat import Detail
 from llava_gateway.errors import GatewayError
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.options import OPTION_LIMITS
+from llava_gateway.parts import Sight
 from llava_gateway.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 NEVER_SENT = {"client_stalled"}
 RAISED_WITH_OTHER_CODES = [
-    (422, "image_too_large", "More pixels, a longer side or a longer shape than is taken; told from the header, before decoding"),
+    (422, "image_too_large", "The image has too many pixels, or its long side or aspect ratio is too large"),
     (422, "image_too_small", "A side is shorter than `image_min_side`"),
-    (422, "invalid_image_format", "The format is one we read, but `image_formats` leaves it out"),
-    (422, "empty_image_file", "No bytes"),
-    (422, "too_many_images", "More than `images_per_turn` images in one turn"),
-    (422, "unknown_field", "A field this route does not have"),
-    (405, "method_not_allowed", "The route does not take this method"),
+    (422, "invalid_image_format", "The gateway can read this format, but `image_formats` excludes it"),
+    (422, "pdf_encrypted", "The PDF is protected by a password"),
+    (422, "pdf_damaged", "The PDF can't be opened, or has no pages"),
+    (422, "page_damaged", "A requested page can't be read; `page` and `count` are in the values"),
+    (422, "page_not_found", "The file does not have a page of `pages` or a frame of `frames`"),
+    (422, "video_damaged", "The video can't be opened"),
+    (415, "video_not_read", "There is neither OpenCV nor ffmpeg to read videos with"),
+    (413, "video_too_large", "The video has more than `video_max_bytes`"),
+    (413, "document_too_large", "The PDF has more than `document_max_bytes`"),
+    (422, "empty_image_file", "The file is empty"),
+    (422, "too_many_images", "A turn has more than `images_per_turn` images"),
+    (422, "unknown_field", "This route does not have this field"),
+    (405, "method_not_allowed", "The route does not have this method"),
     (400, "invalid_body", "The multipart body can't be read"),
 ]
 
@@ -33,7 +42,7 @@ FAMILY_ROWS = [
     ("Ollama's llava:7b, 13b, 34b (LLaVA 1.6)", VisionFacts("mlp", 336, 14), "llava:7b", "tiles of a square and an overview, see below"),
     ("LLaVA 1.6 whose projector lists its grids", VisionFacts("mlp", 336, 14, ((672, 672),)), "", "the same, by its own list of grids"),
     ("LLaVA 1.5, bakllava, llava-llama3, llava-phi3", VisionFacts("mlp", 336, 14), "", "a square, padded with CLIP's mean colour"),
-    ("moondream", VisionFacts("mlp", 378, 14), "moondream", "the same; one image a conversation"),
+    ("moondream", VisionFacts("mlp", 378, 14), "moondream", "the same; one image per conversation"),
     ("the demo model", VisionFacts("mlp", 112, 14), "", "the same"),
     ("gemma3", VisionFacts("gemma3", 896, 14), "", "a square, padded with black"),
     ("gemma4", VisionFacts("gemma4v", 224, 16), "", "its own shape in cells of 48 px"),
@@ -53,7 +62,7 @@ FAMILY_ROWS = [
     ("llama4", VisionFacts("llama4", 336, 14), "", "up to 3 x 3 tiles and an overview"),
     ("all others", VisionFacts(), "", "its own shape, at most 1344 px long, never enlarged"),
 ]
-"""Models, what their engine says of them, a name that configs/vision.toml knows, and what they get."""
+"""Models, the facts from their engine, a name in configs/vision.toml, and the image that they get."""
 PHOTO, SMALL = (4000, 3000), (640, 480)
 
 
@@ -84,19 +93,23 @@ def _default(value: Any) -> str:
 def options_table() -> str:
     rows = ["| option | range | what it does |", "|---|---|---|"]
     for name, limit in OPTION_LIMITS.items():
-        reloads = "; a change loads the model again" if limit.reloads else ""
+        reloads = "; a change reloads the model" if limit.reloads else ""
         rows.append(f"| `{name}` | {limit.low:g} to {limit.high:.10g} {limit.unit}".rstrip() + f" | {limit.about}{reloads} |")
     rows.append("| `stop` | up to 16 texts | the answer ends before the first of these texts |")
     return "\n".join(rows)
 
 
 def errors_table() -> str:
-    rows = ["| status | code | meaning | what to do |", "|---|---|---|---|"]
+    rows = ["| status | code | retry | meaning | what to do |", "|---|---|---|---|---|"]
     seen: dict[str, str] = {}
     for kind in _classes(GatewayError):
         if kind.code not in NEVER_SENT:
-            seen.setdefault(kind.code, f"| {kind.status} | `{kind.code}` | {kind().title} | {kind.usual_hint()} |")
-    seen |= {code: f"| {status} | `{code}` | {meaning} | The error's hint says. |" for status, code, meaning in RAISED_WITH_OTHER_CODES}
+            seen.setdefault(
+                kind.code, f"| {kind.status} | `{kind.code}` | {'yes' if kind.retryable else ''} | {kind().title} | {kind.usual_hint()} |"
+            )
+    seen |= {
+        code: f"| {status} | `{code}` |  | {meaning} | See the hint of the error. |" for status, code, meaning in RAISED_WITH_OTHER_CODES
+    }
     return "\n".join([*rows, *sorted(seen.values())])
 
 
@@ -148,7 +161,7 @@ def main(check: bool) -> int:
             if not check:
                 path.write_text(text, "utf-8")
     if stale and check:
-        print(f"{', '.join(stale)}: tables are not what the code says; run python scripts/docs_tables.py", file=sys.stderr)
+        print(f"{', '.join(stale)}: tables are out of date; run python scripts/docs_tables.py", file=sys.stderr)
         return 1
     return 0
 

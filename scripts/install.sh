@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one lock file of constraints/ and the package itself into .venv: scripts/install.sh run|dev|bench
-# Does nothing when that was done before and nothing has changed since. PYTHON names the interpreter to use.
+# Does nothing if they are installed and unchanged. PYTHON names the interpreter to use.
 set -eu
 
 what=$1
@@ -35,15 +35,15 @@ find_python() {
     exit 1
 }
 
-# What an installation depends on.
+# Prints a checksum of everything that an installation depends on.
 state() { cat "$lock" pyproject.toml | cksum; }
 
-# A virtual environment can't be moved: one that was made in another folder, or whose Python is gone, is made again.
+# A virtual environment can't be moved: one from another folder, or without its Python, is created again.
 is_usable() { [ "$(cat $venv/made-in 2>/dev/null)" = "$(pwd)" ] && new_enough $venv/bin/python; }
 
 is_current() { [ "$(cat "$venv/installed-$what" 2>/dev/null)" = "$(state)" ] && is_usable; }
 
-# Two `make`s at once: the second one waits for the first. A lock whose owner is gone is taken over.
+# If two `make`s run at once, the second one waits for the first. It takes over the lock of a process that has ended.
 guard=.cache/install.lock
 take_turn() {
     mkdir -p .cache
@@ -74,6 +74,6 @@ fi
 rm -f "$venv/installed-$what"
 say "Installing $(grep -c '==' "$lock") packages from $lock ..."
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
-# Editable, so that `git pull` is all an update takes; the build backend comes from the lock file, so nothing else is fetched.
+# Editable, so that `git pull` is enough for an update; the build backend comes from the lock file, so nothing else is downloaded.
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 state > "$venv/installed-$what"

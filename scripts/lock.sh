@@ -1,11 +1,11 @@
 #!/bin/sh
 # Writes constraints/: every version and its hashes, for every system and Python that we support. Needs the network and `uv` (in the lock "dev").
-# Keeps the versions that are there; scripts/lock.sh --upgrade takes the newest ones.
+# Keeps the current versions; scripts/lock.sh --upgrade uses the newest ones.
 set -eu
 
 CDPATH='' cd -- "$(dirname "$0")/.."
 
-# The build backend is locked as well, with what it needs for an editable install.
+# Also locks the build backend, with its requirements for an editable install.
 build_requirements() {
     .venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")'
 }
@@ -22,6 +22,6 @@ compile() {
 }
 
 compile run --extra embedded "$@"
-# The later ones hold to the versions of the first, so that all three go into one virtual environment.
+# The later ones keep the versions of the first, so that all three fit into one virtual environment.
 compile dev --extra embedded --extra dev --constraints constraints/run.txt "$@"
 compile bench --extra embedded --extra dev --extra bench --constraints constraints/dev.txt "$@"

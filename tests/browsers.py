@@ -1,4 +1,4 @@
-"""Where the browsers are that tests, benchmarks and the screenshots of the documentation use."""
+"""The paths of the browsers for tests, benchmarks and the screenshots of the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a real Ollama with the demo model in it, and browsers."""
+"""Fixtures for the tests of several packages: a real Ollama with the demo model in it, and browsers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import reverse_proxies
+from tests.appearance.chromium import Chromium, drawing_chromium
 from tests.browsers import find_chromium, find_firefox
 from tests.ollama_server import RealOllama, find_binary
+from tests.reverse_proxies import Front, documented_block, find_caddy, find_nginx
 
 OTHER_WORDS = Path(__file__).parent / "other_words"
+REAL_FOLDERS = {"cli", "clients", "contract", "page"}
+REAL_FIXTURES = {"chromium", "demo_url", "endless", "installed_firefox", "ollama_binary", "serve"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real: takes a browser, an engine, a server or much time; left out by `make check`")
     config.addinivalue_line("markers", "wording: looks at the English sentences themselves; left out with --other-words")
     if config.getoption("--other-words"):
         runpy.run_path(str(OTHER_WORDS / "sitecustomize.py"))
@@ -27,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in REAL_FOLDERS or not REAL_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
     if config.getoption("--other-words"):
         about_words = [item for item in items if item.get_closest_marker("wording")]
         config.hook.pytest_deselected(items=about_words)
@@ -34,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def there(program: Path | None, missing: str) -> Path:
-    """Where a program is not there the test is left out and says so; on CI that is a failure."""
+    """Skip the test if the program is missing, with a message; on CI it fails."""
     if program is not None:
         return program
     if os.environ.get("CI") == "true":
@@ -52,6 +61,13 @@ def chromium() -> Path:
     return there(find_chromium(), "there is no Chromium to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_CHROMIUM")
 
 
+@pytest.fixture(scope="module")
+def judge(chromium: Path) -> Iterator[Chromium]:
+    """A browser that draws images as they should look. Its event loop is open, so async tests need a module of their own."""
+    with drawing_chromium(chromium) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def installed_firefox() -> Path:
     return there(find_firefox(), "there is no Firefox to test the page with: install one, or name it in LLAVA_GATEWAY_TEST_FIREFOX")
@@ -59,7 +75,7 @@ def installed_firefox() -> Path:
 
 @pytest.fixture(scope="session")
 def real_ollama(ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOllama]:
-    """A real Ollama with the model `demo`, for all tests that leave it as it is."""
+    """Start a real Ollama with the model `demo`, for all tests that don't change it."""
     server = RealOllama.start(ollama_binary, tmp_path_factory.mktemp("ollama"))
     try:
         server.create_demo()
@@ -70,9 +86,28 @@ def real_ollama(ollama_binary: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def own_ollama(real_ollama: RealOllama, tmp_path: Path) -> Iterator[RealOllama]:
-    """A real Ollama for one test, which may kill it; the model `demo` is in it."""
+    """Start a real Ollama for one test, which may kill it; it has the model `demo`."""
     server = RealOllama.start(real_ollama.binary, tmp_path, models=real_ollama.models)
     try:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def nginx_binary() -> Path:
+    return there(find_nginx(), "there is no nginx to test with: install one, or name it in LLAVA_GATEWAY_TEST_NGINX")
+
+
+@pytest.fixture(scope="session")
+def caddy_binary() -> Path:
+    return there(find_caddy(), "there is no Caddy to test with: install one, or name it in LLAVA_GATEWAY_TEST_CADDY")
+
+
+@pytest.fixture
+def in_front(request: pytest.FixtureRequest, tmp_path: Path) -> Front:
+    """Start the proxy of the test's parameters (`FRONTS`) in front of a port."""
+    kind, prefix = request.param
+    binary, block = request.getfixturevalue(f"{kind}_binary"), documented_block(kind, prefix=bool(prefix))
+    start = reverse_proxies.nginx if kind == "nginx" else reverse_proxies.caddy
+    return lambda port: start(binary, block, port, tmp_path)

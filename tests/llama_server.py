@@ -1,4 +1,4 @@
-"""A real llama.cpp server over files that a test names, and a client that may ask it anything."""
+"""A real llama.cpp server with files that a test names, and a client that may send it any request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 
 @asynccontextmanager
 async def llama_server(name: str, gguf: Path, mmproj: Path | None, num_ctx: int) -> AsyncIterator[LlamaProcess]:
-    """On one thread of the CPU, with one slot: its sums are the same each time."""
+    """Start it on one CPU thread with one slot, so that its sums are the same each time."""
     command = LlamaCommand(name, str(gguf), str(mmproj) if mmproj else None, num_ctx, num_gpu=0, slots=1, threads=1)
     server = await LlamaProcess.start(command)
     try:

@@ -1,4 +1,4 @@
-"""Starts and stops the real Ollama that tests speak with."""
+"""Starts and stops the real Ollama of the tests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
+
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary
 
@@ -23,7 +25,9 @@ _LISTENING = re.compile(r"Listening on (127\.0\.0\.1:\d+)")
 
 
 def find_binary() -> Path | None:
-    """The `ollama` to test with: $LLAVA_GATEWAY_TEST_OLLAMA, what `make real-ollama` built, or (not on CI) an installed one."""
+    """Return the `ollama` for the tests: $LLAVA_GATEWAY_TEST_OLLAMA, the one that `make real-ollama` built, or (not on CI) an installed
+    one.
+    """
     named = os.environ.get("LLAVA_GATEWAY_TEST_OLLAMA")
     if named:
         return Path(named)
@@ -36,13 +40,13 @@ def find_binary() -> Path | None:
 
 @dataclass
 class RealOllama:
-    """A running `ollama serve` of our own.
+    """A running `ollama serve` for the tests.
 
     Attributes:
         url: http://127.0.0.1:PORT
-        process: the server; the engine it starts is a child of it, in the same process group.
+        process: the server; the engine that it starts is its child, in the same process group.
         models: its OLLAMA_MODELS folder.
-        log: the last lines it wrote.
+        log: the last lines of its log.
     """
 
     binary: Path
@@ -53,7 +57,7 @@ class RealOllama:
 
     @classmethod
     def start(cls, binary: Path, folder: Path, *, models: Path | None = None, port: int = 0) -> RealOllama:
-        """Runs it with `folder` as its home; port 0 takes a free one."""
+        """Start it with `folder` as its home; port 0 chooses a free one."""
         models = models or folder / "models"
         environment = {
             "PATH": os.environ.get("PATH", ""),
@@ -84,7 +88,7 @@ class RealOllama:
         return server
 
     def create_demo(self) -> None:
-        """Makes the model `demo` from Modelfiles/demo, to run on one thread: more of them wait for each other on a busy machine."""
+        """Create the model `demo` from Modelfiles/demo, to run on one thread: several would wait for each other on a busy machine."""
         path = REPOSITORY / "Modelfiles" / "demo"
         recipe = parse_modelfile(path.read_text("utf-8"))
         recipe = replace(recipe, parameters={**recipe.parameters, "num_thread": 1})
@@ -99,13 +103,19 @@ class RealOllama:
 
         asyncio.run(create())
 
+    def runners(self) -> set[int]:
+        """Return the ids of the processes that hold loaded models, of which there must be one. A load starts a new one."""
+        found = {child.pid for child in psutil.Process(self.process.pid).children(recursive=True)}
+        assert found, "no model is loaded"
+        return found
+
     def kill(self) -> None:
-        """Ends the server as a crash would, the engine left behind."""
+        """Kill the server as in a crash, and leave the engine running."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """Ends the server and what it started."""
+        """Stop the server and its child processes."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)

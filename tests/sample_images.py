@@ -1,18 +1,20 @@
-"""Images the demo model knows, drawn for tests, and what an engine gets of them."""
+"""Draws images that the demo model knows, and converts images to an engine's input."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import random
 from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import JSON, EngineRequest, ImagePart, Message, Piece, Rendition, TextPart
+from llava_gateway.chat import JSON, EngineRequest, Message, Piece, Rendition
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, TextPart
 
 SIDE = 112
-"""Side in pixels of what the demo model sees."""
+"""Side of the demo model's input, in pixels."""
 LETTERBOX = (122, 116, 104)
 COLOURS = {
     "red": (214, 39, 40),
@@ -26,11 +28,11 @@ COLOURS = {
     "gray": (128, 128, 128),
     "pink": (250, 150, 190),
 }
-"""The colours the demo model knows, as it was shown them."""
+"""The colours that the demo model was trained with."""
 
 
 def shape(kind: str, colour: str, *, background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """One circle or square in the middle."""
+    """Draw one circle or square in the middle."""
     image = Image.new("RGB", size, COLOURS[background])
     width, height = size
     radius = min(size) * 0.3
@@ -41,12 +43,17 @@ def shape(kind: str, colour: str, *, background: str = "white", size: tuple[int,
 
 
 def words(text: str, *, colour: str = "black", background: str = "white", size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """Large letters or digits in the middle."""
+    """Draw large letters or digits in the middle."""
     image = Image.new("RGB", size, COLOURS[background])
     width, height = size
     font = ImageFont.load_default(min(height * 0.6, width * 1.2 / max(len(text), 1)))
     ImageDraw.Draw(image).text((width / 2, height / 2), text, fill=COLOURS[colour], font=font, anchor="mm")
     return image
+
+
+def noise(width: int, height: int, chance: random.Random) -> Image.Image:
+    """Draw an image that no format can compress well."""
+    return Image.frombytes("RGB", (width, height), chance.randbytes(width * height * 3))
 
 
 def encoded(image: Image.Image, format: str = "PNG") -> bytes:  # noqa: A002 (Pillow's own word)
@@ -56,7 +63,7 @@ def encoded(image: Image.Image, format: str = "PNG") -> bytes:  # noqa: A002 (Pi
 
 
 def rendition(image: Image.Image) -> Rendition:
-    """What the demo model gets: letterboxed to its square."""
+    """Return the demo model's input: the image letterboxed to its square."""
     square = Image.new("RGB", (SIDE, SIDE), LETTERBOX)
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -73,7 +80,7 @@ def ask(
     format: Literal["json"] | JSON | None = None,  # noqa: A002 (Ollama's own word)
     **options: Any,
 ) -> EngineRequest:
-    """A question about `images`; `earlier` and what followed it (`history`) make it a later turn."""
+    """Build a question about `images`; `earlier` and its following turns (`history`) make it a later turn."""
     given = {ImagePart(image_id(made)): made for made in (rendition(image) for image in images)}
     message = Message("user", (*given, TextPart(prompt)))
     before = (earlier.messages if earlier else ()) + history

@@ -1,4 +1,4 @@
-"""An engine that does what a test tells it: faults, and orders of events, that a real one can't be told to produce."""
+"""An engine that follows a test's script: faults, and orders of events, that a real engine can't produce on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END = Finish("stop", Usage(7, 2, 0), Timings(prompt_ms=1.0))
 
 
 def says(*words: str) -> Script:
-    """Answers with these words."""
+    """Answer with these words."""
 
     async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in words:
@@ -28,7 +28,7 @@ def says(*words: str) -> Script:
 
 
 def says_then_waits(*words: str) -> Script:
-    """Answers with these words and then nothing more, until someone ends it."""
+    """Answer with these words, then wait until the answer is cancelled."""
 
     async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         for word in words:
@@ -38,23 +38,46 @@ def says_then_waits(*words: str) -> Script:
     return script
 
 
+class Speaker:
+    """A script that says each word when the test does, and ends when the test says so."""
+
+    def __init__(self, end: Finish = END) -> None:
+        self._end = end
+        self._words: asyncio.Queue[str] = asyncio.Queue()
+
+    async def __call__(self, request: EngineRequest) -> AsyncGenerator[EngineEvent]:
+        while word := await self._words.get():
+            yield TextDelta(word)
+        yield self._end
+
+    def say(self, *words: str) -> None:
+        for word in words:
+            self._words.put_nowait(word)
+
+    def end(self) -> None:
+        self._words.put_nowait("")
+
+
 HELLO = says("Hello", " there.")
 
 
 class ScriptedEngine:
-    """Args:
-    script: what every answer consists of; may be changed between requests.
-    name, slots, reports_progress: as of any engine. model_names: all can see.
+    """An engine whose answers come from a script.
+
+    Args:
+        script: the events of every answer; a test may change it between requests.
+        name, slots, reports_progress: as for any engine.
+        model_names: the models; all of them can see.
 
     Attributes:
-        requests: those that came in.
-        running: answers that are open now; `idle` is set while there are none.
-        refusal: raised instead of accepting, where it is set. load: what `loading` gives.
-        loads: requests that the model was loaded for, each waiting for `loaded` where it is set. sees_first: what `images_first` says.
-        unloads: what `unloads_after` says.
-        context: tokens of its context. counted: what `count` says.
-        up: whether it answers at all. ignores: names of options and fields that mean nothing to it.
-        embedded: requests for vectors, each waiting for `loaded` where it is set.
+        requests: the requests so far.
+        running: the number of open answers; `idle` is set while there are none.
+        refusal: an error to raise instead of accepting a request. load: the result of `loading`.
+        loads: requests that the model was loaded for; if `loaded` is set, each waits for it. sees_first: the result of `images_first`.
+        unloads: the result of `unloads_after`. prefills: the result of `continues`.
+        context: tokens of its context. counted: the result of `count`.
+        up: whether it answers at all. ignores: names of options and fields that it ignores.
+        embedded: requests for vectors; if `loaded` is set, each waits for it.
     """
 
     def __init__(
@@ -81,6 +104,7 @@ class ScriptedEngine:
         self.loaded: asyncio.Event | None = None
         self.sees_first = True
         self.unloads = False
+        self.prefills = True
         self.up = True
         self.ignores: frozenset[str] = frozenset()
         self.context: int | None = None
@@ -124,6 +148,9 @@ class ScriptedEngine:
 
     async def images_first(self, request: EngineRequest) -> bool:
         return self.sees_first
+
+    async def continues(self, request: EngineRequest) -> bool:
+        return self.prefills
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return tuple(name for name in options.given() if name in self.ignores)

@@ -1,9 +1,10 @@
-"""Runs the real app under the real server, on a free port, in the test's own event loop or in a thread of its own."""
+"""Runs the real app in the real server, on a free port, in the test's own event loop or in its own thread."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -11,14 +12,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import APIRouter
 
 from llava_gateway.api.app import create_app
 from llava_gateway.api.deps import gateway_in
-from llava_gateway.api.server import Server, build_server
+from llava_gateway.api.server import Server, bound, build_server
 from llava_gateway.engines.base import Engine
+from llava_gateway.fetching.fetcher import Fetcher
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
+
+
+def has_ipv6() -> bool:
+    try:
+        bound(socket.AF_INET6, "::1", 0).close()
+    except OSError:
+        return False
+    return True
+
+
+NEEDS_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class Served:
         return await self.client.post("/ask", json={"prompt": "Hi", **body})
 
     async def session(self, **body: Any) -> str:
-        """The id of a new session."""
+        """Create a session. Returns its id."""
         response = await self.client.post("/sessions", json=body)
         return str(response.json()["id"])
 
@@ -49,7 +63,7 @@ class Served:
 
     @asynccontextmanager
     async def stream(self, path: str = "/ask", **body: Any) -> AsyncIterator[Events]:
-        """An answer as an event stream; leaving early hangs up."""
+        """Read an answer as an event stream; leaving early disconnects."""
         async with self.client.stream("POST", path, json={"prompt": "Hi", **body}, headers={"Accept": "text/event-stream"}) as response:
             yield Events(response)
 
@@ -80,8 +94,8 @@ class Events:
         return [event async for event in self]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """For what has no event to await."""
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until the condition is true, for changes without an event to await; the limit suits the slowest machine."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
@@ -89,10 +103,10 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, engines: Sequence[Engine] | None = None, *, routers: Sequence[APIRouter] = ()
+    settings: Settings, engines: Sequence[Engine] | None = None, *, routers: Sequence[APIRouter] = (), fetcher: Fetcher | None = None
 ) -> AsyncIterator[Served]:
-    """The server in this event loop, so that a test can await what happens inside it; `routers` are further APIs on it."""
-    app = create_app(settings, engines)
+    """Run the server in this event loop, so that a test can await changes inside it; `routers` are further APIs in it."""
+    app = create_app(settings, engines, fetcher)
     for router in routers:
         app.include_router(router)
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -100,17 +114,17 @@ async def serving(
     running = asyncio.create_task(server.serve())
     try:
         port = await listening
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
             yield Served(port, gateway_in(app), server, client)
     finally:
         server.should_exit = True
-        gateway_in(app).hurry()
+        gateway_in(app).end_grace_period()
         await running
 
 
 @contextmanager
 def served_in_thread(settings: Settings) -> Iterator[str]:
-    """The address of a server that runs as it does in production, with its own event loop."""
+    """Run a server as in production, with its own event loop. Yields its address."""
     listening = threading.Event()
     ports: list[int] = []
 
@@ -122,7 +136,7 @@ def served_in_thread(settings: Settings) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert listening.wait(20), "the server did not start"
+        assert listening.wait(60), "the server did not start"
         yield f"http://127.0.0.1:{ports[0]}"
     finally:
         server.should_exit = True

@@ -1,4 +1,4 @@
-"""Sessions as values, from what a test says of them: the three parts of one are put together here."""
+"""Sessions as values: puts the three parts of a session together from a test's arguments."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.chat import Policy, Sight
+from llava_gateway.chat import Policy
 from llava_gateway.context.window import Window
 from llava_gateway.engines.base import EngineName
+from llava_gateway.parts import Sight
 from llava_gateway.sessions.branches import Branches
 from llava_gateway.sessions.session import PromptState, Session, SessionDefaults
 from llava_gateway.sessions.turn import Turn
@@ -37,7 +38,7 @@ def a_session(
 
 
 def changing(**changes: Any) -> Callable[[Session], Session]:
-    """A change of some fields, wherever in a session they are."""
+    """Return a function that changes these fields, whichever part of a session they are in."""
 
     def change(session: Session) -> Session:
         left, parts = dict(changes), {}

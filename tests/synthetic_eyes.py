@@ -1,7 +1,7 @@
-"""Writes tiny models of further families with made-up weights as GGUF pairs that the real llama.cpp loads.
+"""Writes tiny models of further families with random weights as GGUF pairs that the real llama.cpp loads.
 
-What they say is without sense; their geometry is that of the real ones: sides of patches and squares, merging, markers, row breaks.
-Names of tensors are those that llama.cpp's tools/mtmd/clip.cpp loads.
+Their answers are nonsense; their geometry is that of the real ones: sizes of patches and squares, merging, markers, row breaks. The tensor
+names are those that llama.cpp's tools/mtmd/clip.cpp loads.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class EyeKind:
 
     Attributes:
         projector: clip.projector_type.
-        side, patch: of the square it is made for and of a patch, in pixels.
-        merge_key, merge: how many patches a side become one token, and by which key it says so.
+        side, patch: the sides of its input square and of a patch, in pixels.
+        merge_key, merge: how many patches per side become one token, and the key that contains this number.
         markers: words around its images that are one token each.
-        rows: of its table of positions; 0: it has none.
-        keys: whatever else it says of itself.
+        rows: rows of its position table; 0: it has none.
+        keys: further keys of its file.
         biased: its norms and matrices have biases. gated: its feed-forward layers have gates. fused: query, key and value are one matrix.
-        norms: of the whole, beside those of the blocks.
-        blocks: 0 where that is enough; they change no count and take time.
-        mrope: its text model turns with time, height and width.
-        tail: writes what is behind the blocks.
+        norms: norms outside the blocks.
+        blocks: the number of blocks; 0 if none are needed, since they change no count and take time.
+        mrope: its text model rotates positions by time, height and width.
+        tail: writes the part behind the blocks.
     """
 
     projector: str
@@ -144,7 +144,7 @@ LLAVA = {
 
 
 def write_eye(folder: Path, name: str) -> SyntheticPair:
-    """The pair of one of `KINDS` or `LLAVA` in `folder`."""
+    """Write the pair of one of `KINDS` or `LLAVA` to `folder`."""
     if name in LLAVA:
         side, pinpoints = LLAVA[name]
         return write_pair(folder, name=name, side=side, pinpoints=pinpoints, eye=Dimensions(WIDTH, 1, 2, INNER))
@@ -197,7 +197,7 @@ def _write_encoder(weights: Weights, kind: EyeKind) -> None:
             linear(f"{block}.attn_qkv", 3 * WIDTH, WIDTH)
         else:
             for part in ("attn_q", "attn_k", "attn_v"):
-                # Qwen2.5-VL has no biases but these.
+                # Qwen2.5-VL has no biases except these.
                 (weights.linear if kind.projector == "qwen2.5vl_merger" else linear)(f"{block}.{part}", WIDTH, WIDTH)
         linear(f"{block}.attn_out", WIDTH, WIDTH)
         for part in ("ln1", "ln2"):

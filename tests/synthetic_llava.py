@@ -1,7 +1,7 @@
-"""Writes a tiny LLaVA with made-up weights as a GGUF pair that the real llama.cpp loads.
+"""Writes a tiny LLaVA with random weights as a GGUF pair that the real llama.cpp loads.
 
-Its answers are letters without sense and, asked with ENDLESS, never end. Its geometry is real: patches of 14 pixels, (side / 14)^2 tokens
-an image, with or without the grids of LLaVA-1.6. That is what tests of token counts, long answers and reloads need.
+Its answers are random letters and, with ENDLESS, never end. Its geometry is real: patches of 14 pixels, (side / 14)^2 tokens per image,
+with or without the grids of LLaVA-1.6. Tests of token counts, long answers and reloads need no more.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 ENDLESS: dict[str, Any] = {"temperature": 2.0, "top_k": 10}
-"""Options with which an answer goes on to the end of the context and no letter follows itself often (which engines take for a fault)."""
+"""Options with which an answer continues to the end of the context and rarely repeats a letter (engines treat many repetitions as a
+fault).
+"""
 UNHURRIED = 16384
-"""Ollama 0.34.2 never frees the slot of an answer whose client leaves while a second word waits to be passed on (server/routes.go: nobody
-reads `ch` any more, and `ch <- res` waits for ever). At thousands of words a second that happens now and then, at a real model's speed it
-does not."""
+"""Ollama 0.34.2 never frees the slot of an answer whose client disconnects while a second word waits to be sent (server/routes.go:
+nobody reads `ch` any more, and `ch <- res` waits forever). At thousands of words per second this happens now and then, at a real
+model's speed it does not.
+"""
 PATCH = 14
 LETTERS = range(97, 123)
 PINPOINTS_16 = (336, 672, 672, 336, 672, 672, 1008, 336, 336, 1008)
-"""The (width, height) pairs of LLaVA-1.6, one after the other."""
+"""The (width, height) pairs of LLaVA-1.6, as a flat list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class SyntheticPair:
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """Of a transformer: width of its residual stream and of its feed-forward layers; `half`: its matrices are of 16 bits."""
+    """Dimensions of a transformer: the width of its residual stream and of its feed-forward layers; `half`: its matrices have 16 bits."""
 
     width: int
     layers: int
@@ -47,7 +50,7 @@ class Dimensions:
 TINY_TEXT = Dimensions(width=64, layers=2, heads=4, inner=128)
 TINY_EYE = Dimensions(width=32, layers=2, heads=2, inner=64)
 VIT_L_14 = Dimensions(width=1024, layers=24, heads=16, inner=4096, half=True)
-"""CLIP's ViT-L/14, the eye of LLaVA; at 336 px it takes as long as the real one."""
+"""CLIP's ViT-L/14, the vision encoder of LLaVA; at 336 px it takes as long as the real one."""
 
 
 def write_pair(
@@ -62,14 +65,14 @@ def write_pair(
     eye: Dimensions = TINY_EYE,
     template: str = "",
 ) -> SyntheticPair:
-    """`name`.gguf and `name`-mmproj.gguf in `folder`.
+    """Write `name`.gguf and `name`-mmproj.gguf to `folder`.
 
     Args:
         context: the trained context in tokens.
-        side: of the square it sees, in pixels.
-        pinpoints: PINPOINTS_16 makes it see as LLaVA-1.6 does.
-        inner: width of its feed-forward layers; UNHURRIED makes it write about as fast as real models do.
-        text, eye: how large both are.
+        side: the side of its input square, in pixels.
+        pinpoints: PINPOINTS_16 makes it process images like LLaVA-1.6.
+        inner: width of its feed-forward layers; UNHURRIED makes it about as fast as real models.
+        text, eye: the dimensions of both models.
         template: its chat template.
     """
     pair = SyntheticPair(folder / f"{name}.gguf", folder / f"{name}-mmproj.gguf")
@@ -119,13 +122,13 @@ def write_text_model(
     template: str = "",
     pooling: gguf.PoolingType | None = None,
 ) -> None:
-    """A llama.
+    """Write a llama model.
 
     Args:
         markers: words that are one token each.
-        sections: how many pairs of a head turn with time, height and width: makes it a Qwen2-VL (M-RoPE).
+        sections: how many pairs of a head rotate by time, height and width: makes it a Qwen2-VL (M-RoPE).
         template: its chat template.
-        pooling: how the vectors of a text's tokens become one: makes it an embedding model.
+        pooling: how the vectors of a text's tokens are combined into one: makes it an embedding model.
     """
     width = size.width
     tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{i:02X}>".encode() for i in range(256)), "\u2581".encode()]
@@ -162,7 +165,7 @@ def write_text_model(
     weights = Weights(writer, seed=0, scale=0.08 * (TINY_TEXT.width / width) ** 0.5, half=size.half)
     weights.noise("token_embd.weight", len(tokens), width)
     weights.ones("output_norm.weight", width)
-    # Letters are likelier than all else, the end of the answer included: with top_k 10 it goes on until somebody stops it.
+    # Letters are likelier than all other tokens, including the end of the answer: with top_k 10 it continues until it is stopped.
     output = np.zeros((len(tokens), width), np.float32)
     output[first_letter : first_letter + len(LETTERS)] = weights.drawn(len(LETTERS), width) * 6
     writer.add_tensor("output.weight", output)
@@ -217,7 +220,7 @@ def _write_projector(path: Path, side: int, pinpoints: Sequence[int], size: Dime
         weights.linear(f"{layer}.ffn_up", size.inner, width)
     weights.linear("mm.0", out, width)
     weights.linear("mm.2", out, out)
-    if pinpoints:  # last, so that all else is as without it
+    if pinpoints:  # last, so that all other weights stay the same
         weights.noise("model.image_newline", out)
     finish(writer)
 

@@ -1,4 +1,4 @@
-"""Small vocabularies of each kind of tokenizer, and a model with nothing else in it, so that the real llama.cpp counts with them."""
+"""Small vocabularies for each kind of tokenizer, and a minimal model around each, so that the real llama.cpp can count with them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def count(self, text: str) -> int:\n    return sum(1 for word in text.split())\n
 图片里有什么？一个红色的圆形在白色的背景上。这张图片显示了什么文字？请用中文回答。第一张图片中，圆形是什么颜色的？
 Ünïcödé naïve café Straße été ñandú. Привет, мир! Что на картинке? こんにちは世界。画像には何がありますか？ 안녕하세요 세계
 """
-"""What the vocabularies are learned from."""
+"""The text from which the vocabularies are learned."""
 
 
 def by_score(*, space_prefix: bool = True) -> dict[str, Any]:
-    """As llama 2 has it (and gemma, without the space before the first word): scored parts, bytes for the rest."""
+    """Build a vocabulary as in llama 2 (and gemma, without the space before the first word): scored pieces, bytes for the rest."""
     words = Counter(word for line in TEXT.splitlines() for word in ("\u2581" + line.strip().replace(" ", " \u2581")).split(" "))
     merges = _learn({tuple(word): count for word, count in words.items()}, 400)
-    letters = sorted({letter for word in words for letter in word if letter not in "чрñ界"})  # some are left to bytes
+    letters = sorted({letter for word in words for letter in word if letter not in "чрñ界"})  # some letters are left to bytes
     parts = [*merges, *letters, "\u2581\u2581", "\u2581\u2581\u2581\u2581"]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *parts, "<|tool|>", "<image>", "<image>s"]
     return _info("llama") | {
@@ -47,7 +47,7 @@ def by_score(*, space_prefix: bool = True) -> dict[str, Any]:
 
 
 def by_merges(pre: str) -> dict[str, Any]:
-    """As GPT-2 has it, with the words of `pre`."""
+    """Build a vocabulary as in GPT-2, with the pre-tokenizer `pre`."""
     letters = _gpt2_letters()
     words = Counter("".join(letters[byte] for byte in word.encode()) for word in TEXT.replace("\n", " \n").replace(" ", "\0 ").split("\0"))
     pairs = _learn_pairs({tuple(word): count for word, count in words.items() if word}, 500)
@@ -64,7 +64,7 @@ def by_merges(pre: str) -> dict[str, Any]:
 
 
 def gemma_4() -> dict[str, Any]:
-    """Merges over whole lines, spaces as in `by_score`, bytes for the rest."""
+    """Build a vocabulary with merges over whole lines, spaces as in `by_score`, and bytes for the rest."""
     words = Counter("\u2581" + word for word in TEXT.replace("\n", " ").split())
     pairs = [*_learn_pairs({tuple(word): count for word, count in words.items()}, 300), ("\n", "\n")]
     letters = sorted({letter for word in words for letter in word if letter not in "чрñ界"})
@@ -91,7 +91,7 @@ def gemma_4() -> dict[str, Any]:
 
 
 def write_model(path: Path, info: dict[str, Any], width: int = 32) -> None:
-    """A GGUF of one layer with this vocabulary, for llama.cpp."""
+    """Write a GGUF of one layer with this vocabulary, for llama.cpp."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(4096)
     writer.add_embedding_length(width)
@@ -137,7 +137,7 @@ def _learn(words: dict[tuple[str, ...], int], count: int) -> list[str]:
 
 
 def _learn_pairs(words: dict[tuple[str, ...], int], count: int) -> list[tuple[str, str]]:
-    """Byte pair encoding: the commonest pair is joined, again and again."""
+    """Learn byte pair encoding: repeatedly join the most frequent pair."""
     pairs: list[tuple[str, str]] = []
     while len(pairs) < count:
         seen: Counter[tuple[str, str]] = Counter()
@@ -166,7 +166,7 @@ def _joined(words: dict[tuple[str, ...], int], pair: tuple[str, str]) -> dict[tu
 
 
 def _gpt2_letters() -> list[str]:
-    """The letter for each byte."""
+    """Return the letter for each byte."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

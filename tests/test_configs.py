@@ -1,4 +1,4 @@
-"""The settings files of configs/ are ready to run: each loads, says how to use it, and means what its first line promises."""
+"""The settings files of configs/ are ready to run: each loads, explains its use, and keeps the promise of its first line."""
 
 from __future__ import annotations
 

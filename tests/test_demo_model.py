@@ -1,4 +1,4 @@
-"""The demo model that ships is the one that was measured, and the embedded engine reads its images with it."""
+"""The demo model in the package is the measured one, and the embedded engine reads its images with it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from llava_gateway.settings import Settings
 from questions import describe
 from tests.sample_images import ask
 
+pytestmark = pytest.mark.real
+
 CHECKSUMS = {
     "demo.gguf": "ffcd80daac8dba608e2a10ab6fb3c0936f150e07288f29fa26b71092673b5f2b",
     "demo-mmproj.gguf": "7904948ef544dd6f1822d348d5952f77d0ce52c1aaa6b1694a759a494027453b",
@@ -31,7 +33,7 @@ def test_the_files_are_those_that_were_measured(name: str) -> None:
 
 @pytest.fixture
 def fonts() -> None:
-    """Where the fonts are missing the test is left out and says so; on CI that is a failure."""
+    """Skip the test if the fonts are missing, with a message; on CI it fails."""
     try:
         for name in FONTS:
             load_font(name, 16)

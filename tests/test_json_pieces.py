@@ -1,4 +1,4 @@
-"""What is written in pieces reads as what is written at once, and no piece is long."""
+"""JSON written in pieces equals JSON written at once, and no piece is long."""
 
 from __future__ import annotations
 

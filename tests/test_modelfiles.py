@@ -1,4 +1,4 @@
-"""The Modelfiles of Modelfiles/ say what to do with them, parse, and make a model in the real Ollama."""
+"""The Modelfiles of Modelfiles/ explain their use, parse, and create a model in the real Ollama."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts and errors as values, and their English sentences. No other test looks at the wording."""
+"""Facts and errors as values, and their English sentences. No other test checks the wording."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ from llava_gateway.notes import SENTENCES, Note, Value, note, sentence
 
 ROOT = Path(__file__).parents[1]
 CHOSEN_WHERE_IT_HAPPENS = {
-    *("first_frame", "first_page", "main_image", "kept_smaller", "kept_larger"),
+    *("first_frame", "first_page", "main_image", "kept_smaller", "kept_larger", "pages_used", "frames_used"),
     *("stretched", "shrunk", "enlarged", "model_reload"),
     *("default_only_one", "default_loaded", "default_installed", "default_smallest", "default_none"),
     *(code for code in SENTENCES if code.startswith("read_ahead_")),
 }
-"""Codes that are not written out in a call of `note`."""
+"""Codes that are not literals in a call of `note`."""
 TEXTS = [
     (note("rotated", degrees=90), "Rotated 90 degrees."),
-    (note("sheet", count=1), "Laid 1 image on one contact sheet."),
-    (note("sheet", count=3), "Laid 3 images on one contact sheet."),
+    (note("sheet", count=1), "Placed 1 image on one contact sheet."),
+    (note("sheet", count=3), "Placed 3 images on one contact sheet."),
     (note("region", x=0.25, y=0.5, width=1512, height=756), "Cut out 1512x756 pixels at 25% from the left and 50% from the top."),
     (note("encoded", format="PNG", count=1, bytes=91234, kilobytes=91.234), "Encoded as PNG: 1 file of 91.2 kB."),
-    (note("num_visual_tokens_adjusted", tokens=576, wanted=144), "576 tokens per image instead of 144."),
+    (note("num_visual_tokens_adjusted", tokens=576, wanted=144), "Used 576 tokens per image instead of 144."),
     (
         note("num_visual_tokens_adjusted", wanted=144),
         "Sent one square instead of 144 tokens: the token count of this model's images is not known.",
     ),
     (
         note("sight_ignored", fields=("detail", "region")),
-        "Ignored detail or region: the question has no image. PATCH /sessions/{id} changes earlier ones.",
+        "Ignored detail or region: the question has no image. Change earlier images with PATCH /sessions/{id}.",
     ),
     (note("context_trimmed", turns=1, images=0, summarised=0), "Dropped 1 old turn to fit the context."),
     (
         note("context_trimmed", turns=39, images=2, summarised=1),
         "Dropped 39 old turns and 2 images to fit the context. A summary by the model takes their place.",
     ),
-    (note("option_changed", option="num_ctx", old=4096, new=8192), "num_ctx changes from 4096 to 8192, so the model is loaded again."),
-    (note("option_changed", option="num_gpu", new=0), "num_gpu changes to 0, so the model is loaded again."),
+    (note("option_changed", option="num_ctx", old=4096, new=8192), "num_ctx changes from 4096 to 8192, so the model is reloaded."),
+    (note("option_changed", option="num_gpu", new=0), "num_gpu changes to 0, so the model is reloaded."),
     (
         note("model_reload", reason="option_changed", option="num_ctx", old=4096, new=8192, last_load_ms=2340.0),
-        "num_ctx changes from 4096 to 8192, so the model is loaded again. The last load took 2.3 s.",
+        "num_ctx changes from 4096 to 8192, so the model is reloaded. The last load took 2.3 s.",
     ),
     (note("model_reload", reason="model_not_loaded", model="llava:7b"), "llava:7b is not loaded yet."),
     (
         note("default_only_one", engine="embedded", version="llama.cpp b1", model="demo", silent=("ollama",), blind=()),
-        "The embedded engine llama.cpp b1 answers with demo: it is the one model there that can see. Ollama does not answer.",
+        "The embedded engine llama.cpp b1 answers with demo: it is the only model there that can see. Ollama does not answer.",
     ),
 ]
 FAULTS = [
@@ -104,8 +104,8 @@ FAULTS = [
             "prompt_too_long",
             values={"n_prompt_tokens": 5000, "n_ctx": 4096, "room": 256, "ways": ("num_ctx", "new_session"), "num_ctx": 8192},
         ),
-        "The prompt takes 5000 tokens and 256 are kept for the answer, but the model's context has 4096.",
-        "Try num_ctx 8192 (loads the model again), or a new session.",
+        "The prompt has 5000 tokens and 256 are reserved for the answer, but the model's context has only 4096.",
+        "Try num_ctx 8192 (reloads the model), or a new session.",
     ),
     (
         ModelNotFound("model_not_found_named", values={"model": "x", "installed": ("llava:7b", "moondream")}),
@@ -115,34 +115,34 @@ FAULTS = [
     (
         ModelNotFound("model_not_found_named", values={"model": "x", "installed": ()}),
         "No engine has the model 'x'.",
-        "GET /models lists what is installed; `ollama pull llava:7b` gets a larger one.",
+        "GET /models lists the installed models. `ollama pull llava:7b` downloads a larger one.",
     ),
     (
         ModelNotFound("session_model_gone", values={"model": "x", "installed": ("llava:7b",)}),
-        "x, which this session talks with, is gone.",
-        "Bring it back, or name another model in the request. Installed with vision: llava:7b.",
+        "x, which this session uses, is no longer available.",
+        "Install it again, or name another model in the request. Installed with vision: llava:7b.",
     ),
     (
         ModelLacksVision("model_lacks_vision_named", values={"model": "x", "installed": ()}),
         "x can't see images.",
-        "Get one with `ollama pull llava:7b`.",
+        "Download one with `ollama pull llava:7b`.",
     ),
     (
         UpstreamUnavailable("no_engine", values={"silent": ("ollama",), "blind": ("embedded",)}),
-        "No engine can answer. Ollama does not answer. The embedded engine is there but has no model that can see.",
+        "No engine can answer. Ollama does not answer. The embedded engine is running but has no model that can see.",
         "Start it (`ollama serve`), or run with --engine embedded.",
     ),
     (
         NotFound("piece_beyond", values={"count": 5}),
         "This image is sent as 5 files, pieces 0 to 4.",
-        "GET /images/{id}/view tells what is sent.",
+        "GET /images/{id}/view shows what is sent.",
     ),
 ]
 OTHER_CODES = (
     *("image_too_large", "image_too_small", "invalid_image_format", "empty_image_file", "too_many_images"),
     *("unknown_field", "method_not_allowed", "invalid_body"),
 )
-"""Of errors whose class has another one."""
+"""Codes of errors whose class has another code."""
 QUICK = (
     *("tests/context", "tests/sessions/test_session.py", "tests/gateway/test_gateway.py", "tests/gateway/test_attachments.py"),
     *("tests/gateway/test_summary.py", "tests/images/test_anyres.py", "tests/images/test_auto.py", "tests/images/test_steps.py"),
@@ -156,7 +156,7 @@ def kinds(of: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:
 
 
 def reasons_in(path: Path) -> Iterator[str]:
-    """The reasons that a module gives to errors."""
+    """Return the reasons that a module gives to errors."""
     names = {kind.__name__ for kind in kinds()} | {"ModelfileError", "GGUFError", "Says"}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
@@ -195,7 +195,7 @@ def test_every_sentence_of_an_error_ends_and_speaks_of_images(reason: str) -> No
 
 @pytest.mark.wording
 def test_what_to_do_about_a_charset_is_what_curl_takes() -> None:
-    """`tests/api/test_charset.py` does it."""
+    """`tests/api/test_charset.py` runs it."""
     assert "prompt=…;type=text/plain;charset=gbk" in InvalidEncoding().hint
     assert "chcp" not in InvalidEncoding().hint
 
@@ -205,9 +205,10 @@ def test_what_is_missing_is_told_with_the_command_that_gets_it() -> None:
     assert "pip install 'llava-gateway[embedded]'" in UpstreamUnavailable("embedded_not_installed").hint
 
 
+@pytest.mark.real
 @pytest.mark.wording
 def test_the_suite_passes_whatever_the_sentences_say() -> None:
-    """A part of it that is quick and goes through every layer; `make sentences` takes all of it."""
+    """Runs a quick part of the suite that goes through every layer; `make sentences` runs all of it."""
     command = (sys.executable, "-m", "pytest", "--other-words", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *QUICK)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -219,7 +220,7 @@ def test_every_code_has_a_sentence_and_every_sentence_a_use() -> None:
 
 
 def test_every_reason_has_a_sentence_and_every_sentence_a_use() -> None:
-    """Each text constant in the code that is a reason counts as a use of it: many are chosen before they are raised."""
+    """Each string constant in the code that equals a reason counts as a use of it: many are chosen before they are raised."""
     sources = [path for path in (ROOT / "src/llava_gateway").rglob("*.py") if not path.name.endswith("_sentences.py")]
     texts = {text for path in sources for text in texts_in(path)}
     meanings = {f"unknown_{what}_{meaning}" for what in ("field", "option") for meaning in set(MEANINGS.values())}
@@ -249,13 +250,13 @@ def test_an_error_of_another_class_keeps_its_reason() -> None:
 
 
 def test_a_code_without_a_sentence_is_said_as_it_stands() -> None:
-    """As in an exported session of a newer gateway."""
+    """For example in an exported session of a newer gateway."""
     assert note("of_a_newer_gateway", count=3).text == "of_a_newer_gateway"
 
 
 @pytest.mark.parametrize("value", [None, "model_reload", ("a", "b"), 2**53, -0.5], ids=str)
 def test_values_that_are_missing_or_odd_break_no_sentence(value: Value | None) -> None:
-    """As in an exported session that somebody changed."""
+    """For example in an exported session that a user has edited."""
     names = {name for template in SENTENCES.values() if isinstance(template, str) for name in placeholders(template)}
     names |= {"turns", "images", "summarised", "reason", "last_load_ms", "old", "new", "option", "engine", "version", "silent", "blind"}
     for code in SENTENCES:
@@ -284,7 +285,7 @@ def texts_in(path: Path) -> Iterator[str]:
 
 
 def codes_in(path: Path) -> Iterator[str]:
-    """The codes that a module gives to `note`."""
+    """Return the codes that a module gives to `note`."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "note":
             first = node.args[0] if node.args else None

@@ -1,4 +1,4 @@
-"""Settings: who wins over whom, how Ollama's address is read, and what is refused in clear words."""
+"""Settings: which source takes precedence, how Ollama's address is read, and clear errors for invalid values."""
 
 from __future__ import annotations
 
@@ -53,6 +53,60 @@ def test_lists_and_pins_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     settings = Settings.load()
     assert settings.allowed_hosts == ("box.local",)
     assert (settings.models["llava:7b"].num_ctx, settings.models["llava:7b"].num_gpu) == (4096, 20)
+
+
+@pytest.mark.parametrize(
+    ("written", "fetch", "hosts"),
+    [
+        ("off", "off", ()),
+        (" On ", "on", None),
+        ("Upload.Wikimedia.org, *.example.org", ("upload.wikimedia.org", "*.example.org"), ("upload.wikimedia.org", "*.example.org")),
+        ('["a.example"]', ("a.example",), ("a.example",)),
+        ("[]", "off", ()),
+    ],
+)
+def test_images_are_fetched_from_no_host_from_all_or_from_some(
+    monkeypatch: pytest.MonkeyPatch, written: str, fetch: Any, hosts: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setenv("LLAVA_GATEWAY_FETCH", written)
+    settings = Settings.load()
+    assert (settings.fetch, settings.fetch_hosts) == (fetch, hosts)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_toml_may_write_fetch_as_a_boolean(tmp_path: Path, given: bool) -> None:
+    (tmp_path / "settings.toml").write_text(f"fetch = {str(given).lower()}\n")
+    assert Settings.load(tmp_path / "settings.toml").fetch == ("on" if given else "off")
+
+
+@pytest.mark.parametrize("given", ["yes", "1", 5, "https://example.org", "example.org:80", "*", "*.*", ["a.example", None], "a..b"])
+def test_fetch_takes_nothing_that_is_no_host(given: Any) -> None:
+    with pytest.raises(ValidationError, match=r"is not a host such as upload\.wikimedia\.org"):
+        Settings.load(fetch=given)
+
+
+@pytest.mark.parametrize(
+    ("written", "hosts"),
+    [
+        ("box.local", ("box.local",)),
+        ("127.0.0.1, box.local,", ("127.0.0.1", "box.local")),
+        ("[::1],box.local", ("[::1]", "box.local")),
+        ('["[::1]", "box.local"]', ("[::1]", "box.local")),
+        ("[]", ()),
+    ],
+)
+def test_a_list_in_the_environment_has_commas_or_is_json(written: str, hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAVA_GATEWAY_ALLOWED_HOSTS", written)
+    monkeypatch.setenv("LLAVA_GATEWAY_IMAGE_FORMATS", "png,jpeg")
+    assert Settings.load().allowed_hosts == hosts
+    assert Settings.load().image_formats == ("PNG", "JPEG")
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if isinstance(field.default, tuple)])
+def test_every_list_takes_commas(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Settings.model_fields[name].default[1:]
+    monkeypatch.setenv(f"LLAVA_GATEWAY_{name.upper()}", ", ".join(names))
+    assert getattr(Settings.load(), name) == names
 
 
 def test_one_load_leaves_nothing_for_the_next(config: Path) -> None:
@@ -126,7 +180,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"engine": "openai"}, "openai_base_url"),
         ({"engine": "ollama", "gguf": "model.gguf"}, "embedded engine, not in ollama"),
         ({"mmproj": "mmproj.gguf"}, "mmproj needs gguf"),
-        ({"image_formats": ["JPEG", "SVG"]}, "unknown formats SVG"),
+        ({"image_formats": ["JPEG", "QOI"]}, "unknown formats QOI"),
         ({"models": {"llava:7b": {"num_ctx": 1}}}, "num_ctx"),
     ],
     ids=str,
@@ -150,5 +204,5 @@ def test_a_misspelt_variable_is_refused_and_those_of_others_are_not(monkeypatch:
     monkeypatch.setenv("LLAVA_GATEWAY_MODELS__demo__NUM_CTX", "2048")
     assert Settings.load().models["demo"].num_ctx == 2048
     monkeypatch.setenv("LLAVA_GATEWAY_PROT", "9000")
-    with pytest.raises(ValidationError, match="there is no setting LLAVA_GATEWAY_PROT"):
+    with pytest.raises(ValidationError, match="environment variable LLAVA_GATEWAY_PROT"):
         Settings.load()

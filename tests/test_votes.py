@@ -1,4 +1,4 @@
-"""Votes are kept up to a number and counted by model."""
+"""Votes are kept up to a maximum number, and counted by model."""
 
 from __future__ import annotations
 

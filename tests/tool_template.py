@@ -1,4 +1,4 @@
-"""A chat template that knows tools and thinking, as those of Qwen 3 do, for synthetic models."""
+"""A chat template with tools and thinking, like those of Qwen 3, for synthetic models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client gets: the events of an answer, and the whole of it with a report of its images and of the context."""
+"""Define what a client gets: the events of an answer, and the whole answer with reports on its images and the context."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llava_gateway.notes import Note
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What of an image went to the model: `pieces` files, the largest of them `width` x `height` pixels."""
+    """The rendition of an image that was sent to the model: `pieces` files, the largest of `width` x `height` pixels."""
 
     width: int
     height: int
@@ -41,7 +41,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredImage:
-    """An image of the question: its id, its upright size, what was sent and what was changed on the way."""
+    """An image of the question: its id, its upright size in pixels, the rendition that was sent, and the changes made."""
 
     id: str
     width: int
@@ -52,7 +52,14 @@ class AnsweredImage:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something the model is not told any more: the text of a turn, or an image of it (`image_id`). `turn` is its place in the branch."""
+    """Something that is no longer sent to the model: the text of a turn, or one of its images.
+
+    Attributes:
+        turn: position of the turn in the branch.
+        turn_id: id of the turn.
+        image_id: id of the image; None for the text.
+        tokens: tokens that are no longer sent.
+    """
 
     turn: int
     turn_id: int
@@ -62,14 +69,14 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class ContextReport:
-    """How full the model's context is.
+    """The use of the model's context.
 
     Attributes:
-        used: tokens of prompt and answer as the engine counted them.
-        limit: tokens there are; None where the engine doesn't tell.
-        images: tokens of it that images take, None where that is not known.
-        dropped: what the model is not told any more, oldest first.
-        warnings: what has just been dropped or changed.
+        used: tokens of prompt and answer by the engine's count; None if unknown.
+        limit: context length in tokens; None if the engine doesn't report it.
+        images: tokens of the images in the prompt; None if unknown.
+        dropped: texts and images that are no longer sent, oldest first.
+        warnings: notes on what was dropped or changed for this answer.
     """
 
     used: int | None = None
@@ -81,12 +88,12 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, as the last event of a stream and the body of a plain request carry it.
+    """A whole answer: the last event of a stream, and the body of a response that is not streamed.
 
     Attributes:
-        turn_id: of its turn in the session.
-        stop: the text of `options.stop` that ended it; None where none did, or the engine does not tell which.
-        logprobs: of its tokens, where they were asked for.
+        turn_id: id of its turn in the session; None without a session.
+        stop: the text of `options.stop` that ended it; None if none did or the engine doesn't report which.
+        logprobs: log probabilities of its tokens, if the request asked for them.
     """
 
     id: str
@@ -109,17 +116,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Waiting for a slot; position 1 is next."""
+    """The request waits for a slot; position 1 is next."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of an answer, with all of it."""
+    """The end of an answer, with the whole answer."""
 
     answer: Answer
 
 
 AnswerEvent: TypeAlias = Queued | Loading | PromptProgress | TextDelta | ReasoningDelta | ToolCall | Done
-"""What a client gets of an answer, in order; `Done` is the last. What goes wrong is raised."""
+"""The events of an answer that a client gets, in order; `Done` is the last. Errors are raised."""

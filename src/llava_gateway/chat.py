@@ -1,133 +1,39 @@
-"""The vocabulary every room shares: messages made of ordered parts, requests, and what an engine says.
+"""Define the values that all packages share: messages made of ordered parts, requests, and the events of an engine.
 
-All are frozen values. An image is named by its id (the sha256 of its canonical bytes, hex); its bytes live in the image store
-(`images/store.py`), and what one model gets of it is a `Rendition`.
+All values are frozen. An image is referred to by its id (the sha256 of its canonical bytes, in hex). Its bytes live in the image store
+(`images/store.py`), and the files that one model gets of it are a `Rendition`.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pybase64 import b64encode
 
 from llava_gateway.notes import Note
+from llava_gateway.options import Detail as Detail
 from llava_gateway.options import Options
+from llava_gateway.options import Policy as Policy
+from llava_gateway.parts import JSON as JSON
+from llava_gateway.parts import Attached, ImagePart, Link, Part, ReasoningPart, TextPart, ToolCallPart, Upload
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
-Policy: TypeAlias = Literal["strict", "pin_images", "sliding", "summarise"]
-"""What happens when a conversation no longer fits into the context: refuse; drop the oldest text but no image; drop the oldest turns with
-their images; as pin_images, with a summary in place of what was dropped."""
-# JSON as it comes from outside: a schema is passed on to the engine as it is, so nothing inside it is ours to name.
-JSON: TypeAlias = dict[str, Any]
+OnDisconnect: TypeAlias = Literal["cancel", "continue"]
+"""What happens to an answer in a session when its client disconnects."""
+Number = TypeVar("Number", int, float)
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
-    """Words.
-
-    Attributes:
-        note: whether they are ours and go to the model beside the person's (a label, a hint); such are not shown as what was asked.
-        recalls: the number of the image that a note calls back to mind; None for any other text.
-    """
-
-    text: str
-    note: bool = False
-    recalls: int | None = None
-
-
-Detail: TypeAlias = Literal["auto", "low", "high"]
 Label: TypeAlias = Literal["exact", "measured", "estimated"]
-"""How far a number of tokens can be trusted: counted as the engine counts, seen in an earlier answer, or reckoned."""
-Box: TypeAlias = tuple[float, float, float, float]
-"""(x, y, width, height) as fractions of the upright image, from its top left corner."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """How much of an image the model is to see.
-
-    Attributes:
-        detail: "low" is one tile, "high" the best grid; "auto" is the best grid where that is within `max_image_tokens`, else one tile.
-        image_size: (width, height) in pixels that a grid may have at most.
-        num_visual_tokens, max_image_tokens: tokens that the image may cost at most; the first is a wish that is to be met exactly.
-        region: a part to look at closely; it is sent after an overview of the whole.
-    """
-
-    detail: Detail = "auto"
-    image_size: tuple[int, int] | None = None
-    num_visual_tokens: int | None = None
-    max_image_tokens: int | None = None
-    region: Box | None = None
-
-    @property
-    def undecided(self) -> bool:
-        """Whether it is left to us how much is shown, within `max_image_tokens` where that is given."""
-        return self.detail == "auto" and self.image_size is None and self.num_visual_tokens is None
-
-    @property
-    def key(self) -> str:
-        """Names every wish: same profile and key, same bytes."""
-        return json.dumps(self.to_json(), separators=(",", ":"))
-
-    def to_json(self) -> JSON:
-        """What is wished for, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-
-    @classmethod
-    def from_json(cls, value: JSON) -> Sight:
-        fields_: JSON = {name: tuple(given) if isinstance(given, list) else given for name, given in value.items()}
-        return cls(**fields_)
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePart:
-    image_id: str
-    sight: Sight = Sight()
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An image file as a client sent it, not yet looked at. Its name is of no use to anyone, so it ends where the request is parsed."""
-
-    data: bytes
-    sight: Sight = Sight()
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallPart:
-    """A call that the model made in an assistant message; `arguments` is JSON as the model wrote it."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResultPart:
-    """Begins a tool message: the parts after it are the result of the call `call_id` of the tool `name` ("" where it is not known)."""
-
-    call_id: str
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningPart:
-    """What the model thought before an earlier answer."""
-
-    text: str
-
-
-Part: TypeAlias = TextPart | ImagePart | Upload | ToolCallPart | ToolResultPart | ReasoningPart
-"""An engine never gets an Upload: by then it is an ImagePart."""
+"""How far a token count can be trusted: computed by the engine's own rule, measured in an earlier answer, or estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `parts` keep the order they were given in."""
+    """One message; `parts` keep the order in which they were given."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -137,14 +43,14 @@ class Message:
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
 
     @property
-    def written(self) -> str:
-        """`text`, with the calls of tools: about what a template writes of the message. Thoughts are left out, as most templates do."""
+    def prompt_text(self) -> str:
+        """The `text` and the tool calls, approximately what a chat template writes. Excludes reasoning, as most templates do."""
         calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
         return "\n".join(filter(None, (self.text, *calls)))
 
     @property
-    def asked(self) -> str:
-        """`text` without our notes."""
+    def text_without_notes(self) -> str:
+        """The `text` without our notes."""
         return "\n".join(part.text for part in self.parts if isinstance(part, TextPart) and not part.note)
 
     @property
@@ -152,9 +58,9 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ImagePart))
 
     @property
-    def attachments(self) -> tuple[ImagePart | Upload, ...]:
-        """Its images, those among them that are still files."""
-        return tuple(part for part in self.parts if isinstance(part, ImagePart | Upload))
+    def attachments(self) -> tuple[Attached, ...]:
+        """The images of the message, in order, wherever they are."""
+        return tuple(part for part in self.parts if isinstance(part, Attached))
 
     @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
@@ -179,22 +85,27 @@ class NamedTool:
 
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
 Think: TypeAlias = bool | Literal["low", "medium", "high"]
-"""Whether, or how hard, a model that can reason is to do so before it answers."""
+"""Whether, or how hard, a reasoning model should think before it answers."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One file that goes to the engine: `width` x `height` pixels, encoded."""
+    """One encoded image file of `width` x `height` pixels that goes to the engine. `label` is text to put before it; "" for none."""
 
     data: bytes
     format: Literal["PNG", "JPEG"]
     width: int
     height: int
+    label: str = ""
 
     @cached_property
+    def encoded(self) -> bytes:
+        """In base64. Encoded once: a conversation sends the same images in every turn."""
+        return b64encode(self.data)
+
+    @property
     def base64(self) -> str:
-        """Encoded once: a conversation sends the same images in every turn."""
-        return base64.b64encode(self.data).decode("ascii")
+        return self.encoded.decode("ascii")
 
     @property
     def media_type(self) -> str:
@@ -203,14 +114,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """What one model gets of an image. The same image is the same bytes in every turn, or the engine's prefix cache misses.
+    """The files that one model gets of an image: the same bytes in every turn, or the engine's prefix cache misses.
 
     Attributes:
-        pieces: the files, in the order they are sent, side by side: one, or tiles and an overview.
-        tokens: what they cost in the model's context, None where that is not known.
+        pieces: the files in the order of sending: one, or tiles and an overview.
+        tokens: tokens of all pieces in the model's context; None if unknown.
         label: how far `tokens` can be trusted.
-        detail: "high" where it was cut into tiles.
-        notes: wishes that could not be met.
+        detail: "high" if the image is cut into tiles or shown larger than `detail: low` allows.
+        notes: wishes that were not met exactly.
     """
 
     pieces: tuple[Piece, ...]
@@ -223,19 +134,32 @@ class Rendition:
     def size_bytes(self) -> int:
         return sum(len(piece.data) for piece in self.pieces)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(piece.label for piece in self.pieces if piece.label)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer as the engine counted them; `prompt_tokens` includes images and cached ones."""
+    """The tokens of one answer by the engine's count; `prompt_tokens` includes images and cached tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the conversation after this answer; None if the engine did not count."""
+        return None if self.prompt_tokens is None or self.completion_tokens is None else self.prompt_tokens + self.completion_tokens
+
+    def plus(self, other: Usage) -> Usage:
+        """Add the tokens of another part of the same answer. A sum with an unknown part is unknown."""
+        return Usage(*(_sum(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds. `load` and `prompt` and `generation` are the engine's figures, the others ours."""
+    """The times of one answer in milliseconds. The engine measures `load_ms`, `prompt_ms` and `generation_ms`; we measure the others."""
 
     queue_ms: float | None = None
     prepare_ms: float | None = None
@@ -245,25 +169,42 @@ class Timings:
     generation_ms: float | None = None
     total_ms: float | None = None
 
+    def plus(self, other: Timings) -> Timings:
+        """Add the times of another part of the same answer. A sum with an unknown part is unknown; the first token is that of this part,
+        if it had one."""
+        first = self.first_token_ms if self.first_token_ms is not None else other.first_token_ms
+        sums = {f.name: _sum(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Timings(**{**sums, "first_token_ms": first})
+
+
+def _sum(one: Number | None, other: Number | None) -> Number | None:
+    return None if one is None or other is None else one + other
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What is asked, as every API hands it on.
+    """A request as every API passes it to the gateway.
 
     Attributes:
-        messages: in a session (`session_id`), what is new; else the whole conversation, in any order of roles: a system message keeps its
-            place, and a last message by the assistant is the beginning of its answer.
-        system: the system prompt of a session; it stays there until another is given. None: the session's.
-        options: with presets already applied.
-        keep_alive: how long the model stays loaded; None: as the settings say.
-        policy, glossary: (lines about names and terms that may occur) stay in a session until others are given; None: the session's.
-        after: the id of the session's turn that this one follows, 0 for none; None: the last.
-        annotate: whether we add words of our own to the prompt: numbers before images, traces of what was dropped. Off where the client
-            wrote the whole conversation itself.
-        tools: what the model may call; a model that can't is refused. tool_choice, think: passed on to engines and models that know them,
-            and told as ignored by the others.
-        logprobs: how many alternatives to each token, 0 to 20, are wanted with its probability (0: only its own); None: no probabilities.
-        warnings: what the API that took the request has to say of it.
+        messages: in a session (`session_id`), the new messages; else the whole conversation, in any order of roles. A system message keeps
+            its place, and a last message by the assistant is the beginning of its answer.
+        model: name of the model; None for the default.
+        system: new system prompt of the session, which stays in effect; None keeps the current one.
+        options: options with presets already applied.
+        format: "json" or a JSON schema for the answer; None for text.
+        keep_alive: how long the model stays loaded; None for the settings' value.
+        policy: new policy of the session, which stays in effect; None keeps the current one.
+        glossary: new lines on names and terms that may occur, which stay in effect in the session; None keeps the current ones.
+        after: id of the session's turn that this one follows; 0 for none, None for the last.
+        continues: id of the session's turn whose answer is to go on, for a request without messages; None for a question.
+        annotate: whether we add words of our own to the prompt: numbers before images, traces of dropped images. Off if the client wrote
+            the whole conversation itself.
+        tools: functions that the model may call; the request is rejected if the model can't call tools.
+        tool_choice, think: passed to engines and models that support them; a warning says if they are ignored.
+        logprobs: number of alternatives per token, 0 to 20, to return with their probabilities (0 for the token's own probability only);
+            None for no probabilities.
+        strict_vision: whether a model that can't see is rejected in a session with images; None for the settings' value.
+        warnings: warnings of the API that parsed the request.
     """
 
     messages: tuple[Message, ...]
@@ -276,16 +217,18 @@ class ChatRequest:
     policy: Policy | None = None
     glossary: tuple[str, ...] | None = None
     after: int | None = None
+    continues: int | None = None
     annotate: bool = True
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     think: Think | None = None
     logprobs: int | None = None
+    strict_vision: bool | None = None
     warnings: tuple[Note, ...] = ()
 
     @property
     def question(self) -> Message:
-        """The last message: what is asked now. The messages before it are history."""
+        """The last message; the messages before it are history."""
         return self.messages[-1]
 
     @property
@@ -293,21 +236,23 @@ class ChatRequest:
         return any(message.attachments for message in self.messages)
 
     @property
+    def brings_images(self) -> bool:
+        """Whether there are image files in it, or addresses of some, which must be decoded first."""
+        return any(isinstance(part, Upload | Link) for message in self.messages for part in message.parts)
+
+    @property
     def text_bytes(self) -> int:
         return sum(len(message.text.encode()) for message in self.messages)
 
 
-def asked(*parts: Part, **rest: Any) -> ChatRequest:
-    """A request with one message by the user; `rest` are further fields of ChatRequest."""
+def user_request(*parts: Part, **rest: Any) -> ChatRequest:
+    """Build a request with one message by the user; `rest` are further fields of ChatRequest."""
     return ChatRequest((Message("user", parts),), **rest)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What an engine gets: everything resolved, nothing left to look up.
-
-    `renditions` holds the bytes of every image in `messages`; the other fields are those of ChatRequest.
-    """
+    """A request as an engine gets it. `renditions` holds the files of every image in `messages`; the rest is as in ChatRequest."""
 
     model: str
     messages: tuple[Message, ...]
@@ -322,31 +267,31 @@ class EngineRequest:
 
     @property
     def prefill(self) -> str:
-        """The beginning of the answer, which the client has written: the words of a last message by the assistant."""
+        """The beginning of the answer as written by the client: the text of a last message by the assistant; "" for none."""
         last = self.messages[-1] if self.messages else None
         return last.text if last is not None and last.role == "assistant" else ""
 
     @property
     def prefilled_thought(self) -> str:
-        """The beginning of what is thought before the answer, where the client has written that."""
+        """The same for its reasoning."""
         last = self.messages[-1] if self.messages else None
         thoughts = (part.text for part in last.parts if isinstance(part, ReasoningPart)) if last and last.role == "assistant" else ()
         return "".join(thoughts)
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
-        """Its images in order of appearance; one that appears twice is there twice."""
+        """The images in order of appearance; an image that appears twice is included twice."""
         return tuple(part for message in self.messages for part in message.images)
 
     @property
     def shown(self) -> tuple[Rendition, ...]:
-        """What is sent of each of `images`."""
+        """The rendition of each of the `images`."""
         return tuple(self.renditions[part] for part in self.images)
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Texts to turn into vectors; `options` are those that the model runs with, `keep_alive` is how long it stays loaded."""
+    """Texts to embed as vectors by a model that runs with `options`. It stays loaded for `keep_alive`; None for the default."""
 
     model: str
     texts: tuple[str, ...]
@@ -356,8 +301,12 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """A vector for each text, in their order: all of one length, each divided by its own (so that its Euclidean length is 1), but for
-    one of zeros alone. `prompt_tokens` is what all texts took; None where the engine does not tell."""
+    """The vectors of several texts.
+
+    Attributes:
+        vectors: one vector per text, in order, all with the same number of components and a Euclidean norm of 1 (0 for a zero vector).
+        prompt_tokens: tokens of all texts; None if the engine doesn't report them.
+    """
 
     vectors: tuple[tuple[float, ...], ...]
     prompt_tokens: int | None = None
@@ -365,10 +314,14 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Tokens of a prompt by what they are spent on; `text` holds the questions, answers and the template's own words.
+    """The tokens of a prompt by use.
 
-    `images` has a number for each image, in order of appearance. `label` tells how far all of it can be trusted, `text_is_exact` whether
-    the engine itself counted the words.
+    Attributes:
+        system: tokens of the system prompt.
+        text: tokens of the questions, the answers and the template's own words.
+        images: tokens of each image, in order of appearance.
+        label: how far the total can be trusted.
+        text_is_exact: whether the engine itself counted the text.
     """
 
     system: int
@@ -384,7 +337,7 @@ class TokenCount:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The engine must load the model first; `last_load_ms` is how long that took last time, None if not known."""
+    """The engine must load the model first; `last_load_ms` is the duration of the last load in milliseconds, None if unknown."""
 
     model: str
     reason: Note | None = None
@@ -393,7 +346,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class PromptProgress:
-    """Tokens of the prompt read so far, `cached` of them without work."""
+    """The tokens of the prompt read so far (`processed` of `total`), `cached` of them from the engine's cache."""
 
     processed: int
     total: int
@@ -402,7 +355,7 @@ class PromptProgress:
 
 @dataclass(frozen=True, slots=True)
 class Logprob:
-    """A token of an answer, the natural logarithm of its probability, and the likeliest tokens in its place with theirs."""
+    """A token of an answer with the natural logarithm of its probability; `top` has the likeliest tokens in its place with theirs."""
 
     token: str
     logprob: float
@@ -422,7 +375,7 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that the model makes; `arguments` is JSON as the model wrote it."""
+    """A tool call that the model makes; `arguments` is JSON as the model wrote it."""
 
     id: str
     name: str
@@ -431,7 +384,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of an engine's answer; `stop` is the text of `options.stop` that ended it, None where the engine does not tell."""
+    """The end of an engine's answer; `stop` is the text of `options.stop` that ended it, None if none did or it is unknown."""
 
     reason: FinishReason
     usage: Usage = Usage()
@@ -440,4 +393,4 @@ class Finish:
 
 
 EngineEvent: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall | Finish
-"""What an engine says of an answer, in order; `Finish` is the last. What goes wrong is raised."""
+"""The events of an engine's answer, in order; `Finish` is the last. Errors are raised."""

@@ -27,14 +27,17 @@
     |  +- InvalidBase64Image     400
     |  +- ImageFileTooLarge      413
     |  +- UnsupportedImageType   415
+    |  +- DownloadFailed         422
     +- NotFound                  404
     |  +- ModelNotFound          404
     |  +- SessionNotFound        404
     |  +- TurnNotFound           404
     |  +- ImageNotFound          404
     +- SessionBusy               409
+    +- AnswerCancelled           409
     +- SessionFull               413
     +- StorageFull               507
+    +- StorageFailed             500
     +- ModelExists               409
     +- ModelBusy                 409
     +- OllamaNotUsed             409
@@ -43,6 +46,7 @@
     |  +- HostNotAllowed         403
     |  +- OriginNotAllowed       403
     |  +- LocalOnly              403
+    |  +- FetchingOff            403
     +- Overloaded                503
     +- ShuttingDown              503
     +- SessionDeleted            409
@@ -72,18 +76,18 @@ from llava_gateway.error_sentences import hint_of, message_of
 from llava_gateway.notes import Value
 
 Place: TypeAlias = tuple[str | int, ...]
-"""A part of a request: what it is, and which one of several."""
+"""A part of a request: its kind, and its index if there are several."""
 
 
 class GatewayError(Exception):
-    """An error a client can act on.
+    """An error that a client can act on.
 
     Args:
-        reason: stable and machine-readable, a key of the table of sentences; finer than the code, which it is where none is given.
-        values: the numbers and names in its sentences, safe to show to anyone (`n_ctx` and `n_prompt_tokens` where the engine tells them,
-            the `line` of a file, ...).
-        code: stable machine-readable code; each class has its own default.
-        param: the field at fault, if one is, as the API that took the request spells it. What the core raises says `at` instead.
+        reason: stable and machine-readable, a key of the table of sentences. Finer than the code, and equal to it by default.
+        values: the numbers and names in its sentences, safe to show to anyone (`n_ctx` and `n_prompt_tokens` if the engine reports
+            them, the `line` of a file, ...).
+        code: stable and machine-readable; each class has its own default.
+        param: the field at fault, if there is one, as the request's API spells it. The core calls `at` instead.
         retry_after: seconds after which the same request may succeed.
     """
 
@@ -113,7 +117,8 @@ class GatewayError(Exception):
         self.retry_after = retry_after
 
     def at(self, *place: str | int) -> Self:
-        """Say which part of a request is at fault, in words that belong to no API: ("model",), ("image", 1). Each API has its own for it.
+        """Say which part of a request is at fault, in terms of no particular API: ("model",), ("image", 1). Each API has its own
+        spelling.
 
         Returns the error itself, to be raised.
         """
@@ -125,38 +130,38 @@ class GatewayError(Exception):
 
     @property
     def message(self) -> str:
-        """What went wrong, in English."""
-        return message_of(self.reason, self._told)
+        """The English message."""
+        return message_of(self.reason, self._known_values)
 
     @property
     def hint(self) -> str:
-        """What to do about it, in English."""
-        return hint_of(self.reason, self._told) or self.usual_hint()
+        """The English hint: what to do about the error."""
+        return hint_of(self.reason, self._known_values) or self.usual_hint()
 
     @property
     def title(self) -> str:
-        """What errors of this code have in common."""
+        """What all errors of this code have in common."""
         return message_of(self.code, {})
 
     @property
-    def _told(self) -> Mapping[str, Value]:
+    def _known_values(self) -> Mapping[str, Value]:
         field = self.param or ".".join(map(str, self.place))
         return {"field": field.removeprefix("options."), **self.values} if field else self.values
 
     @classmethod
     def usual_hint(cls) -> str:
-        """What to do where a reason has no hint of its own: what the class says, else the one that it is a kind of."""
+        """Return the hint for a reason without its own: that of the class, else of the nearest base class with one."""
         codes = (kind.code for kind in cls.__mro__ if issubclass(kind, GatewayError))
         return next(hint for code in codes if (hint := hint_of(code, {})))
 
     @classmethod
     def of(cls, error: GatewayError, param: str | None) -> Self:
-        """The same fault as an error of this class."""
+        """Return the same fault as an error of this class."""
         return cls(error.reason, values=error.values, param=param)
 
 
 class FileFault(ValueError):
-    """What is wrong with a file that a person chose: the reason and values of the `GatewayError` that comes of it."""
+    """A fault in a file that the user chose: the reason and values of the `GatewayError` that it becomes."""
 
     def __init__(self, reason: str, **values: Value) -> None:
         super().__init__(reason)
@@ -229,7 +234,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 class ImageError(GatewayError):
     status = 422
-    code = "invalid_image"  # this and those below are of OpenAI\'s ResponseErrorCode
+    code = "invalid_image"  # this code and those below come from OpenAI's ResponseErrorCode
 
 
 class ImageParseError(ImageError):
@@ -249,6 +254,12 @@ class ImageFileTooLarge(ImageError):
 class UnsupportedImageType(ImageError):
     status = 415
     code = "unsupported_image_media_type"
+
+
+class DownloadFailed(ImageError):
+    """The reason is only in the log: it would show clients what is in this network."""
+
+    code = "failed_to_download_image"
 
 
 class NotFound(GatewayError):
@@ -278,6 +289,13 @@ class SessionBusy(GatewayError):
     retryable = True
 
 
+class AnswerCancelled(GatewayError):
+    """The reason says why: `answer_cancelled` (a client stopped it), `client_left` or `answer_abandoned`."""
+
+    status = 409
+    code = "answer_cancelled"
+
+
 class SessionFull(GatewayError):
     status = 413
     code = "session_full"
@@ -286,6 +304,11 @@ class SessionFull(GatewayError):
 class StorageFull(GatewayError):
     status = 507
     code = "storage_full"
+
+
+class StorageFailed(GatewayError):
+    status = 500
+    code = "storage_failed"
 
 
 class ModelLacksVision(InvalidRequest):
@@ -361,6 +384,10 @@ class OriginNotAllowed(Refused):
 
 class LocalOnly(Refused):
     code = "local_only"
+
+
+class FetchingOff(Refused):
+    code = "fetching_off"
 
 
 class Overloaded(GatewayError):

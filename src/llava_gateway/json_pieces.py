@@ -1,4 +1,4 @@
-"""JSON in pieces (pure). Python's encoder lets no other thread run until it is through, so a large value is written part by part."""
+"""Encode JSON piece by piece (pure): Python's encoder lets no other thread run until it has finished, so one call must stay short."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 PIECE = 64 * 1024
-"""Characters of a piece, about: less than a millisecond's work."""
+"""Approximate characters of a piece, which take less than a millisecond to encode."""
 
 
 def json_pieces(value: Any) -> Iterator[bytes]:
-    """What `json.dumps` makes of the value, without blanks, and with letters as they are. Raises ValueError for what is no JSON."""
+    """Yield the JSON of a value as UTF-8, without spaces and without escapes for non-ASCII letters.
+
+    Raises ValueError for NaN and infinite numbers, TypeError for other values that JSON can't hold.
+    """
     return in_pieces(_parts(value))
 
 
 def in_pieces(parts: Iterable[str]) -> Iterator[bytes]:
-    """The parts, those that are short put together."""
+    """Join short parts to pieces of about PIECE characters, and yield them as UTF-8."""
     waiting: list[str] = []
     size = 0
     for part in parts:

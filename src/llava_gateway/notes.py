@@ -1,6 +1,6 @@
-"""Facts as values: a `Note` says by code and values what happened; the English sentence for each code is written here and nowhere else.
+"""Facts as values: a `Note` has a code and values; this module has the English sentence for each code, and no other module does.
 
-No code reads a sentence back. The page has the words of its languages for the same codes; the command line prints `Note.text`.
+No code parses a sentence. The page has its own words for the same codes in each language; the command line prints `Note.text`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, TypeAlias
 Value: TypeAlias = int | float | str | tuple[str, ...]
 Sentence: TypeAlias = str | Callable[[Mapping[str, Any]], str]
 """A template, or a function of the values. `{count:turn|turns}` chooses a word by number, `{known:, }` joins names with commas (without
-it with "or"), `{what=The body}` has what stands there where there is no such value."""
-Told: TypeAlias = tuple[Sentence, Sentence | None]
-"""Of an error, what went wrong and what to do; None where that is what the error's class says."""
+a format with "or"), `{what=The body}` inserts "The body" if there is no such value.
+"""
+ErrorText: TypeAlias = tuple[Sentence, Sentence | None]
+"""The message and the hint of an error. If the hint is None, that of the error's class is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One fact that a person should know: a change made to an image, a wish that could not be met, a warning, a reason.
+    """A fact for the user: a change to an image, an unmet wish, a warning, a reason.
 
     Attributes:
         code: stable and machine-readable; a key of `SENTENCES`.
@@ -40,11 +41,11 @@ class Note:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in memory, roughly."""
+        """The approximate memory that it takes, in bytes."""
         return len(self.code) + sum(len(name) + len(str(value).encode()) for name, value in self.values.items())
 
     def to_json(self) -> dict[str, Any]:
-        """Without the sentence, for storage and between processes."""
+        """Convert to JSON without the sentence, for storage and other processes."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()}
         return {"code": self.code, "values": values}
 
@@ -59,24 +60,24 @@ def note(code: str, **values: Value) -> Note:
 
 
 def sentence(code: str, values: Mapping[str, Any]) -> str:
-    """The sentence for a code; the code itself where there is none, as a note from a newer gateway may have."""
-    return worded(SENTENCES.get(code, code), values)
+    """Return the sentence for a code; the code itself if it is unknown, as in a note from a newer gateway."""
+    return format_sentence(SENTENCES.get(code, code), values)
 
 
-def worded(known: Sentence, values: Mapping[str, Any]) -> str:
+def format_sentence(known: Sentence, values: Mapping[str, Any]) -> str:
     lenient = _Lenient(values)
     return known(lenient) if callable(known) else _FORMATTER.vformat(known, (), lenient)
 
 
 class _Lenient(dict[str, Any]):
-    """Values that may be missing, in a note that came with an imported session."""
+    """Values of a note, of which some may be missing in an imported session."""
 
     def __missing__(self, name: str) -> str:
         return "?"
 
 
 class _Formatter(string.Formatter):
-    """Adds what `Sentence` tells of templates."""
+    """Formats the templates that `Sentence` describes."""
 
     def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         name, _, otherwise = field_name.partition("=")
@@ -113,17 +114,19 @@ def _reloaded(values: Mapping[str, Any]) -> str:
 
 def _option_changed(values: Mapping[str, Any]) -> str:
     before = f" from {values['old']}" if "old" in values else ""
-    return f"{values['option']} changes{before} to {values['new']}, so the model is loaded again."
+    return f"{values['option']} changes{before} to {values['new']}, so the model is reloaded."
 
 
 def _visual_tokens(values: Mapping[str, Any]) -> str:
     if "tokens" not in values:
         return f"Sent one square instead of {values['wanted']} tokens: the token count of this model's images is not known."
-    return f"{values['tokens']} tokens per image instead of {values['wanted']}."
+    return f"Used {values['tokens']} tokens per image instead of {values['wanted']}."
 
 
 RELOADS = ("model_not_loaded", "option_changed", "model_loading", "engine_restarts", "num_ctx_released")
 """Why a model is loaded."""
+INSTALL_EMBEDDED = "pip install 'llava-gateway[embedded]'"
+"""The embedded engine is an extra of our own package, and the only engine that comes with one."""
 ENGINES = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedded": "The embedded engine"}
 
 
@@ -133,12 +136,14 @@ def _engine(values: Mapping[str, Any]) -> str:
 
 
 def absent(values: Mapping[str, Any]) -> str:
-    """Which engines do not answer, and which have no model that can see."""
-    silent, blind = (names if isinstance(names := values.get(name), tuple) else () for name in ("silent", "blind"))
+    """List the engines that do not answer, those that are not installed, and those without a model that can see."""
+    kinds = ("silent", "uninstalled", "blind")
+    silent, uninstalled, blind = (names if isinstance(names := values.get(kind), tuple) else () for kind in kinds)
     return "".join(
         (
             *(f" {ENGINES.get(name, name)} does not answer." for name in silent),
-            *(f" {ENGINES.get(name, name)} is there but has no model that can see." for name in blind),
+            *(f" {ENGINES.get(name, name)} is not installed: `{INSTALL_EMBEDDED}` installs it." for name in uninstalled),
+            *(f" {ENGINES.get(name, name)} is running but has no model that can see." for name in blind),
         )
     )
 
@@ -148,8 +153,10 @@ def _answers(why: str) -> Sentence:
 
 
 SENTENCES: dict[str, Sentence] = {
-    # What was done to an image: to its file ...
+    # Changes to an image: to its file ...
     "decoded": "Decoded {format} of {width}x{height} pixels.",
+    "raw_preview": "Used the preview of {width}x{height} pixels from the camera raw file.",
+    "svg_drawn": "Drew the SVG with {width}x{height} pixels.",
     "rotated": "Rotated {degrees} degrees.",
     "rotated_and_mirrored": "Rotated {degrees} degrees and mirrored.",
     "mirrored": "Mirrored.",
@@ -158,23 +165,32 @@ SENTENCES: dict[str, Sentence] = {
     "first_frame": "Kept only the first frame of an animation.",
     "first_page": "Kept only the first of several pages.",
     "main_image": "Kept only the main image of several.",
+    "page": "Page {page} of {count}.",
+    "frame": "Frame {frame} of {count}, counted from 0.",
+    "frame_at": "Frame {frame} of {count}, counted from 0, at {seconds:.1f} s.",
     "exif_unreadable": "Ignored unreadable EXIF data.",
     "gps_removed": "Removed the GPS position.",
     "metadata_removed": "Removed metadata.",
-    "eight_bit": "Converted {bits} bits per channel to 8.",
-    "eight_bit_stretched": "Converted {bits} bits per channel to 8 and stretched them to the full range.",
+    "eight_bit": "Converted {bits:bit|bits} per channel to 8.",
+    "eight_bit_stretched": "Converted {bits:bit|bits} per channel to 8 and stretched them to the full range.",
     "lab_to_srgb": "Converted Lab to sRGB.",
     "cmyk_to_srgb": "Converted CMYK to sRGB.",
     "profile_broken": "Ignored a broken colour profile.",
+    "hdr_to_sdr": "Reduced the brightness range from HDR ({transfer}) to that of usual images.",
+    "square_pixels": "Stretched to {width}x{height}, because the file's pixels are not square.",
     "profile_to_srgb": "Converted the colour profile {profile} to sRGB.",
-    "white_ground": "Made transparent parts white.",
+    "white_ground": "Filled transparent parts with white.",
+    "gray_ground": "Filled transparent parts with gray, because white would have hidden something.",
+    "ground": "Filled transparent parts with {colour}.",
+    "transparency_ignored": "Ignored the transparency, which would have hidden the whole image.",
     "kept_as": "Converted {original} to {format}.",
     "kept_smaller": "Shrunk from {from_width}x{from_height} to {width}x{height}.",
     "kept_larger": "Enlarged from {from_width}x{from_height} to {width}x{height}.",
-    "sheet": "Laid {count:image|images} on one contact sheet.",
-    # ... and on its way to a model.
+    "sheet": "Placed {count:image|images} on one contact sheet.",
+    # ... and before it is sent to a model.
     "overview": "Made an overview of the whole image.",
     "region": "Cut out {width}x{height} pixels at {x:.0%} from the left and {y:.0%} from the top.",
+    "strip": "Took part {number} of {count}: {width}x{height} pixels at {x:.0%} from the left and {y:.0%} from the top.",
     "shrunk": "Shrunk from {from_width}x{from_height} to {width}x{height}.",
     "enlarged": "Enlarged from {from_width}x{from_height} to {width}x{height}.",
     "stretched": "Stretched from {from_width}x{from_height} to {width}x{height}.",
@@ -184,51 +200,86 @@ SENTENCES: dict[str, Sentence] = {
     "tokens": "{tokens} tokens, {label}.",
     "tokens_unknown": "Only the engine knows the token count.",
     # Wishes for an image that could not be met.
-    "image_size_adjusted": "{width}x{height} pixels instead of {wanted_width}x{wanted_height}.",
+    "image_size_adjusted": "Used {width}x{height} pixels instead of {wanted_width}x{wanted_height}.",
     "num_visual_tokens_adjusted": _visual_tokens,
-    "max_image_tokens_adjusted": "{tokens} tokens, the fewest possible for this image, instead of at most {wanted}.",
+    "max_image_tokens_adjusted": "Used {tokens} tokens, the minimum for this image, instead of at most {wanted}.",
     "image_cost_unknown": "Ignored {field}: the token count of this model's images is not known.",
-    "detail_auto_context": "{tokens} tokens instead of {full}: more would take too much of the {limit} tokens of context.",
-    "detail_auto_slow": "{tokens} tokens instead of {full}: reading {largest} tokens takes about {seconds} s. Send detail high for more.",
-    "detail_auto_unmeasured": "{tokens} tokens instead of {full}: the speed of this model is not measured yet. Send detail high for more.",
-    "sight_ignored": "Ignored {fields}: the question has no image. PATCH /sessions/{{id}} changes earlier ones.",
-    "sight_ignored_on_sheet": "Ignored {fields}: images on one sheet have none of their own.",
+    "detail_auto_context": "Used {tokens} tokens instead of {full}. More would take too much of the {limit} tokens of context.",
+    "detail_auto_slow": (
+        "Used {tokens} tokens instead of {full}. Reading {largest} tokens would take about {seconds} s. Send detail high for more."
+    ),
+    "detail_auto_unmeasured": (
+        "Used {tokens} tokens instead of {full}. The speed of this model is not known yet. Send detail high for more."
+    ),
+    "long_image": (
+        "This image of {width}x{height} pixels is so long that the model can't read text less than about {text} pixels high."
+        " Send detail high: in {parts} parts, it can read text {parts_text} pixels high."
+    ),
+    "long_image_parts": (
+        "Sent this image of {width}x{height} pixels in {parts} parts. Text less than about {text} pixels high is still too small."
+        " A larger num_ctx allows more parts. Or send a region."
+    ),
+    "long_image_whole": (
+        "This image of {width}x{height} pixels is so long that the model can't read text less than about {text} pixels high."
+        " Send a region of it."
+    ),
+    "sight_ignored": "Ignored {fields}: the question has no image. Change earlier images with PATCH /sessions/{{id}}.",
+    "sight_ignored_on_sheet": "Ignored {fields}: images on one sheet can't have settings of their own.",
     # Warnings about images.
-    "first_frame_only": "Only the first frame or page of a file is used.",
-    "contact_sheet": "{model} takes one image at a time, so the {count} images go on one sheet, numbered from 1.",
-    "image_left_out": "{model} takes no more images at once: left out {count:image|images} of unanswered questions.",
-    "image_ignored": "The model seems not to have seen the image: beyond its text the prompt has {surplus} tokens, not about {expected}.",
+    "pages_used": "Used {shown:page|pages} of {count}: {pages}. Choose others with `pages`.",
+    "frames_used": "Used {shown:frame|frames} of {count}, counted from 0: {pages}. Choose others with `frames`.",
+    "animation_sheet": "Used {shown:frame|frames} of {count} of an animation, counted from 0: {frames}. They are placed on one sheet.",
+    "animation_cut": "The animation is cut off. It was read as one with {count:frame|frames}.",
+    "page_unreadable": "Left out page {page}, which can't be read.",
+    "text_layer_cut": "Left out some of the text of the document to fit the context. The images of its pages are complete.",
+    "pdf_fonts_missing": "The text of page {page} was not drawn: its fonts are neither in the PDF nor installed here.",
+    "svg_references_left_out": "The drawing lacks {count:image|images} that its file only refers to. An image file may not open others.",
+    "svg_html_left_out": "The drawing lacks its parts in HTML (foreignObject).",
+    "svg_fonts_missing": "No font here has these characters of the drawing: {characters}.",
+    "selection_ignored": "Ignored {field} for a file in the format {format}.",
+    "end_missing": "The file lacks its end marker, but the whole image is there.",
+    "checksum_wrong": "The file has a wrong checksum ({chunks}), but the whole image could be read.",
+    "image_incomplete": "The file is cut off: {percent} % of the image is there. The rest was left white.",
+    "image_incomplete_about": "The file is cut off: about {percent} % of the image is there.",
+    "first_frame_only": "Used only the first frame or page of a file.",
+    "contact_sheet": "{model} takes one image at a time, so the {count} images are placed on one sheet and numbered from 1.",
+    "image_left_out": "{model} can't take more images at once. Left out {count:image|images} from unanswered questions.",
+    "images_unseen": "{model} can't see images. It answers from what was said about {count:image|images} in this session.",
+    "image_ignored": (
+        "The model seems not to have seen the image: the prompt has {surplus} tokens beyond its text instead of about {expected}."
+    ),
     # Warnings about the context and the engine.
     "context_trimmed": _dropped,
-    "context_full": "The answer was cut off: all {limit} tokens of context are used. Use a larger num_ctx or a new session.",
+    "context_full": "The answer was cut off: all {limit} tokens of context are used. Use a larger num_ctx or start a new session.",
+    "format_cut": "The answer was cut off before its JSON was complete. Raise num_predict, or ask for less.",
     "num_ctx_adjusted": "num_ctx is {num_ctx} instead of {wanted}.",
-    "num_ctx_grown": "num_ctx grew from {old} to {new} tokens; the model is loaded again.",
-    "limit_assumed": "The engine reports its context only once the model is loaded; {limit} tokens are assumed.",
-    "option_ignored": "Ignored {option}: this engine or this model does not have it.",
+    "num_ctx_grown": "num_ctx grew from {old} to {new} tokens, so the model is reloaded.",
+    "limit_assumed": "The engine reports its context only once the model is loaded. Until then, {limit} tokens are assumed.",
+    "option_ignored": "Ignored {option}: this engine or this model does not support it.",
     "model_reload": _reloaded,
     # Why a model is loaded.
     "model_not_loaded": "{model} is not loaded yet.",
     "option_changed": _option_changed,
-    "model_loading": "{model} is being loaded.",
-    "engine_restarts": "The engine ended and is started again.",
-    "num_ctx_released": "The model is loaded again with its own num_ctx: it runs with {old}, which an earlier request asked for.",
-    # Why a model answers where none is named, or none does.
+    "model_loading": "{model} is loading.",
+    "engine_restarts": "The engine stopped unexpectedly and is restarting.",
+    "num_ctx_released": "The model is reloaded with its own num_ctx. An earlier request had set it to {old}.",
+    # Why a model answers if the request names none, or why none does.
     "default_unknown": "No engine has been asked yet.",
-    "default_asked_for": "{model} answers because the settings ask for it.",
-    "default_not_there": "{model} was asked for, but no engine has it.",
+    "default_asked_for": "{model} answers because the settings name it.",
+    "default_not_there": "The settings name {model}, but no engine has it.",
     "default_file": "{model} answers because its file was given.",
-    "default_only_one": _answers("it is the one model there that can see"),
-    "default_loaded": _answers("it is loaded already"),
+    "default_only_one": _answers("it is the only model there that can see"),
+    "default_loaded": _answers("it is already loaded"),
     "default_installed": _answers("it is installed"),
-    "default_smallest": _answers("it is the smallest one there that can see"),
+    "default_smallest": _answers("it is the smallest model there that can see"),
     "default_none": lambda values: f"No engine has a model that can see.{absent(values)}",
-    # Why nothing was read ahead, or not all.
-    "read_ahead_off": "Reading ahead is switched off (the setting read_ahead).",
-    "read_ahead_nothing_to_read": "There is neither an image nor an earlier turn.",
-    "read_ahead_text_first": "This model's template puts the question before the image.",
+    # Why nothing, or not everything, was read ahead.
+    "read_ahead_off": "Read-ahead is switched off (setting read_ahead).",
+    "read_ahead_nothing_to_read": "There is neither an image nor an earlier turn to read.",
+    "read_ahead_text_first": "This model's template puts the question before the image, so nothing can be read ahead.",
     "read_ahead_unloaded": "The model is unloaded after each answer (keep_alive 0), so nothing read now would be kept.",
     "read_ahead_session_busy": "The session is answering a question.",
     "read_ahead_answering": "The engine is answering questions.",
-    "read_ahead_question": "A question went first.",
-    "read_ahead_newer": "A newer request to read ahead took its place.",
+    "read_ahead_question": "A question was answered first.",
+    "read_ahead_newer": "A newer read-ahead request took its place.",
 }

@@ -1,4 +1,4 @@
-"""What is counted and logged: Prometheus figures at /metrics, and one log line for each answer."""
+"""Collect the Prometheus metrics for /metrics, and log one line per answer."""
 
 from __future__ import annotations
 
@@ -17,45 +17,50 @@ FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 60
 
 
 class Telemetry:
-    """The figures of one gateway, in a registry of their own (two gateways in one process do not mix)."""
+    """The metrics of one gateway, in their own registry, so that two gateways in one process don't mix."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._answers = Counter(
             "llava_gateway_answers",
-            "Answers by how they ended (complete, cancelled, or an error code)",
+            "Answers, by outcome (complete, cancelled, or an error code)",
             ["engine", "outcome"],
             registry=self.registry,
         )
-        self._tokens = Counter("llava_gateway_tokens", "Tokens as the engine counted them", ["engine", "kind"], registry=self.registry)
+        self._tokens = Counter(
+            "llava_gateway_tokens",
+            "Tokens, as counted by the engine, by kind (prompt, cached, completion)",
+            ["engine", "kind"],
+            registry=self.registry,
+        )
         self._first_token = Histogram(
             "llava_gateway_first_token_seconds",
-            "From the request to the first word",
+            "Seconds from the request to the first word",
             ["engine"],
             buckets=FIRST_TOKEN_BUCKETS,
             registry=self.registry,
         )
         self._read_ahead = Counter(
             "llava_gateway_read_ahead",
-            "Prompts to be read ahead of their question by what became of them (read, a reason why not, or an error code)",
+            "Prompts to read ahead of their question, by outcome (read, the reason why not, or an error code)",
             ["engine", "outcome"],
             registry=self.registry,
         )
-        self._images = Counter("llava_gateway_images", "Images by what became of them", ["outcome"], registry=self.registry)
+        self._images = Counter("llava_gateway_images", "Images, by outcome (ready, or an error code)", ["outcome"], registry=self.registry)
 
     def gauge(self, name: str, about: str, read: Callable[[], float], **labels: str) -> None:
-        """A figure that is read when /metrics is asked."""
+        """Add a gauge whose value `read` returns on each request to /metrics."""
         full = f"llava_gateway_{name}"
         known = self.registry._names_to_collectors.get(full)
         gauge = known if isinstance(known, Gauge) else Gauge(full, about, list(labels), registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(read)
 
     def image(self, outcome: str) -> None:
-        """`outcome`: "ready" or an error code."""
+        """Count an image. `outcome` is "ready" or an error code."""
         self._images.labels(outcome).inc()
 
     def read_ahead(self, engine: str, outcome: str) -> None:
-        """`outcome`: "read", the reason why it was not, or an error code. `engine` is "" where it did not come to that."""
+        """Count a read-ahead. `outcome` is "read", the reason for not reading, or an error code; `engine` is "" if none was chosen."""
         self._read_ahead.labels(engine, outcome).inc()
 
     def answer(self, *, answer_id: str, engine: str, model: str, outcome: str, usage: Usage, timings: Timings) -> None:

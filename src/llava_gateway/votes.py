@@ -1,4 +1,4 @@
-"""Keeps which of several answers to one question a person found best, with the figures of each; in memory, the newest ones (pure)."""
+"""Keep users' votes for the best of several answers to one question, with the metrics of each answer; newest only (pure)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from llava_gateway.chat import Detail, Timings, Usage
+from llava_gateway.chat import JSON, Detail, Timings, Usage
 
 MAX_VOTES = 200
 MAX_TEXT_CHARS = 20_000
-"""Of an answer, and of the question."""
+"""Most characters to keep of an answer or a question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the answers, and what it was asked with beside the question; at most MAX_TEXT_CHARS of it."""
+    """One of the answers with the settings of its request; `answer` has at most MAX_TEXT_CHARS."""
 
     model: str
     engine: str
@@ -32,8 +32,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """`best` is the place of the best candidate, None for a tie; `images` are ids, whose images may be gone by now. Of a long prompt only
-    MAX_TEXT_CHARS are kept."""
+    """A comparison of candidates and its result.
+
+    Attributes:
+        at: time of the vote.
+        prompt: the question, at most MAX_TEXT_CHARS of it.
+        images: ids of its images; the images may have been evicted.
+        candidates: the answers that were compared.
+        best: index of the best candidate; None for a tie.
+    """
 
     at: datetime
     prompt: str
@@ -41,11 +48,30 @@ class Vote:
     candidates: tuple[Candidate, ...]
     best: int | None
 
+    def to_json(self) -> JSON:
+        return {**asdict(self), "at": self.at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Vote:
+        """Build the vote from `to_json`. Raises KeyError, TypeError, ValueError for anything else."""
+        candidates = tuple(
+            Candidate(**{**each, "timings": Timings(**each["timings"]), "usage": Usage(**each["usage"])}) for each in value["candidates"]
+        )
+        at = datetime.fromisoformat(value["at"])
+        return cls(**{**value, "at": at, "images": tuple(value["images"]), "candidates": candidates})
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a model did: comparisons that it was in, those where it was best and those that were ties. A model that answered twice in one
-    counts once. The figures are medians over its answers; `first_word_ms` is without the time in the queue."""
+    """The results of one model. A comparison in which the model answered twice counts once.
+
+    Attributes:
+        compared: number of comparisons with this model.
+        best: number of comparisons that it won.
+        ties: number of comparisons that ended in a tie.
+        first_word_ms: median time to the first word in milliseconds, without the time in the queue; None if unknown.
+        tokens_per_second: median speed; None if unknown.
+    """
 
     model: str
     compared: int
@@ -56,13 +82,13 @@ class Standing:
 
 
 class Votes:
-    """The newest MAX_VOTES; older ones go."""
+    """The newest MAX_VOTES votes; older ones are dropped."""
 
-    def __init__(self) -> None:
-        self._kept: deque[Vote] = deque(maxlen=MAX_VOTES)
+    def __init__(self, votes: Iterable[Vote] = ()) -> None:
+        self._kept: deque[Vote] = deque(votes, maxlen=MAX_VOTES)
 
     def __iter__(self) -> Iterator[Vote]:
-        """Newest first."""
+        """Iterate over the votes, newest first."""
         return reversed(self._kept)
 
     def add(self, vote: Vote) -> None:
@@ -72,7 +98,7 @@ class Votes:
         self._kept.clear()
 
     def tally(self) -> tuple[Standing, ...]:
-        """Of every model; the most often best first."""
+        """Return the standing of every model, sorted by wins."""
         models = {candidate.model for vote in self._kept for candidate in vote.candidates}
         found = (self._standing(model) for model in models)
         return tuple(sorted(found, key=lambda standing: (-standing.best, standing.compared, standing.model)))
@@ -91,12 +117,12 @@ class Votes:
 
 
 def first_word_ms(timings: Timings) -> float | None:
-    """From the end of the queue to the first word."""
+    """Return the milliseconds from the end of the queue to the first word; None if unknown."""
     return None if timings.first_token_ms is None else timings.first_token_ms - (timings.queue_ms or 0)
 
 
 def tokens_per_second(answer: Candidate) -> float | None:
-    """None where it isn't known, or no number that JSON has."""
+    """Return the generation speed; None if it is unknown or not a finite number, which JSON can't hold."""
     tokens, ms = answer.usage.completion_tokens, answer.timings.generation_ms
     rate = tokens / ms * 1000 if tokens and ms else math.nan
     return rate if math.isfinite(rate) else None

@@ -1,4 +1,4 @@
-"""What the tests of the HTTP doors share: the real service with the demo model, and services with an engine that can be told what to do."""
+"""Fixtures for the tests of the HTTP APIs: the real service with the demo model, and services with a scripted engine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.serving import Served, served_in_thread, serving
 
 @pytest.fixture(scope="session")
 def demo_url() -> Iterator[str]:
-    """The address of the service with the built-in demo model, as `serve --engine embedded` starts it."""
+    """Start the service with the built-in demo model, like `serve --engine embedded`. Returns its address."""
     with served_in_thread(Settings(port=0, engine="embedded")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def demo(demo_url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=demo_url, timeout=30, trust_env=False) as client:
+    with httpx2.Client(base_url=demo_url, timeout=60, trust_env=False) as client:
         yield client
 
 
@@ -34,11 +34,11 @@ class Serve(Protocol):
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts services with scripted engines; they end with the test."""
+    """Start services with scripted engines; they end with the test."""
     async with AsyncExitStack() as stack:
 
         async def start(*engines: ScriptedEngine, **settings: Any) -> Served:
-            return await stack.enter_async_context(serving(Settings(port=0, **settings), engines))
+            return await stack.enter_async_context(serving(Settings(port=0, **{"image_workers": 1, **settings}), engines))
 
         yield start
 

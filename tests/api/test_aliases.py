@@ -1,4 +1,4 @@
-"""Names that other APIs use for the fields of a question: taken where they are plain, and else answered with the right one."""
+"""Field names of other APIs in questions: accepted if their meaning is clear, else answered with the right name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from llava_gateway.api.aliases import FIELDS, MEANINGS, OPTION_NAMES, OPTIONS
+from llava_gateway.api.aliases import FIELDS, IMAGES, MEANINGS, OPTION_NAMES, OPTIONS
 from llava_gateway.api.bodies import AskBody
 from llava_gateway.api.native_frames import wanted_output_format
 from llava_gateway.options import Options
@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-async def asked(serve: Serve, body: dict[str, Any], *, form: bool) -> tuple[httpx2.Response, ScriptedEngine]:
+async def ask_with(serve: Serve, body: dict[str, Any], *, form: bool) -> tuple[httpx2.Response, ScriptedEngine]:
     engine = ScriptedEngine()
     served = await serve(engine)
     if not form:
@@ -46,7 +46,7 @@ async def test_an_option_may_stand_beside_options_and_have_another_name(serve: S
     ours = OPTIONS.get(name, name)
     value = VALUES.get(ours, 1)
     for body in ({name: value}, {"options": {name: value}}, {name: value, "options": {ours: value}}):
-        response, engine = await asked(serve, {"prompt": "Hi", **body}, form=form)
+        response, engine = await ask_with(serve, {"prompt": "Hi", **body}, form=form)
         assert response.status_code == 200, response.text
         told: Any = tuple(value) if isinstance(value, list) else value
         assert engine.requests[-1].options == Options(**{ours: told})
@@ -55,7 +55,7 @@ async def test_an_option_may_stand_beside_options_and_have_another_name(serve: S
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
 @pytest.mark.parametrize("name", FIELDS)
 async def test_a_field_may_have_another_name(serve: Serve, name: str, *, form: bool) -> None:
-    response, engine = await asked(serve, {"prompt": "Hi", name: "Hi"}, form=form)
+    response, engine = await ask_with(serve, {"prompt": "Hi", name: "Hi"}, form=form)
     assert response.status_code == 200, response.text
     texts = [message.text for message in engine.requests[-1].messages]
     assert texts == (["Hi"] if FIELDS[name] == "prompt" else ["Hi", "Hi"])
@@ -74,7 +74,7 @@ async def test_a_field_may_have_another_name(serve: Serve, name: str, *, form: b
 )
 async def test_one_thing_said_twice_and_differently_is_refused(serve: Serve, body: dict[str, Any], names: tuple[str, str]) -> None:
     for form in (False, True):
-        response, _ = await asked(serve, body, form=form)
+        response, _ = await ask_with(serve, body, form=form)
         error = response.json()["error"]
         assert (response.status_code, error["code"]) == (400, "conflicting_fields")
         assert (error["values"]["one"], error["values"]["other"]) == names
@@ -82,7 +82,7 @@ async def test_one_thing_said_twice_and_differently_is_refused(serve: Serve, bod
 
 async def test_null_says_nothing_beside_a_value(serve: Serve) -> None:
     body = {"prompt": "Hi", "question": None, "max_tokens": None, "stream": None, "options": {"num_predict": 7}, "seed": 1}
-    response, engine = await asked(serve, body, form=False)
+    response, engine = await ask_with(serve, body, form=False)
     assert response.status_code == 200, response.text
     assert engine.requests[-1].options == Options(num_predict=7, seed=1)
 
@@ -101,7 +101,7 @@ async def test_null_says_nothing_beside_a_value(serve: Serve) -> None:
     ],
 )
 async def test_errors_use_the_names_of_who_asked(serve: Serve, body: dict[str, Any], param: str, reason: str) -> None:
-    response, _ = await asked(serve, {**body} if "question" in body else {"prompt": "Hi", **body}, form=False)
+    response, _ = await ask_with(serve, {**body} if "question" in body else {"prompt": "Hi", **body}, form=False)
     error = response.json()["error"]
     assert (error["param"], error["reason"]) == (param, reason)
 
@@ -124,7 +124,7 @@ def test_a_stored_image_may_be_named_beside_images(demo: httpx2.Client, red_circ
     assert error["values"] == {"one": "images", "other": "image_id"}
 
 
-@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("name", sorted(MEANINGS))
 def test_a_name_that_may_mean_something_else_is_told_the_right_one(demo: httpx2.Client, name: str) -> None:
     error = demo.post("/ask", json={"prompt": "Hi", name: "x"}).json()["error"]
     assert (error["code"], error["param"], error["reason"]) == ("unknown_field", name, f"unknown_field_{MEANINGS[name]}")
@@ -202,10 +202,12 @@ def test_the_first_request_of_ollamas_tutorials_is_answered(demo: httpx2.Client,
 
 def test_all_names_that_are_taken_are_in_the_documentation(demo: httpx2.Client) -> None:
     text = DOCS.read_text("utf-8")
-    content = demo.get("/openapi.json").json()["paths"]["/ask"]["post"]["requestBody"]["content"]
-    described = {kind: set(body["schema"]["properties"]) for kind, body in content.items()}
+    description = demo.get("/openapi.json").json()
+    schemas = description["components"]["schemas"]
+    content = description["paths"]["/ask"]["post"]["requestBody"]["content"]
+    described = {kind: set(schemas[body["schema"]["$ref"].rpartition("/")[2]]["properties"]) for kind, body in content.items()}
     for name in (*FIELDS, *OPTIONS):
         assert f"`{name}`" in text, name
         assert all(name in fields for fields in described.values()), name
-    assert described["application/json"] == {*AskBody.model_fields, *FIELDS, *OPTIONS, *OPTION_NAMES, "image", "image_id"}
+    assert described["application/json"] == {*AskBody.model_fields, *FIELDS, *OPTIONS, *OPTION_NAMES, *IMAGES}
     assert not {*FIELDS, *OPTIONS, *MEANINGS} & {*AskBody.model_fields, *OPTION_NAMES}

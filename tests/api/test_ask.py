@@ -1,4 +1,4 @@
-"""POST /ask and /analyze_image with the demo model: every way in, every form of answer."""
+"""POST /ask and /analyze_image with the demo model: every kind of request, every output format."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def b64(data: bytes) -> str:
 
 
 def events(text: str) -> list[tuple[str, Any]]:
-    """The frames of an event stream, comments left out."""
+    """Parse the frames of an event stream, without comments and ids."""
     found = []
     for frame in text.split("\n\n"):
-        lines = [line for line in frame.split("\n") if line and not line.startswith(":")]
+        lines = [line for line in frame.split("\n") if line and not line.startswith((":", "id: "))]
         if lines:
             name, data = lines
             found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
@@ -147,7 +147,7 @@ def wrapped(data: bytes) -> str:
     ids=["plain", "data", "wrong type", "no type", "url-safe", "unpadded", "wrapped", "data and wrapped"],
 )
 def test_base64_comes_in_every_spelling(demo: httpx2.Client, blue_square: bytes, encode: Any) -> None:
-    # A byte more or less changes the padding; the image stays what it is.
+    # A byte more or less changes the padding; the image stays the same.
     for more in (b"", b"\0", b"\0\0"):
         answer = demo.post("/ask", json={**DESCRIBE, "images": [encode(blue_square + more)]}).json()
         assert answer["message"]["content"] == BLUE
@@ -164,7 +164,7 @@ def test_base64_comes_in_every_spelling(demo: httpx2.Client, blue_square: bytes,
         ("data:image/png,abc", 400, "invalid_base64_image"),
         ("abcde", 400, "invalid_base64_image"),
         (b64(b"hello world, this is no image"), 415, "unsupported_image_media_type"),
-        (b64(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415, "unsupported_image_media_type"),
+        (b64(b"qoif" + bytes(60)), 415, "unsupported_image_media_type"),
         (b64(b"\x89PNG\r\n\x1a\nbut not more"), 422, "image_parse_error"),
         ("http://169.254.169.254/latest", 400, "invalid_base64_image"),
         ("/etc/passwd", 400, "invalid_base64_image"),
@@ -244,10 +244,9 @@ def test_an_option_out_of_range_is_refused_with_its_range(demo: httpx2.Client, n
 
 
 @pytest.mark.parametrize("value", [True, [], "5 minutes", "1e9", "9" * 31, "1" * 100_000, 10**12, 1.5, ""])
-def test_a_keep_alive_that_is_no_duration_is_refused_at_once(demo: httpx2.Client, value: Any) -> None:
+def test_a_keep_alive_that_is_no_duration_is_refused(demo: httpx2.Client, value: Any) -> None:
     response = demo.post("/ask", json={"prompt": "Hello", "keep_alive": value})
     assert (response.status_code, response.json()["error"]["param"].partition(".")[0]) == (422, "keep_alive")
-    assert response.elapsed.total_seconds() < 1
 
 
 @pytest.mark.parametrize("value", [300, 0, -1, "5m", "1h30m", "-1", "300", "1.5h", "100ms"])
@@ -257,8 +256,8 @@ def test_durations_are_taken(demo: httpx2.Client, value: Any) -> None:
 
 
 def test_unknown_options_and_presets_are_refused_with_what_there_is(demo: httpx2.Client) -> None:
-    unknown = demo.post("/ask", json={"prompt": "Hello", "options": {"num_thread": 4}}).json()["error"]
-    assert (unknown["param"], "temperature" in unknown["values"]["known"]) == ("options.num_thread", True)
+    unknown = demo.post("/ask", json={"prompt": "Hello", "options": {"num_batch": 4}}).json()["error"]
+    assert (unknown["param"], "temperature" in unknown["values"]["known"]) == ("options.num_batch", True)
     preset = demo.post("/ask", json={"prompt": "Hello", "preset": "wild"}).json()["error"]
     assert preset["param"] == "preset"
     assert preset["values"] == {"preset": "wild", "known": ["balanced", "creative", "factual"]}
@@ -314,6 +313,13 @@ def test_what_does_not_fit_is_refused_with_its_figures(demo: httpx2.Client) -> N
         assert body["error"]["values"]["n_prompt_tokens"] > body["error"]["values"]["n_ctx"] == 4096
 
 
+def test_far_more_threads_than_processors_are_refused(demo: httpx2.Client) -> None:
+    response = demo.post("/ask", json={"prompt": "Hello", "options": {"num_thread": 1024}})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["reason"]) == (422, "invalid_option", "too_many_threads")
+    assert error["param"] == "options.num_thread"
+
+
 def test_analyze_image_answers_with_one_member(demo: httpx2.Client, red_circle: bytes) -> None:
     response = demo.post("/analyze_image", files={"image": red_circle}, data={"question": "Describe this image."})
     assert response.json() == {"response": RED}
@@ -327,6 +333,8 @@ def test_analyze_image_answers_with_one_member(demo: httpx2.Client, red_circle: 
         ({"image": b"x"}, {"question": "  "}, 422, "question"),
         ({"other": b"x"}, {"question": "What?"}, 422, "image"),
         ({"image": b"x"}, {"question": "What?"}, 415, "images[0]"),
+        ({"image": b"x"}, {"question": "What?", "model": "llava:7b"}, 422, "model"),
+        ({"image": b"x", "mask": b"x"}, {"question": "What?"}, 422, "mask"),
     ],
 )
 def test_analyze_image_says_what_is_missing(
@@ -343,7 +351,7 @@ def test_an_image_field_that_is_no_file_is_explained(demo: httpx2.Client) -> Non
 
 
 def test_questions_that_part_between_two_images_are_answered(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:
-    """llama.cpp's prompt cache fails on the second and third of these, and on all that follow, unless it is left out once."""
+    """llama.cpp's prompt cache fails on the second and third of these, and on all later ones, unless it is switched off for one request."""
     green = sample_images.encoded(sample_images.shape("circle", "green"))
     for images, last in (((red_circle, blue_square), BLUE), ((red_circle,), RED), ((red_circle, green), GREEN)):
         answer = demo.post("/ask", json={**DESCRIBE, "images": [b64(image) for image in images]}).json()

@@ -1,4 +1,4 @@
-"""Bodies that are wrong, hostile, too large or never come: each gets its own refusal, and never a 500."""
+"""Bodies that are wrong, hostile, too large or never arrive: each gets its own error, and never a 500."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import itertools
 import json
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.api.conftest import Serve
+from tests.clock import time_passes
 from tests.scripted_engine import ScriptedEngine
+from tests.serving import Served, until
 
 JSON = {"Content-Type": "application/json"}
 SESSION = "0" * 32
-# Where JSON comes in; the session of the address is not there, which is as good an answer to a body that is fine.
+# Routes that take JSON; the session in the path does not exist, and for a valid body that is a correct answer too.
 DOORS = [("POST", "/ask"), ("POST", "/sessions"), ("PATCH", f"/sessions/{SESSION}"), ("POST", f"/sessions/{SESSION}/fork")]
 
 BROKEN: dict[str, bytes] = {
@@ -146,7 +148,8 @@ def test_a_form_of_many_parts_is_refused(demo: httpx2.Client) -> None:
     response = demo.post("/ask", content=part * 10_000 + b"--x--\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"})
     assert response.status_code == 400
     files = [("image", (f"{number}.png", b"x")) for number in range(100)]
-    assert demo.post("/ask", files=files).status_code == 400
+    response = demo.post("/ask", files=files)
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "too_many_images")
 
 
 def test_a_giant_field_is_refused(demo: httpx2.Client) -> None:
@@ -203,8 +206,8 @@ def test_curl_is_told_why_its_upload_is_too_large(demo_url: str, tmp_path: Path)
 
 
 def raw(port: int, *pieces: bytes, shut: bool = False) -> bytes:
-    """What the server says to these bytes, up to the end of the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    """Send these bytes. Returns the server's response up to the end of the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         for piece in pieces:
             connection.sendall(piece)
         if shut:
@@ -258,22 +261,25 @@ async def test_headers_and_bodies_that_never_come_are_given_up(serve: Serve) -> 
         b"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
         b"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 50\r\n\r\n--x",
     ]
-    began = time.monotonic()
     for answer in await asyncio.gather(*(asyncio.to_thread(raw, served.port, half) for half in halves)):
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in answer.lower()
-    assert time.monotonic() - began < 3
 
 
 async def test_a_slow_body_may_take_its_time_while_something_comes(serve: Serve) -> None:
-    served = await serve(ScriptedEngine(), body_gap_timeout=0.2)
+    served = await serve(ScriptedEngine(), body_gap_timeout=10)
 
     async def drips() -> Any:
         for byte in b'{"prompt":"Hi"}':
-            await asyncio.sleep(0.02)
+            await time_passes(6)
             yield bytes([byte])
 
     assert (await served.client.post("/ask", content=drips(), headers=JSON)).status_code == 200
+
+
+def is_asked(served: Served) -> bool:
+    """Return whether the head of a request has arrived."""
+    return any(isinstance(one, HttpToolsProtocol) and one.cycle is not None for one in served.server.server_state.connections)
 
 
 async def test_who_leaves_in_the_middle_of_the_body_leaves_no_trace_of_a_bug(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,7 +290,7 @@ async def test_who_leaves_in_the_middle_of_the_body_leaves_no_trace_of_a_bug(ser
         head = b"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: %b\r\nContent-Length: 5000\r\n\r\n--x\r\n" % kind
         writer.write(head)
         await writer.drain()
-        await asyncio.sleep(0.02)
+        await until(lambda: is_asked(served))
         writer.close()
         assert not await reader.read()
     assert (await served.ask()).status_code == 200
@@ -299,11 +305,11 @@ def test_an_image_in_base64_with_a_nul_is_no_bug(demo: httpx2.Client) -> None:
 
 def test_headers_without_an_end_are_refused(demo: httpx2.Client) -> None:
     endless = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2_000_000
-    with socket.create_connection(("127.0.0.1", port_of(demo)), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port_of(demo)), timeout=20) as connection:
         try:
             connection.sendall(endless)
             answer = connection.recv(1000)
-        except ConnectionError:  # it was closed while we were still sending
+        except ConnectionError:  # the server closed it while we were still sending
             answer = b"HTTP/1.1 431 "
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert demo.get("/healthz", headers={"X": "x" * 30_000}).status_code == 200

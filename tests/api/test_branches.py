@@ -1,4 +1,4 @@
-"""Branches over HTTP: a turn in the place of another, going from one to the other, and what the model is told on each."""
+"""Branches over HTTP: replacing a turn, switching between branches, and the messages to the model on each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 from tests.serving import Served
 
 
-async def told(served: Served, session_id: str) -> list[str]:
+async def prompts(served: Served, session_id: str) -> list[str]:
     return [turn["prompt"] for turn in await served.turns(session_id)]
 
 
 async def branched(served: Served) -> str:
-    """A session with turns 1 and 2, and 3 in the place of 2."""
+    """Create a session with turns 1 and 2, and with 3 in place of 2."""
     session_id = await served.session()
     for body in ({"prompt": "one"}, {"prompt": "two"}, {"prompt": "three", "after": 1}):
         assert (await served.ask(session_id=session_id, **body)).json()["turn_id"]
@@ -42,7 +42,7 @@ async def test_going_to_a_branch_tells_the_model_that_one(serve: Serve) -> None:
     assert [turn["prompt"] for turn in shown.json()["turns"]] == ["one", "two"]
     await served.ask(session_id=session_id, prompt="four")
     assert [message.text for message in engine.requests[-1].messages][::2] == ["one", "two", "four"]
-    assert await told(served, session_id) == ["one", "two", "four"]
+    assert await prompts(served, session_id) == ["one", "two", "four"]
 
 
 async def test_the_first_question_can_be_asked_anew(serve: Serve) -> None:
@@ -85,7 +85,7 @@ async def test_a_form_can_name_the_turn_it_follows(serve: Serve) -> None:
     served = await serve(ScriptedEngine())
     session_id = await branched(served)
     await served.client.post(f"/sessions/{session_id}/turns", files={"prompt": (None, "four"), "after": (None, "2")})
-    assert await told(served, session_id) == ["one", "two", "four"]
+    assert await prompts(served, session_id) == ["one", "two", "four"]
 
 
 async def test_an_attempt_that_the_engine_refuses_leaves_the_branch_as_it_was(serve: Serve) -> None:
@@ -112,7 +112,7 @@ async def test_an_attempt_that_is_stopped_is_a_branch_beside_the_old_one(serve: 
     assert (stopped["status"], stopped["message"]["content"], stopped["siblings"]) == ("cancelled", "Half", [2, 3, 4])
     engine.script = says("Whole")
     await served.client.patch(f"/sessions/{session_id}", json={"branch": 3})
-    assert await told(served, session_id) == ["one", "three"]
+    assert await prompts(served, session_id) == ["one", "three"]
 
 
 async def test_the_demo_model_is_asked_again_about_another_image(demo: httpx2.Client, red_circle: bytes, blue_square: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Different files with the same pixels: each turn tells what was done to its own."""
+"""Different files with the same pixels: each turn reports the changes to its own file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _sizes = count(300)
 
 @pytest.fixture
 def image() -> Image.Image:
-    """One that no other test has sent."""
+    """Draw an image that no other test has sent."""
     return sample_images.shape("circle", "green", size=(next(_sizes), 300))
 
 
 @pytest.fixture(params=["the clean one first", "the other one first"])
 def files(request: pytest.FixtureRequest, image: Image.Image) -> tuple[bytes, bytes]:
-    """A file without and one with a GPS position, in either order."""
+    """Encode a file without and one with a GPS position, in either order."""
     exif = Image.Exif()
-    exif[0x0112] = 1  # Pillow writes none that has nothing but parts
+    exif[0x0112] = 1  # Pillow does not write EXIF that contains only sub-IFDs
     exif.get_ifd(0x8825)[1] = "N"
     located = io.BytesIO()
     image.save(located, "PNG", exif=exif)
@@ -49,7 +49,7 @@ def of(file: bytes, *more: Note) -> Facts:
     return len(file), [*([GPS] if b"eXIf" in file else []), *more]
 
 
-def told(demo: httpx2.Client, session: str) -> list[Facts]:
+def facts_of_turns(demo: httpx2.Client, session: str) -> list[Facts]:
     return [facts(image) for turn in demo.get(session).json()["turns"] for image in turn["images"]]
 
 
@@ -57,7 +57,7 @@ def test_each_session_tells_of_its_own_file(demo: httpx2.Client, files: tuple[by
     for file in files:
         session = new_session(demo)
         answer = demo.post(f"{session}/turns", files={"image": file}).json()
-        assert told(demo, session) == [of(file)]
+        assert facts_of_turns(demo, session) == [of(file)]
         assert [Note.from_json(change) for change in answer["images"][0]["changes"]] == of(file)[1]
 
 
@@ -65,9 +65,9 @@ def test_each_turn_of_a_session_tells_of_its_own_file(demo: httpx2.Client, files
     session = new_session(demo)
     for file in files:
         demo.post(f"{session}/turns", files={"image": file})
-    assert told(demo, session) == [of(file) for file in files]
+    assert facts_of_turns(demo, session) == [of(file) for file in files]
     fork = demo.post(f"{session}/fork", json={}).json()
-    assert told(demo, f"/sessions/{fork['id']}") == [of(file) for file in files]
+    assert facts_of_turns(demo, f"/sessions/{fork['id']}") == [of(file) for file in files]
 
 
 def test_an_image_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
@@ -81,7 +81,7 @@ def test_an_image_named_by_its_id_is_the_file_that_came_last(demo: httpx2.Client
         steps = demo.get(f"/images/{stored['id']}/view", params={"format": "json"}).json()["steps"]
         assert steps[0]["values"]["bytes"] == len(file)
         assert len([step for step in steps if step["of"] == "file"]) == 1 + len(of(file)[1])
-    assert told(demo, session) == [of(file) for file in (*files, files[0])]
+    assert facts_of_turns(demo, session) == [of(file) for file in (*files, files[0])]
 
 
 def test_a_turned_image_tells_of_the_file_it_was_turned_from(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:
@@ -93,16 +93,16 @@ def test_a_turned_image_tells_of_the_file_it_was_turned_from(demo: httpx2.Client
         assert facts(rotated) == of(file, TURNED)
         ids.add(rotated["id"])
         demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": rotated["id"]}]})
-    assert told(demo, session) == [of(file, TURNED) for file in (*files, files[0])]
+    assert facts_of_turns(demo, session) == [of(file, TURNED) for file in (*files, files[0])]
     assert len(ids) == 1
 
 
-def test_an_animation_and_its_first_frame_warn_each_for_itself(demo: httpx2.Client, image: Image.Image) -> None:
-    flat = image.convert("P")
-    moving = io.BytesIO()
-    flat.save(moving, "GIF", save_all=True, append_images=[flat.transpose(Image.Transpose.FLIP_TOP_BOTTOM)])
+def test_a_file_of_several_images_and_its_main_image_warn_each_for_itself(demo: httpx2.Client, image: Image.Image) -> None:
+    alone, several = io.BytesIO(), io.BytesIO()
+    image.save(alone, "HEIF", quality=-1)
+    image.save(several, "HEIF", quality=-1, save_all=True, append_images=[image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)])
     session = new_session(demo)
-    for file in (sample_images.encoded(flat, "GIF"), moving.getvalue()):
+    for file in (alone.getvalue(), several.getvalue()):
         stored = demo.post("/images", files={"image": file}).json()
         demo.post(f"{session}/turns", json={"prompt": "Describe this image.", "images": [{"image_id": stored["id"]}]})
     first, second = demo.get(session).json()["turns"]
@@ -118,14 +118,14 @@ def test_an_export_keeps_what_is_told_of_each_file(demo: httpx2.Client, files: t
         demo.post(f"{session}/turns", files={"image": file})
     exported = demo.get(f"{session}/export", params={"format": "json"}).json()
     imported = demo.post("/sessions/import", json=exported).json()
-    assert told(demo, f"/sessions/{imported['id']}") == [of(file) for file in files]
-    # Where an export tells nothing, what is told is what came in.
+    assert facts_of_turns(demo, f"/sessions/{imported['id']}") == [of(file) for file in files]
+    # Without `files` in the export, the imported file counts as the original.
     for turn in exported["session"]["turns"]:
         del turn["files"]
     (image_id,) = exported["images"]
     plain = demo.post("/sessions/import", json=exported).json()
     demo.post("/images", files={"image": files[0]})
-    assert told(demo, f"/sessions/{plain['id']}") == [(len(demo.get(f"/images/{image_id}").content), [])] * 2
+    assert facts_of_turns(demo, f"/sessions/{plain['id']}") == [(len(demo.get(f"/images/{image_id}").content), [])] * 2
 
 
 def test_an_export_must_tell_of_every_file_or_of_none(demo: httpx2.Client, files: tuple[bytes, bytes]) -> None:

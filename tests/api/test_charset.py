@@ -1,4 +1,4 @@
-"""Texts that do not come in UTF-8: read as their charset says, and refused with a word on what to do where none is named."""
+"""Texts that are not UTF-8: decoded by their charset, and rejected with a hint if none is named."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def form(*parts: bytes) -> bytes:
 
 
 async def heard(serve: Serve, content: bytes, kind: str) -> tuple[int, Any, str]:
-    """Status and body of a turn with this question, and what was recorded of it."""
+    """Ask this question in a turn. Returns status, body, and the recorded prompt."""
     served = await serve(ScriptedEngine())
     session = (await served.client.post("/sessions", json={})).json()["id"]
     response = await served.client.post(f"/sessions/{session}/turns", content=content, headers={"Content-Type": kind})
@@ -84,7 +84,7 @@ async def test_what_is_neither_utf8_nor_as_named_is_refused(serve: Serve, kind: 
 
 
 def test_curl_does_what_the_hint_says(demo_url: str, tmp_path: Path) -> None:
-    """Typed behind curl.exe on a Chinese Windows the words come as GBK, whatever chcp says."""
+    """On a Chinese Windows, the arguments of curl.exe arrive as GBK, whatever chcp says."""
 
     def ask(field: bytes) -> Any:
         done = subprocess.run([b"curl", b"-sS", b"-F", field, f"{demo_url}/ask".encode()], capture_output=True, check=True)
@@ -114,7 +114,7 @@ def test_fields_beside_an_image_are_read_alike(demo: httpx2.Client, red_circle: 
 
 
 def test_a_query_in_another_encoding_is_refused(demo: httpx2.Client) -> None:
-    """It would find nothing, and not say why."""
+    """Otherwise the search would find nothing and report no error."""
     demo.post("/sessions", json={"title": "红色的圆"})
     assert demo.get("/sessions?q=%E7%BA%A2").json()["sessions"]
     assert demo.get("/sessions?q=%BA%EC").json()["error"]["code"] == "invalid_encoding"
@@ -142,7 +142,7 @@ def test_names_of_charsets_are_taken_as_windows_means_them() -> None:
 
 
 def test_names_that_nobody_knows_are_not_remembered() -> None:
-    """Python keeps each that it has looked for."""
+    """Python remembers every name that it looks up."""
     for name in ("x" * 10_000, "../etc", "nobody-knows-this"):
         with pytest.raises(InvalidEncoding) as refused:
             decode(b"", name)

@@ -1,4 +1,4 @@
-"""How full the context is: counted before anything is spent, told in every answer, and kept as a session's policy says."""
+"""How full the context is: counted before the question is asked, reported in every answer, and limited by the session's policy."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_what_it_is_spent_on_and_what_goes_next(demo: httpx2.Client) -> None:
     stored = count(demo, session_id=session, images=[BLUE_SQUARE, {"image_id": image_id}])["turns"][-1]["images"]
     assert [image["image_id"] for image in stored] == [None, image_id]
     assert sum(turn["text_tokens"] for turn in turns) == pytest.approx(counted["parts"]["text"], rel=0.5)
-    # Turns without images go first; the turn of an image that stays goes with it.
+    # Turns without images are dropped first; the turn of a kept image is dropped with it.
     assert [(item["turn"], item["image_id"]) for item in counted["next"]] == [(1, None), (2, None), (3, None), (0, None), (0, image_id)]
     assert counted["together"] == 3
     assert counted["larger"]["num_ctx"] == 4096
@@ -165,7 +165,7 @@ async def scripted(engine: ScriptedEngine, **settings: Any) -> AsyncIterator[Ser
 
 
 def counts(tokens: int) -> Any:
-    """An engine that counts this many tokens for every prompt, and answers so."""
+    """Create an engine that counts this many tokens for every prompt, and reports the same in its answers."""
 
     async def script(request: EngineRequest) -> Any:
         yield TextDelta("Well.")

@@ -1,4 +1,4 @@
-"""What a session says of all its turns holds where they say nothing, and what they say wins."""
+"""A session's defaults apply to its turns, and a turn's own values take precedence."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PRESETS = {"receipts": {"temperature": 0.0, "top_k": 5, "glossary": ["SKU: stock
 SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}}}
 
 
-async def asked(served: Served, engine: ScriptedEngine, session: str, **body: Any) -> EngineRequest:
-    """What the engine gets for a turn of the session."""
+async def request_for_turn(served: Served, engine: ScriptedEngine, session: str, **body: Any) -> EngineRequest:
+    """Return the request that the engine gets for a turn of the session."""
     assert (await served.ask(session_id=session, **body)).status_code == 200
     return engine.requests[-1]
 
@@ -33,23 +33,23 @@ async def test_options_of_a_session_hold_in_its_turns_and_those_of_a_turn_win(se
     engine = ScriptedEngine()
     served = await serve(engine, preset="receipts", presets=PRESETS)
     session = await served.session(options={"temperature": 0.4, "stop": ["END"], "keep_alive": "1h"}, format=SCHEMA)
-    first = await asked(served, engine, session)
+    first = await request_for_turn(served, engine, session)
     assert first.options == Options(temperature=0.4, top_k=5, stop=("END",))
     assert (first.format, first.keep_alive) == (SCHEMA, "1h")
-    second = await asked(served, engine, session, options={"temperature": 1, "stop": None}, keep_alive=0, format=None)
+    second = await request_for_turn(served, engine, session, options={"temperature": 1, "stop": None}, keep_alive=0, format=None)
     assert second.options == Options(temperature=1, top_k=5)
     assert (second.format, second.keep_alive) == (None, 0)
     changed = await change(served, session, options={"seed": 1}, format=None)
     assert (changed["options"], changed["format"]) == ({"seed": 1}, None)
-    assert (await asked(served, engine, session)).options == Options(temperature=0.0, top_k=5, seed=1)
+    assert (await request_for_turn(served, engine, session)).options == Options(temperature=0.0, top_k=5, seed=1)
 
 
 async def test_a_preset_that_a_turn_names_wins_over_the_sessions_options(serve: Serve) -> None:
     engine = ScriptedEngine()
     served = await serve(engine, presets=PRESETS)
     session = await served.session(preset="balanced", options={"temperature": 1.5, "seed": 7})
-    assert (await asked(served, engine, session)).options.temperature == 1.5
-    told = (await asked(served, engine, session, preset="receipts")).options
+    assert (await request_for_turn(served, engine, session)).options.temperature == 1.5
+    told = (await request_for_turn(served, engine, session, preset="receipts")).options
     assert (told.temperature, told.top_k, told.seed) == (0.0, 5, 7)
 
 
@@ -58,7 +58,7 @@ async def test_the_glossary_of_a_preset_comes_and_goes_with_it(serve: Serve) -> 
     served = await serve(engine, presets=PRESETS)
     session = await served.session()
     assert (await change(served, session, preset="receipts"))["glossary"] == ["SKU: stock number"]
-    assert "SKU: stock number" in (await asked(served, engine, session)).messages[0].text
+    assert "SKU: stock number" in (await request_for_turn(served, engine, session)).messages[0].text
     assert (await change(served, session, preset="balanced"))["glossary"] == []
     await change(served, session, glossary=["VAT: tax"])
     assert (await change(served, session, preset="factual"))["glossary"] == ["VAT: tax"]

@@ -1,23 +1,25 @@
-"""JSON is read as Python reads it, whatever its length, where its long texts are taken out and put back too."""
+"""JSON is parsed as Python parses it, whatever its length, even if its long texts are taken out and put back."""
 
 from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llava_gateway.api import documents
 from llava_gateway.api.documents import OF_A_BODY, Bounds, parse_json
-from llava_gateway.errors import InvalidJSON, InvalidRequest
+from llava_gateway.api.threads import LARGE
+from llava_gateway.errors import BodyTooLarge, InvalidJSON, InvalidRequest
 
 LETTERS = ["a", "é", "图", "𝄞", '"', "\\", "/", "\n", "\t", "{", "[", ",", ":", " ", "0"]
 
 
 @pytest.fixture
 def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a text of a few letters is a long one and is read in many steps."""
+    """Make a text of a few letters a long one that is read in many steps."""
     monkeypatch.setattr(documents, "LONG_TEXT", 8)
     monkeypatch.setattr(documents, "_STEP", 16)
 
@@ -83,6 +85,17 @@ def test_what_stands_beside_long_texts_is_bounded() -> None:
         assert refused.value.reason == "json_bytes"
 
 
+@pytest.mark.parametrize("part", [b"A", b"\\n"])
+def test_the_longest_text_is_bounded(part: bytes) -> None:
+    bounds = replace(OF_A_BODY, text=1_000_000)
+    document = b'{"a":"%b"}'
+    taken = part * ((bounds.text - 1) // len(part))
+    assert len(parse_json(document % taken, bounds=bounds)["a"]) == len(taken) // len(part)
+    with pytest.raises(BodyTooLarge) as refused:
+        parse_json(document % (taken + part), bounds=bounds)
+    assert (refused.value.reason, refused.value.values) == ("json_text_bytes", {"most_bytes": bounds.text})
+
+
 def test_a_long_name_is_no_field() -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_json(b'{"%b" :1}' % (b"x" * 100_000))
@@ -108,8 +121,38 @@ def test_where_a_long_document_is_wrong() -> None:
         assert (refused.value.reason, refused.value.values) == (reason, values)
 
 
+@pytest.mark.usefixtures("short_steps")
+@pytest.mark.parametrize("at", range(14, 20))
+def test_a_letter_that_is_cut_off_where_a_step_ends_is_refused(at: int) -> None:
+    for tail in (b"b" * 40, "图".encode() * 9):
+        for letter in ("é", "图", "𝄞"):
+            raw = b'["%b%b"]' % (b"a" * at, letter.encode()[:-1] + tail)
+            with pytest.raises(InvalidJSON) as refused:
+                parse_json(raw, bounds=Bounds(5, 1_000_000))
+            assert refused.value.reason == "json_not_utf8"
+
+
 def test_a_mark_can_not_be_guessed() -> None:
-    """A text that looks like one from another document stays what it is."""
+    """A text that looks like a mark of another document stays unchanged."""
     long = "A" * 100_000
     guesses = [f"{'0' * 32}{number}" for number in range(3)]
     assert parse_json(json.dumps([long, *guesses, long]).encode()) == [long, *guesses, long]
+
+
+@pytest.mark.parametrize(
+    ("raw", "quick"),
+    [
+        (json.dumps({"prompt": "Hi", "images": ["QUJD" * 200_000]}), True),
+        ('{"a": "' + "é" * 300_000 + '"}', True),
+        ('{"a": "' + "x" * 300_000, True),
+        ("[" + " " * LARGE + "]", False),
+        ("1" * (LARGE + 1), False),
+        ('{"a": 1}' + "[" * LARGE, False),
+        (json.dumps(["x"] * 300), False),
+        (json.dumps({"images": ["a\\/" * LARGE]}), False),
+        (json.dumps({"images": ["QUJD" * 300_000]}), False),
+    ],
+)
+def test_documents_with_a_few_plain_texts_are_parsed_quickly(raw: str, quick: bool) -> None:
+    """Anything else may take longer than the event loop can wait."""
+    assert documents.is_quickly_parsed(raw.encode()) is quick

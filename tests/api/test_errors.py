@@ -1,4 +1,4 @@
-"""The one error body: its members, its headers, and that it tells nothing it should not."""
+"""The one error body: its members, its headers, and no secrets in it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_refusal_is_told_in_the_same_form(
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
     body = response.json()
     assert list(body) == MEMBERS
-    # What the client itself sent may be named, and so may our own usual address.
+    # It may repeat the client's own input and our own default address.
     assert (body["status"], body["error"]["code"]) == (status, code)
     assert body["instance"] == response.headers["x-request-id"]
     assert not SECRETS.search(response.text.replace("../../etc/passwd", "").replace("Use http://127.0.0.1", ""))
@@ -132,7 +132,7 @@ UPSTREAM: dict[str, tuple[int, str, bytes, int, str]] = {
 
 @pytest.mark.parametrize("name", UPSTREAM)
 async def test_what_the_engine_says_never_reaches_the_client(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real Ollama engine before a server that says too much."""
+    """The real Ollama engine, with a server whose errors contain private details."""
     status, kind, body, seen, code = UPSTREAM[name]
     monkeypatch.setattr("llava_gateway.engines.ollama.BUSY_PAUSE", (0, 0))
 
@@ -173,7 +173,7 @@ async def test_an_engine_that_is_nowhere_is_not_told_by_its_address() -> None:
 
 
 def test_the_core_says_where_an_error_belongs_in_words_of_no_api() -> None:
-    """`param` is how one API spells a field; below the APIs there is only `at`."""
+    """`param` is how one API spells a field; the core uses only `at`."""
     source = Path(errors.__file__).parent
     core = [path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("api", "cli", "errors.py")]
     assert len(core) > 80

@@ -1,4 +1,4 @@
-"""Images over HTTP: stored once, told what was changed, given back canonical or as a model gets them."""
+"""Images over HTTP: stored once, with their changes reported, and returned in canonical form or as a model gets them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.scripted_engine import ScriptedEngine
 
 @pytest.fixture
 def rotated_photo() -> bytes:
-    """A JPEG that stands upright only by its EXIF orientation, with a GPS position."""
+    """Encode a JPEG that is upright only with its EXIF orientation, with a GPS position."""
     image = sample_images.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -95,8 +95,8 @@ def test_an_unknown_model_has_no_rendition(demo: httpx2.Client, red_circle: byte
     [
         (b"", 422, "empty_image_file"),
         (b"GIF89a", 422, "image_parse_error"),
-        (b"<svg/>", 415, "unsupported_image_media_type"),
-        (b"%PDF-1.7", 415, "unsupported_image_media_type"),
+        (b"qoif\0\0", 415, "unsupported_image_media_type"),
+        (b"%PDF-1.7", 422, "pdf_damaged"),
     ],
 )
 def test_what_is_no_image_is_refused(demo: httpx2.Client, data: bytes, status: int, code: str) -> None:

@@ -1,4 +1,4 @@
-"""Options, health and figures; the engines that come and go as clients see them."""
+"""Options, health and metrics; engines that start and stop, as clients see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.scripted_engine import ScriptedEngine, says_then_waits
 def test_options_are_told_with_their_ranges(demo: httpx2.Client) -> None:
     found = demo.get("/options").json()
     assert set(found["options"]) == set(OPTION_LIMITS)
-    assert {name for name, option in found["options"].items() if option["reloads"]} == {"num_ctx", "num_gpu"}
+    assert {name for name, option in found["options"].items() if option["reloads"]} == {"num_ctx", "num_gpu", "num_thread"}
     temperatures = {name: preset.get("temperature") for name, preset in found["presets"].items()}
     assert (temperatures["factual"], temperatures["creative"], "balanced" in temperatures) == (0.2, 0.7, True)
     assert found["limits"]["images_per_turn"] == 8

@@ -1,4 +1,4 @@
-"""Options, presets and keep_alive at the border: what is taken, and what is said of the rest."""
+"""Options, presets and keep_alive in requests: valid ones are accepted, and the others get an error."""
 
 from __future__ import annotations
 

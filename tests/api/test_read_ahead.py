@@ -1,4 +1,4 @@
-"""The doors to reading ahead: the bodies of /ask, or none, and an answer that a page and a script can use."""
+"""The read-ahead routes: the bodies of /ask, or none, and a response that a page and a script can use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_an_image_is_read_ahead_of_a_question_without_a_session(demo: httpx2.Cli
     assert list(result.json()) == MEMBERS
     assert (result.json()["status"], result.json()["model"], result.json()["engine"]) == ("read", "demo", "embedded")
     assert cached(demo.post("/ask", json={"prompt": "What is it?", "images": [{"image_id": image_id}]})) >= 64
-    # The same with other words before the image is another prompt.
+    # The same image after other words is another prompt.
     body = {"images": [{"image_id": image_id}], "system": "Answer in Chinese."}
     assert demo.post("/read_ahead", json=body).json()["cached_tokens"] < 64
     assert cached(demo.post("/ask", json={"prompt": "What is it?", **body})) > 64
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_refused_as_in_a_question(demo: httpx2.Client) -> None:
 
 
 def test_without_anything_to_read_it_says_so(demo: httpx2.Client) -> None:
-    for headers in ({}, {"Content-Type": "application/octet-stream"}):  # some clients name a type for the body that they don't send
+    for headers in ({}, {"Content-Type": "application/octet-stream"}):  # some clients send a Content-Type without a body
         answer = demo.post("/read_ahead", headers=headers).json()
         assert (answer["status"], answer["reason"]) == ("skipped", "nothing_to_read")
     assert answer["message"] == note("read_ahead_nothing_to_read").text

@@ -1,4 +1,4 @@
-"""Who may reach the service: Host, Origin, Sec-Fetch-Site, the key; and the headers on every response."""
+"""Access to the service: Host, Origin, Sec-Fetch-Site, the key; and the headers of every response."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_response_carries_the_headers(demo: httpx2.Client, path: str) -> N
     assert headers["referrer-policy"] == "no-referrer"
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "script-src 'self';" in policy  # nothing inline, nothing from elsewhere
+    assert "script-src 'self';" in policy  # nothing inline, nothing from other sites
     assert "frame-ancestors 'none'" in policy
     assert "http" not in policy
 
@@ -92,11 +92,11 @@ def test_nothing_outside_the_page_is_served(demo: httpx2.Client, path: str) -> N
     assert demo.get(httpx2.URL(str(demo.base_url)).copy_with(raw_path=path.encode())).status_code == 404
 
 
-async def test_with_a_key_only_the_page_and_the_sign_of_life_are_open(serve: Serve) -> None:
+async def test_with_a_key_only_the_page_the_documentation_and_the_probes_are_open(serve: Serve) -> None:
     served = await serve(ScriptedEngine(), api_key="secret")
-    for path in ("/", "/healthz", "/static/icon.svg"):
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/static/icon.svg"):
         assert (await served.client.get(path)).status_code == 200
-    for path in ("/models", "/docs", "/openapi.json", "/metrics", "/readyz", "/sessions", "/static/../metrics"):
+    for path in ("/models", "/metrics", "/sessions", "/docs/x", "/static/../metrics"):
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret"}, {"Authorization": "secret"}):
             response = await served.client.get(path, headers=given)
             assert (response.status_code, code(response)) == (401, "invalid_api_key")
@@ -105,6 +105,22 @@ async def test_with_a_key_only_the_page_and_the_sign_of_life_are_open(serve: Ser
     refused = await served.ask()
     assert refused.status_code == 401
     assert "secret" not in refused.text
+
+
+async def test_without_the_key_readiness_is_a_yes_or_no(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), api_key="secret")
+    told = (await served.client.get("/readyz")).json()
+    assert told == {"ready": True, "engine": None, "model": None, "reason": None, "engines": []}
+    assert (await served.client.get("/readyz", headers={"Authorization": "Bearer wrong"})).json() == told
+    whole = (await served.client.get("/readyz", headers={"Authorization": "Bearer secret"})).json()
+    assert (whole["ready"], whole["model"], whole["reason"]["code"]) == (True, "scripted", "default_only_one")
+
+
+async def test_prometheus_gets_in_with_the_key_as_bearer_token(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(), api_key="secret")
+    figures = await served.client.get("/metrics", headers={"Authorization": "Bearer secret"})
+    assert figures.status_code == 200
+    assert "llava_gateway_" in figures.text
 
 
 async def test_other_names_can_be_allowed(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""Sessions over HTTP with the demo model: several turns, forks, changes, and what a session refuses."""
+"""Sessions over HTTP with the demo model: several turns, forks, changes, and rejected requests."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ async def test_a_second_turn_meanwhile_is_refused_and_the_first_goes_on(serve: S
         assert (await served.client.get(f"/sessions/{session_id}")).json()["running"] is True
         refused = await served.ask(session_id=session_id)
         assert (refused.status_code, refused.json()["error"]["code"], refused.json()["retryable"]) == (409, "session_busy", True)
-    await engine.idle.wait()
+    await until(lambda: not served.gateway.sessions.is_running(session_id))
     engine.script = says("Two")
     assert (await served.ask(session_id=session_id)).status_code == 200
     assert [turn["status"] for turn in await served.turns(session_id)] == ["cancelled", "complete"]
@@ -292,17 +292,17 @@ async def test_policy_and_glossary_stay_until_others_are_given(serve: Serve) -> 
         session = (await client.get(path)).json()
         return session["policy"], session["glossary"]
 
-    async def told(**body: Any) -> str:
+    async def first_message(**body: Any) -> str:
         assert (await client.post(f"{path}/turns", json={"prompt": "Hi", **body})).status_code == 200
         return engine.requests[-1].messages[0].text
 
     assert await kept() == ("sliding", ["VAT: tax"])
-    assert await told() == "Be brief.\n\nNames and terms that may occur:\n- VAT: tax"
-    assert "SKU: stock number" in await told(preset="receipts", policy="strict")
+    assert await first_message() == "Be brief.\n\nNames and terms that may occur:\n- VAT: tax"
+    assert "SKU: stock number" in await first_message(preset="receipts", policy="strict")
     assert await kept() == ("strict", ["SKU: stock number"])
     patched = await client.patch(path, json={"glossary": [], "policy": "pin_images"})
     assert (patched.json()["policy"], patched.json()["glossary"]) == ("pin_images", [])
-    assert await told() == "Be brief."
+    assert await first_message() == "Be brief."
 
 
 async def test_a_session_begins_with_the_glossary_of_the_preset_of_the_settings(serve: Serve) -> None:

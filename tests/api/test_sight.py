@@ -1,4 +1,4 @@
-"""How images are to be looked at, as every door takes it: in the question, in an image, in options, in a form."""
+"""How images are to be seen, as every route accepts it: in the question, in an image, in options, in a form."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from llava_gateway.api.bodies import AskBody, parse_body
 from llava_gateway.api.forms import FIELDS
 from llava_gateway.api.native_json import ADDRESS_MAX_CHARS, chat_request, note_json
-from llava_gateway.chat import Sight, TextPart
 from llava_gateway.errors import ConflictingFields, GatewayError, InvalidRegion, InvalidRequest
 from llava_gateway.notes import note
+from llava_gateway.parts import Sight, TextPart
 from llava_gateway.settings import Settings
 from tests import sample_images
 from tests.api.conftest import Serve
@@ -25,7 +25,7 @@ REF = {"image_id": "0" * 64}
 
 
 def sights(**body: Any) -> list[Sight]:
-    """What is wished for each image of a question; of one image where the body has none."""
+    """Return the sight of each image of a question; of one image if the body has none."""
     request = chat_request(parse_body(AskBody, {"prompt": "Hi", "images": [IMAGE], **body}), Settings())
     return [part.sight for part in request.question.attachments]
 
@@ -296,3 +296,21 @@ def test_what_a_question_without_images_wishes_for_them_is_not_passed_over_in_si
     assert demo.post(turns, json={"prompt": "Hello", "detail": "high"}).json()["warnings"] == [said]
     assert demo.post(turns, files={"prompt": (None, "Hello"), "detail": (None, "high")}).json()["warnings"] == [said]
     assert demo.post(turns, json={"prompt": "Hello"}).json()["warnings"] == [], "the session's own is for images to come"
+    pages = note_json(note("sight_ignored", fields=("pages", "background")))
+    assert demo.post("/ask", json={"prompt": "Hello", "pages": "2", "background": "#ffffff"}).json()["warnings"] == [pages]
+
+
+def test_a_form_with_too_many_images_is_told_their_number(demo: httpx2.Client) -> None:
+    image = base64.b64decode(IMAGE)
+    for number in (9, 10, 30):
+        response = demo.post("/ask", files=[("image", ("a.png", image)) for _ in range(number)])
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "too_many_images")
+        assert response.json()["error"]["values"] == {"count": number, "most": 8}
+
+
+def test_a_form_with_more_files_than_are_read_is_told_the_limit(demo: httpx2.Client) -> None:
+    response = demo.post("/ask", files=[("image", (f"{number}.png", b"x")) for number in range(80)])
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["values"]) == (422, "too_many_images", {"count": 66, "most": 8})
+    stored = demo.post("/images", files=[("image", ("a.png", b"x")) for _ in range(3)])
+    assert (stored.status_code, stored.json()["error"]["reason"]) == (422, "form_of_two_images")

@@ -1,4 +1,4 @@
-"""Answers on their way: queue places, clients that leave or do not read, timers, pings, failures in the middle, and the shutdown."""
+"""Answers in progress: queue places, clients that disconnect or stop reading, timers, pings, failures in the middle, and shutdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from llava_gateway.errors import UpstreamDisconnected, UpstreamTimeout
 from llava_gateway.notes import note
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
+from tests.clock import time_passes
 from tests.contract.worlds import llama_children
 from tests.scripted_engine import END, ScriptedEngine, says, says_then_waits
 from tests.serving import Served, serving, until
@@ -139,15 +139,13 @@ async def test_when_the_queue_is_full_the_next_is_sent_away_at_once(serve: Serve
         await anext(first)
         await anext(second)
         session_id = await served.session()
-        took = []
         for _ in range(5):
-            began = time.perf_counter()
             response = await served.client.post("/ask", json={"prompt": "Hi", "session_id": session_id}, headers={"Accept": FORMS[form]})
-            took.append(time.perf_counter() - began)
-            assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
+            error = response.json()["error"]
+            assert (response.status_code, error["code"], error["reason"]) == (503, "overloaded", "queue_full")
             assert 1 <= int(response.headers["retry-after"]) <= 60
-        assert sorted(took)[2] < 0.05
         assert await served.turns(session_id) == []
+        assert served.gateway.queues["ollama"].waiting == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -156,7 +154,7 @@ async def test_waiting_in_the_queue_has_an_end(serve: Serve, form: str) -> None:
     async with served.stream() as first:
         await anext(first)
         response = await served.client.post("/ask", json={"prompt": "Hi"}, headers={"Accept": FORMS[form]})
-    if form == "sse":  # it was told its place already
+    if form == "sse":  # it already knows its place
         assert response.text.count("event: error") == 1
         assert '"code":"overloaded"' in response.text
     else:
@@ -165,23 +163,19 @@ async def test_waiting_in_the_queue_has_an_end(serve: Serve, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_client_that_leaves_frees_the_engine_at_once(serve: Serve, form: str) -> None:
-    """The slowest of 20 takes less than 50 ms from the client's leaving to the end of the engine's work."""
+    """Only the client's disconnecting can end the engine's work, which would otherwise never end."""
     engine = ScriptedEngine(says_then_waits("One"))
     served = await serve(engine)
     session_id = await served.session()
     body = json.dumps({"prompt": "Hi", "session_id": session_id}).encode()
     head = f"POST /ask HTTP/1.1\r\nHost: localhost\r\nAccept: {FORMS[form]}\r\nContent-Type: application/json\r\n"
-    slowest = 0.0
     for _ in range(20):
         _, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await until(lambda: engine.running == 1)
-        began = time.perf_counter()
         writer.close()
-        await engine.idle.wait()
-        slowest = max(slowest, time.perf_counter() - began)
+        await until(engine.idle.is_set)
         await until(lambda: not served.gateway.sessions.is_running(session_id))
-    assert slowest < 0.05
     assert {turn["status"] for turn in await served.turns(session_id)} == {"cancelled"}
     assert served.gateway.queues["ollama"].active == 0
 
@@ -193,13 +187,13 @@ async def test_a_client_that_shuts_its_side_has_left(serve: Serve) -> None:
     writer.write(b'POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"prompt":"Hi"}')
     await until(lambda: engine.running == 1)
     writer.write_eof()
-    await engine.idle.wait()
+    await until(lambda: (engine.running, served.gateway.queues["ollama"].active) == (0, 0))
     writer.close()
 
 
 @pytest.mark.parametrize("form", ["json", "sse"])
 async def test_a_real_engine_is_free_again_when_the_client_has_left(endless: SyntheticPair, form: str) -> None:
-    """Without that, the one slot would go on with an answer that never ends, and the next question would wait for ever."""
+    """Otherwise the only slot would stay busy with an endless answer, and the next question would wait forever."""
     settings = Settings(port=0, gguf=endless.gguf, mmproj=endless.mmproj, models={"endless": {"num_ctx": 32768}}, token_gap_timeout=10)
     async with serving(settings) as served:
         body = {"prompt": "Hi", "options": ENDLESS}
@@ -207,12 +201,13 @@ async def test_a_real_engine_is_free_again_when_the_client_has_left(endless: Syn
             while (await anext(events))[0] != "delta":
                 pass
         if form == "json":
-            with pytest.raises(httpx2.ReadTimeout):
-                await served.client.post("/ask", json=body, timeout=0.3)
-        began = time.perf_counter()
-        answer = (await served.ask(options={**ENDLESS, "num_predict": 4})).json()
+            asking = asyncio.create_task(served.client.post("/ask", json=body))
+            await until(lambda: served.gateway.queues["embedded"].active == 1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        async with asyncio.timeout(20):  # the abandoned answer would take minutes
+            answer = (await served.ask(options={**ENDLESS, "num_predict": 4})).json()
         assert answer["usage"]["completion_tokens"] == 4
-        assert time.perf_counter() - began < 2
 
 
 async def test_five_hundred_clients_that_leave_at_once_leave_nothing_behind(serve: Serve) -> None:
@@ -258,21 +253,22 @@ async def test_a_client_that_never_reads_is_cut_off(serve: Serve, caplog: pytest
         client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await until(lambda: engine.running == 1)
         await until(lambda: engine.running == 0)
-        # The connection is gone too, though the client has still read nothing.
-        await until(lambda: len(served.server.server_state.connections) <= 1)  # the one of our own client
+        # The connection is closed too, although the client has still read nothing.
+        await until(lambda: len(served.server.server_state.connections) <= 1)  # that of our own client
     assert "client_stalled" in caplog.text
-    assert said < 16_000_000  # what the two sockets hold; then the engine is not read any more
+    assert said < 16_000_000  # the buffers of the two sockets; then the engine is not read any more
     (turn,) = await served.turns(session_id)
     assert (turn["status"], len(turn["message"]["content"]) >= 10_000) == ("cancelled", True)
 
 
 async def test_a_slow_reader_is_not_cut_off(serve: Serve) -> None:
-    served = await serve(ScriptedEngine(says(*["x" * 100_000] * 40)), stall_timeout=0.4)
+    """All of it takes three times as long as the longest allowed pause."""
+    served = await serve(ScriptedEngine(says(*["x" * 100_000] * 40)), stall_timeout=40)
     read = 0
     async with served.client.stream("POST", "/ask", json={"prompt": "Hi"}, headers={"Accept": "text/plain"}) as response:
         async for chunk in response.aiter_raw(65536):
             read += len(chunk)
-            await asyncio.sleep(0.005)
+            await time_passes(2)
     assert read == 4_000_001
 
 
@@ -402,13 +398,12 @@ async def test_a_bug_outside_of_answers_is_told_in_the_same_words(serve: Serve, 
 
 async def test_the_engine_dies_in_the_middle_and_the_next_question_is_answered(endless: SyntheticPair) -> None:
     settings = Settings(port=0, gguf=endless.gguf, mmproj=endless.mmproj, models={"endless": {"num_ctx": 32768}})
-    others = set(llama_children())
     async with serving(settings) as served:
         session_id = await served.session()
         async with served.stream(session_id=session_id, options=ENDLESS) as events:
             while (await anext(events))[0] != "delta":
                 pass
-            (child,) = set(llama_children()) - others
+            (child,) = llama_children()
             os.kill(child, signal.SIGKILL)
             name, body = (await events.rest())[-1]
         assert (name, body["error"]["code"]) == ("error", "upstream_disconnected")
@@ -419,10 +414,11 @@ async def test_the_engine_dies_in_the_middle_and_the_next_question_is_answered(e
 
 @pytest.fixture
 def endless_process(endless: SyntheticPair, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`serve` as a process of its own, and its port."""
+    """Start `serve` in its own process. Yields the process and its port."""
     code = (
         "import sys; from pathlib import Path; from llava_gateway.api.server import run; from llava_gateway.settings import Settings;"
-        "settings = Settings(port=0, gguf=Path(sys.argv[1]), mmproj=Path(sys.argv[2]), shutdown_grace=float(sys.argv[3]));"
+        "settings = Settings(port=0, gguf=Path(sys.argv[1]), mmproj=Path(sys.argv[2]), shutdown_grace=float(sys.argv[3]),"
+        " models={'endless': {'num_ctx': 65536}});"  # a small context is full within a moment
         "sys.exit(run(settings, lambda port, state: print(port, flush=True)))"
     )
     grace = "60"
@@ -442,21 +438,19 @@ def test_the_second_signal_ends_streams_with_one_event_and_the_process_with_0(en
     headers = {"Accept": "text/event-stream"}
     body = {"prompt": "Hi", "options": {**ENDLESS, "num_predict": -1}}
     with (
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client,
         client.stream("POST", "/ask", json=body, headers=headers) as response,
     ):
         lines = response.iter_lines()
         while not next(lines).startswith("event: delta"):
             pass
         process.send_signal(signal.SIGTERM)
-        for _ in range(50):  # it goes on within the grace
+        for _ in range(50):  # it continues within the grace period
             next(lines)
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         events = [line for line in lines if line.startswith("event: ")]
         assert (events[-1], events.count("event: error"), events.count("event: done")) == ("event: error", 1, 0)
-    assert process.wait(timeout=10) == 0
-    assert time.monotonic() - began < 5
+    assert process.wait(timeout=30) == 0, "it waits for the grace, which is longer"
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port))
 
@@ -486,7 +480,7 @@ async def test_a_shutdown_ends_every_kind_of_answer(serve: Serve, form: str) -> 
 
 async def test_at_a_shutdown_new_questions_are_refused_and_nothing_is_ready(serve: Serve) -> None:
     served = await serve(ScriptedEngine())
-    served.gateway.close_door()
+    served.gateway.stop_accepting()
     refused = await served.ask()
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
     assert (await served.client.get("/readyz")).status_code == 503
@@ -499,13 +493,11 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_shutdown(serve: Se
             await asyncio.sleep(0)
 
     engine = ScriptedEngine(floods)
-    async with serving(Settings(port=0, shutdown_grace=0.1), [engine]) as served:
+    async with serving(Settings(port=0, shutdown_grace=0.1, stall_timeout=600), [engine]) as served:
         with closing(socket.create_connection(("127.0.0.1", served.port))) as client:
             head = b"POST /ask HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\nContent-Type: application/json\r\n"
             client.sendall(head + b'Content-Length: 15\r\n\r\n{"prompt":"Hi"}')
             connections = served.server.server_state.connections
             await until(lambda: any(isinstance(one, HttpToolsProtocol) and one.flow.write_paused for one in connections))
-            began = time.monotonic()
             served.server.handle_exit(signal.SIGTERM, None)
-            await until(lambda: engine.closed, 10)
-            assert time.monotonic() - began < 4
+            await until(lambda: engine.closed)

@@ -110,7 +110,7 @@ async def test_tiles_and_overview_as_they_are_sent(serve: Serve) -> None:
     ]  # fmt: skip
     drawn = Image.open(io.BytesIO((await served.client.get(f"/images/{image_id}/view", params=high)).content)).convert("RGB")
     assert drawn.height == 672
-    # Every piece lies in its place, but for the lines and numbers drawn over it.
+    # Every piece is in its place, except for the lines and numbers drawn over it.
     corners = [(0, 0), (336, 0), (0, 336), (336, 336), (drawn.width - 336, 0)]
     for number, (left, top) in enumerate(corners):
         response = await served.client.get(f"/images/{image_id}", params={**high, "piece": number})

@@ -1,4 +1,4 @@
-"""Votes over HTTP: saved with the figures of the answers, counted, forgotten; and those that make no sense."""
+"""Votes over HTTP: stored with the metrics of the answers, counted, dropped when there are too many; and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the tests of the commands share: image files, and gateways that run."""
+"""Fixtures for the tests of the commands: image files, and running gateways."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.synthetic_llava import SyntheticPair, write_pair
 
 @pytest.fixture(scope="session")
 def demo_url() -> Iterator[str]:
-    """A gateway with the demo model."""
+    """Start a gateway with the demo model."""
     with served_in_thread(Settings(port=0, engine="embedded")) as url:
         yield url
 
@@ -28,9 +29,18 @@ def endless_pair(tmp_path_factory: pytest.TempPathFactory) -> SyntheticPair:
 
 @pytest.fixture(scope="session")
 def endless_url(endless_pair: SyntheticPair) -> Iterator[str]:
-    """A gateway whose model goes on until it is stopped, asked with ENDLESS."""
+    """Start a gateway whose model answers ENDLESS until it is stopped."""
     with served_in_thread(Settings(port=0, gguf=endless_pair.gguf, mmproj=endless_pair.mmproj)) as url:
         yield url
+
+
+@pytest.fixture
+def without_embedded(tmp_path: Path) -> str:
+    """Return the PYTHONPATH of a process that can't import the embedded engine's package, as without the extra `embedded`."""
+    folder = tmp_path / "blocked"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['xllamacpp'] = None\n")
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def blue_square(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rotated_letters(tmp_path: Path) -> Path:
-    """ "F7" as a phone stores it: rotated a quarter to the left, with an EXIF orientation that says so."""
+    """Draw "F7" as a phone stores it: rotated a quarter turn to the left, with the EXIF orientation that corrects it."""
     stored = sample_images.words("F7").transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6

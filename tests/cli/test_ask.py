@@ -21,7 +21,7 @@ from llava_gateway.error_sentences import message_of
 from llava_gateway.errors import ModelNotFound, UnsupportedImageType
 from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS
-from tests.cli.program import COMMAND, environment, run, running, until
+from tests.cli.program import COMMAND, LIMIT, environment, run, running, until
 from tests.synthetic_llava import ENDLESS
 
 QUESTION = "What is in this picture?"
@@ -172,7 +172,7 @@ def test_files_may_begin_with_a_byte_order_mark(demo_url: str, red_circle: Path,
 def test_bytes_on_the_command_line_that_are_no_text_are_named(demo_url: str) -> None:
     said = "描述".encode("gbk").decode("utf-8", "surrogateescape")
     done = run("ask", said, "--url", demo_url)
-    assert done.code == 1
+    assert done.code == 2
     assert "not in the encoding of this terminal" in done.err
 
 
@@ -240,7 +240,7 @@ def test_a_reader_that_leaves_ends_it_without_a_word(demo_url: str, red_circle: 
         ["sh", "-c", '"$@" | true', "sh", *COMMAND, "ask", str(red_circle), QUESTION, "--url", demo_url],
         capture_output=True,
         env=environment(),
-        timeout=30,
+        timeout=LIMIT,
         check=False,
     )
     assert done.stderr == b""
@@ -297,7 +297,7 @@ def test_a_question_that_names_no_image_file_is_refused(demo_url: str, red_circl
 
 def test_an_image_named_in_a_question_is_named_when_it_is_wrong(demo_url: str, tmp_path: Path) -> None:
     drawing = tmp_path / "drawing.svg"
-    drawing.write_text("<svg/>")
+    drawing.write_text("not a drawing")
     done = run("ask", f"What is in {drawing}?", "--url", demo_url)
     assert done.code == 1
     assert f"Error: {drawing}: {UnsupportedImageType().message}" in done.err
@@ -316,7 +316,7 @@ def test_an_image_in_a_file_is_attached_from_stdin(demo_url: str, red_circle: Pa
             stdin=file,
             capture_output=True,
             env=environment(),
-            timeout=30,
+            timeout=LIMIT,
             check=False,
         )
     assert done.stdout == b"A red circle on a white background.\n"
@@ -337,18 +337,18 @@ def test_what_is_neither_image_nor_text_is_refused_from_stdin(demo_url: str) -> 
     for stdin in (b"\x7fELF\xff\xfe", b"text\0more"):
         done = run("ask", "What is this?", "--url", demo_url, stdin=stdin)
         assert (done.code, done.out) == (2, "")
-        assert "neither an image that we read nor text" in done.err
+        assert "neither a supported image nor text" in done.err
 
 
 def test_stdin_that_is_not_read_is_told(demo_url: str, red_circle: Path, blue_square: Path, tmp_path: Path) -> None:
     asked = ("ask", str(red_circle), QUESTION, "--url", demo_url)
     done = run(*asked, stdin=blue_square.read_bytes())
     assert (done.code, done.out) == (0, "A red circle on a white background.\n")
-    assert "warning: stdin is not read where images are given." in done.err
+    assert "warning: stdin is not read if images are given." in done.err
     listed = tmp_path / "list.txt"
     listed.write_text("one.png\ntwo.png\n")
-    with listed.open("rb") as file:  # as in a loop of a shell, which goes on reading behind us
-        done_in_a_loop = subprocess.run([*COMMAND, *asked], stdin=file, capture_output=True, env=environment(), timeout=30, check=False)
+    with listed.open("rb") as file:  # as in a shell loop, which reads on after the command
+        done_in_a_loop = subprocess.run([*COMMAND, *asked], stdin=file, capture_output=True, env=environment(), timeout=LIMIT, check=False)
         assert done_in_a_loop.stderr == b""
         assert file.read() == listed.read_bytes()
 
@@ -358,7 +358,7 @@ def test_stdin_that_is_not_read_is_told(demo_url: str, red_circle: Path, blue_sq
 def test_stdin_may_be_closed(command: str, demo_url: str, red_circle: Path) -> None:
     arguments = [command, str(red_circle), "--url", demo_url]
     done = subprocess.run(
-        ["sh", "-c", '"$@" <&-', "sh", *COMMAND, *arguments], capture_output=True, env=environment(), timeout=30, check=False
+        ["sh", "-c", '"$@" <&-', "sh", *COMMAND, *arguments], capture_output=True, env=environment(), timeout=LIMIT, check=False
     )
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
@@ -366,7 +366,7 @@ def test_stdin_may_be_closed(command: str, demo_url: str, red_circle: Path) -> N
 
 @pytest.fixture
 def idle_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileIO]:
-    """The end to write to of a pipe on stdin that nobody has written to yet."""
+    """Return the write end of a pipe on stdin that is still empty."""
     reading, writing = os.pipe()
     monkeypatch.setattr(asking, "_STDIN_SECONDS", 0.01)
     with os.fdopen(reading) as stdin:
@@ -377,7 +377,7 @@ def idle_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileIO]:
 
 
 def wait_for_stdin() -> None:
-    """Until all that came through stdin has been read."""
+    """Wait until all input on stdin has been read."""
     for thread in threading.enumerate():
         if thread.name == "stdin":
             thread.join()
@@ -388,7 +388,7 @@ def test_a_pipe_that_nobody_writes_to_holds_nothing_up(demo_url: str, capsys: py
     asking.ask(["Who are you?"], url=demo_url)
     said = capsys.readouterr()
     assert said.out.startswith("I am a tiny demo model.")
-    assert "Nothing came through stdin" in said.err
+    assert "No input arrived on stdin" in said.err
 
 
 def test_what_comes_through_stdin_too_late_is_an_error(demo_url: str, idle_pipe: FileIO, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,10 +396,10 @@ def test_what_comes_through_stdin_too_late_is_an_error(demo_url: str, idle_pipe:
         idle_pipe.write(b"late")
         idle_pipe.close()
         wait_for_stdin()
-        return {"warnings": [], "context": {"warnings": []}}
+        return {"warnings": [], "context": {"warnings": []}, "finish_reason": "stop"}
 
     monkeypatch.setattr("llava_gateway.cli.answer.show_answer", answer_slowly)
-    with pytest.raises(Failure, match="went out before anything came"):
+    with pytest.raises(Failure, match="sent before any input arrived"):
         asking.ask(["Who are you?"], url=demo_url)
 
 
@@ -415,9 +415,35 @@ def test_a_terminal_gets_the_words(demo_url: str, red_circle: Path) -> None:
     command = [*COMMAND, "ask", str(red_circle), QUESTION, "--url", demo_url]
     try:
         with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment(TERM="xterm")) as process:
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=LIMIT) == 0
         shown = os.read(ours, 65536).decode()
     finally:
         os.close(ours)
         os.close(theirs)
     assert "A red circle on a white background.\r\n" in shown
+
+
+def test_an_answer_that_is_cut_says_how_to_have_more(demo_url: str, red_circle: Path) -> None:
+    asked = ("ask", str(red_circle), "What shape is this?", "--url", demo_url)
+    cut = run(*asked, "--num-predict", "1")
+    assert cut.code == 0
+    assert "warning: The answer was cut off after 1 token: --num-predict COUNT allows more." in cut.err
+    assert "cut off" not in run(*asked).err
+    assert (
+        "/options num_predict=COUNT allows more"
+        in run("chat", str(red_circle), "--num-predict", "1", "--url", demo_url, stdin=b"What?\n").err
+    )
+
+
+def test_a_question_about_an_image_that_is_not_there_is_told(demo_url: str, red_circle: Path) -> None:
+    said = "The question mentions an image"
+    alone = run("ask", "What is in this photo?", "--url", demo_url)
+    assert (alone.code, said in alone.err) == (0, True)
+    assert said not in run("ask", str(red_circle), "What is in this photo?", "--url", demo_url).err
+    chatted = run(
+        "chat",
+        "--url",
+        demo_url,
+        stdin=f"What is in this photo?\n/image {red_circle}\nWhat is in this photo?\nAnd in this photo?\n".encode(),
+    )
+    assert chatted.err.count(said) == 1

@@ -12,10 +12,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llava_gateway.cli.client import GatewayClient
+from llava_gateway.cli.ctrl_c import ctrl_c_stops
 from llava_gateway.error_sentences import message_of
 from llava_gateway.notes import note
+from llava_gateway.settings import Settings
 from tests import sample_images
-from tests.cli.program import COMMAND, environment, run, running, until
+from tests.cli.program import COMMAND, LIMIT, environment, heeding_ctrl_c, run, running, until
+from tests.scripted_engine import ScriptedEngine, says_then_waits
+from tests.serving import serving
+from tests.serving import until as until_true
 from tests.synthetic_llava import ENDLESS
 
 ENDLESS_FLAGS = [word for name, value in ENDLESS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -111,7 +117,7 @@ def test_detail_and_policy_hold_for_the_chat_and_a_region_for_one_question(demo_
     assert "Error" not in done.err
     assert "detail: high" in done.err
     assert "policy: sliding" in done.err
-    assert "looks closely at 0.2,0.2,0.5,0.5." in done.err
+    assert "is about the part 0.2,0.2,0.5,0.5." in done.err
     session = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()
     assert (session["policy"], len(session["turns"])) == ("sliding", 3)
 
@@ -135,8 +141,8 @@ def test_a_region_that_is_wrong_is_said_and_can_be_taken_back(demo_url: str, red
         ("What is ./nowhere.png?", "There is no image file ./nowhere.png."),
         ("/model nope", "No engine has the model nope."),
         ("/detail ultra", "There is no detail ultra."),
-        ("/region 5,5,5,5", "5,5,5,5 is no part of an image."),
-        ("/region 0,0,1", "0,0,1 is no part of an image."),
+        ("/region 5,5,5,5", "5,5,5,5 is not a part of an image."),
+        ("/region 0,0,1", "0,0,1 is not a part of an image."),
         ("/policy drop", "There is no policy drop."),
         ("/dance", "There is no command /dance; /help lists them."),
         ("/help", "/image PATH"),
@@ -183,7 +189,7 @@ def test_images_within_a_line_go_by_their_numbers(demo_url: str, red_circle: Pat
 
 def test_a_line_that_failed_attaches_nothing(demo_url: str, red_circle: Path, tmp_path: Path) -> None:
     drawing = tmp_path / "drawing.svg"
-    drawing.write_text("<svg/>")
+    drawing.write_text("not a drawing")
     done = run("chat", "--url", demo_url, stdin=lines(f"Compare '{red_circle}' with {drawing} now", "Who are you?"))
     assert message_of("unsupported_image_media_type", {}) in done.err
     turns = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
@@ -200,7 +206,7 @@ def test_paths_stay_text_where_that_is_wished(demo_url: str, red_circle: Path) -
 def test_an_image_piped_in_as_lines_is_refused(demo_url: str, red_circle: Path) -> None:
     done = run("chat", "--url", demo_url, stdin=red_circle.read_bytes())
     assert (done.code, done.out) == (2, "")
-    assert done.err == "Error: What is piped in is no text.\nHint: Give an image as an argument: llava-gateway chat photo.jpg\n"
+    assert done.err == "Error: The piped input is not text.\nHint: Give an image as an argument: llava-gateway chat photo.jpg\n"
 
 
 def test_an_image_that_can_not_be_read_ends_it_at_once(demo_url: str, tmp_path: Path) -> None:
@@ -226,6 +232,89 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(endless_url: str) -> 
         turns = (await client.get(f"/sessions/{session_of(err.decode())}")).json()["turns"]
     assert [(turn["prompt"], turn["status"]) for turn in turns] == [("go", "cancelled"), ("go on", "complete")]
     assert turns[0]["message"]["content"]
+    assert turns[0]["error_code"] is None  # a person stopped it; no client left
+
+
+async def test_ctrl_c_before_the_first_word_is_a_person_s_stop_too() -> None:
+    engine = ScriptedEngine(says_then_waits())
+    async with serving(Settings(port=0), [engine]) as served, running("chat", "--url", served.url) as process:
+        assert process.stdin is not None
+        process.stdin.write(lines("go"))
+        await until_true(lambda: engine.running == 1)
+        process.send_signal(signal.SIGINT)
+        await until(process.stderr, r"\[stopped\]")
+        assert engine.running == 0
+        (listed,) = served.gateway.sessions.list()
+        turns = served.gateway.sessions.get(listed.id).turns
+        assert [(turn.prompt, turn.status, turn.error_code) for turn in turns] == [("go", "cancelled", None)]
+
+
+async def test_a_program_that_is_killed_is_a_client_that_left() -> None:
+    engine = ScriptedEngine(says_then_waits("One"))
+    async with serving(Settings(port=0), [engine]) as served, running("chat", "--url", served.url) as process:
+        assert process.stdin is not None
+        process.stdin.write(lines("go"))
+        await until(process.stdout, "One")
+        process.kill()
+        (session,) = served.gateway.sessions.list()
+        await until_true(lambda: served.gateway.answers.get(session.id) is None)
+        (turn,) = served.gateway.sessions.get(session.id).turns
+        assert (turn.status, turn.error_code) == ("cancelled", "client_left")
+
+
+def test_an_answer_at_its_length_limit_goes_on(demo_url: str, red_circle: Path) -> None:
+    typed = lines(
+        "/options num_predict=3 temperature=0", "Describe this image.", "/continue", "/options num_predict=64", "/continue", "/continue"
+    )
+    done = run("chat", str(red_circle), "--url", demo_url, stdin=typed)
+    first, second, rest = done.out.splitlines()
+    assert first + second + rest == "A red circle on a white background."
+    assert done.err.count("/continue writes the rest") == 2
+    assert message_of("answer_whole", {}) in done.err
+    (turn,) = httpx2.get(f"{demo_url}/sessions/{session_of(done.err)}").json()["turns"]
+    assert (turn["message"]["content"], turn["status"]) == ("A red circle on a white background.", "complete")
+
+
+def test_without_an_answer_nothing_goes_on(demo_url: str) -> None:
+    done = run("chat", "--url", demo_url, stdin=lines("/continue"))
+    assert "There is no answer to continue yet." in done.err
+
+
+async def test_ctrl_c_stops_an_answer_that_goes_on() -> None:
+    engine = ScriptedEngine(says_then_waits("One"))
+    async with serving(Settings(port=0), [engine]) as served, running("chat", "--url", served.url) as process:
+        assert process.stdin is not None
+        for typed, words in (("go", "One"), ("/continue", "two")):
+            engine.script = says_then_waits(f" {words}") if words == "two" else engine.script
+            process.stdin.write(lines(typed))
+            await until(process.stdout, words)
+            process.send_signal(signal.SIGINT)
+            await until(process.stderr, r"\[stopped\]")
+        (listed,) = served.gateway.sessions.list()
+        turns = served.gateway.sessions.get(listed.id).turns
+        assert [(turn.answer, turn.status, turn.error_code) for turn in turns] == [("One two", "cancelled", None)]
+
+
+class SlowClient(GatewayClient):
+    """A client that still waits for the gateway when Ctrl+C is pressed again."""
+
+    def stop(self, session: str) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it waited")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_gateway() -> None:
+    client = SlowClient("http://127.0.0.1:9", None)
+    with heeding_ctrl_c(), pytest.raises(KeyboardInterrupt), ctrl_c_stops(client, "a-session"):
+        signal.raise_signal(signal.SIGINT)
+    client.close()
+
+
+def test_ctrl_c_ends_the_wait_if_the_gateway_does_not_answer() -> None:
+    client = GatewayClient("http://127.0.0.1:9", None)
+    with heeding_ctrl_c(), pytest.raises(KeyboardInterrupt), ctrl_c_stops(client, "a-session"):
+        signal.raise_signal(signal.SIGINT)
+    client.close()
 
 
 async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) -> None:
@@ -240,7 +329,7 @@ async def test_ctrl_c_while_nothing_is_asked_says_how_to_leave(demo_url: str) ->
 
 
 async def reads(url: str) -> float:
-    """How many prompts were read ahead to their end."""
+    """Count the prompts that were read ahead to their end."""
     async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
         metrics = (await client.get("/metrics")).text
     counts = re.findall(r'^llava_gateway_read_ahead_total\{.*outcome="read"\} (\S+)$', metrics, re.MULTILINE)
@@ -254,9 +343,10 @@ async def test_on_a_terminal_images_are_read_while_the_question_is_typed(demo_ur
     before = await reads(demo_url)
     async with on_a_terminal("chat", str(image), "--url", demo_url) as (process, screen, keys):
         await until(screen, r"(?s)Ctrl\+D leaves.*> ")
-        while await reads(demo_url) == before:  # noqa: ASYNC110 (a question that comes at once goes first; the metrics send no event)
-            await asyncio.sleep(0.02)
-        os.write(keys, b"/help\n")  # nothing new is read for it
+        async with asyncio.timeout(LIMIT):
+            while await reads(demo_url) == before:  # noqa: ASYNC110 (a question that comes at once goes first; the metrics send no event)
+                await asyncio.sleep(0.02)
+        os.write(keys, b"/help\n")  # starts no new read-ahead
         await until(screen, r"(?s)leave.*> ")
         os.write(keys, b"Describe this image.\n")
         await until(screen, r"(?s)purple circle.*> ")
@@ -269,10 +359,11 @@ async def test_on_a_terminal_images_are_read_while_the_question_is_typed(demo_ur
 
 @asynccontextmanager
 async def on_a_terminal(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, int]]:
-    """A command on a terminal of its own: the process, what its screen shows, and where keys are written."""
+    """Start a command on its own terminal. Yields the process, the text of its screen, and the descriptor for keys."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])", *COMMAND, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=theirs, env=environment(TERM="xterm"))
+    with heeding_ctrl_c():
+        process = await asyncio.create_subprocess_exec(*command, stdin=theirs, env=environment(TERM="xterm"))
     os.close(theirs)
     screen = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

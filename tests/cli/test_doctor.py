@@ -34,13 +34,13 @@ def test_the_embedded_engine_is_examined() -> None:
     assert "ollama serve" in found["ollama"]["advice"]
     assert found["embedded"]["detail"].startswith("The embedded engine llama.cpp b")
     assert found["model"]["status"] == "warn"
-    assert found["sight"] == {"name": "sight", "status": "ok", "detail": "demo tells a red circle from a blue one.", "advice": ""}
+    assert found["sight"] == {"name": "sight", "status": "ok", "detail": "demo distinguishes a red circle from a blue one.", "advice": ""}
     assert found["EXIF orientation"]["detail"].startswith("the engine alone ignores it")
-    assert found["shrinking"]["detail"] == "the engine antialiases: a fine checkerboard is gray to it."
+    assert found["shrinking"]["detail"] == "the engine antialiases: it sees a fine checkerboard as gray."
 
 
 def test_a_real_ollama_is_examined(real_ollama: RealOllama) -> None:
-    code, found = checks("--engine", "ollama", OLLAMA_HOST=real_ollama.url)
+    code, found = checks("--engine", "ollama", OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_MODEL="demo")
     assert code == 0
     assert "demo:latest" in found["ollama"]["detail"]
     assert found["model"]["status"] == "ok"
@@ -54,7 +54,7 @@ def test_a_model_that_makes_nothing_of_images_fails(endless_pair: SyntheticPair)
     assert code == 1
     assert found["sight"]["status"] == "fail"
     assert "does not see images" in found["sight"]["advice"]
-    assert found["EXIF orientation"]["detail"].startswith("can't be told")
+    assert found["EXIF orientation"]["detail"].startswith("unknown")
 
 
 def test_an_engine_that_was_chosen_and_is_not_there_fails() -> None:

@@ -23,8 +23,13 @@ def test_the_table_says_what_a_model_can_do_and_who_answers_by_default(demo_url:
     head, row, default = done.out.splitlines()
     assert head.split() == ["name", "engine", "vision", "context", "loaded", "size", "memory"]
     assert row.split()[:5] == ["*", "demo", "embedded", "yes", "4096"]
-    assert row.split()[6:] == ["5.1", "MB", "about", "32.9", "MB"]  # with its context and the cache of prompts
+    assert row.split()[6:] == ["5.1", "MB", "about", "32.9", "MB"]  # with its context and the prompt cache
     assert default.startswith("* ")
+
+
+def test_list_is_what_models_alone_prints(demo_url: str) -> None:
+    assert run("models", "list", "--url", demo_url).out == run("models", "--url", demo_url).out
+    assert json.loads(run("models", "list", "--json", "--url", demo_url).out)["models"][0]["name"] == "demo"
 
 
 def test_json_is_what_the_gateway_says(demo_url: str) -> None:
@@ -48,7 +53,7 @@ def test_a_model_is_made_in_a_real_ollama_from_a_modelfile_and_deleted(own_ollam
     names = [model["name"] for model in json.loads(run("models", "--json", OLLAMA_HOST=own_ollama.url).out)["models"]]
     assert "chinese:latest" in names
     gone = run("models", "delete", "chinese", OLLAMA_HOST=own_ollama.url)
-    assert (gone.code, gone.out) == (0, "chinese is gone.\n"), gone.err
+    assert (gone.code, gone.out) == (0, "Deleted chinese.\n"), gone.err
 
 
 def test_a_modelfile_may_name_files_beside_it(own_ollama: RealOllama) -> None:
@@ -97,7 +102,7 @@ def test_with_an_address_the_ollama_of_that_gateway_is_meant(own_ollama: RealOll
         assert InvalidModelName().hint in run("models", "pull", "--url", url, "no such name").err
         assert "there:latest" in run("models", "--url", url).out
         gone = run("models", "delete", "there", "--url", url)
-        assert (gone.code, gone.out) == (0, "there is gone.\n"), gone.err
+        assert (gone.code, gone.out) == (0, "Deleted there.\n"), gone.err
         assert "there:latest" not in run("models", "--url", url).out
 
 
@@ -109,7 +114,7 @@ def test_with_an_address_the_ollama_of_that_gateway_is_meant(own_ollama: RealOll
 def test_an_address_counts_wherever_it_stands_and_before_that_of_the_environment(
     command: tuple[str, ...], place: int, real_ollama: RealOllama, demo_url: str
 ) -> None:
-    """Nothing is done to the Ollama of the settings when another gateway is named."""
+    """The Ollama in the settings is not changed if another gateway is named."""
     arguments = [*command[:place], "--url", "http://127.0.0.1:9", *command[place:]]
     done = run(*arguments, OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_URL=demo_url)
     assert (done.code, "Error: No gateway answers at http://127.0.0.1:9." in done.err) == (1, True), done.err

@@ -46,6 +46,6 @@ def test_turned_letters_are_upright_when_their_tag_is_heeded() -> None:
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean of the absolute differences, of 255."""
+    """Return the mean of the absolute differences, of 255."""
     pairs = list(zip(one.convert("L").tobytes(), other.convert("L").tobytes(), strict=True))
     return sum(abs(a - b) for a, b in pairs) / len(pairs)

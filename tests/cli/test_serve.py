@@ -2,22 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import signal
 import socket
-import time
 from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
-from llava_gateway.cli.serve import address, advice, why_not
+from llava_gateway.cli.main import app
+from llava_gateway.cli.serve import address, advice, listen_error
 from llava_gateway.engines.base import Health, ModelInfo
 from llava_gateway.engines.gguf import GGUFError
 from llava_gateway.engines.pool import Default, EngineState, PoolState
 from llava_gateway.notes import note
 from llava_gateway.settings import Settings
-from tests.cli.program import run, running, serving, until
-from tests.serving import Events
+from tests.cli.program import LIMIT, run, running, serving, until
+from tests.serving import NEEDS_IPV6, Events
 from tests.synthetic_llava import ENDLESS, SyntheticPair
 
 DEMO = ModelInfo("demo", "embedded", vision=True)
@@ -26,7 +28,7 @@ LLAVA = ModelInfo("llava:7b", "ollama", vision=True)
 
 async def test_it_says_where_it_listens_who_answers_why_and_how_to_get_a_larger_model() -> None:
     async with running("serve", "--port", "0") as process:
-        found = await until(process.stdout, r"(?s)listens on (http://127\.0\.0\.1:\d+)\n(.*)Ctrl\+C ends it")
+        found = await until(process.stdout, r"(?s)listens on (http://127\.0\.0\.1:\d+)\n(.*)Press Ctrl\+C")
         url, said = found[1], found[2]
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             reason = (await client.get("/readyz")).json()["reason"]
@@ -44,7 +46,7 @@ async def test_sigterm_ends_a_stream_with_an_error_event_and_the_server_with_sta
     files = ("--gguf", str(endless_pair.gguf), "--mmproj", str(endless_pair.mmproj))
     async with (
         serving(*files, LLAVA_GATEWAY_SHUTDOWN_GRACE="0.2") as (url, process),
-        httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
+        httpx2.AsyncClient(base_url=url, timeout=LIMIT, trust_env=False) as client,
         client.stream("POST", "/ask", json={"prompt": "go", "options": ENDLESS}, headers={"Accept": "text/event-stream"}) as response,
     ):
         events = Events(response)
@@ -52,13 +54,12 @@ async def test_sigterm_ends_a_stream_with_an_error_event_and_the_server_with_sta
             if name == "delta":
                 break
         process.terminate()
-        told = time.monotonic()
-        rest = await events.rest()
+        async with asyncio.timeout(LIMIT):  # it does not end by itself
+            rest = await events.rest()
         assert rest[-1][0] == "error"
         assert rest[-1][1]["error"]["code"] == "shutting_down"
         assert [name for name, _ in rest].count("error") == 1
-        assert await process.wait() == 0
-        assert time.monotonic() - told < 10
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 0
 
 
 def test_off_loopback_it_refuses_to_start_without_a_key() -> None:
@@ -68,11 +69,30 @@ def test_off_loopback_it_refuses_to_start_without_a_key() -> None:
     assert "Traceback" not in done.err
 
 
-async def test_with_a_key_it_listens_off_loopback_and_names_an_address_to_open() -> None:
-    async with running("serve", "--port", "0", "--host", "0.0.0.0", LLAVA_GATEWAY_API_KEY="a key") as process:
-        url = (await until(process.stdout, r'curl -H "Authorization: Bearer \$LLAVA_GATEWAY_API_KEY" .* (http://127\.0\.0\.1:\d+)/ask'))[1]
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", r"127\.0\.0\.1"), pytest.param("::", r"\[::1\]", marks=NEEDS_IPV6)])
+async def test_with_a_key_it_listens_off_loopback_and_names_an_address_to_open(host: str, here: str) -> None:
+    async with running("serve", "--port", "0", "--host", host, LLAVA_GATEWAY_API_KEY="a key") as process:
+        pattern = rf'curl -H "Authorization: Bearer \$LLAVA_GATEWAY_API_KEY" .* (http://{here}:\d+)/ask'
+        url = (await until(process.stdout, pattern))[1]
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             assert (await client.get("/models")).status_code == 401
+            assert (await client.get("/models", headers={"Authorization": "Bearer a key"})).status_code == 200
+
+
+async def test_on_every_address_it_says_so_with_the_address_that_others_use() -> None:
+    """The address belongs to this machine, and requests to it are answered once it is among the allowed hosts."""
+    key = {"LLAVA_GATEWAY_API_KEY": "a key"}
+    pattern = r"(?s)Other machines reach it at (http://\S+:\d+), with the key\.(.*)Press Ctrl\+C"
+    async with running("serve", "--port", "0", "--host", "0.0.0.0", "--engine", "embedded", **key) as process:
+        said = await until(process.stdout, pattern)
+    hosts = re.search(r"LLAVA_GATEWAY_ALLOWED_HOSTS=(\S+)", said[2])
+    assert hosts is not None
+    async with running(
+        "serve", "--port", "0", "--host", "0.0.0.0", "--engine", "embedded", **key, LLAVA_GATEWAY_ALLOWED_HOSTS=hosts[1]
+    ) as process:
+        said = await until(process.stdout, pattern)
+        assert "allowed_hosts" not in said[2]
+        async with httpx2.AsyncClient(base_url=said[1], trust_env=False) as client:
             assert (await client.get("/models", headers={"Authorization": "Bearer a key"})).status_code == 200
 
 
@@ -83,7 +103,7 @@ async def test_with_a_key_it_listens_off_loopback_and_names_an_address_to_open()
         (("--gguf", "m.gguf", "--engine", "ollama"), "gguf runs in the embedded engine, not in ollama"),
         (("--engine", "openai"), "engine openai needs openai_base_url"),
         (("--port", "70000"), "less than or equal to 65535"),
-        (("--config", "nowhere.toml"), "there is no settings file nowhere.toml"),
+        (("--config", "nowhere.toml"), "There is no settings file nowhere.toml"),
         (("--gguf", "nowhere.gguf"), "nowhere.gguf can't be read"),
         (("--gguf", __file__), f"can't be served: {GGUFError('gguf_none')}"),
     ],
@@ -98,14 +118,19 @@ def test_wrong_settings_are_said_in_a_line(arguments: tuple[str, ...], said: str
 
 @pytest.mark.parametrize(
     ("toml", "said"),
-    [("port = [", "is not valid TOML"), ("prot = 1", "prot: there is no such setting"), ('port = "x"\nhost = 1', "port: Input should be")],
+    [
+        ("port = [", "is not valid TOML"),
+        ("prot = 1", "there is no setting prot. Did you mean port?"),
+        ('[models."llava:7b"]\nnum_ctxx = 1', "there is no setting models.llava:7b.num_ctxx. Did you mean num_ctx?"),
+        ('port = "x"\nhost = 1', "port: Input should be"),
+    ],
 )
 def test_wrong_settings_files_are_said_in_a_line(toml: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(toml)
     done = run("serve", "--config", str(path), LLAVA_GATEWAY_PORT="")
     assert done.code == 2
-    assert said in done.err
+    assert f"{path}: {said}" in done.err or f"{path} {said}" in done.err
     assert "Traceback" not in done.err
 
 
@@ -118,11 +143,44 @@ def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
     assert "secret words" not in done.err
 
 
-def test_a_list_in_the_environment_that_is_no_json_is_explained() -> None:
-    done = run("serve", LLAVA_GATEWAY_ALLOWED_HOSTS="example.org")
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LLAVA_GATEWAY_ALLOWED_HOSTS", '["one"', 'a list is written as one,two or as ["one", "two"]'),
+        ("LLAVA_GATEWAY_MODELS", "llava:7b", "tables are written as JSON"),
+        ("LLAVA_GATEWAY_MODELS__demo__NUM_CTXX", "4096", "there is no setting models.demo.num_ctxx. Did you mean num_ctx?"),
+        ("LLAVA_GATEWAY_QUEUE_SIZE", "many", "Input should be a valid integer"),
+        ("LLAVA_GATEWAY_PROT", "9000", "Did you mean LLAVA_GATEWAY_PORT?"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_it_takes(variable: str, value: str, said: str) -> None:
+    done = run("serve", **{variable: value})  # type: ignore[arg-type]
     assert done.code == 2
-    assert "allowed_hosts" in done.err
-    assert "written as JSON" in done.err
+    assert variable in done.err
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("ask", "Hello"), ("chat",), ("models",), ("models", "list"), ("models", "pull", "x"), ("models", "delete", "x")),
+        *(("sessions",), ("sessions", "show", "x"), ("doctor", "--no-ask"), ("showcase",), ("serve",)),
+    ],
+    ids=" ".join,
+)
+def test_every_command_refuses_a_wrong_settings_file(command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the address of a gateway: an error in the file is never ignored."""
+    monkeypatch.setenv("LLAVA_GATEWAY_URL", "http://127.0.0.1:9")
+    unknown = tmp_path / "settings.toml"
+    unknown.write_text("queue_sise = 1\n")
+    for config, said in (
+        (unknown, f"{unknown}: there is no setting queue_sise. Did you mean queue_size?"),
+        (tmp_path, f"{tmp_path} is a folder, not a settings file."),
+        (tmp_path / "Missing.toml", f"There is no settings file {tmp_path / 'Missing.toml'}."),
+    ):
+        done = CliRunner().invoke(app, [*command, "--config", str(config)])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert said in done.stderr
 
 
 def test_a_taken_port_is_said_before_anything_starts() -> None:
@@ -133,6 +191,19 @@ def test_a_taken_port_is_said_before_anything_starts() -> None:
     assert f"Port {port} of 127.0.0.1 is taken" in done.err
     assert f"--port {port + 1}" in done.err
     assert done.out == ""
+
+
+@NEEDS_IPV6
+def test_a_port_that_is_taken_only_on_ipv6_is_said_with_the_way_around() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.socket(socket.AF_INET6) as taken:
+        port = free.getsockname()[1]
+        taken.bind(("::1", port))
+        free.close()
+        taken.listen()
+        done = run("serve", "--port", str(port))
+    assert done.code == 1
+    assert f"Port {port} of ::1 is taken" in done.err
+    assert "`--host 127.0.0.1` listens only there" in " ".join(done.err.split())
 
 
 async def test_a_second_one_on_the_same_port_leaves_the_first_alone() -> None:
@@ -148,11 +219,11 @@ async def test_a_second_one_on_the_same_port_leaves_the_first_alone() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     done = run("serve", "--host", "192.0.2.1", LLAVA_GATEWAY_API_KEY="a key")
     assert done.code == 1
-    assert "192.0.2.1 is no address of this machine" in done.err
+    assert "192.0.2.1 is not an address of this machine" in done.err
 
 
 def test_a_port_that_needs_rights_is_explained() -> None:
-    failure = why_not("127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied"))
+    failure = listen_error("127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied"))
     assert "needs rights" in failure.message
     assert "--port 8000" in failure.hint
 
@@ -162,7 +233,7 @@ def test_a_port_that_needs_rights_is_explained() -> None:
     [
         ("127.0.0.1", "http://127.0.0.1:80"),
         ("::1", "http://[::1]:80"),
-        ("::", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
         ("0.0.0.0", "http://127.0.0.1:80"),
         ("box.lan", "http://box.lan:80"),
     ],
@@ -187,6 +258,6 @@ def test_advice_is_given_only_where_there_is_something_better() -> None:
 
 async def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
     async with running("serve", "--port", "0", "--engine", "embedded", "--model", "nope") as process:
-        said = (await until(process.stdout, r"(?s)listens on (.*)Ctrl\+C ends it"))[1]
+        said = (await until(process.stdout, r"(?s)listens on (.*)Press Ctrl\+C"))[1]
         assert note("default_not_there", model="nope").text in said
-        assert "Questions may name another one; there are demo." in said
+        assert "questions can name another model: demo." in said

@@ -7,7 +7,7 @@ import pytest
 
 from llava_gateway.cli.odd_images import TEXT_QUESTION, Odd
 from llava_gateway.cli.showcase import page, summary
-from llava_gateway.cli.side_by_side import Row, Said, Setting, judged
+from llava_gateway.cli.side_by_side import Reply, Row, Setting, judge_row
 from llava_gateway.notes import note
 from tests.cli.program import LIMIT, run
 from tests.ollama_server import RealOllama
@@ -19,8 +19,8 @@ WRONG = (
 SETTING = Setting("demo", "0.34.2", "1.0", "2026-11-21", "A processor")
 READ_F7 = Odd("An image", "a.png", b"", b"", TEXT_QUESTION, ("f7",))
 DAMAGED = Odd("Half an image", "b.jpg", b"", b"", TEXT_QUESTION, ())
-GOOD, BAD = Said('The text says "F7".'), Said('The text says "F77".')
-REFUSED, BROKEN = Said(error="image_parse_error: The image is damaged", refused=True), Said(error="upstream_error: It could not answer")
+GOOD, BAD = Reply('The text says "F7".'), Reply('The text says "F77".')
+REFUSED, BROKEN = Reply(error="image_parse_error: The image is damaged", refused=True), Reply(error="upstream_error: It could not answer")
 
 
 def verdicts(row: Row) -> tuple[str, str]:
@@ -28,8 +28,9 @@ def verdicts(row: Row) -> tuple[str, str]:
 
 
 def test_what_goes_wrong_directly_goes_right_through_the_gateway(real_ollama: RealOllama) -> None:
-    """Even where the settings would refuse the talk that does not fit."""
-    done = run("showcase", "--json", limit=3 * LIMIT, OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_POLICY="strict")  # some fifty questions
+    """Even if the settings would reject the conversation that does not fit."""
+    limit = 3 * LIMIT  # about fifty questions
+    done = run("showcase", "--json", "--model", "demo", limit=limit, OLLAMA_HOST=real_ollama.url, LLAVA_GATEWAY_POLICY="strict")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["setting"]["model"] == "demo:latest"
@@ -92,21 +93,23 @@ def test_a_folder_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
         (DAMAGED, BAD, BROKEN, REFUSED, ("wrong", "right")),
     ],
 )
-def test_an_answer_is_judged_by_what_the_model_can_do(odd: Odd, plain: Said, direct: Said, ours: Said, expected: tuple[str, str]) -> None:
-    assert verdicts(judged(odd, plain, direct, ours)) == expected
+def test_an_answer_is_judged_by_what_the_model_can_do(
+    odd: Odd, plain: Reply, direct: Reply, ours: Reply, expected: tuple[str, str]
+) -> None:
+    assert verdicts(judge_row(odd, plain, direct, ours)) == expected
 
 
-def test_what_cannot_be_told_is_left_out_of_the_count() -> None:
-    rows = [judged(READ_F7, GOOD, BAD, GOOD), judged(READ_F7, BAD, BAD, BAD)]
+def test_what_is_not_judged_is_left_out_of_the_count() -> None:
+    rows = [judge_row(READ_F7, GOOD, BAD, GOOD), judge_row(READ_F7, BAD, BAD, BAD)]
     assert summary(SETTING, rows) == (
-        "Of 1 images 0 are answered rightly by Ollama directly, 1 through the gateway. "
-        "1 can't be told: demo does not answer about the plain image rightly."
+        "Correct answers for 1 images: 0 from Ollama directly, 1 through the gateway. "
+        "Not judged: 1, because demo does not recognise the plain image."
     )
 
 
 def test_a_page_has_a_cell_for_whatever_is_said() -> None:
-    said = Said("a | b\n<script>" + "c" * 500)
-    text = page(SETTING, [judged(READ_F7, GOOD, said, GOOD)])
+    said = Reply("a | b\n<script>" + "c" * 500)
+    text = page(SETTING, [judge_row(READ_F7, GOOD, said, GOOD)])
     [row] = [line for line in text.splitlines() if line.startswith("| An image")]
     assert row.count(" | ") == 5
     assert "| f7 |" in row

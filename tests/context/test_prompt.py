@@ -1,13 +1,14 @@
-"""A conversation as the model is told it."""
+"""Test a conversation as it is sent to the model."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Message, TextPart
+from llava_gateway.chat import Message
 from llava_gateway.context import prompt
 from llava_gateway.context.prompt import anchors
 from llava_gateway.context.window import Rules, Window
+from llava_gateway.parts import ImagePart, TextPart
 from tests.context.talk import conversation, exchange
 from tests.session_values import a_session
 
@@ -96,7 +97,7 @@ def test_one_of_two_images_of_a_turn_leaves_its_trace_in_its_place() -> None:
 
 
 def test_the_language_of_what_has_no_images_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That would take longer than all else, and the same conversation is written down again and again."""
+    """Detecting the language would take longer than everything else, and the same conversation is written many times."""
     looked_at: list[str] = []
     monkeypatch.setattr(prompt, "language_of", looked_at.append)
     talk = conversation("Be brief.", tuple(exchange(turn, (said(f"Question {turn}"),), "Yes.", 10, (), 1) for turn in range(100)), ())
@@ -150,7 +151,7 @@ def test_nothing_is_called_back_where_an_image_has_just_been_given() -> None:
 
 
 def test_what_called_an_image_to_mind_goes_with_it() -> None:
-    """Else the model is told both that it is shown and that it is not."""
+    """Otherwise the prompt says both that the image is shown and that it is not."""
     recalled = (
         TextPart("(Picture 1 is further up; it shows: A red circle.)", note=True, recalls=1),
         TextPart("(Picture 2 is further up; it shows: A blue square.)", note=True, recalls=2),
@@ -162,7 +163,7 @@ def test_what_called_an_image_to_mind_goes_with_it() -> None:
 
 
 def test_the_numbers_before_images_are_the_same_before_the_question_is_typed() -> None:
-    """What was read ahead is what is asked about then."""
+    """The question then sends the same bytes that were read ahead."""
     chinese = (exchange(0, (RED, said("这是什么？")), "圆形。", 10, (64,), 1),)
     for unasked in (".", "。"):
         for before, question, label in ((chinese, "还有呢？", "图片2："), (EXCHANGES[:1], "And this?", "Picture 2:")):

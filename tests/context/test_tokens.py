@@ -1,4 +1,4 @@
-"""Reckoning tokens where nobody counts them."""
+"""Test the estimate of tokens that the engine has not counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which turns stay, which go, and in which steps: values in, values out."""
+"""Test which turns stay, which are dropped, and in which steps: values in, values out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Part, Policy, TextPart
+from llava_gateway.chat import Policy
 from llava_gateway.context.window import (
     MOST_TRACES,
     DoesNotFit,
@@ -25,6 +25,7 @@ from llava_gateway.context.window import (
     num_ctx_needed,
     shown,
 )
+from llava_gateway.parts import ImagePart, Part, TextPart
 from tests.context import talk as talks
 
 IMAGE = 100
@@ -32,7 +33,7 @@ TEXT = 20
 
 
 def talk(turns: int, *images_at: int) -> tuple[Exchange, ...]:
-    """Turns of TEXT tokens each, with an image at some."""
+    """Build turns of TEXT tokens each, some of them with an image."""
     found = []
     number = itertools.count(1)
     first = 1
@@ -46,7 +47,7 @@ def talk(turns: int, *images_at: int) -> tuple[Exchange, ...]:
     return tuple(found)
 
 
-def told(exchanges: tuple[Exchange, ...], window: Window, rules: Rules) -> list[int]:
+def sent_turns(exchanges: tuple[Exchange, ...], window: Window, rules: Rules) -> list[int]:
     return [exchange.turn for index, exchange in enumerate(exchanges) if is_sent(exchange, index, window, rules)]
 
 
@@ -61,7 +62,7 @@ def test_the_oldest_text_goes_first_in_a_large_step_and_images_stay() -> None:
     exchanges = talk(20, 0, 10)
     window = choose(exchanges, Window(), Rules(), budget=550, context=600)
     assert window == Window(start=17)
-    assert told(exchanges, window, Rules()) == [0, 10, 17, 18, 19]
+    assert sent_turns(exchanges, window, Rules()) == [0, 10, 17, 18, 19]
     assert cost(exchanges, window, Rules()) == 5 * TEXT + 2 * IMAGE <= 550 - 0.4 * 600
 
 
@@ -69,16 +70,16 @@ def test_sliding_lets_images_go_with_their_turns_unless_a_person_pinned_them() -
     exchanges = talk(20, 0, 10)
     rules = Rules("sliding", {"image 1": True})
     window = choose(exchanges, Window(), rules, budget=550, context=600)
-    assert told(exchanges, window, Rules("sliding"))[0] == window.start
-    assert told(exchanges, window, rules)[0] == 0
+    assert sent_turns(exchanges, window, Rules("sliding"))[0] == window.start
+    assert sent_turns(exchanges, window, rules)[0] == 0
 
 
 def test_an_image_that_was_let_go_leaves_with_its_text() -> None:
     exchanges = talk(20, 0, 10)
     rules = Rules("pin_images", {"image 1": False})
     window = choose(exchanges, Window(), rules, budget=500, context=600)
-    assert 0 not in told(exchanges, window, rules)
-    assert 10 in told(exchanges, window, rules)
+    assert 0 not in sent_turns(exchanges, window, rules)
+    assert 10 in sent_turns(exchanges, window, rules)
 
 
 def test_strict_drops_nothing() -> None:
@@ -91,7 +92,7 @@ def test_images_go_only_where_all_text_is_gone_oldest_first() -> None:
     exchanges = talk(6, 0, 1, 2, 3)
     window = choose(exchanges, Window(), Rules(), budget=400, context=500)
     assert window == Window(start=6, gone=frozenset({1, 2}))
-    assert told(exchanges, window, Rules()) == [2, 3]
+    assert sent_turns(exchanges, window, Rules()) == [2, 3]
     pinned = Rules("pin_images", {"image 1": True})
     assert choose(exchanges, Window(), pinned, budget=400, context=500).gone == {2, 3}
 
@@ -112,7 +113,7 @@ def test_a_question_that_alone_is_too_long_is_refused_under_every_policy(policy:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_the_talk_it_fits_moves_forward_only_and_rarely(seed: int) -> None:
-    """A conversation of 200 turns told turn by turn."""
+    """The window is chosen anew for each of 200 turns."""
     rng = random.Random(seed)
     sizes = [rng.randint(10, 40) for _ in range(200)]
     turns_with_one = set(rng.sample(range(60), 3))
@@ -183,7 +184,7 @@ def test_each_move_changes_one_exchange_and_costs_what_its_window_costs(policy: 
 
 
 class CountedPins(dict[str, bool]):
-    """How often anybody wondered whether an image stays."""
+    """Counts how often the code asks whether an image stays."""
 
     asked = 0
 
@@ -202,7 +203,7 @@ def test_a_window_is_chosen_by_going_over_a_long_talk_a_few_times_only() -> None
 @pytest.mark.parametrize("policy", ["sliding", "pin_images", "summarise"])
 @pytest.mark.parametrize("context", [512, 2048])
 def test_however_many_images_there_were_the_next_question_fits(policy: Policy, context: int) -> None:
-    """Their traces do not fill the context."""
+    """The traces of dropped images do not fill the context."""
     exchanges, window, rules = talk(100, *range(100)), Window(), Rules(policy)
     for turns in range(1, len(exchanges)):
         window = choose(exchanges[:turns], window, rules, budget=context - 60, context=context)

@@ -1,4 +1,4 @@
-"""Our own words beside the person's."""
+"""Test the notes that we add to a prompt."""
 
 from __future__ import annotations
 

@@ -12,20 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import (
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    Logprob,
-    Message,
-    TextDelta,
-    TextPart,
-    Tool,
-    ToolCallPart,
-    ToolResultPart,
-)
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Logprob, Message, TextDelta, Tool
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ModelLacksTools
+from llava_gateway.parts import TextPart, ToolCallPart, ToolResultPart
 from tests.contract.worlds import World
 from tests.sample_images import ask, shape
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, TextDelta, TextPart, TokenCount
+from llava_gateway.chat import EngineRequest, Finish, Message, TextDelta, TokenCount
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, TextPart
 from tests.contract.worlds import NUM_CTX, World
 from tests.sample_images import ask, image_id, rendition, shape
 from tests.synthetic_llava import ENDLESS
@@ -28,14 +29,14 @@ def system(text: str) -> Message:
 
 
 def in_pieces(request: EngineRequest, pieces: int) -> EngineRequest:
-    """Its last image in several files."""
+    """Return the question with its last image in several files."""
     part, whole = list(request.renditions.items())[-1]
     parted = replace(whole, pieces=whole.pieces * pieces, tokens=IMAGE_TOKENS * pieces)
     return replace(request, renditions={**request.renditions, part: parted})
 
 
 def between_words() -> EngineRequest:
-    """Words before, between and behind two images, and an image in a turn before."""
+    """Build a question with words before, between and after two images, and with an image in the turn before."""
     first = ask(QUESTION, RED_CIRCLE)
     given = {ImagePart(image_id(image)): image for image in (rendition(BLUE_SQUARE), rendition(shape("circle", "green")))}
     one, two = given
@@ -107,7 +108,7 @@ async def test_counting_waits_for_no_answer(world: World) -> None:
         async for event in events:
             if isinstance(event, TextDelta):
                 break
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             count = await opened.engine.count(request)
     assert count is not None
     assert count.label == "exact"

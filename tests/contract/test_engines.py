@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Message, TextDelta, TextPart
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Message, TextDelta
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import ContextLengthExceeded, ModelNotFound, UpstreamDisconnected, UpstreamUnavailable
+from llava_gateway.parts import TextPart
 from tests.contract.worlds import NUM_CTX, World
 from tests.gateways import until_it_fails
 from tests.sample_images import ask, shape
@@ -121,7 +122,7 @@ async def test_leaving_stops_the_work(endless: Engine) -> None:
     """With one slot, the next answer begins only when the first one has ended; left alone, that takes minutes."""
     request = ask("Hello", model="endless", **ENDLESS)
     for _ in range(2):
-        async with asyncio.timeout(10), endless.chat(request) as events:
+        async with asyncio.timeout(20), endless.chat(request) as events:
             assert any([isinstance(event, TextDelta) async for event in _until_text(events)])
 
 

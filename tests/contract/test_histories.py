@@ -10,21 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_gateway.chat import (
-    ChatRequest,
-    EngineRequest,
-    Finish,
-    Message,
-    NamedTool,
-    ReasoningPart,
-    TextDelta,
-    TextPart,
-    Tool,
-    ToolCall,
-    ToolCallPart,
-    ToolResultPart,
-    Upload,
-)
+from llava_gateway.chat import ChatRequest, EngineRequest, Finish, Message, NamedTool, TextDelta, Tool, ToolCall
 from llava_gateway.engines.counting import without_pixels
 from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.modelfile import parse_modelfile
@@ -33,6 +19,7 @@ from llava_gateway.engines.ollama_library import OllamaLibrary
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import note
 from llava_gateway.options import Options
+from llava_gateway.parts import ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Upload
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway
 from tests.ollama_server import RealOllama
@@ -108,8 +95,12 @@ class Place:
         assert engine._child
         return await engine._child.load.result().api._rendered(sent)
 
+    async def continues(self, request: ChatRequest) -> bool:
+        """Whether the engine says that the model goes on behind the beginning of an answer."""
+        return await next(iter(self.gateway.pool.engines)).continues(await self.request(request))
+
     async def counts_as_answered(self, request: ChatRequest) -> None:
-        """Asserts that the engine's count is what its answer says, once the model is loaded."""
+        """Assert that, once the model is loaded, the engine's count equals that of its answer."""
         engine = next(iter(self.gateway.pool.engines))
         sent = await self.request(replace(request, options=Options(num_predict=1)))
         async with engine.chat(sent) as answer:
@@ -197,6 +188,7 @@ async def test_a_begun_answer_ends_the_prompt(demo: Place) -> None:
     question = user(Upload(encoded(shape("circle", "red"))), "Describe this image.")
     request = ChatRequest((question, assistant("A red")))
     assert (await demo.renders(request)).endswith("A red")
+    assert await demo.continues(request)
     assert (await demo.answer(request))[0] == " circle on a white background."
     answer = await demo.gateway.answer(replace(request, options=SOBER))
     assert answer.text == " circle on a white background."
@@ -204,14 +196,16 @@ async def test_a_begun_answer_ends_the_prompt(demo: Place) -> None:
 
 async def test_a_begun_answer_ends_the_prompt_of_a_model_that_thinks(tools: Place) -> None:
     """llama.cpp has it think no more; Ollama, where llama.cpp writes the prompt, does the same."""
-    prompt = await tools.renders(ChatRequest((user("One?"), assistant("It is"))))
+    prompt = await tools.renders(request := ChatRequest((user("One?"), assistant("It is"))))
+    assert await tools.continues(request)
     assert prompt.endswith(f"<|im_start|>assistant\n{NO_THOUGHT}It is")
 
 
 async def test_a_begun_answer_ends_the_prompt_of_llava(taught_ollama: RealOllama) -> None:
     async with open_gateway(Settings(engine="ollama", model="legacy", ollama_host=taught_ollama.url, image_workers=1)) as gateway:
         place = Place(gateway)
-        assert (await place.renders(ChatRequest((user("One?"), assistant("It is"))))).endswith("ASSISTANT: It is")
+        assert (await place.renders(request := ChatRequest((user("One?"), assistant("It is"))))).endswith("ASSISTANT: It is")
+        assert await place.continues(request)
         prompt = await place.renders(ChatRequest((assistant("Ask me."), user("One?"))))
     assert in_order(prompt, "Ask me.", "One?")
 

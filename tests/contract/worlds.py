@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class EmbeddedWorld:
             await engine.aclose()
 
     def unreachable(self, monkeypatch: pytest.MonkeyPatch) -> Engine:
-        """As on a machine without the wheel."""
+        """Raise as on a machine without the wheel."""
         monkeypatch.setitem(sys.modules, "xllamacpp", None)
         return EmbeddedEngine(Settings())
 
@@ -105,17 +106,16 @@ class OllamaWorld:
 
 
 def kill_llama_children() -> None:
-    """Ends the embedded engines that this process has started as a failed assertion in llama.cpp would."""
+    """End the embedded engines of this thread as a failed assertion in llama.cpp would."""
     for pid in llama_children():
         os.kill(pid, signal.SIGABRT)
 
 
 def llama_children() -> list[int]:
-    """Process ids of the embedded engines that this process has started."""
+    """Return the process ids of the embedded engines that this thread has started, not those of a gateway that runs beside it."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split():
         with suppress(OSError):  # it may have ended meanwhile
-            ours = f"\nPPid:\t{os.getpid()}\n" in (process / "status").read_text()
-            if ours and b"llama_child" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
+            if b"llama_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
     return found

@@ -1,1 +1,1 @@
-"""Tests of the engines, against real ones; fake_upstream.py makes the faults that real ones can't be told to make."""
+"""Tests of the engines against real servers. fake_upstream.py makes the faults that a real server can't be made to produce."""

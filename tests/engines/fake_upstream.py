@@ -1,4 +1,4 @@
-"""An upstream on a real socket that misbehaves as it is told: faults that a real engine can't be made to produce."""
+"""A scripted server on a real socket, for faults that a real engine can't be made to produce."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass
 class Exchange:
-    """One request that came in, and the connection to answer it on, byte by byte if need be."""
+    """A request that came in, and the connection to answer it on, byte by byte if necessary."""
 
     request: Request
     reader: asyncio.StreamReader
@@ -39,7 +39,7 @@ class Exchange:
         await self.writer.drain()
 
     async def head(self, status: int = 200, content_type: str = NDJSON, **headers: str) -> None:
-        """The start of a chunked answer."""
+        """Send the beginning of a chunked answer."""
         more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         await self.send(f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n{more}\r\n".encode())
 
@@ -58,13 +58,13 @@ class Exchange:
         await self.send(head.encode() + data)
 
     def reset(self) -> None:
-        """RST instead of FIN."""
+        """Close the connection with RST instead of FIN."""
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def hung_up(self) -> None:
-        """Returns when the other side has closed the connection."""
+        """Return when the client has closed the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -75,7 +75,7 @@ Script: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 @dataclass
 class FakeUpstream:
-    """Answers each request by `script`, then hangs up; `requests` are those that came in."""
+    """Answers each request by `script`, then closes the connection. `requests` are those that came in."""
 
     script: Script
     url: str = ""
@@ -91,7 +91,7 @@ class FakeUpstream:
             self.requests.append(request)
             await self.script(Exchange(request, reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the other side left: some scripts wait for just that
+            pass  # the client left, which some scripts wait for
         finally:
             writer.close()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llava_gateway.chat import EngineRequest, Message, Rendition, TextPart, TokenCount
+from llava_gateway.chat import EngineRequest, Message, Rendition, TokenCount
 from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_images, without_pixels
+from llava_gateway.parts import TextPart
 from tests.sample_images import ask, shape
 
 FIRST = ask("What is it?", shape("circle", "red"), history=(Message("system", (TextPart("Be brief."),)),))

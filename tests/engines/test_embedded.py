@@ -1,6 +1,6 @@
-"""The embedded engine: which model it serves, when it loads it, and what becomes of it when its child process dies.
+"""The embedded engine: which model it serves, when it loads it, and what happens when its child process dies.
 
-What it answers is shown by tests/contract.
+tests/contract shows its answers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from llava_gateway.engines.llama_process import LlamaCommand, LlamaProcess
 from llava_gateway.engines.openai_errors import out_of_memory
 from llava_gateway.errors import (
     GatewayError,
+    InvalidOption,
     ModelLacksVision,
     ModelLoadFailed,
     ModelNotFound,
@@ -39,6 +40,8 @@ from llava_gateway.settings import MiB, ModelPins, Settings
 from tests.contract.worlds import kill_llama_children, llama_children
 from tests.sample_images import ask, shape, words
 from tests.synthetic_llava import ENDLESS, SyntheticPair, write_pair
+
+pytestmark = pytest.mark.real
 
 DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 RED_CIRCLE = shape("circle", "red")
@@ -131,13 +134,13 @@ async def test_the_memory_of_the_engine_is_told() -> None:
 
 
 def long_question(number: int) -> EngineRequest:
-    """About an image of its own, so that no two prompts begin alike, and of more than 500 tokens."""
+    """Return a question of more than 500 tokens with an image of its own, so that no two prompts begin alike."""
     image = shape("circle", "red", background="white", size=(32 + number, 64))
     return ask("red " * 450, image, num_predict=1)
 
 
 def size_of_the_engine() -> int:
-    """Bytes it holds in main memory."""
+    """Return the bytes of main memory that the engine holds."""
     (pid,) = llama_children()
     return int(psutil.Process(pid).memory_info().rss)
 
@@ -192,7 +195,7 @@ async def test_another_num_ctx_loads_the_model_again_and_says_so() -> None:
         small = ask("Describe this image.", RED_CIRCLE, temperature=0.0, num_ctx=1000)
         loading = await engine.loading(small)
         assert loading is not None
-        assert loading.reason == note("option_changed", option="num_ctx", old=2048, new=1024)  # llama.cpp's steps are of 256
+        assert loading.reason == note("option_changed", option="num_ctx", old=2048, new=1024)  # llama.cpp rounds up to a multiple of 256
         assert loading.last_load_ms is not None
         assert loading.last_load_ms > 0
         assert (await answer(engine, small))[1].timings.load_ms is not None
@@ -215,10 +218,31 @@ async def test_num_gpu_loads_the_model_again(demo: EmbeddedEngine) -> None:
     assert (await answer(demo, on_the_cpu))[0] == "A red circle on a white background."
 
 
+async def test_num_thread_loads_the_model_again_with_so_many_threads(demo: EmbeddedEngine) -> None:
+    await answer(demo)
+    on_two = ask("Describe this image.", RED_CIRCLE, temperature=0.0, num_thread=2)
+    loading = await demo.loading(on_two)
+    assert loading is not None
+    assert loading.reason == note("option_changed", option="num_thread", old=0, new=2)
+    assert (await answer(demo, on_two))[0] == "A red circle on a white background."
+    assert await demo.loading(on_two) is None
+    assert demo.ignored_options(on_two.options) == ()
+
+
+async def test_far_more_threads_than_processors_are_refused(demo: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await answer(demo)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(InvalidOption) as refused:
+        await answer(demo, ask("Hello", num_thread=9))
+    assert (refused.value.reason, refused.value.place) == ("too_many_threads", ("options", "num_thread"))
+    assert refused.value.values == {"given": 9, "most": 8, "each": 4, "processors": 2}
+    assert (await answer(demo, ask("Describe this image.", RED_CIRCLE, temperature=0.0)))[0] == "A red circle on a white background."
+
+
 async def test_requests_for_different_contexts_take_turns(endless_pair: SyntheticPair) -> None:
-    """The one that runs is not cut, those that wait are served in order, and none waits for ever."""
+    """The running request is not cut off, waiting ones are served in order, and none waits forever."""
     async with embedded(gguf=endless_pair.gguf, mmproj=endless_pair.mmproj, embedded_slots=2) as engine:
-        await engine.models()  # the files are read: from here on, order of asking is order of arrival
+        await engine.models()  # reads the files, so that from here on requests arrive in the order they are sent
         done: list[int] = []
 
         async def one(number: int, num_ctx: int) -> None:
@@ -277,22 +301,22 @@ async def test_an_engine_that_keeps_dying_is_left_alone_for_a_moment(demo: Embed
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another process does."""
-    async with asyncio.timeout(10):
+    """Wait until a condition that another process causes."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
 async def crash() -> None:
-    """Kills the engine and waits until it has ended."""
+    """Kill the engine and wait until it has ended."""
     pids = llama_children()
     kill_llama_children()
     await until(lambda: not any(runs(pid) for pid in pids))
 
 
 def runs(pid: int) -> bool:
-    """Whether any of its threads does: the last one to end closes its sockets."""
-    with suppress(FileNotFoundError):  # it has ended while we looked
+    """Return whether any thread of the process is still running: the last one to end closes its sockets."""
+    with suppress(FileNotFoundError):  # it may end in between
         for status in Path(f"/proc/{pid}/task").glob("*/status"):
             with suppress(OSError):
                 if "State:\tZ" not in status.read_text():
@@ -300,8 +324,8 @@ def runs(pid: int) -> bool:
     return False
 
 
-def told(pid: int) -> str:
-    """What everyone on the machine (command line) and every program of this user (environment) can read of a process."""
+def readable_by_others(pid: int) -> str:
+    """Return what every user of the machine (command line) and every program of this user (environment) can read of a process."""
     return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
 
 
@@ -316,7 +340,7 @@ def test_the_pause_grows_with_the_deaths_and_passes() -> None:
 
 
 def damaged(path: Path, source: Path) -> Path:
-    """A whole header and half the weights."""
+    """Write a file with a complete header and half of the weights."""
     whole = source.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     return path
@@ -431,14 +455,14 @@ async def test_the_child_answers_only_its_parent_and_no_web_page() -> None:
             for response in (mine, preflight):
                 assert response.headers.get("Access-Control-Allow-Origin", "") not in ("*", "null", page["Origin"])
                 assert not response.headers.get("Access-Control-Allow-Origin")
-            assert (await client.get("/")).status_code == 404  # no page of its own
-        assert server.api_key not in told(server.pid)
+            assert (await client.get("/")).status_code == 404  # it serves no page of its own
+        assert server.api_key not in readable_by_others(server.pid)
     finally:
         await server.stop()
 
 
 async def test_an_inherited_media_marker_does_not_reach_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a marker that is known, a user's text could pass for an image."""
+    """If the marker is known, a user's text could pass for an image."""
     monkeypatch.setenv("LLAMA_MEDIA_MARKER", "<__media__>")
     server = await LlamaProcess.start(
         LlamaCommand("demo", str(DEMO / "demo.gguf"), str(DEMO / "demo-mmproj.gguf"), 1024, num_gpu=-1, slots=1, threads=1)
@@ -479,7 +503,7 @@ async def test_the_child_does_not_outlive_its_parent(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_child_that_is_dead_before_it_is_told_anything_is_an_error(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without memory kills it at once. uvloop then refuses to write into the pipe."""
+    """A machine without free memory kills it at once. Then uvloop refuses to write to the pipe."""
     start = asyncio.create_subprocess_exec
 
     async def dead(*_: str, **pipes: Any) -> asyncio.subprocess.Process:
@@ -498,7 +522,7 @@ async def test_a_signal_to_the_whole_group_is_for_the_parent_to_act_on(to_the_wh
     os.kill(server.pid, to_the_whole_group)
     async with httpx2.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{server.address}/health")).status_code == 200
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await server.stop()
         assert await server.wait() == -signal.SIGKILL
 
@@ -512,7 +536,7 @@ async def test_what_the_engine_prints_goes_to_the_log_alone(tmp_path: Path, capl
 
 
 async def test_the_demo_model_leaves_nothing_to_chance_unless_asked_to(demo: EmbeddedEngine) -> None:
-    """It is not quite sure of letters this small: by chance it would often read others."""
+    """The model is not sure of letters this small, so random sampling would often misread them."""
     image, question = words("F7", size=(320, 240)), "What does it say?"
     assert all("F7" in text for text in [(await answer(demo, ask(question, image)))[0] for _ in range(12)])
     assert len({(await answer(demo, ask(question, image, temperature=1.5)))[0] for _ in range(12)}) > 1

@@ -1,6 +1,6 @@
-"""Texts as vectors: what is asked of Ollama and of OpenAI-compatible servers, what is made of their answers, and what they refuse.
+"""Texts as vectors: requests to Ollama and to OpenAI-compatible servers, and how their answers and rejections are read.
 
-The real ones are asked in tests/contract/test_embedding.py.
+tests/contract/test_embedding.py asks real servers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
 
 Answer: TypeAlias = Callable[[list[str]], tuple[int, Any]]
-"""What a server answers to texts: its status and its body."""
+"""Returns the status and the body with which a server answers texts."""
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ def always(body: bytes) -> Answer:
 
 
 def rows(*vectors: Any) -> dict[str, Any]:
-    """The body of /v1/embeddings, the last vector first: their order is told by their index."""
+    """Return a body of /v1/embeddings with the last vector first: the index gives the order."""
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     return {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
 

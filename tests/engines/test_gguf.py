@@ -1,4 +1,4 @@
-"""GGUF headers: what the shipped and the written models say of themselves, and what is no GGUF."""
+"""GGUF headers: the facts in the shipped and the written models, and files that are no GGUF."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_long_lists_are_stepped_over() -> None:
     metadata = read_header(DEMO / "demo.gguf").metadata
     assert "tokenizer.ggml.tokens" not in metadata  # 900 words
     assert "tokenizer.ggml.token_type" not in metadata  # 900 numbers
-    assert metadata["tokenizer.ggml.eos_token_id"] == 1  # stands behind both
+    assert metadata["tokenizer.ggml.eos_token_id"] == 1  # comes after both arrays
 
 
 def gguf(*pairs: bytes, version: int = 3, count: int | None = None) -> bytes:

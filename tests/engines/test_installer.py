@@ -1,4 +1,4 @@
-"""Models on their way in, as those who watch see it: everything in order, the latest figures, the same end for all."""
+"""Models that are being installed, as watchers see it: every status in order, the latest figures, and the same end for all."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def watched(installing: Installing) -> list[Progress]:
 async def test_who_comes_late_or_reads_slowly_gets_every_status_once_with_its_latest_figures() -> None:
     installing = Installing("pull", "llava:7b")
     steps = installing.steps()
-    installing.tell(Progress("pulling manifest"))
+    installing.report(Progress("pulling manifest"))
     assert await anext(steps) == Progress("pulling manifest")
     for completed in (1, 2, 3):
-        installing.tell(Progress("pulling a", completed, 3))
-    installing.tell(Progress("pulling b", 1, 2))
+        installing.report(Progress("pulling a", completed, 3))
+    installing.report(Progress("pulling b", 1, 2))
     assert [await anext(steps), await anext(steps)] == [Progress("pulling a", 3, 3), Progress("pulling b", 1, 2)]
-    installing.tell(Progress("pulling b", 2, 2))
+    installing.report(Progress("pulling b", 2, 2))
     installing.end()
     assert [step async for step in steps] == [Progress("pulling b", 2, 2)]
     assert await watched(installing) == [Progress("pulling manifest"), Progress("pulling a", 3, 3), Progress("pulling b", 2, 2)]

@@ -1,4 +1,4 @@
-"""Whether a model fits, by figures that follow from its files."""
+"""Whether a model fits, from figures that follow from its files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_nothing_is_said_of_a_model_of_unknown_size() -> None:
     [
         ({}, 32 * 8 * (128 + 128) * 2),
         ({"llama.attention.key_length": 64, "llama.attention.value_length": 96}, 32 * 8 * (64 + 96) * 2),
-        ({"llama.attention.head_count_kv": None}, None),  # Ollama leaves lists out: it differs from layer to layer
+        ({"llama.attention.head_count_kv": None}, None),  # Ollama leaves out lists, because they differ from layer to layer
         ({"llama.block_count": None}, None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Modelfiles are read as Ollama reads them (parser/parser.go), with errors that say where."""
+"""Modelfiles are read as Ollama reads them (parser/parser.go), with errors that name the line."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_errors_say_where(text: str, line: int | None, reason: str, values: dict
 
 
 def test_a_quote_of_many_lines_is_read_in_one_go() -> None:
-    """Where each line looked at all before it, this took minutes."""
+    """When each line read all lines before it again, this took minutes."""
     lines = "\n" * 1_000_000
     assert parse_modelfile(f'FROM a\nSYSTEM """b{lines}c"""').system == f"b{lines}c"
     with pytest.raises(ModelfileError) as caught:
@@ -108,7 +108,7 @@ def test_a_quote_of_many_lines_is_read_in_one_go() -> None:
 
 
 def test_instructions_are_counted() -> None:
-    """Where each stop copied all before it, the last of these took ten seconds."""
+    """When each stop text copied all stop texts before it, the last of these took ten seconds."""
     stops = [f"word {number}" for number in range(60_000)]
     lines = ["FROM a", "# nothing", *(f"PARAMETER stop {word}" for word in stops)]
     most = parse_modelfile("\n".join(lines[: MOST_INSTRUCTIONS + 1]))

@@ -1,4 +1,4 @@
-"""Counting for Ollama: on a real one, without loading anything, and what a scripted one may answer."""
+"""Counting for Ollama: on a real one without loading anything, and on a scripted one with unusual answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import JSON, EngineRequest, Finish, Message, TextPart, TokenCount
+from llava_gateway.chat import JSON, EngineRequest, Finish, Message, TokenCount
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.ollama_counting import VOCABULARIES_KEPT, OllamaCounter, Vocabulary, segments
 from llava_gateway.engines.ollama_library import OllamaLibrary
 from llava_gateway.engines.tokenizer import Tokenizer
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, fake_upstream
 from tests.ollama_server import RealOllama
@@ -36,7 +37,7 @@ MODELFILES = {
 
 @pytest.fixture(scope="module")
 def stocked(real_ollama: RealOllama) -> RealOllama:
-    """A real Ollama with a model whose prompt llama.cpp writes, and one with a context, a system prompt and turns of its own."""
+    """Return a real Ollama with a model whose prompt llama.cpp writes, and one with its own context, system prompt and messages."""
 
     async def create() -> None:
         library = OllamaLibrary(real_ollama.url)
@@ -72,7 +73,7 @@ async def loaded(engine: OllamaEngine) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("model", MODELFILES)
 async def test_a_prompt_of_any_writer_is_counted(own_engine: OllamaEngine, model: str) -> None:
-    """On a server of its own: of two models with one file, Ollama tells only by which name it has loaded it."""
+    """Runs on its own server: for two models with the same file, Ollama lists only the name under which it loaded the file."""
     first = ask("Look: what is it?", RED_CIRCLE, model=model)
     second = ask(
         "它们是什么？", RED_CIRCLE, BLUE_SQUARE, model=model, earlier=first, history=(Message("assistant", (TextPart("A circle."),)),)
@@ -107,13 +108,13 @@ async def test_what_a_modelfile_says_before_is_counted_too(own_engine: OllamaEng
 
 
 async def test_what_a_template_writes_around_a_message_is_learned(own_engine: OllamaEngine) -> None:
-    """An estimate for a model that is not loaded any more is as good as the template is regular."""
+    """The estimate for a model that is no longer loaded is exact if its template is regular."""
     request = ask("Describe this image.", RED_CIRCLE)
     counted = await prompt_tokens(own_engine, request)
     await own_engine.count(request)
     async with own_engine.chat(EngineRequest(request.model, (), keep_alive=0)) as events:
         assert [type(event) async for event in events] == [Finish]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await loaded(own_engine):
             pass
     count = await own_engine.count(request)
@@ -122,11 +123,11 @@ async def test_what_a_template_writes_around_a_message_is_learned(own_engine: Ol
 
 
 async def test_to_count_nothing_is_loaded_again(own_engine: OllamaEngine) -> None:
-    """Neither for another num_ctx or num_gpu, nor does it change when the model is unloaded."""
+    """Another num_ctx, num_gpu or num_thread causes no load, and the time at which the model is unloaded does not change."""
     request = ask("Describe this image.", RED_CIRCLE, num_ctx=3000)
     await own_engine.load_model(replace(request, keep_alive="2h"))
     before = await loaded(own_engine)
-    for options in (Options(), Options(num_ctx=4096), Options(num_ctx=2048, num_gpu=0)):
+    for options in (Options(), Options(num_ctx=4096), Options(num_ctx=2048, num_gpu=0, num_thread=2)):
         count = await own_engine.count(replace(request, options=options, keep_alive=0))
         assert count is not None
         assert count.label == "exact"
@@ -139,17 +140,17 @@ async def test_the_context_is_what_the_request_will_have(own_engine: OllamaEngin
     request, roomy = ask("Hello"), ask("Hello", model="roomy")
     assert await own_engine.context_length(request) is None
     assert await own_engine.context_length(roomy) == 3000
-    for asked, given in ((100, 2048), (2500, 2500), (100_000, 4096)):  # more than a model was trained for it never gets
+    for asked, given in ((100, 2048), (2500, 2500), (100_000, 4096)):  # a model never gets more than it was trained for
         assert await own_engine.context_length(replace(request, options=Options(num_ctx=asked))) == given
     await prompt_tokens(own_engine, replace(request, options=Options(num_ctx=2500)))
-    assert await own_engine.context_length(request) is None  # it would be loaded again
+    assert await own_engine.context_length(request) is None  # Ollama would load it again
     await prompt_tokens(own_engine, request)
     assert await own_engine.context_length(request) == (await loaded(own_engine))[0]["context_length"]
 
 
 def test_a_prompt_is_cut_at_its_images() -> None:
     assert segments("USER: hi", 0) == ["USER: hi"]
-    assert segments("a[img-1]b[img-0]c[img-0]", 2) == ["a", "b", "c[img-0]"]  # as Ollama does: the first of each is the image's
+    assert segments("a[img-1]b[img-0]c[img-0]", 2) == ["a", "b", "c[img-0]"]  # as in Ollama, the first of each marker counts
     assert segments("a<__ollama_media_0a1b__>b<__ollama_media_0a1b__>", 2) == ["a", "b", ""]
     assert segments("a<__media__>b", 1) == ["a", "b"]
     assert segments("a[img-0]b", 2) is None
@@ -159,7 +160,7 @@ def test_a_prompt_is_cut_at_its_images() -> None:
 @pytest.mark.parametrize(
     ("more", "prompt", "counted"),
     [
-        ({}, "<s>hello", "hello"),  # spelled by a renderer, which llama.cpp's own would double
+        ({}, "<s>hello", "hello"),  # spelled by a renderer; llama.cpp's own BOS would double it
         ({"renderer": ""}, "<s>hello", "<s>hello"),
         ({"add": False}, "<s>hello", "<s>hello"),
     ],
@@ -178,7 +179,7 @@ def test_gemma_4_has_its_bos_once() -> None:
 
 
 class Library:
-    """An Ollama with one model, `m`, that is loaded; counts how often it was asked for the vocabulary and for a prompt."""
+    """An Ollama with one loaded model, `m`. It counts the requests for the vocabulary and for prompts."""
 
     def __init__(self, info: dict[str, Any], debug: dict[str, Any] | None) -> None:
         self.shown = self.chats = 0
@@ -207,7 +208,7 @@ SHOWN = {"rendered_template": "hello", "image_count": 0}
 
 
 async def test_a_vocabulary_is_built_once_for_all_who_wait() -> None:
-    """Also when the first of them gives up."""
+    """Even if the first of them gives up."""
     library = Library(by_merges("gpt-2"), SHOWN)
     async with fake_upstream(library) as fake:
         engine = OllamaEngine(Settings(ollama_host=fake.url))
@@ -276,7 +277,7 @@ async def test_an_ollama_that_answers_instead_of_showing_a_prompt_is_not_asked_a
 
 @pytest.mark.parametrize("debug", [SHOWN, None])
 async def test_nobody_waits_while_a_long_text_is_counted(debug: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the system prompt nor anything else is counted by the thread that all requests share."""
+    """Neither the system prompt nor any other text is counted on the event loop's thread."""
     threads: list[threading.Thread] = []
     count = Tokenizer.count
 

@@ -1,4 +1,4 @@
-"""What Ollama says of the eyes of further families is enough to know, to the token, what it counts for the images that we send."""
+"""What Ollama reports about the vision encoders of further families is enough to predict its token counts of our images exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Message, Piece, Rendition, Sight, TextPart
+from llava_gateway.chat import EngineRequest, Finish, Message, Piece, Rendition
 from llava_gateway.engines.modelfile import parse_modelfile
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.engines.ollama_library import OllamaLibrary
@@ -17,6 +17,7 @@ from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Sight, TextPart
 from llava_gateway.settings import Settings
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape

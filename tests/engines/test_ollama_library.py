@@ -1,4 +1,4 @@
-"""Models come and go in a real Ollama, from files of this machine and from a registry on loopback."""
+"""Installing and deleting models in a real Ollama, from files of this machine and from a registry on loopback."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ async def library(real_ollama: RealOllama) -> AsyncIterator[OllamaLibrary]:
 
 @pytest.fixture
 def registry(real_ollama: RealOllama) -> Iterator[Registry]:
-    """One that has the demo model."""
+    """Serve a registry that has the demo model."""
     with Registry(real_ollama.models).serving() as registry:
         yield registry
 
 
 @pytest.fixture
 async def bare(ollama_binary: Path, tmp_path: Path) -> AsyncIterator[OllamaLibrary]:
-    """The library of an Ollama that has no model yet."""
+    """Open the library of an Ollama without models."""
     server = RealOllama.start(ollama_binary, tmp_path)
     library = OllamaLibrary(server.url)
     yield library
@@ -90,7 +90,7 @@ async def test_create_with_everything_a_modelfile_can_say_and_delete(library: Ol
 
 
 async def test_a_large_file_that_is_there_already_is_not_sent_again(library: OllamaLibrary, tmp_path: Path) -> None:
-    pair = write_pair(tmp_path, inner=UNHURRIED)  # 25 MB: more than the sockets between us take in
+    pair = write_pair(tmp_path, inner=UNHURRIED)  # 25 MB, more than the socket buffers hold
     for name in ("large", "large-again"):
         steps = [step.status async for step in library.create(name, parse_modelfile(f"FROM {pair.gguf.name}"), tmp_path)]
         assert steps[-1] == "success"
@@ -119,7 +119,7 @@ async def test_files_that_are_not_there_are_named(library: OllamaLibrary, recipe
 
 
 async def test_pull_tells_how_far_it_is(bare: OllamaLibrary, registry: Registry) -> None:
-    registry.pause_at = 1_000_000  # Ollama says nothing of a file that comes within 60 ms
+    registry.pause_at = 1_000_000  # Ollama does not report a file that arrives within 60 ms
     steps = []
     async for step in bare.pull(registry.demo):
         steps.append(step)
@@ -202,7 +202,7 @@ async def test_nobody_there() -> None:
 
 
 def says(words: str, status: int = 200) -> Script:
-    """An Ollama whose library fails so: before the first step where there is a status, else in the middle."""
+    """Return an Ollama whose downloads fail with these words: before the first step if the status is not 200, else in the middle."""
 
     async def script(exchange: Exchange) -> None:
         if status != 200:

@@ -1,10 +1,10 @@
-"""Names of models, by Ollama's rules."""
+"""Model names by Ollama's rules."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.engines.ollama_names import is_cloud, is_loopback, parse_name, tagged
+from llava_gateway.engines.ollama_names import is_cloud, is_loopback, name_key, parse_name, tagged
 from llava_gateway.errors import CloudModelRefused, InvalidModelName
 
 
@@ -21,6 +21,12 @@ from llava_gateway.errors import CloudModelRefused, InvalidModelName
 )
 def test_all_spellings_of_a_name_have_one_key(text: str, key: str) -> None:
     assert parse_name(text).key == key
+
+
+def test_what_ollama_would_reject_is_its_own_key() -> None:
+    assert [name_key(text) for text in ("/models/LLaVA.gguf", "a b", "gpt-oss:Cloud")] == [
+        *("/models/LLaVA.gguf", "a b", "registry.ollama.ai/library/gpt-oss:cloud")
+    ]
 
 
 @pytest.mark.parametrize(

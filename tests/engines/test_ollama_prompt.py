@@ -1,4 +1,4 @@
-"""The body of /api/chat, as Ollama reads it; where it puts the images is asked of a real one in test_ollama.py."""
+"""The body of /api/chat, as Ollama reads it. test_ollama.py asks a real Ollama where it puts the images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
+from llava_gateway.chat import EngineRequest, Message, Rendition
+from llava_gateway.engines.counting import STAND_IN
 from llava_gateway.engines.ollama_prompt import chat_body, places_images, unloads_at_once, wants_placement
+from llava_gateway.parts import ImagePart, TextPart
 from tests.sample_images import ask, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
@@ -75,7 +77,18 @@ def test_other_brackets_are_left_alone(text: str) -> None:
 )
 def test_places_are_marked_only_where_ollamas_own_order_is_not_the_persons(parts: tuple[TextPart | ImagePart, ...], wants: bool) -> None:
     earlier = Message("user", parts)
-    assert wants_placement(EngineRequest("m", (earlier, Message("user", (TextPart("x"),))))) is wants
+    sent = {part: Rendition((STAND_IN,)) for part in earlier.images}
+    assert wants_placement(EngineRequest("m", (earlier, Message("user", (TextPart("x"),))), renditions=sent)) is wants
+
+
+def test_the_number_of_a_strip_stands_before_its_pieces() -> None:
+    image = ImagePart("a")
+    pieces = (STAND_IN, replace(STAND_IN, label="1/2:"), STAND_IN, replace(STAND_IN, label="2/2:"))
+    request = EngineRequest("m", (Message("user", (image, TextPart("Read it."))),), renditions={image: Rendition(pieces)})
+    assert wants_placement(request)
+    (message,) = json.loads(chat_body(request, placed=True))["messages"]
+    assert message["content"] == "[img]\n1/2:\n[img][img]\n2/2:\n[img]\nRead it."
+    assert len(message["images"]) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""The OpenAI engine: what it sends to which server, what it makes of the answer, and what every refusal becomes.
+"""The OpenAI engine: its requests to each kind of server, how it reads the answers, and the error for every rejection.
 
-That it works on a real server is shown by tests/contract; here a fake one produces what real ones can't be told to.
+tests/contract shows that it works on a real server. Here a fake server produces what real ones can't be made to produce.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from llava_gateway.chat import (
     PromptProgress,
     ReasoningDelta,
     TextDelta,
-    TextPart,
     Timings,
     ToolCall,
     Usage,
@@ -45,6 +45,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.engines.fake_upstream import Exchange, Script, fake_upstream
 from tests.gateways import until_it_fails
@@ -76,7 +77,7 @@ async def read(*lines: bytes) -> list[EngineEvent]:
 
 
 async def read_until_it_fails(*lines: bytes) -> tuple[list[EngineEvent], GatewayError]:
-    """The events before the failure, and the failure, of which whoever reads is told first."""
+    """Return the events before the failure, and the failure, after checking that `failed` got it first."""
 
     async def source() -> AsyncIterator[bytes]:
         for line in lines:
@@ -244,6 +245,7 @@ ALL_OPTIONS = Options(
     stop=("a", "b"),
     num_ctx=2048,
     num_gpu=1,
+    num_thread=2,
 )
 EVERYWHERE = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 3, "stop": ["a", "b"]}
 
@@ -251,7 +253,7 @@ EVERYWHERE = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 3, "sto
 @pytest.mark.parametrize(
     ("owner", "more", "ignored"),
     [
-        ("system", {}, ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_gpu")),
+        ("system", {}, ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_gpu", "num_thread")),
         (
             "llamacpp",
             {
@@ -263,11 +265,11 @@ EVERYWHERE = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 3, "sto
                 "verbose": True,
                 "response_fields": ["stopping_word"],
             },
-            ("num_ctx", "num_gpu"),
+            ("num_ctx", "num_gpu", "num_thread"),
         ),
-        ("vllm", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu")),
-        ("sglang", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu")),
-        ("organization_owner", {"top_k": 0, "repeat_penalty": 1.1}, ("min_p", "repeat_last_n", "num_ctx", "num_gpu")),
+        ("vllm", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu", "num_thread")),
+        ("sglang", {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1}, ("repeat_last_n", "num_ctx", "num_gpu", "num_thread")),
+        ("organization_owner", {"top_k": 0, "repeat_penalty": 1.1}, ("min_p", "repeat_last_n", "num_ctx", "num_gpu", "num_thread")),
     ],
 )
 async def test_each_server_gets_the_options_it_knows(owner: str, more: dict[str, Any], ignored: tuple[str, ...]) -> None:
@@ -291,7 +293,7 @@ async def test_each_server_gets_the_options_it_knows(owner: str, more: dict[str,
 
 
 def answering(owner: str, lines: list[bytes], refusals: list[tuple[int, bytes]] | None = None) -> Script:
-    """A server of that owner with the model `m`; it refuses as often as there are `refusals`, then streams `lines`."""
+    """Return a server of this owner with the model `m`. It sends the `refusals` first, then streams `lines`."""
     left = list(refusals or ())
 
     async def script(exchange: Exchange) -> None:
@@ -430,8 +432,118 @@ async def test_a_real_llama_server_tells_whether_it_sees_and_its_context() -> No
             with pytest.raises(ModelLacksVision):
                 async with engine.chat(ask("Describe this image.", RED_CIRCLE, model="blind")):
                     pass
-            with pytest.raises(ModelNotFound):  # it would answer to any name
+            with pytest.raises(ModelNotFound):  # the server would answer under any name
                 async with engine.chat(ask("Hello", model="other")):
                     pass
         finally:
             await engine.aclose()
+
+
+class Swapped:
+    """A server whose models and context change while it keeps its address; `listed` counts how often it was asked for them."""
+
+    def __init__(self, owner: str, contexts: dict[str, int | None]) -> None:
+        self.owner, self.contexts = owner, contexts
+        self.listed = 0
+        self.refusals: list[tuple[int, bytes]] = []
+
+    async def __call__(self, exchange: Exchange) -> None:
+        match exchange.request.path:
+            case "/v1/models":
+                self.listed += 1
+                rows = [{"id": name, "owned_by": self.owner, "max_model_len": context} for name, context in self.contexts.items()]
+                await exchange.reply(200, {"data": rows})
+            case "/props":
+                (context,) = self.contexts.values()
+                await exchange.reply(200, {"modalities": {"vision": True}, "default_generation_settings": {"n_ctx": context}})
+            case _ if self.refusals:
+                await exchange.reply(*self.refusals.pop(0))
+            case _:
+                await exchange.head(content_type=EVENT_STREAM)
+                for line in data(chunk(finish="stop"), b"[DONE]"):
+                    await exchange.chunk(line + b"\n\n")
+                await exchange.end()
+
+
+@asynccontextmanager
+async def swapped(owner: str, contexts: dict[str, int | None]) -> AsyncIterator[tuple[Swapped, OpenAIEngine, list[float]]]:
+    """The server, an engine that asks it, and the engine's clock."""
+    server, clock = Swapped(owner, contexts), [0.0]
+    async with fake_upstream(server) as fake:
+        engine = OpenAIEngine(f"{fake.url}/v1", fresh_for=3, clock=lambda: clock[0])
+        try:
+            yield server, engine, clock
+        finally:
+            await engine.aclose()
+
+
+async def chats(engine: OpenAIEngine, model: str) -> list[int | None]:
+    """The context that each of three chats would have."""
+    found = []
+    for _ in range(3):
+        found.append(await engine.context_length(ask("Hello", model=model)))
+        async with engine.chat(ask("Hello", model=model)) as events:
+            assert [event async for event in events] == [Finish("stop")]
+    return found
+
+
+@pytest.mark.parametrize(("owner", "context"), [("vllm", 2048), ("llamacpp", 4096), ("organization_owner", None), ("proxy", None)])
+async def test_a_server_is_asked_once_for_its_context(owner: str, context: int | None) -> None:
+    async with swapped(owner, {"m": context}) as (server, engine, _):
+        assert await chats(engine, "m") == [context] * 3
+        assert server.listed == 1
+
+
+async def test_a_model_that_is_not_listed_is_looked_for_once_in_each_list() -> None:
+    async with swapped("proxy", {"m": 2048}) as (server, engine, clock):
+        assert await chats(engine, "hidden") == [None] * 3
+        assert server.listed == 2
+        clock[0] = 3
+        assert await chats(engine, "hidden") == [None] * 3
+        assert server.listed == 4
+
+
+async def test_an_old_list_is_asked_for_again() -> None:
+    async with swapped("vllm", {"m": 2048}) as (server, engine, clock):
+        await chats(engine, "m")
+        server.contexts = {"m": 8192}
+        clock[0] = 2.9
+        assert await chats(engine, "m") == [2048] * 3
+        clock[0] = 3
+        assert await chats(engine, "m") == [8192] * 3
+        assert server.listed == 2
+
+
+@pytest.mark.parametrize("refusal", [(503, b'{"error": {"message": "Loading model"}}'), (400, b"{}"), (404, b"{}"), (500, b"oops")])
+async def test_a_server_that_refused_is_asked_again(refusal: tuple[int, bytes], no_pause: None) -> None:
+    """One that loads its model, or does not know it any more, was started anew, perhaps with another context."""
+    async with swapped("llamacpp", {"m": 2048}) as (server, engine, clock):
+        await chats(engine, "m")
+        server.contexts, server.refusals = {"m": 1024}, [refusal]
+        clock[0] = 1
+        with suppress(GatewayError):
+            await chats(engine, "m")
+        clock[0] = 2
+        assert await chats(engine, "m") == [1024] * 3
+        assert server.listed == 2
+
+
+async def test_a_server_that_went_away_is_asked_again_when_it_is_back() -> None:
+    async with swapped("vllm", {"m": 2048}) as (server, engine, clock):
+        await chats(engine, "m")
+        clock[0] = 1
+        engine._base, base = "http://127.0.0.1:9/v1", engine._base
+        assert not (await engine.health()).ok  # as the pool asks every two seconds
+        engine._base = base
+        clock[0], server.contexts = 2, {"m": 512}
+        assert await chats(engine, "m") == [512] * 3
+
+
+async def test_another_kind_of_server_is_spoken_to_in_its_own_dialect() -> None:
+    async with swapped("llamacpp", {"m": 2048}) as (server, engine, clock):
+        await chats(engine, "m")
+        assert engine.reports_progress
+        server.owner, server.contexts = "vllm", {"other": 8192}
+        clock[0] = 3
+        assert await chats(engine, "other") == [8192] * 3
+        assert not engine.reports_progress

@@ -1,6 +1,6 @@
-"""What is read from an answer that a server streams: stop texts, probabilities of tokens, and the beginning that is repeated.
+"""Reading a streamed answer: stop texts, token probabilities, and the repeated beginning of an answer.
 
-What real servers send is shown by tests/contract; these are the lines that they were seen to send.
+tests/contract shows what real servers send. These lines were captured from them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Logprob, Message, ReasoningDelta, ReasoningPart, TextDelta, TextPart
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Logprob, Message, ReasoningDelta, TextDelta
 from llava_gateway.engines.openai_answer import read_events
 from llava_gateway.errors import UpstreamProtocolError
+from llava_gateway.parts import ReasoningPart, TextPart
 from tests.sample_images import ask
 
 STOPS = ask("Hello", stop=("END", "USER:"))

@@ -1,4 +1,4 @@
-"""Counting on a real llama-server, and on servers that only a script can be: vLLM, an older llama.cpp, one that was started anew."""
+"""Counting on a real llama-server, and on scripted servers: vLLM, an older llama.cpp, and one that was restarted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Rendition, TextPart, TokenCount, Tool
+from llava_gateway.chat import EngineRequest, Finish, Label, Message, Piece, Rendition, TokenCount, Tool
 from llava_gateway.engines.openai import OpenAIEngine
+from llava_gateway.parts import TextPart
 from tests.engines.fake_upstream import Exchange, FakeUpstream, fake_upstream
 from tests.llama_server import llama_server
 from tests.sample_images import ask, encoded, shape
@@ -25,7 +26,7 @@ PROPS = {"modalities": {"vision": True}, "default_generation_settings": {"n_ctx"
 
 
 def of_cost(request: EngineRequest, tokens: int | None, label: Label = "estimated") -> EngineRequest:
-    """The same request, the cost of its images known so far."""
+    """Return the same request with this cost for its images."""
     return replace(
         request, renditions={part: replace(rendition, tokens=tokens, label=label) for part, rendition in request.renditions.items()}
     )
@@ -33,7 +34,7 @@ def of_cost(request: EngineRequest, tokens: int | None, label: Label = "estimate
 
 @pytest.fixture
 async def tiles(tmp_path: Path) -> AsyncIterator[OpenAIEngine]:
-    """A llama-server whose model cuts images into tiles by itself."""
+    """Run a llama-server whose model cuts images into tiles itself."""
     pair = write_pair(tmp_path, name="tiles", pinpoints=PINPOINTS_16, context=8192)
     async with llama_server("tiles", pair.gguf, pair.mmproj, 8192) as server:
         engine = OpenAIEngine(f"{server.address}/v1", api_key=server.api_key, slots=1)
@@ -61,7 +62,7 @@ Answers = dict[str, Callable[[Any], tuple[int, Any]]]
 
 
 def server(answers: Answers) -> Callable[[Exchange], Awaitable[None]]:
-    """A llama-server that answers so at these paths."""
+    """Return a llama-server with these answers by path."""
 
     async def script(exchange: Exchange) -> None:
         known: Answers = {"/v1/models": lambda _: (200, LISTED), "/props": lambda _: (200, PROPS), **answers}
@@ -102,7 +103,7 @@ async def test_a_server_that_can_not_measure_images_leaves_an_estimate() -> None
 
 
 async def test_what_comes_back_is_asked_once() -> None:
-    """The marker, the system prompt, and what images take."""
+    """The media marker, the tokens of the system prompt, and the tokens of the images."""
     answers: Answers = {
         "/apply-template": rendered("ab", "cde"),
         "/tokenize": a_token_each_letter,
@@ -113,7 +114,7 @@ async def test_what_comes_back_is_asked_once() -> None:
         assert await count_on(fake, request, times=3) == TokenCount(6, 0, (10,), "exact", text_is_exact=True)
         paths = [request.path for request in fake.requests]
     assert paths.count("/chat/completions/input_tokens") == 1
-    assert paths.count("/props") == 2  # one for the list of models
+    assert paths.count("/props") == 2  # one of them for the list of models
     assert sum("Be brief" in str(request.body) for request in fake.requests if request.path == "/tokenize") == 1
 
 

@@ -1,4 +1,4 @@
-"""What is written to servers that speak OpenAI's API."""
+"""Requests to OpenAI-compatible servers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, ReasoningPart, TextPart, Think
+from llava_gateway.chat import EngineRequest, Message, Rendition, Think
+from llava_gateway.engines.counting import STAND_IN, without_pixels
 from llava_gateway.engines.openai_prompt import BY_OWNER, LLAMA_CPP, PLAIN, VLLM, Dialect, chat_body, with_one_beginning
+from llava_gateway.parts import ImagePart, ReasoningPart, TextPart
 from tests.sample_images import ask, image_id, rendition, shape
 
 RED_CIRCLE = shape("circle", "red")
@@ -17,6 +19,15 @@ RED_CIRCLE = shape("circle", "red")
 
 def body_of(request: EngineRequest, dialect: Dialect = PLAIN) -> Any:
     return json.loads(chat_body(request, dialect))
+
+
+def test_the_number_of_a_strip_stands_before_its_pieces() -> None:
+    image = ImagePart("a")
+    pieces = (STAND_IN, replace(STAND_IN, label="1/2:"), replace(STAND_IN, label="2/2:"))
+    request = EngineRequest("m", (Message("user", (image, TextPart("Read it."))),), renditions={image: Rendition(pieces)})
+    for sent in (request, without_pixels(request)):
+        (message,) = body_of(sent)["messages"]
+        assert [part.get("text", "image") for part in message["content"]] == ["image", "1/2:", "image", "2/2:", "image", "Read it."]
 
 
 def test_no_limit_and_no_seed_are_left_unsaid() -> None:
@@ -62,7 +73,7 @@ RED = ImagePart("red")
     ids=["side by side", "no words between", "what is not said between"],
 )
 def test_a_line_break_parts_images_side_by_side(parts: tuple[ImagePart | TextPart | ReasoningPart, ...]) -> None:
-    """Prompts that part between two adjacent images break the prompt cache of llama.cpp."""
+    """Prompts that differ between two adjacent images break the prompt cache of llama.cpp."""
     image = rendition(RED_CIRCLE)
     request = EngineRequest("m", (Message("user", parts),), renditions={RED: image, BLUE: image})
     kinds = [part.get("text", "image") for part in body_of(request)["messages"][0]["content"]]
@@ -94,7 +105,7 @@ def test_how_hard_to_think_is_said_to_those_who_know_it(think: Think | None, dia
 
 @pytest.mark.parametrize(("wanted", "asked"), [(None, None), (0, 1), (1, 1), (5, 5)])
 def test_one_alternative_is_asked_for_at_least(wanted: int | None, asked: int | None) -> None:
-    """llama-server takes 0 for no probabilities at all."""
+    """llama-server takes 0 as "no probabilities"."""
     body = body_of(replace(ask("Hello"), logprobs=wanted))
     assert (body.get("logprobs"), body.get("top_logprobs")) == (None if wanted is None else True, asked)
 
@@ -123,7 +134,7 @@ def test_the_beginning_of_an_answer_is_continued(owner: str, fields: dict[str, b
 
 
 def test_several_beginnings_become_one() -> None:
-    """llama-server: "Cannot have 2 or more assistant messages at the end of the list"."""
+    """llama-server answers "Cannot have 2 or more assistant messages at the end of the list." to two of them."""
     first, second = Message("assistant", (ReasoningPart("Hm."), TextPart("It is"))), Message("assistant", (TextPart("round"),))
     asked = ask("What is it?")
     begun = with_one_beginning(replace(asked, messages=(second, *asked.messages, first, second)))

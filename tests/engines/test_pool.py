@@ -1,4 +1,4 @@
-"""Which engine and model answer, and why; engines that come and go; names that are found or not."""
+"""Which engine and model answer, and why; engines that come and go; model names that are found or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ollama(*models: ModelInfo) -> EngineState:
 
 
 NOBODY = {"silent": (), "blind": ()}
-"""No other engine was asked in vain."""
+"""Nothing to report about the engines that are preferred to it."""
 MINE = EngineState("embedded", Health(True), (model("mine", "embedded", vision=False),))
 GONE = EngineState("ollama", Health(False))
 DEMO = EngineState("embedded", Health(True, "llama.cpp b1"), (model("demo", "embedded"),))
@@ -153,6 +153,26 @@ async def test_a_missing_model_is_told_with_what_there_is(pool_of: Callable[...,
     assert (await pool.resolve("moondream:latest")).name == "moondream"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["seen", "SEEN", "seen:latest", "Library/Seen:LATEST", *(f"registry.ollama.ai/library/seen{tag}" for tag in ("", ":latest"))],
+)  # fmt: skip
+async def test_all_spellings_that_ollama_takes_mean_the_model(pool_of: Callable[..., EnginePool], name: str) -> None:
+    pool = pool_of(ScriptedEngine(model_names=("seen:latest", "seen:7b")))
+    await pool.start()
+    assert (await pool.resolve(name)).name == "seen:latest"
+    assert (await pool.choose(name, "seen:latest", "ollama")).name == "seen:latest"
+    for other in ("me/seen", "hf.co/library/seen", "seen:13b"):
+        with pytest.raises(ModelNotFound):
+            await pool.resolve(other)
+
+
+async def test_names_that_differ_only_in_case_are_told_apart_where_an_engine_has_both(pool_of: Callable[..., EnginePool]) -> None:
+    pool = pool_of(ScriptedEngine(name="openai", model_names=("Seen", "seen")))
+    await pool.start()
+    assert [(await pool.resolve(name)).name for name in ("Seen", "seen")] == ["Seen", "seen"]
+
+
 async def test_an_engine_can_be_asked_for_with_the_name(pool_of: Callable[..., EnginePool]) -> None:
     pool = pool_of(ScriptedEngine(name="ollama", model_names=("demo",)), ScriptedEngine(name="embedded", model_names=("demo",)))
     await pool.start()
@@ -172,7 +192,7 @@ async def test_the_watcher_outlives_what_an_engine_does(
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "health", broken)
-        await until(lambda: "looking at the engines failed" in caplog.text)
+        await until(lambda: "checking the engines failed" in caplog.text)
     engine.installed = (model("b"),)
     await until(lambda: default_of(pool) == "b")
 
@@ -187,7 +207,7 @@ async def test_closing_closes_every_engine() -> None:
 
 @pytest.fixture
 def fresh_ollama(ollama_binary: Path, tmp_path: Path) -> Iterator[RealOllama]:
-    """A real Ollama that has `demo` and no other model, so that it is plain which one is the default."""
+    """Start a real Ollama that has `demo` and no other model, so that the default is certain."""
     server = RealOllama.start(ollama_binary, tmp_path)
     try:
         server.create_demo()

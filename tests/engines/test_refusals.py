@@ -1,4 +1,4 @@
-"""What llama.cpp, its chat templates, Ollama and vLLM refuse, in the words that they were seen to use."""
+"""Rejections by llama.cpp, its chat templates, Ollama and vLLM, in words captured from them."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_both_kinds_of_engines_read_the_same_words(status: int, said: str, error
 
 
 def test_ollama_says_which_model_can_not_think() -> None:
-    """Only an Ollama that does not list what its models can do is asked to have one think that can't."""
+    """Only an old Ollama, which does not list what its models can do, is asked to let such a model think."""
     found = error_from(400, json.dumps({"error": '"demo" does not support thinking'}).encode())
     assert (type(found), found.place) == (InvalidRequest, ("think",))

@@ -1,4 +1,4 @@
-"""What is missing until an image can be asked about, in every state that a machine can be in."""
+"""What is missing before the user can ask about an image, in every state that a machine can be in."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from llava_gateway.engines.base import EngineName, Health, ModelInfo
 from llava_gateway.engines.pool import EngineState, PoolState, choose_default
-from llava_gateway.engines.setup import INSTALL_COMMANDS, NEXT, START_COMMANDS, advise, ollama_installed, this_platform
+from llava_gateway.engines.setup import INSTALL_COMMANDS, NEXT, START_COMMANDS, Setup, advise, ollama_installed, this_platform
 from llava_gateway.settings import Settings
 
 DEMO = ("embedded", ModelInfo("demo", "embedded", vision=True))
 
 
 def pool(settings: Settings, *engines: tuple[EngineName, ModelInfo | None] | EngineName) -> PoolState:
-    """Each engine with its model, without one, or (only its name) not answering."""
+    """Return the state of a pool: each engine with its model, without one, or (only its name) not answering."""
     states = tuple(
         EngineState(one, Health(False)) if isinstance(one, str) else EngineState(one[0], Health(True, "1.0"), (one[1],) if one[1] else ())
         for one in engines
@@ -55,6 +55,16 @@ def test_the_first_thing_that_is_missing(
     found = advise(pool(settings, *engines), settings, installed, "linux")
     assert (found.state, found.missing) == (state, missing)
     assert missing is None or NEXT[found.missing]  # type: ignore[index]
+
+
+def test_an_engine_that_is_not_installed_is_told_where_nothing_else_is_to_be_had() -> None:
+    def found(*engines: EngineState) -> Setup:
+        return advise(PoolState(engines, choose_default(engines, Settings())), Settings(), False, "linux")
+
+    absent = EngineState("embedded", Health(False, installed=False))
+    assert (found(absent).missing, found(absent).embedded_installed) == ("embedded_not_installed", False)
+    with_ollama = found(EngineState("ollama", Health(False)), absent)
+    assert (with_ollama.missing, with_ollama.embedded_installed) == ("ollama_not_installed", False)
 
 
 def test_an_ollama_that_runs_is_installed_wherever_its_program_is() -> None:

@@ -1,4 +1,4 @@
-"""Tokens counted here against llama.cpp's own count of them."""
+"""Our token counts against llama.cpp's own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 from llava_gateway.engines.tokenizer import Tokenizer
 from tests.llama_server import client_of, llama_server
 from tests.synthetic_vocabulary import by_merges, by_score, gemma_4, write_model
+
+pytestmark = pytest.mark.real
 
 PIECES = (
     *("hello", " world", "Hello", "don't", "I'LL", "they've", "'re", "'S", " 12345", "3.14159", "2024-11-21", "00", "000"),
@@ -49,7 +51,7 @@ VOCABULARIES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def texts() -> list[str]:
-    """Every piece by itself, and mixtures."""
+    """Return every piece alone, and mixtures."""
     choose = random.Random(0)
     mixed = ["".join(choose.choices(PIECES, k=choose.randint(2, 12))) for _ in range(100)]
     stray = "".join(chr(choose.choice((choose.randint(1, 127), choose.randint(128, 0x2FFF), 0x1F300 + i))) for i in range(200))
@@ -76,13 +78,13 @@ async def test_counts_as_llama_cpp_does(name: str, tmp_path: Path) -> None:
     async with llama_cpp(tmp_path / "words.gguf") as client:
         for text in texts():
             assert (text, tokenizer.count(text)) == (text, await counted(client, text, framed=False))
-        # As around images: each segment by itself, BOS and EOS once.
+        # As around images: each segment alone, BOS and EOS once.
         for segments in (["a b", " c", ""], ["", "\n图片", "</s>"], ["USER: ", "\n", " hello ASSISTANT:"]):
             assert (segments, tokenizer.count_prompt(segments)) == (segments, await counted(client, segments))
 
 
 def test_patterns_of_words_make_a_difference() -> None:
-    """Else the test above would prove less than it says."""
+    """Otherwise the test above would prove less than it claims."""
     counts, info = {}, by_merges("gpt-2")
     for pre in PRES:
         tokenizer = Tokenizer.from_metadata(info | {"tokenizer.ggml.pre": pre})

@@ -1,4 +1,4 @@
-"""Tools in the bodies of both kinds of servers, and a conversation with calls for a model that has none."""
+"""Tools in the requests to both kinds of servers, and a conversation with tool calls for a model without tools."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import (
-    EngineRequest,
-    ImagePart,
-    Message,
-    NamedTool,
-    ReasoningPart,
-    TextPart,
-    Tool,
-    ToolCallPart,
-    ToolChoice,
-    ToolResultPart,
-)
+from llava_gateway.chat import EngineRequest, Message, NamedTool, Tool, ToolChoice
 from llava_gateway.engines import ollama_prompt, openai_prompt
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, PLAIN, VLLM
 from llava_gateway.engines.tools import for_a_model_without_tools
 from llava_gateway.errors import ModelLacksTools
+from llava_gateway.parts import ImagePart, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 from tests.sample_images import ask, rendition, shape
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -99,7 +89,7 @@ def test_calls_and_results_are_written_as_ollama_does() -> None:
 
 
 def test_what_comes_before_the_content_moves_no_image() -> None:
-    """A result that begins with its image needs no mark."""
+    """A result that begins with its image needs no marker."""
     result = Message("tool", (ToolResultPart("c1"), MAP, TextPart("Sunny.")))
     assert ollama(replace(CONVERSATION, messages=(result,)), placed=True)["messages"][0]["content"] == "Sunny."
 
@@ -134,7 +124,7 @@ def test_without_tools_nothing_is_said_of_them() -> None:
 
 
 def test_no_word_of_a_tool_steals_the_place_of_an_image() -> None:
-    """Ollama takes the first `[img-0]` of the whole prompt for the place of the first image."""
+    """Ollama takes the first `[img-0]` of the whole prompt as the place of the first image."""
     marker = "[img-0]"
     tool = Tool("look", f"Shows {marker}.", {"type": "object", "properties": {"at": {"description": marker}}})
     messages = (

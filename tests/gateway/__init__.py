@@ -1,1 +1,1 @@
-"""Tests of the walk of one question and of each of its steps."""
+"""Tests of the way of one question through the gateway, and of each step of it."""

@@ -1,4 +1,4 @@
-"""How the images of a question are shown to the real demo model, and what is said about it."""
+"""How the images of a question are sent to the real demo model, and which notes the answer carries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, ImagePart, Sight, TextDelta, TextPart, Timings, Upload, Usage, asked
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, Usage, user_request
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import note
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Sight, TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings, VisionOverride
@@ -23,6 +24,8 @@ from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine, says
 from tests.session_values import a_session, changing
+
+pytestmark = pytest.mark.real
 
 LARGE = Upload(encoded(shape("circle", "red", size=(400, 400))))
 SQUARE = Upload(encoded(shape("square", "blue", size=(400, 400))))
@@ -70,7 +73,7 @@ async def test_auto_shows_one_tile_where_the_context_has_no_room_for_more() -> N
 
 
 def seeing(facts: VisionFacts, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
-    """With a model that has such an eye, reads fast, and has the context that is asked for, else 2048 tokens."""
+    """Open a gateway whose model has this vision encoder, reads fast, and has the requested context (2048 tokens by default)."""
 
     async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
         tokens = sum(rendition.tokens or 0 for rendition in request.shown)
@@ -94,7 +97,7 @@ def upload(colour: str, side: int = 1300, sight: Sight = Sight()) -> Upload:
 async def test_what_was_chosen_for_one_context_is_not_taken_for_another() -> None:
     tiles, wide = {"eye": VisionOverride(tiles=True)}, Options(num_ctx=32768)
     async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
-        await ask(gateway, upload("blue"), DESCRIBE, options=wide)  # from now on its speed is known
+        await ask(gateway, upload("blue"), DESCRIBE, options=wide)  # from now on the model's speed is known
         for colour, contexts in (("red", (wide, Options())), ("green", (Options(), wide))):
             for options in contexts:
                 answer = await ask(gateway, upload(colour), DESCRIBE, options=options)
@@ -107,7 +110,7 @@ async def test_what_was_read_ahead_is_what_is_asked_about_in_the_session_that_be
     async with seeing(VisionFacts("mlp", 336, 14), vision=tiles) as gateway:
         await ask(gateway, upload("blue"), DESCRIBE, options=four)
         red = upload("red")
-        await gateway.read_ahead(asked(red, options=four))
+        await gateway.read_ahead(user_request(red, options=four))
         answer = await ask(gateway, red, DESCRIBE, options=four, session=gateway.sessions.create(Session()))
         assert (answer.images[0].sent.tokens, codes(answer)) == (2880, [])
         green = await ask(gateway, upload("green"), DESCRIBE, options=four, session=gateway.sessions.create(Session()))
@@ -126,12 +129,12 @@ async def test_images_without_tiles_do_not_shrink_in_silence(facts: VisionFacts,
         session = gateway.sessions.create(Session())
         images = [upload(colour) for colour in ("red", "green", "blue", "yellow")[:count]]
         answer = await ask(gateway, *images, DESCRIBE, session=session, options=Options(num_ctx=4096 if count > 1 else 2048))
-        assert codes(answer) == ["detail_auto_context"] * count
+        assert codes(answer) == ["detail_auto_context"]
         sent = answer.images[0].sent.tokens
         assert answer.warnings[0].values["tokens"] == sent
         assert sent == tokens
         info = gateway.images.get(answer.images[0].id)
-        seen = await gateway.seen(info, None, Sight())
+        seen = await gateway.image_requests.seen(info, None, Sight())
         assert seen.plan.notes == seen.rendition.notes == answer.warnings[:1]
 
 
@@ -175,7 +178,7 @@ async def test_an_image_whose_question_got_no_answer_does_not_come_beside_the_ne
         session, answers, engine.script = gateway.sessions.create(Session()), engine.script, says()
         for colour in ("red", "green"):
             await ask(gateway, upload(colour), TextPart("What is it?"), session=session)
-        counted = await gateway.count_tokens(asked(upload("blue"), DESCRIBE, session_id=session.id))
+        counted = await gateway.count_tokens(user_request(upload("blue"), DESCRIBE, session_id=session.id))
         assert [(image.number, image.sent, image.tokens) for image in gateway.forecast(counted).turns[-1].images] == [
             (1, False, None),
             (2, False, None),
@@ -205,12 +208,12 @@ async def test_the_image_of_a_question_that_got_no_answer_is_told_with_the_next_
 
 @pytest.mark.parametrize("wish", [Sight(max_image_tokens=3000), Sight(region=(0.1, 0.1, 0.6, 0.6))], ids=["a cap", "a part"])
 async def test_other_wishes_do_not_undo_the_bounds_of_auto(wish: Sight) -> None:
-    """2048 tokens of context have no room for the best grid."""
+    """A context of 2048 tokens has no room for the best grid."""
     async with seeing(VisionFacts("mlp", 336, 14), vision={"eye": VisionOverride(tiles=True)}) as gateway:
         answer = await ask(gateway, upload("red", sight=wish), DESCRIBE)
         low = await ask(gateway, upload("red", sight=replace(wish, detail="low")), DESCRIBE)
         assert (answer.images[0].sent.tokens, codes(answer)) == (low.images[0].sent.tokens, ["detail_auto_context"])
-        seen = await gateway.seen(gateway.images.get(answer.images[0].id), "eye", wish)
+        seen = await gateway.image_requests.seen(gateway.images.get(answer.images[0].id), "eye", wish)
         assert seen.rendition.tokens == answer.images[0].sent.tokens
 
 
@@ -252,7 +255,7 @@ async def test_auto_for_an_earlier_image_is_decided_as_for_a_new_one() -> None:
 
 
 async def test_images_found_in_the_cache_do_not_make_a_model_look_fast_where_the_engine_does_not_tell() -> None:
-    """Ollama before 0.34: it says how long the prompt took, not how much of it was cached."""
+    """Ollama before 0.34 reports how long the prompt took, but not how much of it was cached."""
     known: set[Any] = set()
 
     async def answer(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -289,3 +292,46 @@ async def test_a_model_that_became_faster_is_learned_to_be_fast_where_the_engine
             seen.append(answered.images[0].sent.tokens)
             speed[0] = 2.0
         assert (seen[0], seen[-1]) == (576, 2880)
+
+
+SCREENSHOT = Upload(encoded(shape("circle", "red", size=(270, 2250))))
+LLAVA = VisionFacts("mlp", 336, 14)
+
+
+async def test_auto_warns_about_a_long_image_and_high_sends_as_many_parts_as_fit() -> None:
+    async with seeing(LLAVA) as gateway:
+        auto = await ask(gateway, SCREENSHOT, DESCRIBE)
+        assert (auto.images[0].sent.pieces, codes(auto)) == (1, ["long_image"])
+        values = auto.warnings[0].values
+        high = await ask(gateway, replace(SCREENSHOT, sight=Sight("high")), DESCRIBE)
+        assert codes(high) == ["long_image_parts"]
+        assert (high.warnings[0].values["parts"], high.warnings[0].values["text"]) == (values["parts"], values["parts_text"])
+        assert high.images[0].sent.tokens
+        assert 1 < high.images[0].sent.pieces <= 3
+        assert high.images[0].sent.tokens <= 2048 - 256
+        wider = await ask(gateway, replace(SCREENSHOT, sight=Sight("high")), DESCRIBE, options=Options(num_ctx=8192))
+        assert wider.images[0].sent.pieces > high.images[0].sent.pieces
+
+
+async def test_later_questions_get_the_same_parts() -> None:
+    async with seeing(LLAVA) as gateway:
+        session = gateway.sessions.create(Session())
+        await ask(gateway, replace(SCREENSHOT, sight=Sight("high")), DESCRIBE, session=session, options=Options(num_ctx=8192))
+        await ask(gateway, TextPart("And then?"), session=session, options=Options(num_ctx=8192))
+        engine = gateway.pool.engines[0]
+        assert isinstance(engine, ScriptedEngine)
+        first, second = ([piece.data for rendition in request.shown for piece in rendition.pieces] for request in engine.requests)
+        assert len(first) > 2
+        assert first == second
+
+
+async def test_the_demo_model_reads_a_long_image_in_parts() -> None:
+    """The real engine counts the prompt with its numbers and parts as the gateway does."""
+    async with demo({}) as gateway:
+        closely = replace(SCREENSHOT, sight=Sight("high", max_image_tokens=768))
+        answer = await ask(gateway, closely, DESCRIBE, options=Options(num_predict=8))
+        assert answer.images[0].sent.pieces > 5
+        assert answer.images[0].sent.tokens == 64 * answer.images[0].sent.pieces
+        assert answer.usage.prompt_tokens
+        assert answer.usage.prompt_tokens > answer.images[0].sent.tokens
+        assert "image_ignored" not in codes(answer)

@@ -1,4 +1,4 @@
-"""Building a gateway, and the order in which its parts start and end, whatever fails on the way."""
+"""Building a gateway, and the order in which its parts start and end when one of them fails."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from llava_gateway.chat import TextPart
 from llava_gateway.errors import ShuttingDown
 from llava_gateway.gateway.build import build_engines, build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.workers import _Worker
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.gateways import ask
 from tests.scripted_engine import ScriptedEngine, says_then_waits
@@ -21,7 +21,7 @@ ONE_WORKER = Settings(image_workers=1)
 
 
 class Breaking(ScriptedEngine):
-    """Fails when it is started, or when it is closed."""
+    """An engine that fails when it starts or when it closes."""
 
     def __init__(self, *, start: bool = False, close: bool = False) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ async def test_answers_end_before_engines_and_engines_before_workers() -> None:
     async with gateway.running():
         asking = asyncio.create_task(ask(gateway, TextPart("Hi")))
         await until(lambda: engine.running == 1)
-        gateway.hurry()
+        gateway.end_grace_period()
     assert seen == [(0, 1)]
     assert not workers(gateway)
     with pytest.raises(ShuttingDown):

@@ -1,4 +1,4 @@
-"""Conversations that outgrow a context which is known only later: of a model that Ollama has not loaded, of engines that count nothing."""
+"""Conversations that outgrow a context whose size is known only later: models that Ollama has not loaded, and engines that can't count."""
 
 from __future__ import annotations
 
@@ -11,19 +11,7 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import (
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    FinishReason,
-    ImagePart,
-    TextDelta,
-    TextPart,
-    TokenCount,
-    Upload,
-    Usage,
-    asked,
-)
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, FinishReason, TextDelta, TokenCount, Usage, user_request
 from llava_gateway.context.window import Window
 from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.errors import ContextLengthExceeded
@@ -31,6 +19,7 @@ from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import note
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
@@ -50,24 +39,24 @@ async def unload(gateway: Gateway) -> None:
     engine = gateway.pool.engine("ollama")
     async with engine.chat(EngineRequest("demo", (), keep_alive=0)) as events:
         assert [type(event) async for event in events] == [Finish]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(model.loaded for model in await engine.models()):
             pass
 
 
 async def test_a_long_session_goes_on_after_its_model_was_unloaded(own_ollama: RealOllama, caplog: pytest.LogCaptureFixture) -> None:
-    """The engine's refusal tells how large the context is; then the oldest text goes, and it is not refused again."""
+    """The engine's rejection reveals the size of the context. Then the oldest text is dropped, and no further prompt is rejected."""
     async with open_gateway(Settings(engine="ollama", ollama_host=own_ollama.url, model="demo", image_workers=1)) as gateway:
         turn = Turn((TextPart(TALK),), "A circle.", model="demo")
         session = gateway.sessions.create(a_session(model="demo", engine="ollama", turns=tuple(replace(turn, id=n) for n in range(8))))
         first = await ask(gateway, QUESTION, session=session, options=BRIEF)
         assert [warning.code for warning in first.context.warnings] == ["context_trimmed"]
         assert first.context.limit == 4096
-        assert caplog.text.count("Ollama refused") == 1
+        assert caplog.text.count("Ollama rejected a request") == 1
         await unload(gateway)
         second = await ask(gateway, QUESTION, session=session, options=BRIEF)
         assert second.context.limit == 4096
-        assert caplog.text.count("Ollama refused") == 1
+        assert caplog.text.count("Ollama rejected a request") == 1
 
 
 async def test_what_can_not_be_shortened_is_refused_with_the_way_out(own_ollama: RealOllama) -> None:
@@ -79,7 +68,7 @@ async def test_what_can_not_be_shortened_is_refused_with_the_way_out(own_ollama:
 
 
 class Uncounting(ScriptedEngine):
-    """A server that takes 600 tokens for an image, refuses more than 4096, and tells neither before."""
+    """A server that spends 600 tokens on an image and rejects more than 4096 tokens, but reports neither in advance."""
 
     def __init__(self) -> None:
         super().__init__(self.answer, name="openai")
@@ -109,7 +98,7 @@ def circle(side: int) -> Upload:
 async def test_what_images_cost_is_learned_also_where_the_engine_counts_nothing() -> None:
     async with scripted(engine := Uncounting()) as gateway:
         await ask(gateway, circle(200), QUESTION)
-        count = (await gateway.count_tokens(asked(circle(200), circle(208), QUESTION))).fitted.count
+        count = (await gateway.count_tokens(user_request(circle(200), circle(208), QUESTION))).fitted.count
         assert count
         assert count.images == pytest.approx((600, 600), rel=0.05)
         assert count.label == "estimated"
@@ -117,14 +106,14 @@ async def test_what_images_cost_is_learned_also_where_the_engine_counts_nothing(
         for turn in range(12):
             answer = await ask(gateway, circle(200 + turn), QUESTION, session=session)
         assert any(item.image_id for item in answer.context.dropped)
-        assert engine.refused <= 1  # which told how large the context is
+        assert engine.refused <= 1  # the rejection reveals the size of the context
 
 
 async def test_a_prompt_that_was_thought_to_fit_is_shortened_by_what_the_engine_found() -> None:
-    """The images of the session were never seen to cost anything: their turns come from elsewhere."""
+    """The cost of the session's images was never measured, because its turns were imported."""
     async with scripted(engine := Uncounting()) as gateway:
         engine.context = 4096
-        image_id, *_ = await gateway.store(circle(200), None)
+        image_id, *_ = await gateway.image_requests.store(circle(200), None)
         turns = tuple(Turn((ImagePart(image_id), QUESTION), "A circle.", id=number) for number in range(1, 9))
         session = gateway.sessions.create(a_session(policy="sliding", turns=turns, model="scripted", engine="openai"))
         answer = await ask(gateway, QUESTION, session=session)
@@ -144,7 +133,7 @@ async def test_a_long_system_prompt_that_was_reckoned_too_long_is_no_missing_ima
 
 async def test_an_image_whose_cost_the_refusal_tells_makes_old_text_go() -> None:
     async with scripted(engine := Uncounting()) as gateway:
-        engine.context, engine.letters_per_token = 4096, 3.25  # as it is reckoned
+        engine.context, engine.letters_per_token = 4096, 3.25  # so that the estimate is right
         session = gateway.sessions.create(talk(6, engine="openai"))
         answer = await ask(gateway, circle(200), QUESTION, session=session)
         assert engine.refused == 1
@@ -161,7 +150,7 @@ async def test_two_warnings_alike_do_not_hide_the_one_that_comes_after_them() ->
         session = gateway.sessions.create(talk(6, engine="openai"))
         answer = await ask(gateway, Upload(moving.getvalue()), Upload(moving.getvalue()), QUESTION, session=session)
         assert engine.refused == 1
-        assert [warning.code for warning in answer.warnings] == ["first_frame_only", "first_frame_only", "context_trimmed"]
+        assert [warning.code for warning in answer.warnings] == ["animation_sheet", "context_trimmed"]
 
 
 async def test_a_model_that_passes_over_images_is_found_out_behind_a_long_question_too() -> None:
@@ -172,14 +161,14 @@ async def test_a_model_that_passes_over_images_is_found_out_behind_a_long_questi
     engine = ScriptedEngine(blind)
     engine.installed = (ModelInfo("eye", "ollama", True, VisionFacts("mlp", 336, 14)),)
     async with scripted(engine) as gateway:
-        assert (await ask(gateway, circle(200), TextPart("word " * 500))).warnings == ()  # too long to tell
+        assert (await ask(gateway, circle(200), TextPart("word " * 500))).warnings == ()  # too long to be sure
         (warning,) = (await ask(gateway, circle(200), QUESTION)).warnings
         assert warning.code == "image_ignored"
 
 
 async def test_an_image_that_went_for_lack_of_room_comes_back_when_a_person_pins_it() -> None:
     async with scripted(engine := ScriptedEngine()) as gateway:
-        ids = [(await gateway.store(circle(side), None))[0] for side in (200, 208)]
+        ids = [(await gateway.image_requests.store(circle(side), None))[0] for side in (200, 208)]
         session = Session(model="scripted", engine="ollama")
         for image_id in ids:
             session = session.with_turn(Turn((ImagePart(image_id), QUESTION), "A circle."))
@@ -191,7 +180,7 @@ async def test_an_image_that_went_for_lack_of_room_comes_back_when_a_person_pins
 
 
 class Counting(ScriptedEngine):
-    """Of 4096 tokens, or as many as are asked for; it counts as it is told to, and says so."""
+    """An engine that counts tokens by `total`, with a context of 4096 tokens or the requested num_ctx."""
 
     def __init__(self, *, ignores: frozenset[str] = frozenset()) -> None:
         super().__init__(self.answer)
@@ -211,7 +200,7 @@ class Counting(ScriptedEngine):
 
 @pytest.mark.parametrize("turns", [9, 40, 300])
 async def test_words_that_take_more_tokens_than_reckoned_are_dropped(turns: int) -> None:
-    """As in a session that went on with a large context until now, or that comes from elsewhere."""
+    """As in a session that had a larger context until now, or that was imported."""
 
     class Wordy(Counting):
         @staticmethod
@@ -227,7 +216,7 @@ async def test_words_that_take_more_tokens_than_reckoned_are_dropped(turns: int)
 
 
 async def test_what_is_far_beyond_the_context_is_not_given_to_be_counted() -> None:
-    """It would have to be written for the engine, and what that says read: everybody would wait."""
+    """The prompt would have to be written for the engine, and its answer parsed, while every other request waits."""
     sizes: list[int] = []
 
     class Watched(Counting):
@@ -261,7 +250,7 @@ async def test_a_context_does_not_grow_where_the_engine_takes_no_num_ctx() -> No
 async def test_that_a_context_grew_while_reading_ahead_is_said_with_the_answer_and_once() -> None:
     async with scripted(Counting(), num_ctx_max=16384) as gateway:
         session = gateway.sessions.create(talk(9))
-        await gateway.read_ahead(asked(TextPart("."), session_id=session.id))
+        await gateway.read_ahead(user_request(TextPart("."), session_id=session.id))
         own = await ask(gateway, QUESTION, session=session, options=Options(num_ctx=4096))
         assert not any(warning.code == "num_ctx_grown" for warning in own.warnings), "it did not grow for this one"
         for warnings in ((GROWN,), ()):
@@ -289,7 +278,7 @@ async def test_who_needs_less_does_not_take_back_what_another_session_has_grown_
 
 
 def talk(turns: int, engine: EngineName = "ollama") -> Session:
-    """About 520 tokens a turn."""
+    """Return a session with turns of about 520 tokens."""
     session = Session(model="scripted", engine=engine)
     for _ in range(turns):
         session = session.with_turn(Turn((TextPart("x " * 1000),), "Yes."))

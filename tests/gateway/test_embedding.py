@@ -1,4 +1,4 @@
-"""Texts as vectors through the gateway: the queue, the pins, and what ends it."""
+"""Embedding texts through the gateway: the queue, the pinned options, and the ways it can end early."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from llava_gateway.chat import Embeddings, EmbedRequest, TextPart
+from llava_gateway.chat import Embeddings, EmbedRequest
 from llava_gateway.errors import ModelLacksEmbeddings, ModelNotFound, Overloaded, ShuttingDown
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway
 from tests.scripted_engine import ScriptedEngine, says_then_waits

@@ -1,4 +1,4 @@
-"""The events of an answer, whatever the engine says and however it ends."""
+"""The events of an answer, for every kind of engine output and every kind of end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from llava_gateway.chat import (
     PromptProgress,
     ReasoningDelta,
     TextDelta,
-    TextPart,
     ToolCall,
 )
 from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway
 from tests.scripted_engine import END, Script, ScriptedEngine
@@ -64,7 +64,7 @@ def script(said: Sequence[EngineEvent], end: End) -> Script:
 
 
 async def events_of(gateway: Gateway, request: ChatRequest, most: int = 100) -> tuple[list[AnswerEvent], Exception | None]:
-    """At most so many events, and what went wrong after them."""
+    """Return at most `most` events, and the error after them."""
     came: list[AnswerEvent] = []
     try:
         async with gateway.ask(request) as events:
@@ -96,5 +96,5 @@ async def test_an_answer_is_the_sum_of_its_events_and_leaves_nothing_behind(end:
                 assert last.answer.text == "".join(delta.text for delta in deltas) == (whole if begun else whole.lstrip())
                 assert last.answer.logprobs == tuple(one for delta in deltas for one in delta.logprobs)
                 assert last.answer.tool_calls == tuple(event for event in came if isinstance(event, ToolCall))
-            await events_of(gateway, request, chance.randint(1, 3))  # and the client leaves
+            await events_of(gateway, request, chance.randint(1, 3))  # then the client leaves
             assert (engine.running, gateway.queues["ollama"].active, gateway._running, gateway._asking) == (0, 0, {}, 0)

@@ -1,4 +1,5 @@
-"""The images of a conversation that a client sends as a whole are sent again as they were when they were asked about."""
+"""The images of a conversation that a client sends as a whole are sent to the model again exactly as they were sent with their
+question."""
 
 from __future__ import annotations
 
@@ -7,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, ImagePart, Message, Part, Policy, Sight, TextPart, ToolCallPart, ToolResultPart, Upload
+from llava_gateway.chat import ChatRequest, Message, Policy
 from llava_gateway.errors import GatewayError, InvalidRequest
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Part, Sight, TextPart, ToolCallPart, ToolResultPart, Upload
 from llava_gateway.settings import Settings, VisionOverride
 from tests.gateway.test_attachments import DESCRIBE, LARGE, SQUARE, seeing, upload
 from tests.gateways import ask, open_gateway
 from tests.scripted_engine import ScriptedEngine, says
 from tests.session_values import a_session
+
+pytestmark = pytest.mark.real
 
 BRIEF = Options(temperature=0, num_predict=16)
 
@@ -33,7 +37,7 @@ def whole(*messages: Message, policy: Policy = "pin_images", **rest: Any) -> Cha
 
 
 async def test_a_sheet_of_earlier_images_is_sent_again() -> None:
-    """With a model that takes one image, as in a session; it used to get the last of them instead."""
+    """For a model that takes one image, as in a session. It used to get the last of the images instead."""
     settings = Settings(engine="embedded", image_workers=1, vision={"demo": VisionOverride(max_images=1)})
     async with open_gateway(settings) as gateway:
         session = gateway.sessions.create(a_session())
@@ -57,7 +61,7 @@ def seen(*images: Upload) -> Message:
 
 
 async def test_only_what_is_new_counts_as_the_images_of_a_turn() -> None:
-    """A model that looks again and again through a tool gets one image at a time, and the one of the question before."""
+    """A model that looks at several images through a tool gets them one at a time, plus the images of the question."""
     async with open_gateway(Settings(image_workers=1, images_per_turn=2), [ScriptedEngine(says("Yes."))]) as gateway:
         images = [upload(colour, side) for colour in ("red", "blue") for side in (64, 72, 80)]
         loop = [user(*images[:2], DESCRIBE), CALL]
@@ -77,7 +81,7 @@ async def test_only_what_is_new_counts_as_the_images_of_a_turn() -> None:
 
 @pytest.mark.parametrize("policy", ["strict", "pin_images", "sliding"])
 async def test_images_keep_their_detail_when_they_become_history(policy: Policy) -> None:
-    """Also in a gateway that has seen nothing of it, where several messages ask at once, and where a tool was called in between."""
+    """Even in a gateway that does not know the conversation, if several messages ask at once, and if a tool was called in between."""
     turns = (
         (user(TextPart("Be fair. " * 40)), user(upload("red"), DESCRIBE), user(upload("blue"), DESCRIBE)),
         (assistant(TextPart("Yes. " * 20)), user(upload("green"), DESCRIBE)),
@@ -87,12 +91,12 @@ async def test_images_keep_their_detail_when_they_become_history(policy: Policy)
     sights: list[list[Sight]] = []
     for count in range(1, len(turns) + 1):
         async with seeing(VisionFacts("qwen25vl", 560, 14, merge=2)) as gateway:
-            await ask(gateway, upload("green", 900), DESCRIBE)  # from now on its speed is known
+            await ask(gateway, upload("green", 900), DESCRIBE)  # from now on the model's speed is known
             messages = (message for turn in turns[:count] for message in turn)
             prompt = await gateway.count_tokens(whole(*messages, policy=policy, options=Options(num_ctx=4096, num_predict=64)))
             exchanges = prompt.conversation.exchanges
             sights.append([part.sight for exchange in exchanges for part in exchange.images])
-            sights[-1] += [part.sight for part in prompt.conversation.asked_images]
+            sights[-1] += [part.sight for part in prompt.conversation.question_images]
     assert list(map(len, sights)) == [2, 3, 5, 6]
     assert all(sight.max_image_tokens for sight in sights[0]), "there is no room for all of two"
     for before, after in pairwise(sights):

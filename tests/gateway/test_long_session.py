@@ -1,4 +1,4 @@
-"""A session of 150 turns in a context of 2048 tokens, on both real engines: nothing of it is forgotten that was to stay."""
+"""A session of 150 turns in a context of 2048 tokens, on both real engines: nothing that should stay is forgotten."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import pytest
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import TextPart, TokenCount, Upload, asked
+from llava_gateway.chat import TokenCount, user_request
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway
 from tests.sample_images import encoded, shape
+
+pytestmark = pytest.mark.real
 
 TURNS = 150
 IMAGES = {0: shape("circle", "red"), 45: shape("square", "blue"), 90: shape("square", "green")}
@@ -25,7 +28,7 @@ SOBER = Options(temperature=0, num_predict=ROOM)
 
 @dataclass(frozen=True)
 class Told:
-    """One turn: what was predicted for it, and what came."""
+    """One turn: the predicted token count, and the answer."""
 
     predicted: TokenCount
     answer: Answer
@@ -38,7 +41,7 @@ class Told:
 
 
 async def next_turn(gateway: Gateway, session: Session, *parts: TextPart | Upload) -> Told:
-    predicted = (await gateway.count_tokens(asked(*parts, session_id=session.id, options=SOBER))).fitted.count
+    predicted = (await gateway.count_tokens(user_request(*parts, session_id=session.id, options=SOBER))).fitted.count
     assert predicted
     answer = await ask(gateway, *parts, session=session, options=SOBER)
     return Told(predicted, answer, gateway.sessions.get(session.id).prompt_state.window.start)
@@ -55,7 +58,7 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 async def test_150_turns_with_3_images(settings: Settings) -> None:
     told: list[Told] = []
     async with open_gateway(settings) as gateway:
-        await ask(gateway, TextPart("Hello"), options=SOBER)  # what an Ollama has not loaded it can't count
+        await ask(gateway, TextPart("Hello"), options=SOBER)  # Ollama counts exactly only for a loaded model
         session = gateway.sessions.create(Session())
         for number in range(TURNS):
             if number in IMAGES:
@@ -84,7 +87,7 @@ async def test_150_turns_with_3_images(settings: Settings) -> None:
     moved = [turn for turn in range(1, len(told)) if told[turn].start != told[turn - 1].start]
     assert 2 <= len(moved) <= len(told) // 10
     for turn in range(1, len(told)):
-        if turn not in moved:  # then the engine had all of the turn before in its cache, images included
+        if turn not in moved:  # the engine had the whole previous turn in its cache, images included
             cached = told[turn].answer.usage.cached_tokens
             assert cached is not None
             assert cached >= told[turn - 1].prompt - 8, turn

@@ -1,10 +1,10 @@
-"""What we write to the model beside the person's words, in the prompt that reaches it: as the real engines' templates put it."""
+"""What we add to the user's words in the prompt, as the templates of the real engines write it."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import EngineRequest, TextPart, Upload, asked
+from llava_gateway.chat import EngineRequest, user_request
 from llava_gateway.context.window import Window
 from llava_gateway.context.words import ocr_note
 from llava_gateway.engines.counting import without_pixels
@@ -12,6 +12,7 @@ from llava_gateway.engines.embedded import EmbeddedEngine
 from llava_gateway.engines.ollama import OllamaEngine
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
@@ -24,7 +25,7 @@ QUESTION = TextPart("What color is it?")
 
 
 async def rendered(gateway: Gateway, request: EngineRequest) -> str:
-    """The prompt, with the engine's own mark for each image."""
+    """Return the prompt, with the engine's own marker for each image."""
     engine = next(iter(gateway.pool.engines))
     if isinstance(engine, OllamaEngine):
         return await engine._rendered(without_pixels(request), placed=True)
@@ -33,14 +34,14 @@ async def rendered(gateway: Gateway, request: EngineRequest) -> str:
     return await engine._child.load.result().api._rendered(without_pixels(request))
 
 
-async def told(gateway: Gateway, session: Session, *parts: TextPart) -> str:
-    """The prompt of a question that is asked next."""
-    prompt = await gateway.count_tokens(asked(*parts, QUESTION, session_id=session.id))
+async def next_prompt(gateway: Gateway, session: Session, *parts: TextPart) -> str:
+    """Return the prompt of the next question."""
+    prompt = await gateway.count_tokens(user_request(*parts, QUESTION, session_id=session.id))
     return await rendered(gateway, prompt.engine_request)
 
 
 async def two_images(gateway: Gateway) -> Session:
-    """A session in which a circle and then a square were described."""
+    """Return a session in which a circle and then a square were described."""
     session = gateway.sessions.create(a_session(system="Be brief.", glossary=("Bauhaus: a school of design",)))
     for image in (shape("circle", "red"), shape("square", "blue")):
         await ask(gateway, Upload(encoded(image)), DESCRIBE, session=session, options=SOBER)
@@ -60,7 +61,7 @@ async def test_what_was_dropped_leaves_a_line_and_a_summary_where_it_stood(setti
     async with open_gateway(settings) as gateway:
         session = await two_images(gateway)
         gateway.sessions.change(session.id, changing(policy="sliding", window=Window(start=2, summary="Two shapes were described.")))
-        prompt = await told(gateway, session)
+        prompt = await next_prompt(gateway, session)
     lines = (
         "Be brief.",
         "Names and terms that may occur:\n- Bauhaus: a school of design",
@@ -80,7 +81,7 @@ async def test_images_far_behind_are_called_back_to_mind_beside_the_question(set
         session = await two_images(gateway)
         for _ in range(2):
             await ask(gateway, TextPart("What do you see?"), session=session, options=SOBER)
-        prompt = await told(gateway, session, TextPart(ocr_note("CLOSED", QUESTION.text, 0), note=True))
+        prompt = await next_prompt(gateway, session, TextPart(ocr_note("CLOSED", QUESTION.text, 0), note=True))
     assert prompt.count("Picture 2:") == 1
     first, second = (
         f"(Picture {number} is further up; it shows: {shown} on a white background.)"

@@ -1,22 +1,15 @@
-"""The queue before an engine: who goes first, who is told which place, who is sent away and for how long."""
+"""The queue before an engine: which request goes first, which position it gets, and when it is rejected with which retry_after."""
 
 from __future__ import annotations
 
 import asyncio
-import resource
 from contextlib import ExitStack
 
 import pytest
 
 from llava_gateway.errors import Overloaded
-from llava_gateway.gateway.queue import EngineQueue, connections_limit
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from llava_gateway.gateway.queue import EngineQueue
+from tests.clock import Clock, time_passes
 
 
 def engine_queue(slots: int = 1, queue_size: int = 2, queue_timeout: float = 60, clock: Clock | None = None) -> EngineQueue:
@@ -80,7 +73,7 @@ async def test_a_queue_of_no_places_still_has_its_slots() -> None:
 async def test_retry_after_is_the_measured_service_time_times_the_length_of_the_queue() -> None:
     clock = Clock()
     gate = engine_queue(queue_size=3, clock=clock)
-    for _ in range(60):  # the moving average settles
+    for _ in range(60):  # until the moving average settles
         with gate.enter():
             clock.now += 1.99
     with gate.enter(), gate.enter(), gate.enter():
@@ -98,23 +91,28 @@ async def test_retry_after_is_at_least_a_second_and_at_most_a_minute(seconds: fl
 
 
 async def test_waiting_has_an_end() -> None:
-    gate = engine_queue(queue_timeout=0.02)
+    gate = engine_queue(queue_timeout=60)
     with gate.enter(), gate.enter() as ticket:
         assert await ticket.position() == 1
+        waiting = asyncio.create_task(ticket.position())
+        await time_passes(59)
+        assert not waiting.done()
+        await time_passes(2)
+        assert waiting.done()
         with pytest.raises(Overloaded) as refused:
-            await ticket.position()
+            await waiting
     assert refused.value.retry_after
     assert (gate.active, gate.waiting) == (0, 0)
 
 
 async def test_a_slot_given_at_the_last_moment_is_still_a_slot() -> None:
-    gate = engine_queue(queue_timeout=0.01)
+    gate = engine_queue(queue_timeout=60)
     with ExitStack() as running:
         running.enter_context(gate.enter())
         with gate.enter() as ticket:
             assert await ticket.position() == 1
             running.close()
-            await asyncio.sleep(0.02)  # the deadline passes; the slot is there already
+            await time_passes(61)  # the deadline passes; the slot is there already
             assert await ticket.position() is None
 
 
@@ -174,12 +172,3 @@ async def test_work_in_the_background_does_not_count_as_service_time() -> None:
     with gate.background(lambda: None):
         clock.now += 500
     assert gate.overloaded("full").retry_after == before
-
-
-def test_answers_at_once_are_limited_by_the_limit_on_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (264, hard))
-    try:
-        assert connections_limit() == 100
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,4 +1,4 @@
-"""The window of a conversation that a client sends as a whole follows from its history, and finding it takes little work."""
+"""The window of a conversation that a client sends as a whole follows from its history, and computing it takes little work."""
 
 from __future__ import annotations
 
@@ -13,24 +13,11 @@ from typing import Any, get_args
 import pytest
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import (
-    ChatRequest,
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    Message,
-    Policy,
-    TextDelta,
-    TextPart,
-    TokenCount,
-    Tool,
-    ToolCallPart,
-    ToolResultPart,
-    Usage,
-)
+from llava_gateway.chat import ChatRequest, EngineEvent, EngineRequest, Finish, Message, Policy, TextDelta, TokenCount, Tool, Usage
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart, ToolCallPart, ToolResultPart
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
@@ -43,7 +30,7 @@ def size_of(request: EngineRequest) -> int:
 
 
 class Strict(ScriptedEngine):
-    """An engine that refuses what is too long, and keeps the sizes of the prompts that it counted."""
+    """An engine that rejects prompts that are too long, and records the sizes of the prompts that it counted."""
 
     def __init__(self, context: int = 1024) -> None:
         super().__init__(self.answer, name="openai")
@@ -82,7 +69,7 @@ def assistant(words: str = "Yes.") -> Message:
 
 
 def talk(turns: int) -> tuple[Message, ...]:
-    """Turns of about 60 tokens, each of another length."""
+    """Return turns of about 60 tokens, all of different lengths."""
     return tuple(message for turn in range(turns) for message in (user(f"{turn} " + "word " * (20 + turn * 7 % 41)), assistant()))
 
 
@@ -91,7 +78,7 @@ def whole(*messages: Message, policy: Policy = "pin_images", num_predict: int = 
 
 
 def dropped(answer: Answer) -> list[int]:
-    """The turns that are not sent."""
+    """Return the turns that are not sent."""
     return [item.turn for item in answer.context.dropped]
 
 
@@ -123,7 +110,7 @@ async def test_what_was_found_for_a_history_is_not_looked_for_again() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_any_conversation_is_cut_as_its_session_is(seed: int) -> None:
-    """Turns of all lengths under all policies; what a session refuses is refused."""
+    """Turns of all lengths under all policies. What a session rejects is rejected here too."""
     chance = random.Random(seed)
     policy = chance.choice(get_args(Policy))
     num_predict, most = chance.choice([64, 700]), chance.choice([{}, {"num_ctx_max": 4096}])
@@ -152,7 +139,8 @@ async def test_any_conversation_is_cut_as_its_session_is(seed: int) -> None:
 
 
 async def test_the_calls_of_tools_are_asks_of_their_own() -> None:
-    """A long result of a tool moves the window; the question after it finds it there, also in a gateway that has seen nothing of it."""
+    """A long tool result moves the window. The next question has that window too, even in a gateway that does not know the
+    conversation."""
     history = talk(12)
     call = Message("assistant", (ToolCallPart("c1", "look", "{}"),))
     result = Message("tool", (ToolResultPart("c1", "look"), TextPart("word " * 400)))
@@ -167,7 +155,7 @@ async def test_the_calls_of_tools_are_asks_of_their_own() -> None:
 
 
 async def test_an_engine_that_counts_nothing_finds_its_cache_all_the_same() -> None:
-    """What is learned of its vocabulary meanwhile does not bring back what was dropped."""
+    """What was learned about its vocabulary in between does not bring dropped turns back."""
     engine = Strict()
     engine.counted = None
     engine.size_of = lambda request: sum(len(message.text) // (3 + len(message.text) % 4) for message in request.messages)
@@ -183,7 +171,7 @@ async def test_an_engine_that_counts_nothing_finds_its_cache_all_the_same() -> N
 
 
 async def test_a_context_that_only_the_refusal_tells_is_filled_as_it_was() -> None:
-    """As with a model that Ollama has not loaded: the window of the second question is that of the first."""
+    """As for a model that Ollama has not loaded: the second question has the window of the first."""
     engine = Strict()
     engine.context = None
     async with gateway_of(engine) as gateway:
@@ -196,7 +184,7 @@ async def test_a_context_that_only_the_refusal_tells_is_filled_as_it_was() -> No
 
 
 async def test_the_room_of_a_long_answer_is_that_of_the_context_it_grows_to() -> None:
-    """Else the next question, in the larger context, would be cut for it."""
+    """Otherwise the next question, in the larger context, would be cut to leave that room."""
     async with gateway_of(Strict(1024), num_ctx_max=4096) as gateway:
         history = talk(40)
         first = await gateway.answer(whole(*history, user("And?"), num_predict=2000))
@@ -205,11 +193,11 @@ async def test_the_room_of_a_long_answer_is_that_of_the_context_it_grows_to() ->
 
 
 async def test_the_calls_of_tools_go_with_their_turn() -> None:
-    """The arguments of a call take room as words do; and what a template makes of tools is always counted."""
+    """The arguments of a call take tokens as words do, and what a template writes for tools is always counted."""
     call = Message("assistant", (ToolCallPart("c1", "write", json.dumps({"text": "word " * 800})),))
     result = Message("tool", (ToolResultPart("c1", "write"), TextPart("Written.")))
     async with gateway_of(engine := Strict()) as gateway:
-        engine.size_of = lambda request: sum(4 + len(message.written) // 4 for message in request.messages) + 100 * len(request.tools)
+        engine.size_of = lambda request: sum(4 + len(message.prompt_text) // 4 for message in request.messages) + 100 * len(request.tools)
         answer = await gateway.answer(whole(user("Write."), call, result, assistant(), *talk(3), user("Thanks")))
         assert dropped(answer) == [0]
         with pytest.raises(ContextLengthExceeded) as refused:
@@ -220,7 +208,8 @@ async def test_the_calls_of_tools_go_with_their_turn() -> None:
 
 @pytest.mark.parametrize("per_letter", [0.9, 2], ids=["in part", "all of it"])
 async def test_words_of_many_tokens_are_dropped_and_not_refused(per_letter: float) -> None:
-    """As Chinese for LLaMA: the sizes tell of a third of it, so less was thought to be there than had to go. A step is still a step."""
+    """Like Chinese text for LLaMA: the sizes show a third of its tokens, so more must be dropped than there seems to be. The window
+    still moves in steps."""
     async with gateway_of(engine := Strict(4096)) as gateway:
         engine.size_of = lambda request: sum(int(per_letter * len(message.text)) for message in request.messages)
         turns = tuple(Turn((TextPart("word " * 50),), "Yes.", model="scripted", id=number) for number in range(1, 60))

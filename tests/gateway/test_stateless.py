@@ -1,17 +1,20 @@
-"""A client that sends the whole conversation each time is cut where a session with the same turns is, and finds the engine's cache."""
+"""A conversation that a client sends as a whole is cut where a session with the same turns is, and finds the engine's cache."""
 
 from __future__ import annotations
 
 import pytest
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import ChatRequest, Message, TextPart, Upload
+from llava_gateway.chat import ChatRequest, Message
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart, Upload
 from llava_gateway.settings import ModelPins, Settings
 from tests.gateways import ask, open_gateway
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape
 from tests.session_values import a_session
+
+pytestmark = pytest.mark.real
 
 TURNS = 30
 IMAGES = {0: shape("circle", "red"), 8: shape("square", "blue"), 16: shape("square", "green")}
@@ -20,14 +23,15 @@ TALK = ("What is in this picture?", "What color is the background?", "Describe t
 PLEASE = "Please look at it once more, take all the time that you need, and then answer in one short sentence."
 
 
-def asked(turn: int) -> tuple[Upload | TextPart, ...]:
+def user_request(turn: int) -> tuple[Upload | TextPart, ...]:
     about = TextPart(f"{TALK[turn % len(TALK)]} {PLEASE}")
     return (Upload(encoded(IMAGES[turn])), about) if turn in IMAGES else (about,)
 
 
 @pytest.fixture(params=["embedded", "ollama"])
 def settings(request: pytest.FixtureRequest) -> Settings:
-    """A context that thirty turns do not fit; Ollama gives models that see at least 2048 tokens, so there the answers keep more of it."""
+    """Return settings whose context is too small for thirty turns. Ollama gives vision models at least 2048 tokens, so there the
+    answers reserve more of them."""
     if request.param == "embedded":
         return Settings(engine="embedded", model="demo", models={"demo": ModelPins(num_ctx=1024)}, image_workers=1)
     url = request.getfixturevalue("real_ollama").url
@@ -35,21 +39,21 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 
 def options(settings: Settings) -> Options:
-    """`num_predict` is kept free of the context, so a large one leaves as little of it as a small context has."""
+    """Return options that leave about the same room in both contexts: `num_predict` tokens of the context stay reserved for the answer."""
     return Options(temperature=0, num_predict=64 if settings.engine == "embedded" else 1024)
 
 
 async def test_a_stateless_conversation_is_cut_where_the_session_is(settings: Settings) -> None:
     stateless: list[Answer] = []
     async with open_gateway(settings) as gateway:
-        await ask(gateway, TextPart("Hello"), options=options(settings))  # what an Ollama has not loaded it can't count
+        await ask(gateway, TextPart("Hello"), options=options(settings))  # Ollama counts exactly only for a loaded model
         session = gateway.sessions.create(a_session(policy="pin_images"))
-        in_session = [await ask(gateway, *asked(turn), session=session, options=options(settings)) for turn in range(TURNS)]
+        in_session = [await ask(gateway, *user_request(turn), session=session, options=options(settings)) for turn in range(TURNS)]
         history: tuple[Message, ...] = ()
         for turn in range(TURNS):
-            request = ChatRequest((*history, Message("user", asked(turn))), options=options(settings), policy="pin_images")
+            request = ChatRequest((*history, Message("user", user_request(turn))), options=options(settings), policy="pin_images")
             stateless.append(await gateway.answer(request))
-            # The client repeats what it was answered; here what the session was, so that both have the same turns.
+            # A client repeats the answers that it got. Here it repeats the session's answers, so that both have the same turns.
             history = (*request.messages, Message("assistant", (TextPart(in_session[turn].text),)))
 
     cuts = [dropped(answer) for answer in in_session]
@@ -66,12 +70,12 @@ async def test_a_stateless_conversation_is_cut_where_the_session_is(settings: Se
 
 
 def dropped(answer: Answer) -> list[tuple[int, str | None]]:
-    """What is no longer sent: the text of a turn, or an image of it."""
+    """Return what is no longer sent: the text of a turn, or one of its images."""
     return [(item.turn, item.image_id) for item in answer.context.dropped]
 
 
 async def test_a_model_that_is_not_loaded_is_sent_what_it_gets_when_it_is(own_ollama: RealOllama) -> None:
-    """Ollama tells the context of loaded models only, so its refusal does; the next turn finds the same prompt in its cache."""
+    """Ollama reports the context of loaded models only, so its rejection reveals it. The next turn finds the same prompt in the cache."""
     history: tuple[Message, ...] = ()
     for turn in range(100):
         words = f"{turn} " + TALK[turn % len(TALK)] * (5 + turn * 7 % 11)

@@ -1,4 +1,4 @@
-"""A summary made in the background takes the place of what is dropped, under the policy that asks for it."""
+"""A summary that is made in the background replaces dropped text, under the policy that asks for it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Policy, TextDelta, TextPart, TokenCount, Upload, Usage, asked
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Policy, TextDelta, TokenCount, Usage, user_request
 from llava_gateway.context.words import summary_question
 from llava_gateway.errors import UpstreamDisconnected
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
+from llava_gateway.parts import TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
@@ -29,6 +30,8 @@ ASKED = summary_question(chinese=False)
 LIMIT = 1000
 EACH = 60
 """Tokens of a message."""
+ENOUGH = 50
+"""Turns until the context must be full."""
 
 
 def tokens(request: EngineRequest) -> int:
@@ -60,7 +63,7 @@ async def gateway(engine: ScriptedEngine) -> AsyncIterator[Gateway]:
 
 
 async def ask(gateway: Gateway, session: Session, *parts: TextPart | Upload, **rest: Any) -> Answer:
-    answer = await gateway.answer(asked(*parts, session_id=session.id, **rest))
+    answer = await gateway.answer(user_request(*parts, session_id=session.id, **rest))
     await gateway.summariser.wait(session.id)
     return answer
 
@@ -73,7 +76,7 @@ async def test_it_is_made_once_before_it_is_needed_and_then_stands_where_the_tex
     session = gateway.sessions.create(a_session(policy="summarise"))
     await ask(gateway, session, Upload(encoded(shape("circle", "red"))), TextPart("Describe this image."))
     warnings: tuple[Note, ...] = ()
-    while not warnings:
+    while not warnings and len(engine.requests) < ENOUGH:
         warnings = (await ask(gateway, session, TextPart("And now?"))).context.warnings
     assert (warnings[0].code, warnings[0].values["summarised"]) == ("context_trimmed", 1)
     assert summaries(engine) == 1
@@ -106,8 +109,8 @@ async def test_a_question_ends_it_and_the_next_turn_tries_again(gateway: Gateway
     asking = asyncio.create_task(ask_until(gateway, session, begun))
     await begun.wait()
     await asking
-    async with asyncio.timeout(5):
-        await ask(gateway, session, TextPart("A question that comes first"))
+    await ask(gateway, session, TextPart("A question that comes first"))
+    async with asyncio.timeout(20):
         while not gateway.sessions.get(session.id).prompt_state.summary:
             await ask(gateway, session, TextPart("And now?"))
     assert gateway.sessions.get(session.id).prompt_state.summary == SUMMARY
@@ -139,20 +142,23 @@ async def test_more_questions_do_not_disturb_its_end(gateway: Gateway, engine: S
         questions.append(asyncio.create_task(ask(gateway, other, TextPart("Another"))))
     await until(lambda: gateway.queues["ollama"].waiting == len(questions))
     let_end.set()
-    await asyncio.wait_for(ended.wait(), 2)
+    await until(ended.is_set)
     assert {answer.text for answer in await asyncio.gather(*questions)} == {"Yes."}
 
 
 async def ask_until(gateway: Gateway, session: Session, begun: asyncio.Event) -> None:
-    while not begun.is_set():
-        async with gateway.ask(asked(TextPart("And now?"), session_id=session.id)) as answering:
+    for _ in range(ENOUGH):
+        async with gateway.ask(user_request(TextPart("And now?"), session_id=session.id)) as answering:
             async for _ in answering:
                 pass
         await asyncio.sleep(0)
+        if begun.is_set():
+            return
+    pytest.fail("no summary was asked for")
 
 
 async def a_session_in_an_endless_summary(gateway: Gateway, engine: ScriptedEngine) -> Session:
-    """A session whose summary has begun and never ends by itself."""
+    """Return a session whose summary has begun and never ends by itself."""
     session = gateway.sessions.create(a_session(policy="summarise"))
     begun = asyncio.Event()
 
@@ -170,18 +176,20 @@ async def a_session_in_an_endless_summary(gateway: Gateway, engine: ScriptedEngi
 
 async def test_a_session_that_is_deleted_needs_none(gateway: Gateway, engine: ScriptedEngine) -> None:
     session = await a_session_in_an_endless_summary(gateway, engine)
+    assert engine.running == 1
     gateway.sessions.delete(session.id)
-    await asyncio.wait_for(engine.idle.wait(), 2)
+    await until(lambda: engine.running == 0)
 
 
 async def test_it_is_given_up_when_the_session_makes_room_for_others(gateway: Gateway, engine: ScriptedEngine) -> None:
     await a_session_in_an_endless_summary(gateway, engine)
+    assert engine.running == 1
     gateway.images.make_room(gateway.settings.store_max_bytes)
-    await asyncio.wait_for(engine.idle.wait(), 2)
+    await until(lambda: engine.running == 0)
 
 
 async def test_none_begins_once_it_has_ended(gateway: Gateway, engine: ScriptedEngine) -> None:
-    """An answer that ends while the gateway waits for it begins nothing new."""
+    """An answer that ends during the shutdown starts no summary."""
     answering, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
@@ -224,7 +232,7 @@ async def test_a_summary_of_a_branch_that_was_left_meanwhile_is_not_kept(gateway
 
 
 async def test_it_is_of_all_that_the_question_was_told(gateway: Gateway, engine: ScriptedEngine) -> None:
-    """Also where the session runs with a context of its own, larger than the one that is remembered of the model."""
+    """Even if the session's own context is larger than the one remembered for the model."""
 
     async def context_length(request: EngineRequest) -> int | None:
         return request.options.num_ctx or (LIMIT if len(engine.requests) < 2 else None)
@@ -252,7 +260,7 @@ async def test_a_model_that_is_unloaded_after_each_answer_is_not_loaded_for_it(g
 async def test_a_summary_is_not_said_to_stand_for_what_it_is_not_of(gateway: Gateway, engine: ScriptedEngine) -> None:
     session = gateway.sessions.create(a_session(policy="summarise"))
     trimmed: list[Note] = []
-    while len(trimmed) < 2:
+    while len(trimmed) < 2 and len(engine.requests) < ENOUGH:
         trimmed += (await ask(gateway, session, TextPart("And now?"))).context.warnings
         if trimmed:
             engine.script = failing

@@ -1,4 +1,4 @@
-"""What a client is told of wishes that mean nothing to the engine, and how an answer goes on that the client began."""
+"""The notes about request fields that the engine ignores, and answers whose beginning the client wrote."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from llava_gateway.chat import ChatRequest, Message, TextPart
+from llava_gateway.chat import ChatRequest, Message
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import note
+from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.gateways import ask, open_gateway
 from tests.scripted_engine import ScriptedEngine, says

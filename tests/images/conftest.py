@@ -1,4 +1,4 @@
-"""One real worker process for all tests that ask what becomes of an image, spoken to without an event loop."""
+"""Share one real worker process among all tests that ingest images; they talk to it without an event loop."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from PIL import Image
 from llava_gateway.images import frames
 from llava_gateway.images.info import ImageInfo, Limits
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.parts import Page
 
 MEMORY = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a worker made of a file."""
+    """The results of a worker's ingest of a file."""
 
     info: ImageInfo
     rendition: bytes
@@ -41,11 +42,17 @@ class DirectWorker:
         command = [sys.executable, "-P", "-m", "llava_gateway.images.worker", str(memory)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def ingest(self, data: bytes, profile: VisionProfile | None, limits: Limits | None = None) -> Made:
-        """Raises the ImageError that the worker answers with."""
-        self._send({"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and profile.to_json(), "sight": {}}, data)
+    def ingest(self, data: bytes, profile: VisionProfile | None, limits: Limits | None = None, *, background: str | None = None) -> Made:
+        """Ingest a file. Raises the ImageError with which the worker answers."""
+        job = {"do": "ingest", "limits": (limits or Limits()).to_json(), "profile": profile and profile.to_json(), "sight": {}}
+        self._send({**job, "background": background}, data)
         header, rendition = self.next()
         return Made(ImageInfo.from_json(header["info"]), rendition, self.next()[1])
+
+    def send_page(self, data: bytes, page: Page) -> None:
+        """Let the worker begin with a page of a file."""
+        job = {"do": "ingest", "limits": Limits().to_json(), "page": page.to_json(), "profile": None, "sight": {}}
+        self._send(job, data)
 
     def render(self, canonical: bytes, profile: VisionProfile) -> bytes:
         self._send({"do": "render", "profile": profile.to_json(), "sight": {}}, canonical)
@@ -65,12 +72,12 @@ class DirectWorker:
         assert self.next()[0] == {"is": "started"}
 
     def close(self) -> int:
-        """Ends stdin; the exit status."""
-        self.process.communicate(timeout=10)
+        """End stdin. Returns the exit status."""
+        self.process.communicate(timeout=60)
         return self.process.returncode
 
     def kill(self) -> None:
-        """For tests that leave it in the middle of a job."""
+        """Kill the worker, for tests that leave it in the middle of a job."""
         self.process.kill()
         self.process.communicate()
 

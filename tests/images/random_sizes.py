@@ -1,4 +1,4 @@
-"""Images of all sizes and shapes, the same in every run, and the size in which one is sent."""
+"""Draw random image sizes and shapes, the same in every run, and read the size at which a plan sends an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llava_gateway.images.plan import Plan, Size
 
 
 def sizes(count: int, seed: int = 1, longest: float = 11) -> Iterator[Size]:
-    """Sides from 16 to 2^longest pixels, shapes up to 1:8."""
+    """Yield (width, height) in pixels: geometric mean from 32 to `2^longest`, shapes up to 1:8, sides of at least 16."""
     draw = random.Random(seed)
     for _ in range(count):
         side, aspect = 2 ** draw.uniform(5, longest), 2 ** draw.uniform(-1.5, 1.5)

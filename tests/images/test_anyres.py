@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye, best_grid, fit_inside, plan
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, WHOLE, Canvas, Plan, Size
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Sight
 
 EYE = SquareEye(336, 576)
 TRAINED = replace(EYE, trained=True)
@@ -17,12 +17,12 @@ LANDSCAPE = (4000, 3000)
 
 
 def grid(made: Plan) -> Size | None:
-    """The (width, height) of its tiles together, None where there are none."""
+    """Return the (width, height) of the grid in pixels; None if the plan has no tiles."""
     return next((canvas.size for canvas in made.canvases if canvas.tile), None)
 
 
 def test_a_grid_is_tiles_row_by_row_then_an_overview() -> None:
-    # LLaVA-NeXT's own processor makes 505 rows of 504 (3000 * (672 / 4000) is a little more), and the model was trained on that.
+    # LLaVA-NeXT's own processor makes 505 rows instead of 504 (3000 * (672 / 4000) is slightly more), and the model was trained on that.
     tiles = Canvas("tiles", (672, 505), (672, 672), WHOLE, BLACK, (336, 336))
     overview = Canvas("overview", (336, 336), (336, 336))
     assert plan(LANDSCAPE, HIGH, EYE) == Plan((tiles, overview), 2880, "exact", "high", lossless=True)

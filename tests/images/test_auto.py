@@ -1,4 +1,4 @@
-"""How much of an image `detail: auto` shows, by room and by speed."""
+"""Test how much of an image `detail: auto` shows, by free context and by speed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.auto import Auto, AutoBound, auto_bound, choose
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.profile import Size, VisionProfile
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Sight
 
 TRAINED = VisionProfile(SquareEye(336, 576, trained=True), family="llava")
 ALL = 5 * 576
@@ -60,12 +60,12 @@ def test_a_model_that_sees_one_square_needs_no_bound() -> None:
 
 def test_only_what_nobody_wished_for_is_bounded() -> None:
     found = AutoBound(576, WHY)
-    assert found.put_on(Sight()) == Sight(max_image_tokens=576)
+    assert found.apply_to(Sight()) == Sight(max_image_tokens=576)
     part = Sight(region=(0, 0, 0.5, 0.5))
-    assert found.put_on(part) == replace(part, max_image_tokens=576)
-    assert found.put_on(Sight(max_image_tokens=3000)) == Sight(max_image_tokens=576)
+    assert found.apply_to(part) == replace(part, max_image_tokens=576)
+    assert found.apply_to(Sight(max_image_tokens=3000)) == Sight(max_image_tokens=576)
     for wished in (Sight("high"), Sight("low"), Sight(image_size=(672, 672)), Sight(num_visual_tokens=64), Sight(max_image_tokens=9)):
-        assert found.put_on(wished) == wished
+        assert found.apply_to(wished) == wished
 
 
 def auto(bound_: AutoBound | None, room: int = 4000, *, limit: int = 4096, images: int = 1) -> Auto:
@@ -80,7 +80,7 @@ def less(tokens: int, full: int) -> Note:
 
 
 @pytest.mark.parametrize(
-    ("profile", "size", "bound_", "told"),
+    ("profile", "size", "bound_", "warning"),
     [
         (TRAINED, (800, 800), LESS, less(576, 2880)),
         (TRAINED, (300, 300), LESS, None),
@@ -92,16 +92,16 @@ def less(tokens: int, full: int) -> Note:
         (QWEN_IN_OLLAMA, (400, 300), LESS, None),
     ],
 )
-def test_it_is_explained_wherever_less_is_shown(profile: VisionProfile, size: Size, bound_: AutoBound | None, told: Note | None) -> None:
+def test_it_is_explained_wherever_less_is_shown(profile: VisionProfile, size: Size, bound_: AutoBound | None, warning: Note | None) -> None:
     choice = choose(profile, size, auto(bound_), None)
-    assert choice.note == told
-    assert choice.told(profile.plan(size, choice.sight).notes) == ((told,) if told else ()), "nobody is told of a limit that nobody set"
+    assert choice.note == warning
+    assert choice.explain(profile.plan(size, choice.sight).notes) == ((warning,) if warning else ())
 
 
 def test_other_notes_stay() -> None:
     choice = choose(TRAINED, (800, 800), auto(LESS), None)
     other, bounded = note("image_size_adjusted"), note("max_image_tokens_adjusted", tokens=2, wanted=1)
-    assert choice.told((other, bounded)) == (other, choice.note)
+    assert choice.explain((other, bounded)) == (other, choice.note)
 
 
 def test_what_was_chosen_stays_while_it_fits() -> None:

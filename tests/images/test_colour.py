@@ -11,7 +11,7 @@ from tests.odd_images import ADOBE_RGB, DISPLAY_P3, TEST_INKS
 
 
 def test_16_bit_is_divided_by_257() -> None:
-    """All 65,536 values; Pillow's own conversion makes 99.6 % of them white."""
+    """The test covers all 65,536 values; Pillow's own conversion turns 99.6 % of them white."""
     image = Image.frombytes("I;16", (256, 256), struct.pack("<65536H", *range(65536)))
     eight, changes = colour.eight_bit(image, 16)
     assert eight.mode == "L"
@@ -51,7 +51,7 @@ def test_floats_that_are_no_numbers_are_refused(value: float) -> None:
     ],
 )
 def test_known_colours(icc: bytes | None, mode: str, sent: int | tuple[int, ...], expected: tuple[int, int, int]) -> None:
-    """Those of Display P3 and Adobe RGB are the well-known values of pure sRGB colours in them."""
+    """The values in Display P3 and Adobe RGB are the well-known values of pure sRGB colours."""
     image, _ = colour.to_srgb(Image.new(mode, (2, 2), sent), icc)
     found = image.getpixel((0, 0))
     assert isinstance(found, tuple)
@@ -62,12 +62,3 @@ def test_a_profile_that_says_something_odd_is_quoted_briefly() -> None:
     odd = DISPLAY_P3.replace(b"Display P3", b"\x1b[31mEvil!")
     _, changes = colour.to_srgb(Image.new("RGB", (2, 2)), odd)
     assert changes == (note("profile_to_srgb", profile="[31mEvil!"),)
-
-
-def test_transparent_pixels_show_white_and_opaque_ones_themselves() -> None:
-    image = Image.new("RGBA", (3, 1))
-    image.putdata([(0, 0, 0, 0), (200, 100, 0, 255), (0, 0, 0, 128)])
-    white = colour.on_white(image)
-    assert white.tobytes() == bytes([255, 255, 255, 200, 100, 0, 127, 127, 127])
-    assert colour.is_see_through(image)
-    assert not colour.is_see_through(white)

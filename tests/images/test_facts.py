@@ -1,4 +1,4 @@
-"""Which profile follows from what an engine says of an eye, and what the tables of overrides add."""
+"""Test the profile that follows from an engine's facts and the tables of overrides."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.families import Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import BLACK
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.parts import Sight
 from llava_gateway.settings import Settings, VisionOverride, built_in_vision
 
 GEMMA3 = VisionProfile(OneSquare(896, 258, around=2, fill=BLACK), family="gemma3")

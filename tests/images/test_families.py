@@ -1,4 +1,4 @@
-"""What each family is sent: rules without an engine, and the real engine's count of the very pieces that we send, to the token."""
+"""Test the rule of each family, without an engine and against the real engine's token counts of the pieces that we send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import httpx2
 import pytest
 from PIL import Image
 
-from llava_gateway.chat import Sight
 from llava_gateway.engines.gguf import read_header
 from llava_gateway.images import families
 from llava_gateway.images.facts import VisionFacts, profile_for
@@ -24,6 +23,7 @@ from llava_gateway.images.ingest import render
 from llava_gateway.images.plan import BLACK, WHOLE, Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import note
+from llava_gateway.parts import Sight
 from tests.images.random_sizes import sent, sizes
 from tests.llama_server import client_of, llama_server
 from tests.synthetic_eyes import KINDS, LLAVA, write_eye
@@ -33,7 +33,7 @@ DEMO = Path(__file__).parents[2] / "src" / "llava_gateway" / "demo"
 DEMO_PAIR = SyntheticPair(DEMO / "demo.gguf", DEMO / "demo-mmproj.gguf")
 EVERY = ("demo", *LLAVA, *KINDS)
 SIZES = int(os.environ.get("LLAVA_GATEWAY_TEST_SIZES", "20"))
-"""Images of each family; `make families` takes 200."""
+"""Number of random sizes per family; `make families` uses 200."""
 FEW_SIGHTS = (Sight(max_image_tokens=900), Sight(detail="low"), Sight(num_visual_tokens=200))
 MORE_SIGHTS = (
     Sight(image_size=(700, 500)),
@@ -57,7 +57,7 @@ UNKNOWN = VisionProfile()
 
 @dataclass(frozen=True)
 class Counter:
-    """A real engine that counts the tokens of images."""
+    """A real engine that counts the tokens of images; `text` tokens are not part of the images."""
 
     http: httpx2.AsyncClient
     text: int
@@ -73,7 +73,7 @@ class Counter:
 
     @classmethod
     async def of(cls, http: httpx2.AsyncClient) -> Counter:
-        """What one image and the text cost, twice, less two images and the text: so it takes no knowledge of the template."""
+        """Measure the tokens of the text: twice (one image and the text) minus (two images and the text), for any template."""
         blind, piece = cls(http, 0), drawn((64, 64))
         return cls(http, 2 * await blind.tokens([piece]) - await blind.tokens([piece, piece]))
 
@@ -90,6 +90,7 @@ def drawn(size: Size) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", EVERY)
 async def test_the_engine_counts_what_was_predicted(name: str, tmp_path: Path) -> None:
     sights = FEW_SIGHTS if SIZES <= 20 else (*FEW_SIGHTS, *MORE_SIGHTS)
@@ -104,7 +105,7 @@ async def test_the_engine_counts_what_was_predicted(name: str, tmp_path: Path) -
 
 
 def smart_resize(eye: Cells, size: Size) -> Size:
-    """llama.cpp `calc_size_preserved_ratio` (mtmd-image.cpp) with the limits of `set_limit_image_tokens`, line by line."""
+    """Copy llama.cpp `calc_size_preserved_ratio` (mtmd-image.cpp) line by line, with the limits of `set_limit_image_tokens`."""
     width, height = size
     least, most = eye.least * eye.side**2, eye.most * eye.side**2
     wide, high = (max(eye.side, math.floor(length / eye.side + 0.5) * eye.side) for length in size)
@@ -122,8 +123,8 @@ def smart_resize(eye: Cells, size: Size) -> Size:
 def test_whole_cells_are_sent_that_the_engine_leaves_as_they_are(profile: VisionProfile, sight: Sight) -> None:
     assert isinstance(profile.eye, Cells)
     for size in sizes(300, seed=2, longest=13):
-        plan = profile.plan(size, sight)
-        assert smart_resize(profile.eye, sent(plan)) == sent(plan), size
+        for canvas in profile.plan(size, sight).canvases:  # in high detail, a long image is sent in several parts
+            assert smart_resize(profile.eye, canvas.size) == canvas.size, size
 
 
 def test_images_of_a_usual_size_get_the_cells_that_the_engine_would_give_them() -> None:
@@ -140,7 +141,7 @@ def test_rounding_to_cells_stretches_and_long_shapes_are_padded() -> None:
 
 
 def test_the_engine_hardly_ever_shrinks_a_sliced_image() -> None:
-    """It enlarges those that have fewer pixels than their slices."""
+    """It enlarges images that have fewer pixels than their slices."""
     eye, shrunk = Slices(448, 14, 64), []
     for size in sizes(3000, seed=2, longest=12):
         target = sent(MINICPM.plan(size))

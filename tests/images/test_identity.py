@@ -1,7 +1,7 @@
-"""What we send reaches the model's eye pixel by pixel: the real engine's own preprocessing changes nothing of it.
+"""Test that the pixels we send reach the vision encoder unchanged: the real engine's own preprocessing alters none of them.
 
-Shown without trusting any version, by an eye that looks at one pixel of each patch: were the engine to resample, shift, smooth or pad what
-we send, neighbours of that pixel would show in what it says.
+The test works with any version of the engine. Its synthetic encoder sees only one pixel of each patch. If the engine resampled, shifted,
+smoothed or padded the image, the neighbours of that pixel would change the engine's output.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.odd_images import saved
 from tests.synthetic_llava import PATCH, write_pair
 
 ROW, COLUMN = 5, 9
-"""The one pixel of each patch that the eye looks at."""
+"""The only pixel of each patch that the needle sees."""
 PROFILE = profile_for(VisionFacts("mlp", SIDE, PATCH))
 
 
@@ -36,16 +36,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def eye(folder: Path) -> AsyncIterator[Model]:
-    """Looks at every pixel."""
+    """Serve an encoder that sees every pixel."""
     async with served(write_pair(folder, name="eye", side=SIDE)) as model:
         yield model
 
 
 @pytest.fixture
 async def needle(folder: Path) -> AsyncIterator[Model]:
-    """Looks at one pixel of each patch, and at nothing else."""
+    """Serve an encoder that sees only one pixel of each patch."""
     pair = write_pair(folder, name="needle", side=SIDE)
-    reader = gguf.GGUFReader(pair.mmproj, "r+")  # its arrays are the file
+    reader = gguf.GGUFReader(pair.mmproj, "r+")  # its arrays are mapped to the file
     kernel = next(tensor.data for tensor in reader.tensors if tensor.name == "v.patch_embd.weight")
     looked_at = kernel[:, :, ROW, COLUMN].copy()
     kernel[:] = 0
@@ -55,7 +55,7 @@ async def needle(folder: Path) -> AsyncIterator[Model]:
 
 
 def sent(image: Image.Image) -> bytes:
-    """What the gateway sends of it."""
+    """Return the file that the gateway sends for an image."""
     first = next(ingest(saved(image, "PNG"), Limits(), PROFILE))
     assert isinstance(first, Ready)
     assert first.rendered
@@ -68,7 +68,7 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def repainted(pixels: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:
-    """Other pixels everywhere but where the needle looks, in an image `scale` times as large as what it sees."""
+    """Change all pixels except those that the needle sees, in an image `scale` times as large as the encoder's input."""
     other: npt.NDArray[np.uint8] = 255 - pixels
     for y in range(scale):
         for x in range(scale):
@@ -91,7 +91,7 @@ async def test_the_engine_moves_smooths_and_mixes_no_pixel_of_ours(needle: Model
 
 
 async def test_an_image_of_another_size_would_be_resampled_and_this_would_show(needle: Model) -> None:
-    """That the test above can fail."""
+    """Proves that the test above can fail."""
     pixels = np.asarray(noise((2 * SIDE, 2 * SIDE)))
     assert await needle.see([png(repainted(pixels, 2))]) != await needle.see([png(pixels)])
 
@@ -111,7 +111,7 @@ async def test_what_is_sent_counts_by_its_pixels_not_by_its_file(eye: Model) -> 
 
 
 async def test_a_checkerboard_of_single_pixels_stays_one(eye: Model) -> None:
-    """Smoothed, it would be the gray that its own negative becomes too."""
+    """If the engine smoothed it, it would become the same gray as its own negative."""
     board = np.indices((SIDE, SIDE)).sum(0, dtype=np.uint8)[..., None].repeat(3, 2) % 2 * 255
     gray = np.full_like(board, 128)
     one, negative, flat = [(await eye.see([png(image)])).logprobs for image in (board, 255 - board, gray)]

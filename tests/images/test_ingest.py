@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import Overview, SquareEye
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.families import AnyShape
@@ -16,14 +15,17 @@ from llava_gateway.images.ingest import Ready, Rendered, ingest, render
 from llava_gateway.images.plan import CLIP_MEAN
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import note
+from llava_gateway.parts import Sight
 from tests.images.conftest import DirectWorker
 from tests.odd_images import exif, odd, rotated_back, saved, scene
+
+pytestmark = pytest.mark.real
 
 SQUARE = VisionProfile(SquareEye(336))
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Smooth at every scale and a little noisy, as photos are."""
+    """Draw an image that is smooth at every scale and slightly noisy, like a photo."""
     soft = Image.effect_noise((width // 50, height // 50), 120).resize((width, height), Image.Resampling.BICUBIC)
     fine = Image.effect_noise((width, height), 12)
     return Image.merge("RGB", (soft, ImageChops.blend(soft, fine, 0.2), ImageChops.invert(soft)))
@@ -31,7 +33,7 @@ def photo(width: int, height: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def twelve_megapixels() -> bytes:
-    """As a phone stores it: on its side."""
+    """Make a photo as a phone stores it: on its side."""
     return saved(rotated_back(photo(3000, 4000), 6), "JPEG", quality=90, exif=exif(6))
 
 
@@ -50,7 +52,7 @@ def test_the_rendition_comes_before_the_canonical_image(twelve_megapixels: bytes
 
 @pytest.mark.parametrize("square", [112, 336, 672])
 def test_a_reduced_decode_shows_what_a_whole_one_does(twelve_megapixels: bytes, square: int) -> None:
-    """Beyond 40 dB nobody sees a difference."""
+    """Differences beyond 40 dB are invisible."""
     first, _ = ingest(twelve_megapixels, Limits(), VisionProfile(SquareEye(square)))
     assert isinstance(first, Ready)
     assert first.rendered
@@ -105,7 +107,7 @@ def test_the_same_file_gives_the_same_bytes_in_every_process(worker: DirectWorke
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_large_jpeg_takes_little_memory_until_it_must(worker: DirectWorker) -> None:
-    """50 MP: 200 MB whole. The rendition comes from a decode to an eighth, before rotating or converting anything."""
+    """50 MP take 200 MB in full. The rendition comes from a decode at one eighth, before any rotation or conversion."""
     data = saved(Image.new("RGB", (8000, 6000), "teal"), "JPEG", exif=exif(6))
     small = DirectWorker(memory=450 * 2**20)
     try:
@@ -121,7 +123,7 @@ TILES = Sight(detail="high")
 
 
 def test_tiles_and_overview_come_from_one_decode(twelve_megapixels: bytes) -> None:
-    """A reduced one at that: beyond 40 dB nobody sees a difference."""
+    """The decode is a reduced one; differences beyond 40 dB are invisible."""
     first, second = ingest(twelve_megapixels, Limits(), VisionProfile(SquareEye(336, 576)), TILES)
     assert isinstance(first, Ready)
     assert isinstance(second, Encoded)
@@ -167,7 +169,7 @@ def test_a_later_rendition_has_the_same_pieces_as_the_first() -> None:
 
 
 def test_no_piece_of_an_image_is_a_piece_of_another() -> None:
-    """The tops of both are black, and so is what is left over at their sides."""
+    """Both images are black at the top, and their padding is black too."""
     images = []
     for colour in ("red", "blue"):
         image = Image.new("RGB", (448, 448))

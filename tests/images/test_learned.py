@@ -1,4 +1,4 @@
-"""What is learned of the cost of images from what an engine counted."""
+"""Test what the gateway learns about the cost of images from an engine's counts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_fixed_cost_is_found_out(costs: LearnedCosts) -> None:
 
 
 def test_a_cost_by_area_is_found_out(costs: LearnedCosts) -> None:
-    """As of a Qwen-VL whose engine says nothing of it: within 5 % or a few tokens after ten images."""
+    """The example is a Qwen-VL whose engine reports nothing about it: the error is within 5 % or a few tokens after ten images."""
     qwen, unknown = VisionProfile(Cells(28, 8, 4096)), VisionProfile()
     for size in sizes(10):
         costs.learn(MODEL, KEY, [(sent(unknown.plan(size)),)], qwen.plan(sent(unknown.plan(size))).tokens or 0)

@@ -1,4 +1,4 @@
-"""Every odd image through a real worker: what is kept and what a model gets, pixel by pixel, or the error's code."""
+"""Send every odd image through a real worker, and check the stored image and the rendition by pixels, or the error's code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_broken_image_is_refused_with_its_code(worker: DirectWorker, image: Od
         worker.ingest(image.data, SQUARE)
     assert caught.value.code == image.error
     assert caught.value.hint
-    # A refusal must not depend on how much of the image is decoded.
+    # A rejection must not depend on how much of the image is decoded.
     with pytest.raises(ImageError, match=r".") as again:
         worker.ingest(image.data, None)
     assert again.value.code == image.error
@@ -73,7 +73,7 @@ def test_files_of_the_same_scene_say_nothing_without_cause(worker: DirectWorker)
 
 
 def assert_letterboxed(sent: Image.Image, image: OddImage) -> None:
-    """112x112, the image across the middle, llama.cpp's padding above and below."""
+    """Check a rendition of 112x112 pixels: the image across the middle, llama.cpp's padding above and below."""
     assert image.corners
     assert sent.size == (112, 112)
     height = -(-112 * image.size[1] // image.size[0])

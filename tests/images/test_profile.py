@@ -1,4 +1,4 @@
-"""Profiles: what shapes a rendition, and how a profile travels to the workers."""
+"""Test what a profile's key covers, and the way a profile travels to the workers."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_thin_image_is_padded_to_what_engines_take() -> None:
 
 
 def test_shrinking_averages_what_an_engine_would_pick_from() -> None:
-    """Single-pixel stripes become grey; point sampling makes them black or white (llama.cpp before b11549)."""
+    """Stripes of one pixel become gray; point sampling makes them black or white (llama.cpp before b11549)."""
     stripes = Image.new("L", (1344, 1344))
     for x in range(0, 1344, 2):
         stripes.paste(255, (x, 0, x + 1, 1344))

@@ -9,6 +9,8 @@ from llava_gateway.images.profile import CLIP_MEAN, Size
 from llava_gateway.images.sheet import MOST_SIDE, best_grid, sheet
 from tests.odd_images import saved
 
+pytestmark = pytest.mark.real
+
 COLOURS = [(200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 200, 0), (0, 180, 180)]
 
 
@@ -65,7 +67,7 @@ def test_a_sheet_is_large_enough_for_its_images_and_no_larger() -> None:
     assert max(large.width, large.height) == pytest.approx(MOST_SIDE, abs=MOST_SIDE // 50)
     small = sheet([plain(0, (120, 120)), plain(1, (40, 40))])
     assert max(small.width, small.height) <= 2 * 120 + 10
-    # The small one is enlarged as far as its cell goes.
+    # The small image is enlarged to the size of its cell.
     image = Image.open(BytesIO(small.data))
     counts = {colour: count for count, colour in image.getcolors(2**20) or []}
     assert counts[COLOURS[1]] > 100 * 100

@@ -22,7 +22,7 @@ CHANGES = {
 
 
 def middle(image: Image.Image) -> Iterable[float]:
-    """The mean colour of the middle of an image, where what is asked about is."""
+    """Return the mean colour of the middle of an image, which shows the subject of the question."""
     width, height = image.size
     box = image.convert("RGB").crop((width * 3 // 10, height * 3 // 10, width * 7 // 10, height * 7 // 10))
     return np.asarray(box, dtype=float).mean(axis=(0, 1)).tolist()  # type: ignore[no-any-return]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from llava_gateway.images.sniff import Format, png_fault, present, sniff, webp_size
-from tests.odd_images import odd, saved, scene
+from llava_gateway.images.sniff import Format, present, sniff, webp_size
+from tests.odd_images import odd
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from tests.odd_images import odd, saved, scene
             ("heic of two images", "HEIC"),
             ("jpeg and a zip behind it", "JPEG"),
         ),
-        *(("svg", None), ("psd", None), ("mp4", None), ("jpeg2000", None), ("text that begins like a bmp", None), ("empty", None)),
+        *(("jpeg xl", None), ("psb", None), ("mp4", None), ("pcx", None), ("text that begins like a bmp", None), ("empty", None)),
     ],
 )
 def test_the_content_tells_the_format(name: str, kind: Format | None) -> None:
@@ -40,7 +40,7 @@ def test_the_content_tells_the_format(name: str, kind: Format | None) -> None:
         (b"\0\0\0\x14ftypmif1\0\0\0\0mif1", "HEIC"),
         (b"\0\0\0\x14ftypmsf1\0\0\0\0hevc", "HEIC"),
         (b"\0\0\0\x14ftypavis\0\0\0\0msf1", "AVIF"),
-        (b"\0\0\0\x14ftypcrx \0\0\0\0heic", None),
+        (b"\0\0\0\x14ftypcrx \0\0\0\0heic", "RAW"),
         (b"\xff\xff\xff\xffftypmif1", "HEIC"),
     ],
 )
@@ -69,12 +69,3 @@ def test_the_size_in_a_webp_header(name: str) -> None:
 def test_no_size_in_half_a_webp_header() -> None:
     assert webp_size(odd("webp").data[:20]) is None
     assert webp_size(b"RIFF\0\0\0\0WEBPXXXX" + bytes(20)) is None
-
-
-def test_a_png_is_checked_chunk_by_chunk() -> None:
-    png = saved(scene(), "PNG")
-    assert png_fault(png) is None
-    assert png_fault(png[:-13]) == "cut"
-    assert png_fault(png[:-4]) is None, "nothing is missing but the checksum of nothing"
-    at = png.index(b"IDAT")
-    assert png_fault(png[: at + 9] + b"\0" + png[at + 10 :]) == "damaged"

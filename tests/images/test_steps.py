@@ -65,7 +65,7 @@ def test_a_region_step_by_step() -> None:
 
 
 def test_a_region_that_ends_within_pixels_takes_all_of_them() -> None:
-    """As it is cut."""
+    """The note gives the region as it is cut."""
     small = ImageInfo(100, 100, 100, 100, "PNG", 500)
     plan = Plan((Canvas("region", (51, 50), (51, 50), region=(0.005, 0, 0.5, 0.5)),))
     _, region, encoded, _ = steps(small, plan, sent(plan))

@@ -11,15 +11,18 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from llava_gateway.chat import Sight
 from llava_gateway.errors import ImageError, ImageNotFound, Overloaded, ShuttingDown, StorageFull
 from llava_gateway.images import store as store_module
 from llava_gateway.images.anyres import SquareEye
+from llava_gateway.images.jobs import Ingest
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.store import ImageStore, StoredImage
 from llava_gateway.notes import note
+from llava_gateway.parts import Sight
 from llava_gateway.settings import Settings
 from tests.odd_images import exif, odd, saved, scene
+
+pytestmark = pytest.mark.real
 
 SQUARE = VisionProfile(SquareEye(112, 64))
 RENDERED = f"{SQUARE.key} {Sight().key}"
@@ -44,7 +47,7 @@ async def store() -> AsyncIterator[ImageStore]:
 
 
 def noise(seed: int, side: int = 200) -> bytes:
-    """A file of its own that takes a known order of bytes in the store: some 3 per pixel."""
+    """Make a different file for each seed; it takes about 3 bytes per pixel in the store."""
     image = Image.effect_noise((side, side), 100).convert("RGB")
     image.putpixel((0, 0), (seed, 0, 0))
     return saved(image, "PNG")
@@ -75,7 +78,7 @@ async def test_the_rendition_is_there_before_the_canonical_image(store: ImageSto
 async def test_the_same_upload_is_the_same_image_and_is_not_decoded_again(store: ImageStore) -> None:
     first = await store.add(odd("png").data, SQUARE)
     await first.stored()
-    await store._pool.aclose()  # nothing could be decoded now
+    await store._pool.aclose()  # from here on nothing can be decoded
     assert await store.add(odd("png").data, SQUARE) is first
 
 
@@ -124,7 +127,7 @@ async def test_an_unknown_image_is_not_found(store: ImageStore) -> None:
         store.get("0" * 64)
 
 
-@pytest.mark.parametrize("name", ["empty", "svg", "psd", "text", "png cut off at 50 %", "png 1 x 1", "png bomb of 60,000 x 60,000"])
+@pytest.mark.parametrize("name", ["empty", "jpeg xl", "psb", "text", "png cut off at 50 %", "png 1 x 1", "png bomb of 60,000 x 60,000"])
 async def test_what_is_refused_is_named_by_the_field_it_came_in(store: ImageStore, name: str) -> None:
     image = odd(name)
     with pytest.raises(ImageError) as caught:
@@ -228,7 +231,7 @@ async def test_every_byte_is_counted(store: ImageStore) -> None:
     await image.stored()
     await store.rendition(image, OTHER)
     assert image.canonical
-    base64 = sum(len(piece.base64) for rendition in image.renditions.values() for piece in rendition.pieces)
+    base64 = sum(len(piece.encoded) for rendition in image.renditions.values() for piece in rendition.pieces)
     files = sum(rendition.size_bytes for rendition in image.renditions.values())
     assert store.bytes_used == image.size == len(image.canonical) + files + base64
 
@@ -297,7 +300,7 @@ async def test_an_image_larger_than_the_store_is_refused() -> None:
 
 
 def test_it_runs_on_uvloop_too() -> None:
-    """What the server runs on where it can."""
+    """The server runs on uvloop where it is available."""
     uvloop = pytest.importorskip("uvloop")
 
     async def walk() -> str:
@@ -313,8 +316,8 @@ def test_it_runs_on_uvloop_too() -> None:
     assert len(uvloop.run(walk())) == 64
 
 
-async def _known(store: ImageStore, data: bytes) -> store_module._Ingest:
-    """The ingest of a file that was just added."""
+async def _known(store: ImageStore, data: bytes) -> Ingest:
+    """Return the ingest of a file that was just added."""
     key = hashlib.sha256(data).hexdigest()
     while key not in store._ingests:  # noqa: ASYNC110 (adding hashes the file first)
         await asyncio.sleep(0)
@@ -322,9 +325,9 @@ async def _known(store: ImageStore, data: bytes) -> store_module._Ingest:
 
 
 async def _decoding(store: ImageStore, data: bytes) -> None:
-    """Wait until a worker is at work on it."""
+    """Wait until a worker has started on a file."""
     ingest = await _known(store, data)
-    while not ingest.has_worker:  # noqa: ASYNC110 (a worker says so on a pipe)
+    while not ingest.has_worker:  # noqa: ASYNC110 (a worker reports it on a pipe)
         await asyncio.sleep(0)
 
 
@@ -335,7 +338,7 @@ async def _settled(store: ImageStore, data: bytes) -> StoredImage:
 
 
 async def _fill(store: ImageStore, until: Callable[[], bool], *, hold: bool = False) -> None:
-    """Add images until something has happened."""
+    """Add images until `until` returns true."""
     for seed in range(50, 100):
         image = await _settled(store, noise(seed))
         if hold:
@@ -407,9 +410,20 @@ async def test_a_turned_image_is_another_one_with_the_history_of_the_first(store
     assert store.bytes_used == sum(image.size for image in store._images)
 
 
+async def test_room_is_made_by_the_last_rendition_that_was_only_looked_at() -> None:
+    async with running(store_max_bytes=4 * 1024 * 1024) as store:
+        store.evict_session = lambda: pytest.fail("a session was to go")
+        image = await _settled(store, noise(1))
+        store.hold(image)
+        await store.rendition(image, SQUARE, Sight(region=(0.0, 0.0, 0.5, 0.5)), looking=True)
+        free = 4 * 1024 * 1024 - store.bytes_used
+        store.make_room(free + 1)
+        assert store.bytes_used == image.size
+
+
 async def test_what_is_only_looked_at_makes_nobody_go_and_does_not_pile_up() -> None:
     async with running(store_max_bytes=4 * 1024 * 1024) as store:
-        store.let_go = lambda: pytest.fail("a session was to go")
+        store.evict_session = lambda: pytest.fail("a session was to go")
         image = await _settled(store, noise(1))
         store.hold(image)
         parts = [Sight(region=(number / 100, 0.0, 0.5, 0.5)) for number in range(40)]
@@ -419,12 +433,12 @@ async def test_what_is_only_looked_at_makes_nobody_go_and_does_not_pile_up() -> 
             used.append(store.bytes_used)
         assert not image.renditions
         assert used[-1] - image.size <= 17 * (used[1] - used[0])
-        for seed in range(2, 40):  # of images that nobody holds it takes the place
+        for seed in range(2, 40):  # fill the store with images that nobody holds; the renditions may take their place
             await _settled(store, noise(seed))
         await store.rendition(image, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
         again = await store.rendition(image, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
         assert again is await store.rendition(image, SQUARE, Sight(region=(0.0, 0.4, 0.5, 0.5)), looking=True)
-        await store.rendition(image, SQUARE, parts[-1])  # a question has it now
+        await store.rendition(image, SQUARE, parts[-1])  # a question uses it now
         assert len(image.renditions) == 1
         store.release(image)
         for seed in range(2, 40):

@@ -1,4 +1,4 @@
-"""What the real engine makes of tiles: the very numbers that a projector with grids of its own makes of the whole image."""
+"""Test that the real engine computes the same numbers from our tiles as a projector with its own grids does from the whole image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.encode import encode
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.info import Limits
 from llava_gateway.images.ingest import Ready, Rendered, ingest
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
+from llava_gateway.parts import Sight
 from tests.llama_server import client_of, llama_server
 from tests.synthetic_llava import PATCH, PINPOINTS_16, SyntheticPair, write_pair
 
@@ -33,7 +33,7 @@ HIGH = Sight(detail="high")
 
 @dataclass(frozen=True)
 class Seen:
-    """What the engine says: the tokens of the prompt, and the log probabilities of its first words and their rivals."""
+    """The engine's output: the tokens of the prompt, and the log probabilities of its first words and their alternatives."""
 
     prompt_tokens: int
     logprobs: list[list[float]]
@@ -62,20 +62,20 @@ async def served(pair: SyntheticPair) -> AsyncIterator[Model]:
 
 @pytest.fixture
 async def plain(tmp_path: Path) -> AsyncIterator[Model]:
-    """LLaVA-1.5's layout: no grids."""
+    """Serve a model with LLaVA-1.5's layout, without grids."""
     async with served(write_pair(tmp_path, name="plain", side=SIDE)) as model:
         yield model
 
 
 @pytest.fixture
 async def own_grids(tmp_path: Path) -> AsyncIterator[Model]:
-    """The same weights with LLaVA-1.6's grids in the header of the projector."""
+    """Serve a model with the same weights and LLaVA-1.6's grids in the projector's header."""
     async with served(write_pair(tmp_path, name="grids", side=SIDE, pinpoints=PINPOINTS)) as model:
         yield model
 
 
 def noise(size: Size) -> Image.Image:
-    """Every pixel counts in it."""
+    """Draw noise, so that every pixel matters."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
@@ -111,7 +111,7 @@ async def test_one_square_is_to_the_engine_what_its_own_is(plain: Model, own_gri
 
 
 async def test_images_that_begin_with_the_same_tile_do_not_break_the_prompt_cache(plain: Model) -> None:
-    """Without their marks the second question gets 500 "Chunk not found" from llama.cpp: it parts from the first between two images."""
+    """Without marks, llama.cpp answers the second question with 500 "Chunk not found": the two prompts part between two images."""
     images = [Image.new("RGB", (224, 224), "white") for _ in range(2)]
     for image, colour in zip(images, ("red", "blue"), strict=True):
         image.paste(colour, (112, 112, 224, 224))

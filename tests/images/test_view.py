@@ -10,6 +10,9 @@ from llava_gateway.images.plan import CLIP_MEAN, Canvas, letterbox
 from llava_gateway.images.view import draw
 from tests.odd_images import saved
 
+pytestmark = pytest.mark.real
+
+ORANGE = (255, 140, 0)
 RED, GREEN, BLUE, YELLOW, BLACK = (200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 200, 0), (0, 0, 0)
 TILES = Canvas("tiles", (672, 504), (672, 672), fill=BLACK, tile=(336, 336))
 OVERVIEW = Canvas("overview", (336, 336), (336, 336))
@@ -38,7 +41,7 @@ def test_a_small_square_is_magnified_and_keeps_every_pixel() -> None:
 
 
 def test_padding_can_be_told_from_the_image() -> None:
-    square = Image.new("RGB", (336, 336), CLIP_MEAN)  # an image of the very colour of its padding
+    square = Image.new("RGB", (336, 336), CLIP_MEAN)  # an image in the colour of its padding
     image = drawn([saved(square, "PNG")], letterbox((400, 300), 336))
     colours = {colour for _, colour in image.crop((0, 0, 672, 80)).getcolors() or []}
     assert CLIP_MEAN in colours
@@ -72,7 +75,7 @@ def test_tiles_lie_in_the_order_they_are_sent_with_the_overview_beside_them() ->
 def test_every_piece_has_a_number_of_its_own() -> None:
     image = drawn([plain(BLACK)] * 5, TILES, OVERVIEW).convert("RGB")
     corners = [(0, 0), (336, 0), (0, 336), (336, 336), (672 + GAP, 0)]
-    # From x + 6 on, for the lines between the tiles are drawn in the first pixels.
+    # Starts at x + 6, because the lines between the tiles cover the first pixels.
     badges = {image.crop((x + 6, y + 6, x + 24, y + 24)).tobytes() for x, y in corners}
     assert len(badges) == 5
 
@@ -82,13 +85,12 @@ def test_the_region_is_marked_on_the_overview() -> None:
     image = drawn([plain(BLUE), plain(RED)], OVERVIEW, region).convert("RGB")
     # 336 px are magnified twice.
     left, top, right, bottom = 336, 168, 503, 503
-    orange = (255, 140, 0)
     for place in ((left + 1, 300), (right - 1, 300), (400, top + 1), (400, bottom - 1)):
-        assert image.getpixel(place) == orange
+        assert image.getpixel(place) == ORANGE
     for place in ((left - 2, 300), (right + 2, 300), (400, top - 2), (400, bottom + 2), (420, 300)):
         assert image.getpixel(place) == BLUE
     crop = image.crop((672 + GAP, 0, 672 + GAP + 672, 672))
-    assert orange not in {colour for _, colour in crop.getcolors() or []}
+    assert ORANGE not in {colour for _, colour in crop.getcolors() or []}
 
 
 def test_the_same_pieces_give_the_same_bytes() -> None:
@@ -104,4 +106,8 @@ def test_what_is_not_of_the_plan_is_not_drawn(pieces: list[bytes]) -> None:
 
 def test_a_part_that_is_thinner_than_a_pixel_is_a_line() -> None:
     for top in range(99):
-        drawn([plain(BLUE), plain(RED)], OVERVIEW, Canvas("region", (336, 2), (336, 336), region=(0.1, top / 100, 0.3, 0.001)))
+        image = drawn([plain(BLUE), plain(RED)], OVERVIEW, Canvas("region", (336, 2), (336, 336), region=(0.1, top / 100, 0.3, 0.001)))
+        overview = image.convert("RGB").crop((0, 0, 672, 672))
+        line = [y for y in range(672) if overview.getpixel((136, y)) == ORANGE]
+        assert line, top
+        assert abs(line[0] - 6.72 * top) < 8

@@ -1,4 +1,4 @@
-"""The pool with real worker processes that are really killed."""
+"""Test the pool with real worker processes that are really killed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.info import Limits
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.images.workers import DEATHS_TO_PAUSE, DEATHS_WITHIN, MAX_WAITING, PAUSE, WorkerDied, WorkerPool
+from tests.clock import Clock
 from tests.odd_images import odd, saved
 from tests.serving import until
 
@@ -24,17 +25,9 @@ MEMORY = 2**30
 JOB = {"do": "ingest", "limits": Limits().to_json(), "profile": VisionProfile(SquareEye(112)).to_json(), "sight": {}}
 EASY = odd("png").data
 SLOW = saved(Image.new("RGB", (5000, 5000)), "WEBP", lossless=True)
-"""Takes a worker long enough to be caught at it: a WEBP can't be reduced while it is decoded."""
+"""A file that takes a worker long enough to be interrupted: a WEBP can't be decoded at reduced size."""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ async def running(size: int = 1, *, timeout_: float = 10, clock: Clock | None = 
 
 
 async def work(pool: WorkerPool, data: bytes = EASY) -> int:
-    """The size of the canonical image in bytes."""
+    """Ingest a file. Returns the size of the canonical image in bytes."""
     async with pool.job(JOB, data) as answers:
         header, _ = await answers.next("canonical")
         assert header["is"] == "ready"
@@ -62,7 +55,7 @@ async def work(pool: WorkerPool, data: bytes = EASY) -> int:
 
 
 async def struck(pool: WorkerPool, strike: Callable[[int], object]) -> None:
-    """A job whose worker (its pid is given to `strike`) is struck while it decodes."""
+    """Start a job, and call `strike` with the worker's pid while it decodes."""
     async with pool.job(JOB, SLOW) as answers:
         strike(answers.worker.pid)
         await answers.next("canonical")
@@ -97,7 +90,7 @@ async def test_a_refusal_costs_no_worker() -> None:
         before = pool.pids
         with pytest.raises(ImageError) as caught:
             await work(pool, odd("png cut off at 50 %").data)
-        assert caught.value.reason == "image_cut_off"
+        assert caught.value.reason == "image_cut_off_at"
         assert not isinstance(caught.value, WorkerDied)
         assert pool.pids == before
 
@@ -134,7 +127,7 @@ async def test_an_idle_worker_that_is_killed_is_replaced_and_not_counted(clock: 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_workers_that_died_while_idle_cost_no_image(loop: str) -> None:
-    """The server runs on uvloop where it can, which refuses to write into a pipe that it has closed."""
+    """The server runs on uvloop where it is available, which refuses to write to a pipe that it has closed."""
 
     async def walk() -> None:
         async with running(2) as pool:

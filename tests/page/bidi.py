@@ -75,7 +75,7 @@ class Tab:
         return answer["result"].get("value")
 
     async def until(self, condition: str) -> None:
-        """Waits for a JavaScript expression to be true."""
+        """Wait until a JavaScript expression is true."""
         await self.evaluate(f"({WAIT_UNTIL})(() => {condition})")
 
     async def element(self, selector: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ class Tab:
         return {"sharedId": found["nodes"][0]["sharedId"]}
 
     async def pick(self, selector: str, *files: Path) -> None:
-        """Chooses files in an <input type=file>."""
+        """Choose files in an <input type=file>."""
         await self.command(
             "input.setFiles", context=self.context, element=await self.element(selector), files=[str(path) for path in files]
         )
@@ -98,7 +98,7 @@ class Tab:
         await self.command("input.performActions", context=self.context, actions=[{"type": "pointer", "id": "mouse", "actions": moves}])
 
     async def type(self, text: str) -> None:
-        """Keys into whatever has the focus; "\\ue007" is Enter, "\\ue00c" Esc."""
+        """Send keys to the element that has the focus; "\\ue007" is Enter, "\\ue00c" Esc."""
         keys = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
         await self.command("input.performActions", context=self.context, actions=[{"type": "key", "id": "keys", "actions": keys}])
 

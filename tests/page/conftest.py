@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from llava_gateway.settings import ModelPins, Settings
 from tests.browsers import CHROMIUM_FLAGS
-from tests.page.visit import Scripted, Visit, Visitor
+from tests.page.visit import LIMIT_MS, Scripted, Visit, Visitor
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, served_in_thread, serving
 from tests.synthetic_llava import UNHURRIED, write_pair
+
+expect.set_options(timeout=LIMIT_MS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
@@ -12,7 +14,12 @@ from tests.scripted_engine import ScriptedEngine
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
-LOADED = "async (image) => { await image.decode(); return image.src.startsWith('blob:'); }"
+
+
+async def shows_a_copy(image: Locator) -> None:
+    """Wait until a copy of the picture is shown. Before it is fetched, the element has no address and nothing to decode."""
+    await expect(image).to_have_attribute("src", re.compile("^blob:"))
+    await image.evaluate("(image) => image.decode()")
 
 
 async def with_a_key(visit: Visit, scripted: Scripted) -> Visitor:
@@ -39,7 +46,7 @@ async def test_a_copy_that_failed_is_fetched_again_when_it_is_next_shown(visit: 
     for title in ("Another chat", "What is it?"):
         await page.locator(".session-open", has_text=title).click()
         await expect(visitor.turns.locator(".asked")).to_have_text(title)
-    assert await visitor.turns.locator(".picture img").evaluate(LOADED)
+    await shows_a_copy(visitor.turns.locator(".picture img"))
 
 
 async def test_copies_that_are_not_shown_are_let_go_the_oldest_first(visit: Visit, scripted: Scripted) -> None:
@@ -47,7 +54,7 @@ async def test_copies_that_are_not_shown_are_let_go_the_oldest_first(visit: Visi
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     shown = visitor.page.locator(".chip .thumb img")
-    assert await shown.evaluate(LOADED)
+    await shows_a_copy(shown)
     told = await visitor.page.evaluate(
         """async () => {
             const { address } = await import('/static/js/images/addresses.js');
@@ -75,4 +82,4 @@ async def test_copies_that_are_not_shown_are_let_go_the_oldest_first(visit: Visi
     assert told["early"] == 0
     assert told["gone"] == told["copies"][:12]
     assert told["again"] == told["copies"][59]
-    assert await shown.evaluate(LOADED)
+    await shows_a_copy(shown)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
 BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
-PRESS_EDIT = "Change the question"
+PRESS_EDIT = "Edit the question"
 
 
 def button(turn: Locator, name: str) -> Locator:
@@ -26,13 +26,13 @@ def button(turn: Locator, name: str) -> Locator:
 
 
 async def more(visitor: Visitor, turn: Locator, *steps: str) -> None:
-    """Chooses in the menu of a turn."""
+    """Choose in the menu of a turn."""
     await turn.hover()
     await button(turn, "More").click()
     await visitor.page.get_by_role("menuitem", name=steps[0], exact=True).click()
 
 
-async def told(served: Served, visitor: Visitor) -> list[dict[str, Any]]:
+async def stored_turns(served: Served, visitor: Visitor) -> list[dict[str, Any]]:
     return await served.turns(visitor.page.url.partition("#session=")[2])
 
 
@@ -119,10 +119,10 @@ async def test_an_attempt_that_fails_leaves_the_old_version_one_step_away(visit:
     engine.refusal = ModelOutOfMemory()
     await visitor.turns.first.hover()
     await button(visitor.turns.first, "Ask again").click()
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("not enough memory")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text(ModelOutOfMemory().message)
     await expect(visitor.turns).to_have_count(1)
     await expect(visitor.turns.first.locator(".branches")).to_have_text("2/2")
-    assert [turn["prompt"] for turn in await told(served, visitor)] == ["Well?", "And?"]
+    assert [turn["prompt"] for turn in await stored_turns(served, visitor)] == ["Well?", "And?"]
     await button(visitor.turns.first, "Previous version").click()
     await expect(visitor.turns).to_have_count(2)
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)
@@ -138,13 +138,13 @@ async def test_a_stopped_attempt_is_a_version_too(visit: Visit, scripted: Script
     await button(visitor.turns.last, "Ask again").click()
     await expect(visitor.answer).to_have_text("Half")
     await visitor.page.keyboard.press("Escape")
-    await expect(visitor.turns.last).to_contain_text("Stopped. What was written is kept.")
+    await expect(visitor.turns.last).to_contain_text("Stopped. The text so far is kept.")
     await expect(visitor.turns.last.locator(".branches")).to_have_text("2/2")
     await button(visitor.turns.last, "Previous version").click()
     await expect(visitor.answer).to_have_text("One.")
     engine.script = says("Two.")
     await visitor.ask("And?")
-    assert [turn["prompt"] for turn in await told(served, visitor)] == ["Well?", "And?"]
+    assert [turn["prompt"] for turn in await stored_turns(served, visitor)] == ["Well?", "And?"]
 
 
 async def test_what_is_asked_while_another_version_is_on_its_way_waits_for_it(visit: Visit, scripted: Scripted) -> None:
@@ -190,7 +190,7 @@ async def test_what_is_asked_while_another_version_is_on_its_way_waits_for_it(vi
     await switch.continue_()
     await expect(visitor.turns.locator(".words")).to_have_text(["Three."])
     await expect(visitor.turns.first.locator(".branches")).to_have_text("3/3")
-    assert [turn["message"]["content"] for turn in await told(served, visitor)] == ["Three."]
+    assert [turn["message"]["content"] for turn in await stored_turns(served, visitor)] == ["Three."]
 
 
 async def test_two_pages_show_the_same(visit: Visit, scripted: Scripted) -> None:

@@ -47,20 +47,20 @@ async def test_option_sets_are_compared_with_figures_and_the_vote_is_saved(visit
     await visitor.prepared()
     await visitor.words.fill("What is in this image?")
     dialog = await compare(visitor)
-    await expect(dialog.get_by_label("The question for all of them")).to_have_value("What is in this image?")
+    await expect(dialog.get_by_label("Question for all of them")).to_have_value("What is in this image?")
     first, second = dialog.locator(".column-box").first, dialog.locator(".column-box").nth(1)
     await expect(second.get_by_label("Preset")).to_have_value("factual")
-    await second.get_by_label("Detail of pictures").select_option("low")
+    await second.get_by_label("Picture detail").select_option("low")
     await dialog.get_by_role("button", name="Ask all").click()
     for column in (first, second):
         await expect(column.locator(".words")).to_contain_text("red circle")
         await expect(column.locator("dl")).to_contain_text(re.compile(r"First word after[\d.]+ m?s"))
         await expect(column.locator("dl")).to_contain_text(re.compile(r"Speed[\d,.]+ tokens/s"))
-        await expect(column.locator("dl")).to_contain_text(re.compile(r"Queued before[\d.,]+ m?s"))
+        await expect(column.locator("dl")).to_contain_text(re.compile(r"Time in the queue[\d.,]+ m?s"))
     await visitor.fits()
 
     await dialog.get_by_role("group", name="Which one is best?").get_by_role("button", name="Answer 2").click()
-    await expect(second).to_contain_text("The best")
+    await expect(second).to_contain_text("Best answer")
     await expect(dialog.get_by_role("table")).to_contain_text("demo")
     assert await faults(visitor, {"runOnly": WCAG}) == []
     async with httpx2.AsyncClient(base_url=demo_url, trust_env=False) as client:
@@ -76,8 +76,8 @@ async def test_option_sets_are_compared_with_figures_and_the_vote_is_saved(visit
     download = await waiting.value
     await download.save_as(tmp_path / "votes.json")
     assert json.loads((tmp_path / "votes.json").read_text("utf-8")) == saved
-    await dialog.get_by_role("button", name="Forget all votes").click()
-    await dialog.get_by_role("button", name="Forget", exact=True).click()
+    await dialog.get_by_role("button", name="Clear all votes").click()
+    await dialog.get_by_role("button", name="Clear", exact=True).click()
     await expect(dialog.get_by_role("table")).to_have_count(0)
     await page.keyboard.press("Escape")
     await expect(visitor.chips).to_have_count(1)  # the question in the composer is still to be asked
@@ -90,10 +90,10 @@ async def test_models_of_one_engine_wait_for_each_other_and_each_can_be_stopped(
     visitor = await visit(served.url)
     dialog = await compare(visitor)
     columns = dialog.locator(".column-box")
-    await dialog.get_by_role("button", name="One more").click()
+    await dialog.get_by_role("button", name="Add another").click()
     await expect(columns).to_have_count(3)
     assert await columns.get_by_label("Model").evaluate_all("(all) => all.map((one) => one.value)") == ["one", "two", "three"]
-    await dialog.get_by_label("The question for all of them").fill("Who are you?")
+    await dialog.get_by_label("Question for all of them").fill("Who are you?")
     await dialog.get_by_role("button", name="Ask all").click()
     await expect(columns.first.locator(".words")).to_contain_text("Half an answer")
     await expect(columns.nth(1).locator("[data-phase=queued]")).to_contain_text("Queued, position 1")
@@ -103,9 +103,9 @@ async def test_models_of_one_engine_wait_for_each_other_and_each_can_be_stopped(
     await columns.nth(2).get_by_role("button", name="Stop").click()
     await expect(columns.nth(2)).to_contain_text("Stopped.")
     await columns.first.get_by_role("button", name="Stop").click()
-    await expect(columns.first).to_contain_text("Stopped. What was written is kept.")
+    await expect(columns.first).to_contain_text("Stopped. The text so far is kept.")
     await expect(columns.nth(1).locator(".words")).to_have_text("I am two.")
-    await expect(columns.nth(1).locator("dl")).to_contain_text("Queued before")
+    await expect(columns.nth(1).locator("dl")).to_contain_text("Time in the queue")
     # One whole answer is nothing to choose from.
     await expect(dialog.locator(".vote")).to_have_count(0)
 
@@ -115,7 +115,7 @@ async def test_models_of_one_engine_wait_for_each_other_and_each_can_be_stopped(
     await engine.idle.wait()
     await visitor.page.locator(".composer-line").get_by_role("button", name="Compare").click()
     await expect(columns.locator(".words")).to_have_text(["I am one.", "I am two.", "I am three."])
-    await dialog.get_by_role("button", name="They are equal").click()
+    await dialog.get_by_role("button", name="It’s a tie").click()
     await expect(dialog.locator(".vote")).to_have_text("Saved as a tie.")
     tally = (await served.client.get("/votes")).json()["tally"]
     assert [(s["model"], s["compared"], s["best"], s["ties"]) for s in tally] == [("one", 1, 0, 1), ("three", 1, 0, 1), ("two", 1, 0, 1)]
@@ -148,7 +148,7 @@ async def test_one_that_fails_says_why_and_the_others_are_compared(visit: Visit,
     assert [len(request.renditions) for request in engine.requests] == [1, 1, 1]
     await dialog.get_by_role("button", name="去掉回答 1").click()
     await dialog.get_by_role("button", name="回答 1", exact=True).click()
-    await expect(dialog.locator(".column-box").first).to_contain_text("最好")
+    await expect(dialog.locator(".column-box").first).to_contain_text("最佳回答")
 
 
 async def test_the_chats_own_options_are_compared_with_none(visit: Visit, scripted: Scripted) -> None:
@@ -160,9 +160,9 @@ async def test_the_chats_own_options_are_compared_with_none(visit: Visit, script
     await page.keyboard.press("Enter")
     await page.get_by_role("dialog").get_by_role("button", name="Close").click()
     dialog = await compare(visitor)
-    await dialog.get_by_label("Preset").first.select_option(label="As set in this chat")
+    await dialog.get_by_label("Preset").first.select_option(label="Same as this chat")
     await dialog.get_by_label("Preset").nth(1).select_option(label="No preset")
-    await dialog.get_by_label("The question for all of them").fill("Who are you?")
+    await dialog.get_by_label("Question for all of them").fill("Who are you?")
     await dialog.get_by_role("button", name="Ask all").click()
     await expect(dialog.locator(".words")).to_have_text(["I am scripted."] * 2)
     assert sorted(request.options.temperature or 0 for request in engine.requests) == [0, 0.3]
@@ -177,13 +177,13 @@ async def test_answers_stay_with_the_pictures_and_the_chat_they_are_about(visit:
     await visitor.ask("What is red?")
     red = await visitor.turns.locator("img").get_attribute("src")
     dialog = await compare(visitor)
-    question, answers = dialog.get_by_label("The question for all of them"), dialog.locator(".column-box .words")
+    question, answers = dialog.get_by_label("Question for all of them"), dialog.locator(".column-box .words")
     shown = dialog.locator(".compare-pictures img")
     await dialog.get_by_label("Model").first.select_option("two")
     await dialog.get_by_role("button", name="Ask all").click()
     await expect(answers).to_have_count(2)
     await dialog.get_by_role("button", name="Answer 1").click()
-    await expect(dialog).to_contain_text("The best")
+    await expect(dialog).to_contain_text("Best answer")
     await page.keyboard.press("Escape")
 
     # Another chat: nothing of the first one but with what is asked.

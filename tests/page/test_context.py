@@ -30,7 +30,7 @@ def counts(visitor: Visitor) -> list[Any]:
 
 
 async def figures(visitor: Visitor) -> list[int]:
-    """Used, limit, system, text, pictures, free."""
+    """Return (used, limit, system, text, pictures, free)."""
     label = await visitor.page.get_by_role("button", name=re.compile("^Context: ")).get_attribute("aria-label")
     return [int(figure.replace(",", "")) for figure in re.findall(r"[\d,]+\d|\d", label or "")]
 
@@ -49,7 +49,7 @@ async def test_what_is_attached_and_typed_is_counted_before_it_is_asked(visit: V
     assert (system + text + images, limit - used) == (used, free)
     await visitor.ask("What color is the circle?")
     summary = await visitor.turns.last.locator(".summary").inner_text()
-    assert f"read {used} " in summary
+    assert f"tokens: {used} read" in summary
     # The answer has told by then: its own words are in it too.
     await expect(bar).not_to_have_attribute("aria-label", re.compile(f" {used} of"))
 
@@ -62,8 +62,10 @@ async def test_nothing_is_counted_while_an_answer_runs(visit: Visit, scripted: S
     await visitor.words.press("Enter")
     await expect(visitor.answer).to_contain_text("One")
     before = len(asked)
+    await visitor.page.clock.install()
     await visitor.words.fill("And then?")
-    await visitor.page.wait_for_timeout(700)  # longer than the page lets pass before it asks
+    await visitor.page.clock.run_for(10_000)  # longer than the page lets pass before it asks
+    await visitor.seen()
     assert len(asked) == before
     async with visitor.page.expect_request(lambda request: request.url.endswith("/count_tokens")) as counted:
         await visitor.page.get_by_role("button", name="Stop (Esc)").click()
@@ -83,17 +85,17 @@ async def test_it_opens_to_what_it_is_spent_on_and_what_goes_next(visit: Visit, 
     await bar.press("Enter")
     sheet = page.get_by_role("dialog", name="Context")
     await expect(sheet).to_contain_text("Counted exactly.")
-    await expect(sheet).to_contain_text("what is dropped first is the text of one turn.")
+    await expect(sheet).to_contain_text("this is dropped first: the text of one turn.")
     image, talk = sheet.locator(".context-turns > li").nth(0), sheet.locator(".context-turns > li").nth(1)
     await expect(talk).to_contain_text("Hello")
-    await expect(talk).to_contain_text("goes first")
-    await expect(image.locator(".context-picture")).to_contain_text(re.compile(r"Picture 1.*no\. 3 to go.*64"))
+    await expect(talk).to_contain_text("dropped first")
+    await expect(image.locator(".context-picture")).to_contain_text(re.compile(r"Picture 1.*drop order: 3.*64"))
     await image.get_by_role("button", name="Pin picture 1", exact=True).click()
     await expect(image.locator(".context-picture")).to_contain_text("pinned")
-    await expect(image.locator(".context-picture")).not_to_contain_text("to go")
+    await expect(image.locator(".context-picture")).not_to_contain_text("drop order")
     await image.get_by_role("button", name="Unpin picture 1").click()
-    await expect(image.locator(".context-picture")).to_contain_text("goes first")
-    await sheet.get_by_label("no longer fits").select_option(label="Drop nothing, refuse the question")
+    await expect(image.locator(".context-picture")).to_contain_text("dropped first")
+    await sheet.get_by_label("no longer fits").select_option(label="Drop nothing and refuse the question")
     await expect(sheet).to_contain_text("Nothing is dropped")
     await visitor.fits()
     await page.keyboard.press("Escape")
@@ -110,19 +112,19 @@ async def test_what_is_dropped_is_said_in_the_thread(visit: Visit, demo_url: str
     await visitor.prepared()
     await visitor.ask("Describe this image.")
     notes = page.locator(".context-note")
-    while not await notes.filter(has_text="no longer told").count():
+    while not await notes.filter(has_text="no longer sees").count():
         assert await visitor.turns.count() < 12
         await visitor.ask(WORDS * 3)
-    await expect(notes.filter(has_text="no longer told")).to_have_text(
-        re.compile(r"From here on the model is no longer told the text of (one turn|\d+ turns) and 1 picture\.")
+    await expect(notes.filter(has_text="no longer sees")).to_have_text(
+        re.compile(r"From here on the model no longer sees the text of (one turn|\d+ turns) and 1 picture\.")
     )
-    await expect(page.locator(".turn").first.locator(".untold")).to_have_text("no longer told to the model")
+    await expect(page.locator(".turn").first.locator(".untold")).to_have_text("no longer sent to the model")
     await page.get_by_role("button", name="中文").click()
-    await expect(notes.filter(has_text="不再看到")).to_have_text(re.compile(r"模型不再看到 ?\d+ 轮的文字和 1 张图片。"))
+    await expect(notes.filter(has_text="看不到")).to_have_text(re.compile(r"模型看不到 ?\d+ 轮的文字和 1 张图片了。"))
     await page.reload()
-    await expect(notes.filter(has_text="不再看到")).to_have_count(1)
-    await notes.filter(has_text="不再看到").get_by_role("button", name="查看占用").click()
-    await expect(page.get_by_role("dialog", name="上下文").locator("[data-fate=gone]").first).to_have_text("模型已看不到")
+    await expect(notes.filter(has_text="看不到")).to_have_count(1)
+    await notes.filter(has_text="看不到").get_by_role("button", name="查看用量").click()
+    await expect(page.get_by_role("dialog", name="上下文").locator("[data-fate=gone]").first).to_have_text("不再发给模型")
 
 
 async def test_that_it_is_nearly_full_is_said_and_a_larger_one_helps(visit: Visit, demo_url: str) -> None:
@@ -132,16 +134,16 @@ async def test_that_it_is_nearly_full_is_said_and_a_larger_one_helps(visit: Visi
     while not await page.locator(".context-note").filter(has_text="full.").count():
         assert await visitor.turns.count() < 12
         await visitor.ask(WORDS)
-    await page.get_by_role("button", name="What takes the room").last.click()
+    await page.get_by_role("button", name="See what uses it").last.click()
     sheet = page.get_by_role("dialog", name="Context")
-    await expect(sheet).to_contain_text(re.compile("Reloads the model. It took .* last time."))
-    await sheet.get_by_role("button", name="Enlarge it to 4,096").click()
+    await expect(sheet).to_contain_text(re.compile("Reloads the model. This took .* last time."))
+    await sheet.get_by_role("button", name="Increase the context to 4,096").click()
     await expect(sheet).to_contain_text("of 4,096 tokens")
     await expect(sheet.get_by_role("button", name="Enlarge")).to_have_count(0)
     await page.keyboard.press("Escape")
     await visitor.ask("Hello")
     assert (await figures(visitor))[1] == 4096
-    await expect(page.locator(".composer-line")).to_contain_text("2 of your own")
+    await expect(page.locator(".composer-line")).to_contain_text("2 changed")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,10 @@ async def test_that_it_is_nearly_full_is_said_and_a_larger_one_helps(visit: Visi
     [
         (
             "en-US",
-            "Cut here: the 512 tokens of the context are full. A larger context helps, or a new chat. What takes the room",
-            "Cut at the length limit",
+            "The answer was cut off: all 512 tokens of the context are used. Use a larger context or start a new chat. See what uses it",
+            "Cut off: the length limit of an answer (num_predict) was reached.",
         ),
-        ("zh-CN", "上下文的 512 个词元已经用满。可以调大上下文，或开始新对话", "达到长度上限"),
+        ("zh-CN", "上下文的 512 个词元已经用完。请调大上下文，或开始新对话", "回答在这里中断：已达到单个回答的长度上限（num_predict）。"),
     ],
 )
 async def test_what_cut_an_answer_off_is_said(visit: Visit, endless_url: str, locale: str, full: str, long: str) -> None:
@@ -174,10 +176,11 @@ async def test_a_question_that_does_not_fit_says_so_and_offers_what_helps(visit:
     page = visitor.page
     await visitor.words.fill(WORDS * 30)
     await expect(page.locator(".meter[data-over=true]")).to_be_visible()
-    await visitor.words.press("Enter")
+    async with visitor.refusal() as said:
+        await visitor.words.press("Enter")
     failed = page.get_by_role("alert")
-    await expect(failed).to_contain_text("The prompt takes")
-    await expect(failed.get_by_role("button", name="What takes the room")).to_be_visible()
+    await expect(failed).to_contain_text(said[0])
+    await expect(failed.get_by_role("button", name="See what uses it")).to_be_visible()
     await expect(failed.get_by_role("button", name="Ask again and drop old text")).to_be_visible()
     await expect(failed).to_contain_text("Reloads the model.")
     await failed.get_by_role("button", name="Ask again with a context of 4,096").click()
@@ -239,7 +242,7 @@ async def test_what_is_only_reckoned_is_called_so(visit: Visit, scripted: Script
     await bar.click()
     sheet = visitor.page.get_by_role("dialog", name="Context")
     await expect(sheet).to_contain_text("Estimated.")
-    await expect(sheet).to_contain_text("The engine tells its limit only once the model is loaded; 4,096 is assumed.")
+    await expect(sheet).to_contain_text("The engine reports its limit only once the model is loaded. Until then, 4,096 tokens are assumed.")
 
     def exactly(request: EngineRequest) -> TokenCount:
         return TokenCount(5, 20, (), "measured")
@@ -249,5 +252,5 @@ async def test_what_is_only_reckoned_is_called_so(visit: Visit, scripted: Script
     await visitor.words.fill("Hello there again")
     await expect(bar).to_have_attribute("aria-label", re.compile("^Context: 25 of 2,048 tokens. System 5, text 20,"))
     await bar.click()
-    await expect(sheet).to_contain_text("Measured from earlier answers.")
+    await expect(sheet).to_contain_text("Based on earlier answers.")
     assert engine.requests == [], "nothing was asked of the model"

@@ -58,11 +58,11 @@ async def go_to(visitor: Visitor, title: str) -> None:
 
 async def change_the_question(visitor: Visitor) -> None:
     await visitor.turns.first.hover()
-    await visitor.turns.first.get_by_role("button", name="Change the question").click()
+    await visitor.turns.first.get_by_role("button", name="Edit the question").click()
     await expect(visitor.page.locator(".changing")).to_be_visible()
 
 
-def asked(visitor: Visitor) -> Locator:
+def questions_on_screen(visitor: Visitor) -> Locator:
     return visitor.turns.locator(".asked")
 
 
@@ -86,9 +86,9 @@ async def test_a_question_that_waits_for_its_picture_stays_in_its_chat(visit: Vi
         await visitor.pick(RED_CIRCLE)
         await visitor.words.fill("About the circle")
         await visitor.words.press("Enter")
-        await expect(visitor.page.locator(".line-note")).to_have_text("Is sent as soon as the picture is prepared")
+        await expect(visitor.page.locator(".line-note")).to_have_text("Will be sent as soon as the picture is ready")
         await go_to(visitor, "Beta")
-        await expect(visitor.page.locator(".toast")).to_contain_text("The question was not sent")
+        await expect(visitor.page.locator(".toast")).to_contain_text("Your question was not sent")
         await expect(visitor.chips).to_have_count(0)
         await expect(visitor.page.locator(".line-note")).to_have_text("")
     await go_to(visitor, "Alpha")
@@ -96,11 +96,11 @@ async def test_a_question_that_waits_for_its_picture_stays_in_its_chat(visit: Vi
     await expect(visitor.words).to_have_value("About the circle")
     await go_to(visitor, "Beta")
     await expect(visitor.words).to_have_value("Not finished")
-    await expect(asked(visitor)).to_have_text(["Beta"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Beta"])
     await go_to(visitor, "Alpha")
-    await expect(asked(visitor)).to_have_text(["Alpha"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Alpha"])
     await visitor.words.press("Enter")
-    await expect(asked(visitor)).to_have_text(["Alpha", "About the circle"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Alpha", "About the circle"])
     await expect(visitor.turns.last.locator(".picture")).to_have_count(1)
     await visitor.ended()
 
@@ -117,7 +117,7 @@ async def test_a_question_that_waits_is_not_sent_when_another_one_is_changed(vis
     await visitor.page.keyboard.press("Escape")
     await visitor.prepared()
     await expect(visitor.words).to_have_value("About the circle")
-    await expect(asked(visitor)).to_have_text(["Beta"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Beta"])
 
 
 async def test_what_waited_for_a_picture_that_was_taken_away_is_not_sent_later(visit: Visit, scripted: Scripted) -> None:
@@ -143,7 +143,7 @@ async def test_a_picture_refused_before_holds_back_no_question_and_one_refused_s
         await visitor.pick(RED_CIRCLE)
         await visitor.words.fill("One")
         await visitor.words.press("Enter")
-    await expect(asked(visitor)).to_have_text(["One"])
+    await expect(questions_on_screen(visitor)).to_have_text(["One"])
     await visitor.ended()
     async with held(visitor.page, "**/images"):
         await visitor.pick(BLUE_SQUARE, file(b"none", "broken.png"))
@@ -151,7 +151,7 @@ async def test_a_picture_refused_before_holds_back_no_question_and_one_refused_s
         await visitor.words.press("Enter")
     await expect(visitor.page.locator(".chip[data-state=refused]")).to_have_count(2)
     await expect(visitor.words).to_have_value("Two")
-    await expect(asked(visitor)).to_have_text(["One"])
+    await expect(questions_on_screen(visitor)).to_have_text(["One"])
 
 
 async def test_an_example_is_asked_only_while_its_chat_is_looked_at(visit: Visit, demo_url: str) -> None:
@@ -185,7 +185,7 @@ async def test_a_changed_question_survives_going_to_another_chat_and_a_reload(vi
         await visitor.page.reload()
     await expect(visitor.page.locator(".turn[inert]")).to_have_count(1)
     await visitor.words.press("Enter")
-    await expect(asked(visitor)).to_have_text(["Beta, written anew"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Beta, written anew"])
     await visitor.ended()
     await expect(visitor.turns.locator(".branches")).to_have_text("2/2")
     await expect(visitor.words).to_have_value("Next")
@@ -207,7 +207,7 @@ async def test_a_changed_question_whose_turn_is_not_shown_any_more_becomes_the_n
     assert answer.status_code == 200
     assert first not in [turn["id"] for turn in await served.turns(session)]
     await visitor.page.reload()
-    await expect(asked(visitor)).to_have_text(["Another one"])
+    await expect(questions_on_screen(visitor)).to_have_text(["Another one"])
     await expect(visitor.words).to_have_value("One, written anew\n\nNext")
     await expect(visitor.page.locator(".changing")).to_have_count(0)
 
@@ -281,7 +281,8 @@ async def test_a_network_break_takes_no_picture_out_of_a_draft(visit: Visit, scr
     await visitor.page.reload()
     await visitor.prepared()
     assert "circle.png" in await visitor.page.evaluate("JSON.stringify(sessionStorage)")
-    # One that the gateway really has no longer is said to be gone.
+    # One that neither the gateway nor this browser has is said to be gone.
+    await visitor.page.evaluate("indexedDB.deleteDatabase('llava')")
     await visitor.page.route("http://*/images/*", lambda route: route.fulfill(status=404, json={"error": {"code": "image_not_found"}}))
     await visitor.page.reload()
     await expect(visitor.chips).to_contain_text("This picture is no longer on the gateway.")

@@ -45,11 +45,12 @@ async def test_a_picture_is_asked_about(installed_firefox: Path, demo_url: str, 
         await tab.until("document.activeElement.matches('.region-box')")
         await tab.type("\ue007")
         await tab.until("document.querySelector('.chip[data-state=ready]')?.innerText.includes('part, ')")
+        await tab.until("document.activeElement.id === 'words'")  # or it would take the focus from the menu
         # Its menu opens, and the way back is the panel's.
-        await press(tab, "More about circle.png")
+        await press(tab, "More actions for circle.png")
         await tab.until("document.activeElement.matches('.menu button')")
         await tab.type("\ue00c")
-        await tab.until("document.activeElement.ariaLabel === 'More about circle.png'")
+        await tab.until("document.activeElement.ariaLabel === 'More actions for circle.png'")
         await press(tab, "Remove circle.png")
         await tab.click(".turn .picture")
         await tab.until("document.querySelector('.panel')")

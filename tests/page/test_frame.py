@@ -52,7 +52,7 @@ async def test_colours_follow_the_system_and_can_be_switched(visit: Visit, demo_
     assert (await ground() < 60) is (system == "light")
     await visitor.page.reload()
     assert (await ground() < 60) is (system == "light")
-    await visitor.page.get_by_role("button", name="As the system").click()
+    await visitor.page.get_by_role("button", name="System", exact=True).click()
     assert (await ground() < 60) is (system == "dark")
 
 
@@ -119,7 +119,7 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 
     row = chats.locator(".session", has_text="Second question")
     await row.hover()
-    await row.get_by_role("button", name="More for Second question").click()
+    await row.get_by_role("button", name="More actions for Second question").click()
     await page.get_by_role("menuitem", name="Rename").click()
     await chats.get_by_role("textbox", name="Rename").fill("Another name")
     await page.keyboard.press("Enter")
@@ -128,7 +128,7 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 
     row = chats.locator(".session", has_text="Another name")
     await row.hover()
-    await row.get_by_role("button", name="More for Another name").click()
+    await row.get_by_role("button", name="More actions for Another name").click()
     await page.get_by_role("menuitem", name="Delete").click()
     await expect(chats.get_by_role("link")).to_have_count(1)
     await expect(visitor.turns).to_have_count(0)
@@ -138,8 +138,8 @@ async def test_sessions_are_listed_opened_renamed_and_deleted(visit: Visit, scri
 @pytest.mark.parametrize(
     ("locale", "cause", "way"),
     [
-        ("en-US", "This chat is gone: the gateway was restarted", "Go on in a new chat"),
-        ("zh-CN", "这个对话已经没有了：网关重启过", "在新对话里继续"),
+        ("en-US", "This chat is gone. The gateway was restarted", "Continue in a new chat"),
+        ("zh-CN", "这个对话已不存在：网关重启过", "在新对话里继续"),
     ],
 )
 async def test_a_session_that_is_gone_is_said_to_be_in_words_of_the_page(
@@ -188,7 +188,7 @@ async def test_the_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, scri
     dialog = page.get_by_role("dialog", name="API key needed")
     await dialog.get_by_label("API key", exact=True).fill("wrong")
     await page.keyboard.press("Enter")
-    await expect(dialog).to_contain_text("not the right one")
+    await expect(dialog).to_contain_text("This key is wrong")
     await dialog.get_by_label("API key", exact=True).fill("s3cret")
     await page.keyboard.press("Enter")
     await expect(dialog).to_have_count(0)
@@ -208,8 +208,9 @@ async def test_everything_can_be_done_with_the_keyboard(visit: Visit, scripted: 
     served = await scripted(ScriptedEngine())
     visitor = await visit(served.url)
     page = visitor.page
+    await visitor.words.blur()
     await page.keyboard.press("?")
-    await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await page.keyboard.press("/")

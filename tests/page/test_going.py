@@ -16,6 +16,7 @@ from tests.scripted_engine import ScriptedEngine
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "circle.png")
+BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue")), "square.png")
 
 
 def id_of(visitor: Visitor) -> str:
@@ -70,7 +71,7 @@ async def test_a_chat_that_is_gone_is_not_gone_back_to_twice(visit: Visit, scrip
     await choose(visitor, "Third chat", "Delete")
     await expect(visitor.turns).to_have_count(0)
     await visitor.page.go_back()
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone: the gateway was restarted")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone. The gateway was restarted")
     assert id_of(visitor) == ""
     await visitor.page.go_back()
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)
@@ -89,12 +90,12 @@ async def test_a_question_that_failed_stays_in_its_chat(visit: Visit, scripted: 
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await visitor.ask("A question that fails")
-    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text("not enough memory")
+    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text(ModelOutOfMemory().message)
     await go_to(visitor, "First chat")
     await expect(visitor.turns).to_have_count(1)
     await go_to(visitor, "Second chat")
     await expect(visitor.turns).to_have_count(2)
-    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text("not enough memory")
+    await expect(visitor.turns.last.get_by_role("alert")).to_contain_text(ModelOutOfMemory().message)
     engine.refusal = None
     await visitor.turns.last.get_by_role("button", name="Ask again").first.click()
     await visitor.ended()
@@ -141,7 +142,7 @@ async def test_a_chat_that_was_brought_back_is_no_longer_called_gone(visit: Visi
     for found in ("by looking", "by asking"):
         path = f"/sessions/{id_of(visitor)}"
         await served.client.delete(path)
-        await expect(alert).to_contain_text("This chat is gone: the gateway was restarted")
+        await expect(alert).to_contain_text("This chat is gone. The gateway was restarted")
         # It is in view at the end of a long chat.
         await expect(alert).to_be_in_viewport(ratio=1)
         await served.client.post(f"{path}/restore")
@@ -179,7 +180,7 @@ async def test_a_question_that_goes_along_has_no_more_pictures_than_one_may_have
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await go_to(visitor, "First chat")
-    await visitor.pick(RED_CIRCLE, RED_CIRCLE)
+    await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await visitor.prepared(2)
     await served.client.delete(f"/sessions/{first}")
     await visitor.ask("What is it?")

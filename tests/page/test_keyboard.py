@@ -28,7 +28,7 @@ STOPS = 90
 
 
 async def reach(visitor: Visitor, name: str, key: str = "Tab") -> None:
-    """Goes with Tab (or Shift+Tab) to the control of this name."""
+    """Go with Tab (or Shift+Tab) to the control of this name."""
     passed: list[str] = []
     for _ in range(STOPS):
         await visitor.page.keyboard.press(key)
@@ -44,7 +44,7 @@ async def test_a_picture_is_asked_about_looked_at_and_the_chat_put_in_order(visi
     press = page.keyboard.press
     choosing: asyncio.Future[FileChooser] = asyncio.get_running_loop().create_future()
     page.on("filechooser", lambda chooser: choosing.set_result(chooser))
-    await press("/")
+    await expect(visitor.words).to_be_focused()
     await reach(visitor, "Add pictures", "Shift+Tab")
     await press("Enter")
     await expect(page.get_by_role("menuitem", name="Choose files")).to_be_focused()
@@ -79,7 +79,7 @@ async def test_a_picture_is_asked_about_looked_at_and_the_chat_put_in_order(visi
         assert (await page.evaluate(FOCUSED)).startswith(opener)
     # Its chat gets another name, and goes.
     title = "What is in this image?"
-    await reach(visitor, f"More for {title}")
+    await reach(visitor, f"More actions for {title}")
     await press("Enter")
     await expect(page.get_by_role("menuitem", name="Rename")).to_be_focused()
     await press("Enter")
@@ -87,7 +87,7 @@ async def test_a_picture_is_asked_about_looked_at_and_the_chat_put_in_order(visi
     await page.keyboard.type("A circle")
     await press("Enter")
     await reach(visitor, "A circle")
-    await reach(visitor, "More for A circle")
+    await reach(visitor, "More actions for A circle")
     await press("Enter")
     await expect(page.get_by_role("menuitem", name="Rename")).to_be_focused()
     for key in ("ArrowDown", "ArrowDown", "Enter"):
@@ -115,8 +115,9 @@ async def test_tab_goes_through_the_page_as_it_is_read(visit: Visit, demo_url: s
 
 async def test_every_key_of_the_list_is_listed_in_both_languages(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
+    await visitor.words.blur()
     await visitor.page.keyboard.press("?")
-    dialog = visitor.page.get_by_role("dialog", name="Keyboard")
+    dialog = visitor.page.get_by_role("dialog", name="Keyboard shortcuts")
     keys = await dialog.locator("dt").all_inner_texts()
     assert {"Enter", "Shift Enter", "Esc", "/", "Ctrl V", "← →", "?"} <= {" ".join(key.split()) for key in keys}
     await visitor.page.keyboard.press("Escape")
@@ -146,7 +147,7 @@ async def test_an_answer_is_spoken_in_sentences_some_seconds_apart(visit: Visit,
     await visitor.page.clock.run_for(2000)
     await expect(visitor.answer).to_have_text("There are two shapes. The first is a cir")
     heard = await visitor.page.evaluate("window.heard")
-    assert heard == ["Asked, waiting for the first word"]
+    assert heard == ["Sent, waiting for the first word"]
     await visitor.page.clock.run_for(2000)
     go_on.set()
     await visitor.ended()
@@ -162,7 +163,7 @@ async def test_a_stopped_answer_is_said_to_be(visit: Visit, scripted: Scripted) 
     await expect(visitor.answer).to_have_text("One")
     await visitor.page.keyboard.press("Escape")
     await visitor.ended()
-    assert await visitor.page.evaluate("window.heard") == ["Asked, waiting for the first word", "Stopped."]
+    assert await visitor.page.evaluate("window.heard") == ["Sent, waiting for the first word", "Stopped."]
 
 
 async def test_nothing_moves_under_reduced_motion(visit: Visit, scripted: Scripted) -> None:

@@ -32,10 +32,19 @@ SIZE = {"width": 5000, "height": 40}
 REASONS: dict[str, dict[str, Any]] = {
     "image_cut_off": {},
     "image_cut_off_at": {"percent": 42},
+    "image_cut_off_about": {"percent": 42},
+    "file_image": {"name": "OpenEXR"},
+    "file_sound": {},
+    "file_document": {"name": "DjVu"},
+    "file_archive": {"name": "RAR"},
+    "raw_without_preview": {"least": 1000},
+    "image_kind": {"format": "TIFF", "kind": "RGB, 4 bits per channel"},
     "image_short_side": {**SIZE, "least": 64},
-    "image_long_side": {**SIZE, "most": 4000},
-    "image_megapixels": {**SIZE, "most": 178.9, "format": "WEBP"},
-    "image_aspect": {**SIZE, "most": 100},
+    "image_long_side": {**SIZE, "most": 4000, "setting": "image_max_side"},
+    "image_megapixels": {**SIZE, "most": 178.9, "format": "WEBP", "setting": "image_max_pixels_webp_gif"},
+    "image_megapixels_progressive": {**SIZE, "most": 64, "setting": "image_max_pixels"},
+    "image_memory": {},
+    "image_aspect": {**SIZE, "most": 100, "setting": "image_max_aspect"},
     "modelfile_role": {"line": 3, "role": "nobody"},
     "modelfile_name_and_value": {"line": 3, "instruction": "PARAMETER"},
     "modelfile_quote": {"line": 3},
@@ -47,6 +56,9 @@ REASONS: dict[str, dict[str, Any]] = {
     "modelfile_boolean": {"line": 3, "name": "penalize_newline", "value": "maybe"},
     "modelfile_parameter": {"line": 3, "name": "heat", "known": ["seed", "top_k"]},
     "modelfile_no_from": {},
+    "proxy_without_scheme": {},
+    "proxy_not_trusted": {},
+    "proxy_without_host": {},
     "model_not_found": {"model": "llava:7b"},
     "model_lacks_vision": {"model": "llava:7b"},
     "session_model_gone": {"model": "llava:7b"},
@@ -153,6 +165,7 @@ async def test_english_has_no_words_that_the_gateway_never_needs(visit: Visit, d
     assert set(english["failures"]) <= set(chinese["failures"])
 
 
+@pytest.mark.wording
 async def test_the_values_of_a_note_are_those_that_its_words_need(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url, locale="zh-CN")
     notes = []
@@ -163,6 +176,7 @@ async def test_the_values_of_a_note_are_those_that_its_words_need(visit: Visit, 
     assert {code: said for code, said in words.items() if re.search(r"[?{}]|undefined|NaN", said)} == {}
 
 
+@pytest.mark.wording
 async def test_notes_are_said_with_figures_as_the_page_shows_them(visit: Visit, demo_url: str) -> None:
     from_to = {"from_width": 8000, "from_height": 6000, "width": 336, "height": 336}
     told: list[tuple[dict[str, Any], str, str]] = [
@@ -190,7 +204,7 @@ async def test_notes_are_said_with_figures_as_the_page_shows_them(visit: Visit, 
         ),
         (
             wire("model_reload", {"reason": "option_changed", "option": "num_ctx", "old": 4096, "new": 8192, "last_load_ms": 1500.0}),
-            "num_ctx changes from 4096 to 8192, so the model is loaded again. The last load took 1.5 s.",
+            "num_ctx changes from 4096 to 8192, so the model is reloaded. The last load took 1.5 s.",
             "num_ctx 从 4,096 改为 8,192，需要重新加载模型。上次加载用了 1.5 s。",
         ),
         (
@@ -200,8 +214,8 @@ async def test_notes_are_said_with_figures_as_the_page_shows_them(visit: Visit, 
         ),
         (
             wire("context_trimmed", {"turns": 0, "images": 1, "summarised": 1}),
-            "The context was full. From here on the model is no longer told 1 picture. A summary that it made stands in its place.",
-            "上下文已满。从这里起，模型不再看到1 张图片。由它写的摘要代替。",
+            "The context was full. From here on the model no longer sees 1 picture. A summary by the model takes its place.",
+            "上下文已满。从这里起，模型看不到1 张图片了。由模型写的摘要代替。",
         ),
         # A newer gateway may know more, and an imported session may have less.
         (
@@ -238,14 +252,17 @@ async def test_errors_are_explained_by_reason_then_by_code(visit: Visit, demo_ur
             {"code": "invalid_modelfile", "reason": "modelfile_instruction", "values": REASONS["modelfile_instruction"]},
             "第 3 行：没有“FORM”这个指令，可用的有 FROM或SYSTEM。",
         ),
-        ({"code": "model_not_found", "values": {"model": "llava"}}, "没有引擎拥有模型 llava。"),
-        ({"code": "model_not_found"}, "没有引擎拥有这个模型。"),
+        ({"code": "model_not_found", "values": {"model": "llava"}}, "没有引擎提供模型 llava。"),
+        ({"code": "model_not_found"}, "没有引擎提供这个模型。"),
         ({"code": "__proto__"}, "A cause."),
     ]
     chinese = await visit(demo_url, locale="zh-CN")
     said = await chinese.page.evaluate(EXPLAINED, [{**gateway, **failure} for failure, _ in told])
     assert [cause for cause, _ in said] == [words for _, words in told]
-    assert [way for _, way in said][:2] == ["请缩小，或只截取一部分。", "请分成几部分发送。"]
+    assert [way for _, way in said][:2] == [
+        "请缩小图片、只截取一部分，或在设置里调大 image_max_side。",
+        "请分成几部分发送，或在设置里调大 image_max_aspect。",
+    ]
     assert said[-1] == ["A cause.", "A way."]
     # All that have words of their own find them, with their values in them.
     reasons = [{**gateway, "code": "invalid_request", "reason": reason, "values": values} for reason, values in REASONS.items()]
@@ -263,7 +280,7 @@ async def test_errors_are_explained_by_reason_then_by_code(visit: Visit, demo_ur
         EXPLAINED, [{"code": "of_no_kind"}, {"code": "image_file_too_large", "values": {"bytes": 30_000_000, "most_bytes": 20_000_000}}]
     ) == [
         ["Something went wrong in this page.", "Reload it and try again."],
-        ["The file has 30 MB; 20 MB is the most.", "Export it as JPEG, or smaller."],
+        ["The file is 30 MB. The limit is 20 MB.", "Export it as JPEG or make it smaller."],
     ]
 
 
@@ -279,7 +296,11 @@ async def test_another_language_is_one_new_file(visit: Visit, demo_url: str) -> 
         body = POLISH if route.request.url.endswith("/pl.js") else registry
         await route.fulfill(body=body, content_type="text/javascript")
 
+    async def unbundled(route: Route) -> None:
+        await route.fulfill(body="import '../js/main.js';", content_type="text/javascript")
+
     await page.route(re.compile(r"/i18n/(pl|languages)\.js$"), give)
+    await page.route("**/built/page.js*", unbundled)
     visitor.refused = {415}
     await page.reload()
     await expect(page.locator("html")).to_have_attribute("lang", "pl")

@@ -18,7 +18,7 @@ BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", s
 
 
 async def opened(visitor: Visitor, name: str = "circle.png", way: str = "Enlarge") -> Locator:
-    await visitor.page.get_by_role("button", name=f"More about {name}").click()
+    await visitor.page.get_by_role("button", name=f"More actions for {name}").click()
     await visitor.page.get_by_role("menuitem", name=way).click()
     box = visitor.page.locator("dialog.lightbox")
     await expect(box).to_be_visible()
@@ -83,7 +83,7 @@ async def test_it_zooms_moves_and_goes_from_picture_to_picture(visit: Visit, dem
         assert await page.evaluate("document.activeElement === document.body || Boolean(document.activeElement.closest('dialog.lightbox'))")
     await page.keyboard.press("Escape")
     await expect(box).to_have_count(0)
-    await expect(page.get_by_role("button", name="More about circle.png")).to_be_focused()
+    await expect(page.get_by_role("button", name="More actions for circle.png")).to_be_focused()
 
 
 async def test_two_fingers_zoom_and_one_goes_on(visit: Visit, demo_url: str) -> None:
@@ -117,9 +117,9 @@ async def test_it_shows_what_the_model_sees(visit: Visit, demo_url: str) -> None
     await visitor.prepared()
     box = await opened(visitor)
     await box.get_by_role("button", name="What the model sees").click()
-    drawn = box.get_by_role("img", name="What the model sees of picture 1")
+    drawn = box.get_by_role("img", name="Picture 1 as the model sees it")
     await expect(drawn).to_have_js_property("naturalWidth", 672)
-    await expect(box.locator(".lightbox-foot")).to_contain_text("demo · 1 file · 64 tokens Hatched parts are padding")
+    await expect(box.locator(".lightbox-foot")).to_contain_text("demo · 1 file · 64 tokens Hatched areas are padding")
     assert await drawn.evaluate("(image) => new URL(image.src).pathname") == await drawn.evaluate(
         "(image) => `/images/${image.src.split('/')[4]}/view`"
     )
@@ -150,7 +150,7 @@ async def test_a_part_is_drawn_and_asked_about(visit: Visit, demo_url: str) -> N
     await page.mouse.up()
     await box.get_by_role("button", name="Ask about this part").click()
     await expect(visitor.words).to_be_focused()
-    await expect(visitor.chips).to_contain_text("part, 80 × 120 · 128 tokens · read")
+    await expect(visitor.chips).to_contain_text("part, 80 × 120 · 128 tokens · already read")
     await expect(visitor.chips.locator(".part")).to_be_visible()
     (image,) = await visitor.ask_and_read("What color is it?")
     assert image["region"] == pytest.approx([0.12, 0.12, 0.25, 0.5], abs=0.01)
@@ -166,12 +166,12 @@ async def test_no_other_picture_is_gone_to_while_a_part_is_picked(visit: Visit, 
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await visitor.prepared(2)
     box = await opened(visitor, way="Ask about a part")
-    await expect(box.get_by_role("button", name=re.compile("^Part "))).to_be_visible()
+    await expect(box.get_by_role("button", name=re.compile("^Selected part"))).to_be_visible()
     await expect(box.get_by_role("button", name="Next picture")).to_have_count(0)
     await box.get_by_role("button", name="Zoom in").focus()
     await page.keyboard.press("ArrowRight")
     await expect(box.get_by_role("heading")).to_contain_text("Picture 1 of 2")
-    await expect(box.get_by_role("button", name=re.compile("^Part "))).to_be_visible()
+    await expect(box.get_by_role("button", name=re.compile("^Selected part"))).to_be_visible()
     await box.get_by_role("button", name="Cancel").click()
     await box.get_by_role("button", name="Next picture").click()
     await expect(box.get_by_role("heading")).to_contain_text("Picture 2 of 2")
@@ -184,12 +184,12 @@ async def test_a_part_of_a_picture_in_the_chat_is_picked_with_the_keyboard(visit
     await visitor.prepared()
     await visitor.ask("")
     await visitor.turns.locator(".picture").press("Enter")
-    await page.get_by_role("complementary").get_by_role("button", name="只问一部分").press("Enter")
-    part = page.get_by_role("button", name=re.compile("^局部"))
+    await page.get_by_role("complementary").get_by_role("button", name="只问其中一部分").press("Enter")
+    part = page.get_by_role("button", name=re.compile("^选中的部分"))
     await expect(part).to_be_focused()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Shift+ArrowRight", "Shift+ArrowDown"):
         await page.keyboard.press(key)
-    await expect(part).to_have_attribute("aria-label", "局部：距左 24%，距上 23%，宽 51%，高 51%")
+    await expect(part).to_have_attribute("aria-label", "选中的部分：距左边 24%，距上边 23%，宽 51%，高 51%")
     await page.keyboard.press("Enter")
     await expect(page.locator(".lightbox, .panel")).to_have_count(0)
     await expect(visitor.chips).to_contain_text("局部 163 × 122")

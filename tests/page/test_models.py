@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
+from llava_gateway.errors import InvalidModelName
 from llava_gateway.settings import Settings
 from tests import sample_images
 from tests.ollama_server import RealOllama
@@ -76,9 +77,9 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
 
     # Stopped: Ollama stops too, and what has come is kept.
     await running.get_by_role("button", name="Stop").click()
-    await expect(arrival(visitor, "stopped")).to_contain_text("What has come is kept")
+    await expect(arrival(visitor, "stopped")).to_contain_text("What was downloaded is kept")
     registry.pause_at = PAUSE // 2
-    await arrival(visitor, "stopped").get_by_role("button", name="Go on").click()
+    await arrival(visitor, "stopped").get_by_role("button", name="Resume").click()
     await expect(running.get_by_role("progressbar")).to_have_js_property("value", PAUSE + PAUSE // 2)
     assert [first for first, _ in registry.ranges[:2]] == [0, PAUSE]
 
@@ -91,10 +92,10 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
     await models_of(visitor)
     await expect(running.get_by_role("progressbar").first).to_have_js_property("value", PAUSE + PAUSE // 2 + PAUSE // 4)
     registry.go_on.set()
-    await expect(arrival(visitor, "done")).to_contain_text("It is here.")
+    await expect(arrival(visitor, "done")).to_contain_text("Downloaded.")
     row = dialog.locator(".model-row", has_text=registry.demo)
     await expect(row).to_contain_text("sees pictures")
-    await expect(row).to_contain_text(re.compile(r"Fits: needs about [\d.]+ MB of memory, [\d.]+ GB are free"))
+    await expect(row).to_contain_text(re.compile(r"Fits: needs about [\d.]+ MB of memory, [\d.]+ GB available"))
     await visitor.fits()
     await page.keyboard.press("Escape")
 
@@ -106,7 +107,7 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
     await expect(visitor.answer).to_contain_text("F7")
     await expect(visitor.turns.last.locator(".summary")).to_contain_text(registry.demo)
     await page.get_by_role("button", name="New chat").first.click()
-    await expect(page.locator(".running")).to_contain_text(f"{registry.demo}:latest answers, run by Ollama.")
+    await expect(page.locator(".running")).to_contain_text(f"{registry.demo}:latest answers your questions. It runs on Ollama.")
     await expect(page.locator(".setup")).to_have_count(0)
 
 
@@ -116,7 +117,7 @@ async def test_what_is_missing_is_downloaded_from_the_first_page(visit: Visit, o
     async with serving(settings) as served:
         visitor = await visit(served.url)
         setup = visitor.page.locator(".setup")
-        await expect(setup).to_contain_text(f"The settings name {wanted}, which no engine has.")
+        await expect(setup).to_contain_text(f"The settings name {wanted}, but no engine has it.")
         registry.go_on.set()
         await setup.get_by_role("button", name=f"Download {wanted}").click()
         await expect(setup).to_have_count(0)
@@ -130,24 +131,25 @@ async def test_a_model_is_made_from_a_modelfile_and_deleted(visit: Visit, own_ol
         visitor.refused = {409, 422}
         page = visitor.page
         dialog = await models_of(visitor)
-        await dialog.get_by_role("button", name="Make one from a Modelfile").click()
-        editor = page.get_by_role("dialog", name="Make a model from a Modelfile")
+        await dialog.get_by_role("button", name="Create one from a Modelfile").click()
+        editor = page.get_by_role("dialog", name="Create a model from a Modelfile")
         name, text = editor.get_by_label("Name of the new model"), editor.get_by_label("Modelfile", exact=True)
-        make = editor.get_by_role("button", name="Make it")
-        await editor.get_by_label("Begin with").select_option("llava-7b-ocr")
+        make = editor.get_by_role("button", name="Create")
+        await editor.get_by_label("Start from").select_option("llava-7b-ocr")
         await expect(name).to_have_value("llava-7b-ocr")
         await expect(text).to_have_value(re.compile("FROM llava:7b"))
 
         # What is wrong is said at its place, with the line selected.
         await text.fill("FROM demo\nPARAMETER temperature hot\nSYSTEM Be brief.")
         await name.fill("a b")
-        await make.click()
+        async with visitor.refusal() as said:
+            await make.click()
         await expect(text).to_have_attribute("aria-invalid", "true")
-        await expect(editor.locator("#recipe-text-fault")).to_contain_text("Line 2: temperature takes a number, not 'hot'.")
+        await expect(editor.locator("#recipe-text-fault")).to_contain_text(said[0])
         assert await text.evaluate("(t) => t.value.slice(t.selectionStart, t.selectionEnd)") == "PARAMETER temperature hot"
         await page.keyboard.type("PARAMETER temperature 0")
         await make.click()
-        await expect(editor.locator("#recipe-name-fault")).to_contain_text("This is not a name for a model")
+        await expect(editor.locator("#recipe-name-fault")).to_contain_text(InvalidModelName().message)
         assert await faults(visitor, {"runOnly": WCAG}) == []
         await name.fill("demo")
         await make.click()
@@ -155,13 +157,13 @@ async def test_a_model_is_made_from_a_modelfile_and_deleted(visit: Visit, own_ol
         await name.fill("brief")
         # What is being written outlives a reload.
         await page.reload()
-        await (await models_of(visitor)).get_by_role("button", name="Make one from a Modelfile").click()
+        await (await models_of(visitor)).get_by_role("button", name="Create one from a Modelfile").click()
         await expect(name).to_have_value("brief")
         await make.click()
-        await expect(arrival(visitor, "done")).to_contain_text("It is made.")
+        await expect(arrival(visitor, "done")).to_contain_text("Created.")
         await visitor.fits()
         await arrival(visitor, "done").get_by_role("button", name="Use in this chat").click()
-        await editor.get_by_role("button", name="Back to the models").click()
+        await editor.get_by_role("button", name="Back to models").click()
         row = dialog.locator(".model-row", has_text="brief:latest")
         await expect(row.get_by_role("button", name="brief:latest").first).to_have_attribute("aria-pressed", "true")
 
@@ -181,12 +183,12 @@ async def test_a_download_that_fails_says_why_and_can_be_asked_for_again(visit: 
     visitor.refused = {422}
     await visitor.page.locator(".composer-line button").first.click()
     field = visitor.page.get_by_label("要下载的模型名称")
-    for name, why in (("llava:cloud", "不使用云端模型"), (registry.demo.replace("demo", "none"), "没有引擎拥有")):
+    for name, why in (("llava:cloud", "不使用云端模型"), (registry.demo.replace("demo", "none"), "没有引擎提供")):
         await field.fill(name)
         await field.press("Enter")
         await expect(visitor.page.locator(".arrival", has_text=name).get_by_role("alert")).to_contain_text(why)
     await expect(arrival(visitor, "failed").last.get_by_role("button", name="继续")).to_be_visible()
-    await arrival(visitor, "failed").last.get_by_role("button", name="收起").click()
+    await arrival(visitor, "failed").last.get_by_role("button", name="移除").click()
     await expect(arrival(visitor, "failed")).to_have_count(1)
 
 
@@ -228,7 +230,7 @@ async def test_pictures_need_a_model_that_sees_and_the_page_offers_one(visit: Vi
 
     dialog = await models_of(visitor)
     await expect(dialog.get_by_role("button", name="words text only")).to_be_disabled()
-    await expect(dialog.locator(".notice")).to_contain_text("words can’t see the pictures of this chat.")
+    await expect(dialog.locator(".notice")).to_contain_text("words can’t see the pictures in this chat.")
     await dialog.get_by_role("button", name="Switch to eyes").click()
     await visitor.ask("What is it?")
     assert engine.requests[-1].model == "eyes"
@@ -243,6 +245,22 @@ async def test_pictures_need_a_model_that_sees_and_the_page_offers_one(visit: Vi
     assert engine.requests[-1].model == "eyes"
 
 
+async def test_a_model_that_can_not_see_goes_on_with_a_chat_about_pictures(visit: Visit, scripted: Scripted) -> None:
+    engine = mixed()
+    visitor = await visit((await scripted(engine)).url)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("What is it?")
+    dialog = await models_of(visitor)
+    await expect(dialog.locator(".model-row", has_text="words")).to_contain_text("knows what was said about them")
+    await dialog.get_by_role("button", name="words text only").click()
+    await visitor.ask("Say it in French.")
+    assert (engine.requests[-1].model, engine.requests[-1].images) == ("words", ())
+    await expect(visitor.turns.last).to_contain_text(
+        "words can’t see pictures. It answers from what was said about 1 picture in this chat."
+    )
+
+
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
@@ -250,7 +268,7 @@ async def test_where_models_cannot_be_changed_the_page_says_where_they_can(visit
     served = await scripted(mixed())
     visitor = await visit(served.url, extra_http_headers={"Via": "1.1 proxy"}, **PHONE)
     dialog = await models_of(visitor)
-    await expect(dialog).to_contain_text("on the machine that the gateway runs on")
+    await expect(dialog).to_contain_text("on the machine that runs the gateway")
     await expect(dialog.get_by_label("Name of the model to download")).to_have_count(0)
     await expect(dialog.get_by_role("button", name="Delete")).to_have_count(0)
     await visitor.fits()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from llava_gateway.chat import Sight, TextPart
+from llava_gateway.parts import Sight, TextPart
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, file
 from tests.scripted_engine import ScriptedEngine
@@ -26,14 +26,14 @@ async def test_detail_policy_and_read_text_go_with_the_question(visit: Visit, sc
     page = visitor.page
     await page.locator(".composer-line").get_by_role("button", name="Options").click()
     dialog = page.get_by_role("dialog", name="Options")
-    await expect(dialog).to_contain_text("New chats begin with these.")
+    await expect(dialog).to_contain_text("New chats start with these options.")
     await dialog.get_by_role("button", name="High", exact=True).click()
-    await expect(dialog).to_contain_text("Small text can be read")
+    await expect(dialog).to_contain_text("Small text stays readable")
     await dialog.get_by_label("no longer fits").select_option(label="Drop the oldest text and pictures")
     await dialog.get_by_label("another program read").fill("TOTAL 12.50")
     await visitor.fits()
     await page.keyboard.press("Escape")
-    await expect(page.locator(".composer-line")).to_contain_text("3 of your own")
+    await expect(page.locator(".composer-line")).to_contain_text("3 changed")
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await visitor.ask("What is the total?")
@@ -49,7 +49,7 @@ async def test_detail_policy_and_read_text_go_with_the_question(visit: Visit, sc
     await visitor.ask("And now?")
     assert engine.requests[-1].messages[-1].parts == (TextPart("And now?"),)
     await page.reload()
-    await expect(page.locator(".composer-line")).to_contain_text("2 of your own")
+    await expect(page.locator(".composer-line")).to_contain_text("2 changed")
     await page.locator(".composer-line").get_by_role("button", name="Options").click()
     await expect(dialog.get_by_label("no longer fits")).to_have_value("sliding")
     await expect(dialog.get_by_role("button", name="High", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -104,29 +104,29 @@ async def test_a_chat_keeps_its_options_for_every_page_and_new_chats_keep_theirs
 
     await visitor.ask("Hi")
     await set_top_k("7")
-    await expect(dialog).to_contain_text("These are for this chat.")
+    await expect(dialog).to_contain_text("These options apply to this chat only.")
     await expect(dialog.locator(".option[data-own=true]")).to_have_count(1)
     await page.keyboard.press("Escape")
     await visitor.ask("Again")
     assert asked_with() == 7
     # Another person's page of this chat shows the same, a new chat begins as before.
     second = await visit(served.url, path=page.url.removeprefix(served.url))
-    await expect(second.page.locator(".composer-line")).to_contain_text("1 of your own")
+    await expect(second.page.locator(".composer-line")).to_contain_text("1 changed")
     await page.get_by_role("button", name="New chat").first.click()
-    await expect(line).not_to_contain_text("of your own")
+    await expect(line).not_to_contain_text("changed")
     await visitor.ask("Hi")
     assert asked_with() is None
     # Unless that is wished for.
     await set_top_k("9")
     await dialog.get_by_role("button", name="Use for new chats").click()
-    await expect(dialog.get_by_role("button", name="New chats begin with them too")).to_be_disabled()
+    await expect(dialog.get_by_role("button", name="New chats start with them too")).to_be_disabled()
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name="New chat").first.click()
     await visitor.ask("Hi")
     assert asked_with() == 9
     await line.get_by_role("button").nth(1).click()
     await dialog.get_by_role("button", name="Reset top_k").click()
-    await expect(line).not_to_contain_text("of your own")
+    await expect(line).not_to_contain_text("changed")
     await page.keyboard.press("Escape")
     await visitor.ask("Hi again")
     assert asked_with() is None
@@ -144,7 +144,7 @@ async def test_each_option_says_where_its_value_comes_from(visit: Visit, scripte
     await expect(temperature).to_contain_text("from Factual")
     await expect(temperature.get_by_role("textbox")).to_have_value("0.2")
     await expect(dialog.locator(".option", has_text="seed").get_by_role("textbox")).to_have_attribute("placeholder", "default")
-    await expect(dialog.locator(".option", has_text="Reloads the model")).to_have_count(2)
+    await expect(dialog.locator(".option", has_text="Reloads the model")).to_have_count(3)
     await expect(dialog.locator(".option", has_text="num_ctx")).to_contain_text("tokens")
     await dialog.get_by_label("stop").fill("END\nTHE END")
     await dialog.get_by_role("textbox", name="keep_alive").fill("1h")
@@ -166,26 +166,27 @@ async def test_what_the_gateway_refuses_is_said_and_taken_back(visit: Visit, scr
     visitor.refused = {400}
     await page.get_by_role("button", name="Options").click()
     dialog = page.get_by_role("dialog", name="Options")
-    await dialog.get_by_label("Form of answers").select_option(label="A JSON schema of your own")
+    await dialog.get_by_label("Answer format").select_option(label="Your own JSON schema")
     await dialog.get_by_label("JSON schema", exact=True).fill("{")
-    await expect(dialog).to_contain_text("This is not JSON yet")
+    await expect(dialog).to_contain_text("This is not valid JSON yet")
     schema = dialog.get_by_label("JSON schema", exact=True)
-    await schema.fill('{"type": "objekt"}')
-    state = dialog.get_by_text("This is no JSON schema: format.type: 'objekt' is not valid")
-    await expect(state).to_contain_text("The last right one stays in use.")
+    async with visitor.refusal() as said:
+        await schema.fill('{"type": "objekt"}')
+    state = dialog.get_by_text(f"This is not a valid JSON schema: {said[0]}")
+    await expect(state).to_contain_text("The last valid schema stays in use.")
     await expect(state).to_be_in_viewport()
     await expect(schema).to_have_attribute("aria-invalid", "true")
     # It stays so when something else is chosen, which is taken, and when the options are closed.
     await dialog.get_by_label("no longer fits").select_option(label="Drop the oldest text and pictures")
     await page.keyboard.press("Escape")
-    await page.locator(".composer-line").get_by_role("button", name="Options").or_(page.get_by_text("of your own")).first.click()
+    await page.locator(".composer-line").get_by_role("button", name="Options").or_(page.get_by_text("changed")).first.click()
     await expect(schema).to_have_value('{"type": "objekt"}')
     await expect(state).to_be_visible()
     (session,) = (await served.client.get("/sessions")).json()["sessions"]
     kept = (await served.client.get(f"/sessions/{session['id']}")).json()
     assert (list(kept["format"]["properties"]), kept["policy"]) == (["things"], "sliding")
     await schema.fill('{"type": "object"}')
-    await expect(dialog.locator("#format-state")).to_contain_text("Every answer is JSON of this form")
+    await expect(dialog.locator("#format-state")).to_contain_text("Every answer is JSON in this format")
     await expect(schema).to_have_attribute("aria-invalid", "false")
 
 
@@ -196,11 +197,12 @@ async def test_no_new_chat_begins_with_a_schema_that_is_none(visit: Visit, scrip
     visitor.refused = {400}
     await page.get_by_role("button", name="Options").click()
     dialog = page.get_by_role("dialog", name="Options")
-    await dialog.get_by_label("Form of answers").select_option(label="A JSON schema of your own")
+    await dialog.get_by_label("Answer format").select_option(label="Your own JSON schema")
     schema = dialog.get_by_label("JSON schema", exact=True)
     for wrong in ('{"type": "objekt"}', '{"type": "objekts"}'):
-        await schema.fill(wrong)
-    await expect(dialog).to_contain_text("This is no JSON schema: format.type: 'objekts' is not valid")
+        async with visitor.refusal() as said:
+            await schema.fill(wrong)
+        await expect(dialog).to_contain_text(f"This is not a valid JSON schema: {said[0]}")
     await expect(schema).to_have_value('{"type": "objekts"}')
     await page.keyboard.press("Escape")
     await visitor.ask("Hi")

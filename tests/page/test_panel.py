@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import Route, expect
 
+from llava_gateway.notes import note
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", size=(320, 240))), "circle.png")
 BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(800, 600)), "JPEG"), "square.jpg", "image/jpeg")
+REMOVED = note("gps_removed").text
 
 
 async def session_of(visitor: Visitor) -> Any:
@@ -61,7 +63,7 @@ async def test_wishes_for_a_picture_of_the_chat_are_kept_in_its_session(visit: V
     await visitor.ask("What is in this image?")
     await page.get_by_role("button", name="Look at picture 1").click()
     panel = page.get_by_role("complementary", name="Picture")
-    await panel.get_by_role("checkbox", name="Pin in the context").check()
+    await panel.get_by_role("checkbox", name="Pin to the context").check()
     await expect(panel.get_by_role("checkbox")).to_be_checked()
     await panel.get_by_role("button", name="High").click()
     await expect(panel.locator(".facts-list")).to_contain_text("320 tokens")
@@ -86,7 +88,7 @@ async def test_a_pin_that_was_not_kept_is_not_shown_as_one(visit: Visit, demo_ur
     panel = visitor.page.get_by_role("complementary", name="Picture")
     async with visitor.unchanging():
         await panel.get_by_role("checkbox").click()
-        await expect(panel.get_by_role("alert")).to_have_text("The connection to the gateway broke.")
+        await expect(panel.get_by_role("alert")).to_have_text("The connection to the gateway was lost.")
     await expect(panel.get_by_role("checkbox")).not_to_be_checked()
     await panel.get_by_role("checkbox").click()
     await expect(panel.get_by_role("alert")).to_have_count(0)
@@ -166,7 +168,7 @@ async def test_what_shows_a_picture_closes_when_it_is_sent(visit: Visit, scripte
     upload = await held
     await visitor.words.fill("And these?")
     await visitor.words.press("Enter")
-    await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
+    await visitor.chips.first.get_by_role("button", name="More actions for circle.png").click()
     await page.get_by_role("menuitem", name="Enlarge").click()
     await expect(page.locator("dialog.lightbox")).to_be_visible()
     await upload.continue_()
@@ -184,10 +186,10 @@ async def test_the_panel_stays_while_its_picture_is_turned_and_so_do_its_wishes(
     await page.get_by_role("button", name="Look at picture 1").click()
     panel = page.get_by_role("complementary", name="Picture")
     await expect(panel.locator(".facts-list")).to_contain_text("320 × 240")
-    await visitor.chips.first.get_by_role("button", name="More about circle.png").click()
+    await visitor.chips.first.get_by_role("button", name="More actions for circle.png").click()
     held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
     await page.route("http://*/images/*/rotate*", lambda route: held.set_result(route), times=1)
-    await page.get_by_role("menuitem", name="Turn right").click()
+    await page.get_by_role("menuitem", name="Rotate right").click()
     turning = await held
     await panel.get_by_role("checkbox").check()
     await turning.continue_()
@@ -313,9 +315,9 @@ async def test_a_picture_tells_of_its_own_file(visit: Visit, demo_url: str) -> N
         await visitor.ask("What is in this image?")
     await page.reload()
     panel = page.get_by_role("complementary", name="Picture")
-    for number, step in ((1, "Removed the GPS position."), (2, "Shrunk from 333 × 222 to 112 × 75.")):
+    for number, step in ((1, REMOVED), (2, "Shrunk from 333 × 222 to 112 × 75.")):
         await page.get_by_role("button", name=f"Look at picture {number}").click()
         await expect(panel.locator(".steps li").nth(0)).to_have_text("Decoded PNG of 333 × 222 pixels.")
         await expect(panel.locator(".steps li").nth(1)).to_have_text(step)
         await panel.get_by_role("button", name="Close").click()
-    await expect(page.locator(".thread")).to_contain_text("Removed the GPS position")
+    await expect(page.locator(".thread")).to_contain_text(REMOVED)

@@ -9,18 +9,29 @@ import re
 
 import pytest
 from PIL import Image
-from playwright.async_api import Route, expect
+from playwright.async_api import FilePayload, Route, expect
 
+from llava_gateway.engines.base import ModelInfo
+from llava_gateway.error_sentences import hint_of, message_of
+from llava_gateway.errors import ImageParseError
+from llava_gateway.images.facts import VisionFacts
+from llava_gateway.notes import note
 from llava_gateway.settings import VisionOverride
 from tests import sample_images
 from tests.odd_images import odd
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine
+from tests.serving import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red", size=(320, 240))), "circle.png")
 BLUE_SQUARE = file(sample_images.encoded(sample_images.shape("square", "blue", size=(320, 240))), "square.png")
+
+
+def circles(count: int) -> list[FilePayload]:
+    """Return different pictures, called 0.png, 1.png, ..."""
+    return [file(sample_images.encoded(sample_images.shape("circle", "red", size=(160, 120 + n))), f"{n}.png") for n in range(count)]
 
 
 async def expect_red_circle(visitor: Visitor) -> None:
@@ -92,7 +103,7 @@ async def test_enter_while_a_picture_is_on_its_way_sends_when_it_is_prepared(vis
     await visitor.pick(RED_CIRCLE)
     await visitor.words.fill("What is in this image?")
     await visitor.words.press("Enter")
-    await expect(visitor.page.locator(".line-note")).to_have_text("Is sent as soon as the picture is prepared")
+    await expect(visitor.page.locator(".line-note")).to_have_text("Will be sent as soon as the picture is ready")
     pressed.set()
     await expect(visitor.answer).to_contain_text("red circle")
 
@@ -112,7 +123,13 @@ async def test_what_was_changed_is_said(visit: Visit, demo_url: str) -> None:
         file(rotated.getvalue(), "phone.jpg", "image/jpeg"),
     )
     await visitor.prepared(3)
-    await expect(visitor.chips).to_contain_text(["Converted TIFF to PNG.", "Converted HEIC to JPEG.", "Rotated 90 degrees."])
+    await expect(visitor.chips).to_contain_text(
+        [
+            note("kept_as", original="TIFF", format="PNG").text,
+            note("kept_as", original="HEIC", format="JPEG").text,
+            note("rotated", degrees=90).text,
+        ]
+    )
     await expect(visitor.chips.last).to_contain_text("240 × 320")
     await visitor.page.get_by_role("button", name="中文").click()
     await expect(visitor.chips).to_contain_text(["TIFF 转为 PNG。", "HEIC 转为 JPEG。", "旋转 90 度。"])
@@ -123,7 +140,7 @@ async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: st
     visitor.refused = {415, 422}
     noise = sample_images.encoded(Image.effect_noise((200, 200), 90).convert("RGB"))
     await visitor.pick(
-        file(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "logo.svg", "image/svg+xml"),
+        file(b"\xff\x0a\xfa\x1f", "photo.jxl", "image/jxl"),
         file(noise[: len(noise) // 2], "cut.png"),
         file(b"", "empty.png"),
         RED_CIRCLE,
@@ -131,16 +148,60 @@ async def test_a_refused_file_says_why_and_what_to_do(visit: Visit, demo_url: st
     await visitor.prepared()
     refused = visitor.page.locator(".chip[data-state=refused]")
     await expect(refused).to_have_count(3)
-    await expect(refused.nth(0)).to_contain_text("This is an SVG drawing")
-    await expect(refused.nth(0)).to_contain_text("Export it as PNG")
-    await expect(refused.nth(1)).to_contain_text("Export it again")
+    await expect(refused.nth(0)).to_contain_text(message_of("file_jpeg_xl", {}))
+    await expect(refused.nth(0)).to_contain_text(hint_of("file_jpeg_xl", {}))
+    await expect(refused.nth(1)).to_contain_text(ImageParseError().hint)
     await expect(refused.nth(2)).to_contain_text("The file is empty.")
     # The good one can be asked about; the refused ones stay with their reasons until they are removed.
     await visitor.ask("What is in this image?")
     await expect(visitor.answer).to_contain_text("red circle")
     await expect(visitor.chips).to_have_count(3)
-    await visitor.page.get_by_role("button", name="Remove logo.svg").click()
+    await visitor.page.get_by_role("button", name="Remove photo.jxl").click()
     await expect(visitor.chips).to_have_count(2)
+
+
+async def test_the_same_picture_twice_is_one(visit: Visit, demo_url: str) -> None:
+    visitor = await visit(demo_url)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.paste(file(RED_CIRCLE["buffer"], "again.png"))
+    await expect(visitor.page.get_by_text("again.png is already attached.")).to_be_visible()
+    same = io.BytesIO()
+    Image.open(io.BytesIO(RED_CIRCLE["buffer"])).save(same, "BMP")
+    await visitor.paste(file(same.getvalue(), "other.bmp", "image/bmp"))
+    await expect(visitor.page.get_by_text("other.bmp is already attached.")).to_be_visible()
+    await visitor.prepared(1)
+    assert len(await visitor.ask_and_read("What is it?")) == 1
+    # With the next question it may come again.
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared(1)
+
+
+async def test_a_long_picture_can_be_read_in_parts(visit: Visit, scripted: Scripted) -> None:
+    engine = ScriptedEngine(model_names=())
+    engine.installed = (ModelInfo("eye", "ollama", True, VisionFacts("mlp", 336, 14)),)
+    engine.context = 8192
+    visitor = await visit((await scripted(engine)).url)
+    page = visitor.page
+    tall = file(sample_images.encoded(sample_images.shape("circle", "red", size=(300, 2500))), "page.png")
+    await visitor.pick(tall)
+    await visitor.prepared()
+    await expect(visitor.chips).to_contain_text(re.compile(r"300 × 2500 pixels is so long that text less than about \d+ pixels"))
+    # Asked as it is, the answer says so, and offers the same.
+    await visitor.ask("What does it say?")
+    assert [len(rendition.pieces) for rendition in engine.requests[-1].shown] == [1]
+    await visitor.turns.last.get_by_role("button", name="Read it in parts").click()
+    await until(lambda: len(engine.requests) == 2)
+    assert engine.requests[-1].shown[0].labels[0].startswith("1/")
+    # And before it is asked.
+    await page.get_by_role("button", name="New chat").first.click()
+    await visitor.pick(tall)
+    await visitor.prepared()
+    await visitor.chips.get_by_role("button", name="Read it in parts").click()
+    await expect(visitor.chips).to_contain_text("high detail")
+    await expect(visitor.chips.get_by_role("button", name="Read it in parts")).to_have_count(0)
+    await visitor.ask("What does it say?")
+    assert len(engine.requests[-1].shown[0].labels) > 1
 
 
 async def test_what_is_no_file_is_not_dropped_in_silence(visit: Visit, demo_url: str) -> None:
@@ -152,15 +213,33 @@ async def test_what_is_no_file_is_not_dropped_in_silence(visit: Visit, demo_url:
 async def test_too_many_pictures_are_refused_one_by_one(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await expect(visitor.page.locator(".model-name").first).to_be_visible()
-    await visitor.pick(*[file(RED_CIRCLE["buffer"], f"{n}.png") for n in range(9)])
+    await visitor.pick(*circles(9))
     await visitor.prepared(8)
-    await expect(visitor.page.locator(".chip[data-state=refused]")).to_contain_text("One question takes 8 pictures.")
+    await expect(visitor.page.locator(".chip[data-state=refused]")).to_contain_text("A question can have at most 8 pictures.")
+
+
+async def test_what_was_too_many_is_refused_once_the_limit_is_known(visit: Visit, demo_url: str) -> None:
+    known = asyncio.Event()
+    visitor = await visit(demo_url)
+    visitor.refused = {422}  # the tokens of nine pictures may be counted before the limit is known
+
+    async def late(route: Route) -> None:
+        await known.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/options", late)
+    await visitor.page.reload()
+    await visitor.pick(*circles(9))
+    await visitor.prepared(9)
+    known.set()
+    await visitor.prepared(8)
+    await expect(visitor.page.locator(".chip[data-state=refused]")).to_contain_text("A question can have at most 8 pictures.")
 
 
 async def test_those_that_were_too_many_are_seen_and_take_the_room_that_they_find(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await expect(visitor.page.locator(".model-name").first).to_be_visible()
-    await visitor.pick(*[file(RED_CIRCLE["buffer"], f"{n}.png") for n in range(11)])
+    await visitor.pick(*circles(11))
     await visitor.prepared(8)
     refused = visitor.page.locator(".chip[data-state=refused]")
     await expect(refused).to_have_count(3)
@@ -204,14 +283,14 @@ async def test_the_ways_in_are_those_of_the_device(visit: Visit, demo_url: str) 
     visitor = await visit(demo_url)
     await visitor.page.get_by_role("button", name="Add pictures").click()
     await expect(visitor.page.get_by_role("menuitem")).to_have_text(["Choose files", "Capture the screen"])
-    await expect(visitor.page.get_by_text("Or drop or paste")).to_be_visible()
+    await expect(visitor.page.get_by_text("You can also drop or paste")).to_be_visible()
     await visitor.page.keyboard.press("Escape")
     await expect(visitor.page.get_by_role("menuitem")).to_have_count(0)
     await expect(visitor.page.get_by_role("button", name="Add pictures")).to_be_focused()
     phone = await visit(demo_url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     await phone.page.get_by_role("button", name="Add pictures").click()
     await expect(phone.page.get_by_role("menuitem")).to_have_text(["Choose files", "Take a photo"])
-    await expect(phone.page.get_by_text("Or drop or paste")).to_have_count(0)
+    await expect(phone.page.get_by_text("You can also drop or paste")).to_have_count(0)
     async with phone.page.expect_file_chooser() as chooser:
         await phone.page.get_by_role("menuitem", name="Take a photo").click()
     assert await (await chooser.value).element.get_attribute("capture") == "environment"
@@ -280,7 +359,7 @@ async def test_pictures_are_put_in_order_by_dragging_by_keys_and_from_the_menu(v
     await expect(names).to_have_text(["circle.png", "square.png"])
     await expect(page.get_by_role("button", name="Look at picture 2")).to_be_focused()
     await expect(page.locator("p[role=status][aria-live]")).to_have_text("square.png is now picture 2 of 2")
-    await page.get_by_role("button", name="More about square.png").click()
+    await page.get_by_role("button", name="More actions for square.png").click()
     await expect(page.get_by_role("menuitem", name="Move later")).to_be_disabled()
     await page.get_by_role("menuitem", name="Move earlier").click()
     await expect(names).to_have_text(["square.png", "circle.png"])
@@ -293,11 +372,11 @@ async def test_a_picture_is_turned_from_what_it_was_at_first(visit: Visit, demo_
     lying = sample_images.words("F7", size=(320, 240)).transpose(Image.Transpose.ROTATE_90)
     await visitor.pick(file(sample_images.encoded(lying), "lying.png"))
     await visitor.prepared()
-    more = visitor.page.get_by_role("button", name="More about lying.png")
+    more = visitor.page.get_by_role("button", name="More actions for lying.png")
     for turn, size, said in (
-        ("Turn right", "320 × 240", "Rotated 90 degrees by hand."),
-        ("Turn right", "240 × 320", "Rotated 180 degrees by hand."),
-        ("Turn left", "320 × 240", "Rotated 90 degrees by hand."),
+        ("Rotate right", "320 × 240", note("rotated_by_hand", degrees=90).text),
+        ("Rotate right", "240 × 320", note("rotated_by_hand", degrees=180).text),
+        ("Rotate left", "320 × 240", note("rotated_by_hand", degrees=90).text),
     ):
         await more.click()
         await visitor.page.get_by_role("menuitem", name=turn).click()
@@ -315,17 +394,17 @@ async def test_a_picture_that_could_not_be_turned_stays_as_it_was(visit: Visit, 
     visitor.offline = True
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
-    more = visitor.page.get_by_role("button", name="More about circle.png")
+    more = visitor.page.get_by_role("button", name="More actions for circle.png")
     await visitor.page.route("**/rotate*", lambda route: route.abort(), times=1)
     await more.click()
-    await visitor.page.get_by_role("menuitem", name="Turn right").click()
-    await expect(visitor.chips.get_by_role("alert")).to_contain_text("The connection to the gateway broke.")
+    await visitor.page.get_by_role("menuitem", name="Rotate right").click()
+    await expect(visitor.chips.get_by_role("alert")).to_contain_text("The connection to the gateway was lost.")
     await expect(visitor.chips).to_contain_text("320 × 240")
     await expect(visitor.page.locator(".send")).to_be_enabled()
     # The next attempt turns it by as much as the first would have.
     await more.click()
-    await visitor.page.get_by_role("menuitem", name="Turn right").click()
-    await expect(visitor.chips.locator(".chip-changes")).to_have_text("Rotated 90 degrees by hand.")
+    await visitor.page.get_by_role("menuitem", name="Rotate right").click()
+    await expect(visitor.chips.locator(".chip-changes")).to_have_text(note("rotated_by_hand", degrees=90).text)
     await expect(visitor.chips.get_by_role("alert")).to_have_count(0)
     assert len(await visitor.ask_and_read("What is it?")) == 1
 
@@ -371,13 +450,13 @@ async def test_detail_is_wished_for_picture_by_picture(visit: Visit, demo_url: s
     large = file(sample_images.encoded(sample_images.shape("circle", "red", size=(800, 600))), "large.png")
     await visitor.pick(large, BLUE_SQUARE)
     await visitor.prepared(2)
-    await visitor.page.get_by_role("button", name="More about large.png").click()
+    await visitor.page.get_by_role("button", name="More actions for large.png").click()
     await expect(visitor.page.get_by_role("menuitemradio", name="Auto")).to_have_attribute("aria-checked", "true")
     await visitor.page.get_by_role("menuitemradio", name="High").click()
     await expect(visitor.chips.first).to_contain_text("320 tokens · high detail")
     await expect(visitor.chips.last).to_contain_text("64 tokens")
     # What was read ahead is read again with it, and the question says the same.
-    await expect(visitor.chips.first).to_contain_text("read")
+    await expect(visitor.chips.first).to_contain_text("already read")
     images = await visitor.ask_and_read("Describe these images.")
     assert [image.get("detail") for image in images] == ["high", None]
     session = visitor.page.url.rpartition("=")[2]
@@ -390,8 +469,8 @@ async def test_a_picture_is_kept_in_the_context_once_it_is_in_the_chat(visit: Vi
     visitor = await visit(demo_url)
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
-    await visitor.page.get_by_role("button", name="More about circle.png").click()
-    await visitor.page.get_by_role("menuitemcheckbox", name="Pin in the context").click()
+    await visitor.page.get_by_role("button", name="More actions for circle.png").click()
+    await visitor.page.get_by_role("menuitemcheckbox", name="Pin to the context").click()
     await expect(visitor.chips).to_contain_text("pinned")
     async with visitor.page.expect_response(lambda response: response.request.method == "PATCH") as pinned:
         await visitor.ask("What is in this image?")
@@ -403,7 +482,7 @@ async def test_an_upload_that_broke_off_is_tried_again(visit: Visit, demo_url: s
     visitor.offline = True
     await visitor.page.route("**/images", lambda route: route.abort())
     await visitor.pick(RED_CIRCLE)
-    await expect(visitor.chips).to_contain_text("The connection to the gateway broke.")
+    await expect(visitor.chips).to_contain_text("The connection to the gateway was lost.")
     await visitor.page.unroute("**/images")
     await visitor.page.get_by_role("button", name="Try again").click()
     await visitor.prepared()
@@ -418,9 +497,9 @@ async def test_a_changed_question_keeps_what_was_wished_for_its_pictures(visit: 
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await visitor.prepared(2)
     await expect(visitor.chips.locator(".badge")).to_have_text(["2", "3"])
-    await page.get_by_role("button", name="More about circle.png").click()
+    await page.get_by_role("button", name="More actions for circle.png").click()
     await page.get_by_role("menuitemradio", name="Low").click()
-    await page.get_by_role("button", name="More about square.png").click()
+    await page.get_by_role("button", name="More actions for square.png").click()
     await page.get_by_role("menuitem", name="Ask about a part").click()
     await page.get_by_role("button", name="Ask about this part").click()
     before = await visitor.ask_and_read("Describe these images.")
@@ -428,7 +507,7 @@ async def test_a_changed_question_keeps_what_was_wished_for_its_pictures(visit: 
     assert [image.get("region") for image in before] == [None, [0.25, 0.25, 0.5, 0.5]]
     await page.reload()
     await visitor.turns.last.hover()
-    await visitor.turns.last.get_by_role("button", name="Change the question").click()
+    await visitor.turns.last.get_by_role("button", name="Edit the question").click()
     await visitor.prepared(2)
     await expect(visitor.chips.locator(".badge")).to_have_text(["2", "3"])
     await expect(visitor.chips.last).to_contain_text("part, 160 × 120")
@@ -450,7 +529,7 @@ async def test_a_slow_upload_says_how_far_it_is(visit: Visit, demo_url: str) -> 
     await session.send("Network.emulateNetworkConditions", slow)
     noise = Image.effect_noise((260, 260), 90)
     await visitor.pick(file(sample_images.encoded(noise.convert("RGB")), "noise.png"))
-    await expect(visitor.chips).to_have_text(re.compile(r"Uploading, [1-9]\d?\s?%"))
+    await expect(visitor.chips).to_have_text(re.compile(r"Uploading: [1-9]\d?\s?%"))
     assert 0 < await visitor.chips.locator("progress").evaluate("(bar) => bar.value") <= 1
     await visitor.prepared()
 
@@ -482,6 +561,6 @@ async def test_pictures_that_went_on_one_sheet_are_one_picture_of_the_chat(visit
     await visitor.prepared(2)
     await visitor.ask("Describe these images.")
     await expect(visitor.turns.locator(".picture")).to_have_count(1)
-    await expect(visitor.turns).to_contain_text("Laid 2 pictures on one sheet.")
+    await expect(visitor.turns).to_contain_text("Placed 2 pictures on one sheet.")
     await visitor.page.reload()
     await expect(visitor.turns.locator(".picture")).to_have_count(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def read_aheads(visitor: Visitor) -> list[Any]:
 async def test_the_picture_is_read_before_the_question_comes(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await visitor.pick(RED_CIRCLE)
-    await expect(visitor.chips).to_contain_text("64 tokens · read")
+    await expect(visitor.chips).to_contain_text("64 tokens · already read")
     await visitor.ask("Describe this image.")
     await expect(visitor.answer).to_have_text("A red circle on a white background.")
     session = visitor.page.url.rpartition("=")[2]
@@ -53,10 +52,10 @@ async def test_several_pictures_are_read_together_and_again_when_one_goes(visit:
     visitor = await visit(demo_url)
     asked = read_aheads(visitor)
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
-    await expect(visitor.chips.first).to_contain_text("read")
+    await expect(visitor.chips.first).to_contain_text("already read")
     assert [(path, len(body["images"])) for path, body in asked] == [("/read_ahead", 2)]
     await visitor.chips.first.get_by_role("button", name="Remove circle.png").click()
-    await expect(visitor.chips).to_contain_text("read")
+    await expect(visitor.chips).to_contain_text("already read")
     assert [len(body["images"]) for _, body in asked] == [2, 1]
 
 
@@ -68,13 +67,15 @@ async def test_nothing_is_read_ahead_while_an_answer_runs(visit: Visit, scripted
     await visitor.words.fill("Count.")
     await visitor.words.press("Enter")
     await expect(visitor.answer).to_contain_text("One")
+    await visitor.page.clock.install()
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
-    await asyncio.sleep(0.6)  # longer than the page lets pass before it asks
+    await visitor.page.clock.run_for(10_000)  # longer than the page lets pass before it asks
+    await visitor.seen()
     assert asked == []
     engine.script = says("A")
     await visitor.page.locator(".send.stop").click()
-    await expect(visitor.chips).to_contain_text("read")
+    await expect(visitor.chips).to_contain_text("already read")
     ((path, body),) = asked
     assert path.startswith("/sessions/")
     assert len(body["images"]) == 1
@@ -87,7 +88,7 @@ async def test_a_question_goes_before_what_is_read_ahead(visit: Visit, scripted:
     visitor = await visit(served.url)
     await visitor.pick(RED_CIRCLE)
     await until(lambda: engine.running == 1)
-    await expect(visitor.chips).not_to_contain_text("read")
+    await expect(visitor.chips).not_to_contain_text("already read")
     engine.script = says("A red circle.")
     await visitor.ask("What is it?")
     await expect(visitor.answer).to_have_text("A red circle.")
@@ -105,5 +106,5 @@ async def test_what_goes_wrong_ahead_of_a_question_is_not_shown(visit: Visit, sc
         assert (await answer.value).status == UpstreamDisconnected.status
     assert len(asked) == 1
     await expect(visitor.chips).to_contain_text("320 × 240")
-    await expect(visitor.chips).not_to_contain_text("read")
+    await expect(visitor.chips).not_to_contain_text("already read")
     await expect(visitor.page.get_by_role("alert")).to_have_count(0)

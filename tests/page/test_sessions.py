@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from llava_gateway.errors import InvalidArchive
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
@@ -23,7 +24,7 @@ async def choose(visitor: Visitor, title: str, action: str) -> None:
     """In the menu of a chat in the list."""
     row = visitor.page.locator(".session", has_text=title)
     await row.hover()
-    await row.get_by_role("button", name=f"More for {title}").click()
+    await row.get_by_role("button", name=f"More actions for {title}").click()
     await visitor.page.get_by_role("menuitem", name=action, exact=True).click()
 
 
@@ -45,7 +46,7 @@ async def test_chats_are_searched_and_opened_where_the_words_stand(visit: Visit,
     await expect(field).to_be_focused()
     await page.keyboard.type("RED")
     match = page.locator(".found-match")
-    await expect(match).to_have_text("A **red** circle.")
+    await expect(match).to_have_text("A red circle.")
     await expect(match.locator("mark")).to_have_text("red")
     # It stands in a version that is not the current one.
     await page.keyboard.press("ArrowDown")
@@ -55,7 +56,7 @@ async def test_chats_are_searched_and_opened_where_the_words_stand(visit: Visit,
     await field.fill("一个问题")
     await expect(page.locator(".found .session-open")).to_have_text(["第一个问题是什么"])
     await field.fill("nothing like it")
-    await expect(page.get_by_text("Nothing was found.").first).to_be_visible()
+    await expect(page.get_by_text("No chats found.").first).to_be_visible()
     await field.press("Escape")
     await expect(page.locator(".session")).to_have_count(2)
 
@@ -80,7 +81,7 @@ async def test_a_chat_that_another_page_deletes_is_said_to_be_gone(visit: Visit,
     visitor.refused = {404}
     await visitor.ask("A question")
     await served.client.delete(f"/sessions/{visitor.page.url.partition('#session=')[2]}")
-    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone: the gateway was restarted")
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("This chat is gone. The gateway was restarted")
 
 
 async def test_a_chat_is_copied_whole_or_up_to_a_turn(visit: Visit, scripted: Scripted) -> None:
@@ -90,14 +91,14 @@ async def test_a_chat_is_copied_whole_or_up_to_a_turn(visit: Visit, scripted: Sc
     await visitor.ask("Two")
     await visitor.turns.first.hover()
     await visitor.turns.first.get_by_role("button", name="More", exact=True).click()
-    await visitor.page.get_by_role("menuitem", name="New chat up to here").click()
+    await visitor.page.get_by_role("menuitem", name="New chat from here").click()
     await expect(visitor.turns).to_have_count(1)
     await expect(visitor.page.locator(".session")).to_have_count(2)
     await visitor.ask("Another two")
     turns = [session["turn_count"] for session in (await served.client.get("/sessions")).json()["sessions"]]
     assert turns == [2, 2]
     await visitor.page.locator(".session[data-current=true]").hover()
-    await visitor.page.locator(".session[data-current=true]").get_by_role("button", name="More for One").click()
+    await visitor.page.locator(".session[data-current=true]").get_by_role("button", name="More actions for One").click()
     await visitor.page.get_by_role("menuitem", name="Copy as a new chat").click()
     await expect(visitor.page.locator(".session")).to_have_count(3)
     await expect(visitor.turns).to_have_count(2)
@@ -109,7 +110,7 @@ async def test_the_chats_that_are_being_answered_can_be_told_in_the_list(visit: 
     await visitor.words.fill("First chat")
     await visitor.words.press("Enter")
     await expect(visitor.turns.first).to_contain_text("A red")
-    answering = visitor.page.locator(".session", has=visitor.page.get_by_role("img", name="being answered"))
+    answering = visitor.page.locator(".session", has=visitor.page.get_by_role("img", name="answering"))
     await expect(answering).to_have_count(0)  # it is on screen
     await visitor.page.get_by_role("button", name="New chat").first.click()
     await expect(answering).to_have_text("First chat")
@@ -127,7 +128,7 @@ async def test_a_chat_is_saved_and_opened_again(visit: Visit, demo_url: str, tmp
     await visitor.prepared()
     await visitor.ask("图里有什么图形？")
     saved: dict[str, Path] = {}
-    for action, name in [("Zip with everything", "zip"), ("Page", "html"), ("Markdown", "md"), ("JSON", "json")]:
+    for action, name in [("Zip with everything", "zip"), ("Web page", "html"), ("Markdown", "md"), ("JSON", "json")]:
         async with page.expect_download() as waiting:
             await choose(visitor, "图里有什么图形？", action)
         download = await waiting.value
@@ -155,7 +156,7 @@ async def test_a_file_that_is_no_chat_is_refused_in_words(visit: Visit, demo_url
     async with visitor.page.expect_file_chooser() as chooser:
         await visitor.page.get_by_role("button", name="Open a saved chat").click()
     await (await chooser.value).set_files(file(b"{}", "notes.json", "application/json"))
-    await expect(visitor.page.locator(".toast")).to_contain_text("notes.json: This is not a session as it was exported")
+    await expect(visitor.page.locator(".toast")).to_contain_text(f"notes.json: {InvalidArchive().message}")
 
 
 EVIL = """</p></style><script>alert(1)</script> <img src=https://evil.example/p.png onerror=alert(2)> <b>bold</b>"""
@@ -178,7 +179,7 @@ async def test_what_was_said_is_only_words_in_results_in_news_and_in_a_saved_pag
     await page.locator(".session").hover()
     async with page.expect_download() as waiting:
         await page.locator(".session [aria-haspopup=menu]").click()
-        await page.get_by_role("menuitem", name="Page", exact=True).click()
+        await page.get_by_role("menuitem", name="Web page", exact=True).click()
     saved = tmp_path / "saved.html"
     await (await waiting.value).save_as(saved)
     await page.locator(".session").hover()

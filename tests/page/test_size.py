@@ -30,9 +30,9 @@ new MutationObserver(() => {
 async def test_a_first_visit_transfers_less_than_400_kilobytes(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await expect(visitor.page.locator(".running")).to_be_visible()
-    await visitor.page.wait_for_load_state("networkidle")
+    await visitor.loaded()
     sizes = await visitor.page.evaluate(TRANSFERRED)
-    assert {"/", "/static/js/main.js", "/static/vendor/preact.js", "/static/css/tokens.css", "/readyz"} <= {path for path, _ in sizes}
+    assert {"/", "/static/built/early.js", "/static/built/page.js", "/static/built/page.css", "/readyz"} <= {path for path, _ in sizes}
     assert sum(size for _, size in sizes) < MOST_BYTES, sizes
 
 

@@ -21,7 +21,7 @@ async def test_a_ready_made_schema_makes_the_model_answer_in_a_table(visit: Visi
     page = visitor.page
     await page.get_by_role("button", name="Options").click()
     dialog = page.get_by_role("dialog", name="Options")
-    await dialog.get_by_label("Form of answers").select_option(label="Table: shapes and their colours, background, text")
+    await dialog.get_by_label("Answer format").select_option(label="Table: shapes and their colours, background, text")
     await expect(dialog.get_by_label("JSON schema", exact=True)).to_have_value("""{
   "type": "object",
   "properties": {
@@ -57,7 +57,7 @@ async def test_a_ready_made_schema_makes_the_model_answer_in_a_table(visit: Visi
   ]
 }""")
     await page.keyboard.press("Escape")
-    await expect(page.locator(".composer-line")).to_contain_text("1 of your own")
+    await expect(page.locator(".composer-line")).to_contain_text("1 changed")
     await visitor.pick(RED_CIRCLE)
     await visitor.prepared()
     await visitor.ask("Describe this image as JSON.")
@@ -72,7 +72,7 @@ async def test_a_ready_made_schema_makes_the_model_answer_in_a_table(visit: Visi
     # The form is the chat's: it is there after a reload, the table too.
     await page.reload()
     await expect(visitor.answer.get_by_role("table")).to_have_count(2)
-    await expect(page.locator(".composer-line")).to_contain_text("1 of your own")
+    await expect(page.locator(".composer-line")).to_contain_text("1 changed")
 
 
 TABLES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -18,6 +19,11 @@ WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
+LOADED = """
+['readyz', 'models', 'options', 'sessions', 'setup'].every((path) => performance.getEntriesByName(new URL(path, location).href).length)
+"""
+LIMIT_MS = 30_000
+"""For whatever is waited for in the browser, on the slowest of machines."""
 TRANSFER = """
 (files) => {
   const transfer = new DataTransfer();
@@ -56,10 +62,10 @@ class Visitor:
 
     @classmethod
     async def open(cls, browser: Browser, url: str, path: str, stored: dict[str, Any], how: dict[str, Any]) -> Visitor:
-        """Opens the page; `stored` is what an earlier visit left in the browser's storage, `how` what Playwright's new_context takes."""
+        """Open the page; `stored` is what an earlier visit left in the browser's storage, `how` what Playwright's new_context takes."""
         context = await browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "locale": "en-US", **how})
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(LIMIT_MS)
         visitor = cls(page, context, url)
         page.on("request", lambda request: visitor.requests.append(request.url))
         page.on("console", lambda said: visitor.errors.append(said.text) if said.type in ("error", "warning") else None)
@@ -110,7 +116,7 @@ class Visitor:
         return await self.page.evaluate_handle(TRANSFER, data)
 
     async def drop_address(self, address: str) -> None:
-        """As a picture is dragged here from another page."""
+        """Drop an address, as if a picture was dragged here from another page."""
         make = "(address) => { const data = new DataTransfer(); data.setData('text/uri-list', address); return data; }"
         await self.page.dispatch_event("h1", "drop", {"dataTransfer": await self.page.evaluate_handle(make, address)})
 
@@ -129,7 +135,7 @@ class Visitor:
         await expect(self.page.locator(".chip[data-state=ready]")).to_have_count(count)
 
     async def ask(self, words: str) -> None:
-        """Sends with Enter; returns when the answer has ended."""
+        """Send with Enter. Returns when the answer has ended."""
         before = await self.turns.count()
         await self.words.fill(words)
         await self.words.press("Enter")
@@ -137,7 +143,7 @@ class Visitor:
         await self.ended()
 
     async def ask_and_read(self, words: str) -> list[dict[str, Any]]:
-        """Sends as `ask` does; what the page said of the pictures."""
+        """Send as `ask` does. Returns what the page said about the pictures."""
         async with self.page.expect_request("**/turns") as asking:
             await self.ask(words)
         body = (await asking.value).post_data_json
@@ -148,9 +154,21 @@ class Visitor:
     async def ended(self) -> None:
         await expect(self.page.locator(".send:not(.stop)")).to_be_visible()
 
+    async def loaded(self) -> None:
+        """Wait until the page has all the data that it requests at first. It never stops listening for news."""
+        # Not wait_for_function: when the first look is too early, it looks again with eval, which the page's policy forbids.
+        async with asyncio.timeout(LIMIT_MS / 1000):
+            while not await self.page.evaluate(LOADED):
+                await self.page.wait_for_timeout(50)
+
+    async def seen(self) -> None:
+        """Wait until all requests that the page has sent so far are known here: they arrive in order."""
+        async with self.page.expect_request("**/healthz"):
+            await self.page.evaluate("fetch('healthz').then(() => null)")
+
     @asynccontextmanager
     async def unchanging(self) -> AsyncIterator[None]:
-        """While it lasts, no change of a session gets through to the gateway."""
+        """Keep every change of a session from the gateway until the end of the block."""
 
         async def hold(route: Route) -> None:
             await (route.abort() if route.request.method == "PATCH" else route.continue_())
@@ -160,7 +178,16 @@ class Visitor:
         yield
         await self.page.unroute("**/sessions/*", hold)
 
+    @asynccontextmanager
+    async def refusal(self) -> AsyncIterator[list[str]]:
+        """What the gateway says of the request that it refuses meanwhile: what is wrong, and what to do about it."""
+        said: list[str] = []
+        async with self.page.expect_response(lambda response: response.status >= 400) as refused:
+            yield said
+        error = (await (await refused.value).json())["error"]
+        said += [error["message"], error["hint"]]
+
     async def fits(self) -> None:
-        """Nothing sticks out to the side."""
+        """Assert that nothing sticks out to the side."""
         width = await self.page.evaluate("document.documentElement.scrollWidth")
         assert width <= await self.page.evaluate("innerWidth")

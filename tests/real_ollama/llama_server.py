@@ -60,7 +60,7 @@ IGNORED_SWITCHES = {"--no-webui", "--offline", "--no-log-prefix", "--no-log-time
 
 
 def parameters(arguments: Iterator[str]) -> Any:
-    """CommonParams from llama-server's arguments; those it does not know are named on stderr."""
+    """Build CommonParams from llama-server's arguments. Prints unknown ones to stderr."""
     params = xllamacpp.CommonParams()
     for argument in arguments:
         flag = SHORT.get(argument, argument)

@@ -40,7 +40,7 @@ class Registry(ThreadingHTTPServer):
 
     @contextmanager
     def serving(self) -> Iterator[Registry]:
-        """Answers, in a thread of its own, until the end of the block."""
+        """Serve in a thread until the end of the block."""
         thread = threading.Thread(target=self.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -63,7 +63,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
         self.answer(with_body=True)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        """Quiet: the tests read what Ollama says."""
+        """Print nothing: the tests read what Ollama prints."""
 
     def answer(self, *, with_body: bool) -> None:
         found = self.find()

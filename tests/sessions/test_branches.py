@@ -1,12 +1,13 @@
-"""The turns of a session as a tree: which path is told, what is beside it, and how one goes from one to the other."""
+"""The turns of a session as a tree: which path is sent, what lies beside it, and how to move from one path to another."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Message, Part, TextPart, asked
+from llava_gateway.chat import Message, user_request
 from llava_gateway.context.window import Rules, Window
 from llava_gateway.errors import TurnNotFound
+from llava_gateway.parts import ImagePart, Part, TextPart
 from llava_gateway.sessions.session import PromptState, Session
 from llava_gateway.sessions.turn import Turn
 from tests.session_values import a_session
@@ -18,12 +19,12 @@ def text(words: str) -> tuple[Part, ...]:
     return (TextPart(words),)
 
 
-def told(session: Session, parts: tuple[Part, ...]) -> tuple[Message, ...]:
+def messages_sent(session: Session, parts: tuple[Part, ...]) -> tuple[Message, ...]:
     return session.conversation(parts).messages(Window(), Rules())
 
 
 def branched() -> Session:
-    """Turns 1, 2, 3; then 4 and 5 in the place of 2: 1-2-3 and 1-4-5."""
+    """Return a session with the turns 1, 2, 3, then 4 and 5 in place of 2: the paths 1-2-3 and 1-4-5."""
     session = a_session(summary="Long ago", summary_of=2, tokens=9, window=Window(start=1))
     for words in ("one", "two", "three"):
         session = session.with_turn(Turn(text(words), "yes"))
@@ -40,14 +41,14 @@ def test_a_turn_in_the_place_of_another_begins_a_branch_and_loses_nothing() -> N
     assert [turn.id for turn in session.branches.every_turn] == [1, 2, 3, 4, 5]
     assert [turn.parent for turn in session.branches.every_turn] == [0, 1, 2, 1, 4]
     assert session.branches.siblings == {0: (1,), 1: (2, 4), 2: (3,), 4: (5,)}
-    assert [message.text for message in told(session, text("next"))][::2] == ["one", "four", "five", "next"]
+    assert [message.text for message in messages_sent(session, text("next"))][::2] == ["one", "four", "five", "next"]
 
 
 def test_a_branch_is_gone_back_to_where_it_was_left() -> None:
     session = branched()
     assert path(session.on_branch(2)) == [1, 2, 3]
     assert path(session.on_branch(2).on_branch(4)) == [1, 4, 5]
-    again = session.after(4).with_turn(Turn(text("six"), "yes"))  # 1-4-6, left last, beside 1-4-5
+    again = session.after(4).with_turn(Turn(text("six"), "yes"))  # 1-4-6 beside 1-4-5, and left last
     assert path(again.on_branch(2).on_branch(4)) == [1, 4, 6]
     assert path(again.on_branch(5).on_branch(2).on_branch(4)) == [1, 4, 5]
     assert path(again.on_branch(3)) == [1, 2, 3]
@@ -92,5 +93,5 @@ def test_budgets_and_images_are_those_of_all_branches() -> None:
 
 def test_a_request_is_asked_where_it_says() -> None:
     session = branched()
-    assert path(session.under(asked(*text("Hi"), after=1))) == [1]
-    assert session.under(asked(*text("Hi"))) is session
+    assert path(session.under(user_request(*text("Hi"), after=1))) == [1]
+    assert session.under(user_request(*text("Hi"))) is session

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Part, TextPart
 from llava_gateway.errors import (
     ImageNotFound,
     InvalidRequest,
@@ -20,25 +19,20 @@ from llava_gateway.errors import (
     TurnNotFound,
 )
 from llava_gateway.images.store import ImageStore, StoredImage
+from llava_gateway.parts import ImagePart, Part, TextPart
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import MiB, Settings
 from tests import sample_images
+from tests.clock import Clock
 from tests.session_values import a_session, changing
 
 DAY = 24 * 3600.0
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Rooms:
-    """A session store beside a real image store, and a clock to set."""
+    """A session store with a real image store and a clock to set."""
 
     def __init__(self, **limits: Any) -> None:
         self.settings = Settings(image_workers=1, **limits)
@@ -46,13 +40,13 @@ class Rooms:
         self.clock = Clock()
         self.sessions = SessionStore(self.settings, self.images, self.clock)
 
-    def asked(self, session_id: str, words: str = "Hi", answer: str = "Hello") -> Session:
-        """One turn of words."""
+    def add_turn(self, session_id: str, words: str = "Hi", answer: str = "Hello") -> Session:
+        """Add a turn of text."""
         with self.sessions.turn(session_id, len(words)):
             return self.sessions.record(session_id, Turn((TextPart(words),), answer), ())
 
     async def shown(self, session_id: str, colour: str) -> str:
-        """One turn with an image; its id."""
+        """Add a turn with an image and return the image's id."""
         image = await self.images.add(sample_images.encoded(sample_images.shape("circle", colour)))
         image_id = await image.stored()
         parts: tuple[Part, ...] = (ImagePart(image_id), TextPart("What is it?"))
@@ -88,8 +82,8 @@ def test_a_session_is_kept_changed_and_deleted(rooms: Callable[..., Rooms]) -> N
     room = rooms()
     session = room.sessions.create(Session())
     room.sessions.change(session.id, changing(title="Shapes"))
-    assert room.asked(session.id).title == "Shapes"
-    assert [len(kept.turns) for kept in room.sessions.list()] == [1]
+    assert room.add_turn(session.id).title == "Shapes"
+    assert [kept.turn_count for kept in room.sessions.list()] == [1]
     room.sessions.delete(session.id)
     assert (len(room.sessions), room.sessions.list()) == (0, [])
 
@@ -97,7 +91,7 @@ def test_a_session_is_kept_changed_and_deleted(rooms: Callable[..., Rooms]) -> N
 def test_the_list_begins_with_what_was_changed_last(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     one, two = room.sessions.create(Session()), room.sessions.create(Session())
-    room.asked(one.id)
+    room.add_turn(one.id)
     assert [kept.id for kept in room.sessions.list()] == [one.id, two.id]
 
 
@@ -108,9 +102,9 @@ def test_one_turn_at_a_time(rooms: Callable[..., Rooms]) -> None:
         assert room.sessions.is_running(session.id)
         with pytest.raises(SessionBusy), room.sessions.turn(session.id, 0):
             pass
-        assert room.sessions.is_running(session.id)  # the refused one does not free the other's turn
+        assert room.sessions.is_running(session.id)  # the rejected turn does not end the running one
     assert not room.sessions.is_running(session.id)
-    room.asked(session.id)
+    room.add_turn(session.id)
 
 
 def test_a_turn_that_fails_gives_the_session_back(rooms: Callable[..., Rooms]) -> None:
@@ -118,26 +112,26 @@ def test_a_turn_that_fails_gives_the_session_back(rooms: Callable[..., Rooms]) -
     session = room.sessions.create(Session())
     with pytest.raises(RuntimeError), room.sessions.turn(session.id, 0):
         raise RuntimeError
-    room.asked(session.id)
+    room.add_turn(session.id)
 
 
 def test_a_session_has_only_so_many_turns(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_max_turns=2)
     session = room.sessions.create(Session())
-    room.asked(session.id)
-    room.asked(session.id)
+    room.add_turn(session.id)
+    room.add_turn(session.id)
     with pytest.raises(SessionFull):
-        room.asked(session.id)
+        room.add_turn(session.id)
     assert len(room.sessions.get(session.id).turns) == 2
-    room.asked(room.sessions.fork(session.id, 1).id)
+    room.add_turn(room.sessions.fork(session.id, 1).id)
 
 
 def test_a_session_has_only_so_many_bytes(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_max_bytes=4096)
     session = room.sessions.create(Session())
-    room.asked(session.id, "x" * 3000)
+    room.add_turn(session.id, "x" * 3000)
     with pytest.raises(SessionFull):
-        room.asked(session.id, "x" * 1000)
+        room.add_turn(session.id, "x" * 1000)
     assert len(room.sessions.get(session.id).turns) == 1
 
 
@@ -147,7 +141,7 @@ async def test_images_count_into_the_bytes_of_a_session(rooms: Callable[..., Roo
     image_id = await room.shown(session.id, "red")
     assert room.images.get(image_id).size > 300
     with pytest.raises(SessionFull):
-        room.asked(session.id)
+        room.add_turn(session.id)
 
 
 def test_an_unused_session_ends_after_its_time_and_not_while_it_runs(rooms: Callable[..., Rooms]) -> None:
@@ -155,12 +149,12 @@ def test_an_unused_session_ends_after_its_time_and_not_while_it_runs(rooms: Call
     old, used, running = (room.sessions.create(Session()) for _ in range(3))
     with room.sessions.turn(running.id, 0):
         room.clock.now += DAY - 1
-        room.asked(used.id)
+        room.add_turn(used.id)
         room.clock.now += 2
         assert {kept.id for kept in room.sessions.list()} == {used.id, running.id}
         with pytest.raises(SessionNotFound):
             room.sessions.get(old.id)
-    assert len(room.sessions.list()) == 2  # its turn was its use
+    assert len(room.sessions.list()) == 2  # the turn counts as a use
     room.clock.now += DAY + 1
     assert room.sessions.list() == []
     assert room.images.reserved == 0
@@ -177,11 +171,11 @@ def test_a_clock_that_is_set_back_or_forth_ends_nothing(rooms: Callable[..., Roo
 def test_when_all_is_taken_the_least_recently_used_session_goes(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     first, second = room.sessions.create(Session()), room.sessions.create(Session())
-    room.asked(first.id, "x" * 300_000)
-    room.asked(second.id, "x" * 300_000)
-    room.asked(first.id, "more")
+    room.add_turn(first.id, "x" * 300_000)
+    room.add_turn(second.id, "x" * 300_000)
+    room.add_turn(first.id, "more")
     third = room.sessions.create(Session())
-    room.asked(third.id, "x" * 600_000)
+    room.add_turn(third.id, "x" * 600_000)
     assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
     assert room.images.reserved <= MiB
 
@@ -189,32 +183,32 @@ def test_when_all_is_taken_the_least_recently_used_session_goes(rooms: Callable[
 def test_a_session_is_used_even_when_its_turn_is_not_recorded(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     first, second = room.sessions.create(Session()), room.sessions.create(Session())
-    room.asked(first.id, "x" * 300_000)
-    room.asked(second.id, "x" * 300_000)
+    room.add_turn(first.id, "x" * 300_000)
+    room.add_turn(second.id, "x" * 300_000)
     with room.sessions.turn(first.id, 10):
         pass  # its answer failed
     third = room.sessions.create(Session())
-    room.asked(third.id, "x" * 600_000)
+    room.add_turn(third.id, "x" * 600_000)
     assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
 
 
 def test_running_sessions_are_not_dropped_to_make_room(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     first = room.sessions.create(Session())
-    room.asked(first.id, "x" * 600_000)
+    room.add_turn(first.id, "x" * 600_000)
     second = room.sessions.create(Session())
     with room.sessions.turn(first.id, 0), pytest.raises(StorageFull):
-        room.asked(second.id, "x" * 600_000)
-    room.asked(second.id, "x" * 600_000)
+        room.add_turn(second.id, "x" * 600_000)
+    room.add_turn(second.id, "x" * 600_000)
     assert [kept.id for kept in room.sessions.list()] == [second.id]
 
 
 def test_a_session_is_not_dropped_to_make_room_for_itself(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     session = room.sessions.create(Session())
-    room.asked(session.id, "x" * 600_000)
+    room.add_turn(session.id, "x" * 600_000)
     with pytest.raises(StorageFull):
-        room.asked(session.id, "x" * 600_000)
+        room.add_turn(session.id, "x" * 600_000)
     with pytest.raises(StorageFull):
         room.sessions.change(session.id, changing(system="x" * 600_000))
     assert len(room.sessions.get(session.id).turns) == 1
@@ -223,7 +217,7 @@ def test_a_session_is_not_dropped_to_make_room_for_itself(rooms: Callable[..., R
 def test_many_idle_sessions_stay_within_the_budget(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     for _ in range(300):
-        room.asked(room.sessions.create(Session()).id, "x" * 10_000)
+        room.add_turn(room.sessions.create(Session()).id, "x" * 10_000)
     assert room.images.reserved + room.images.bytes_used <= MiB
     assert 80 < len(room.sessions) < 110
 
@@ -259,7 +253,7 @@ async def test_a_fork_survives_that_its_origin_is_dropped_to_make_room_for_it(ro
     room = rooms(store_max_bytes=MiB)
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
-    room.asked(session.id, "x" * 600_000)
+    room.add_turn(session.id, "x" * 600_000)
     fork = room.sessions.fork(session.id, None)
     assert [kept.id for kept in room.sessions.list()] == [fork.id]
     assert room.images.get(red).id == red
@@ -269,7 +263,7 @@ async def test_a_fork_that_finds_no_room_holds_nothing(rooms: Callable[..., Room
     room = rooms(store_max_bytes=MiB)
     session = room.sessions.create(Session())
     red = await room.shown(session.id, "red")
-    room.asked(session.id, "x" * 600_000)
+    room.add_turn(session.id, "x" * 600_000)
     with room.sessions.turn(session.id, 0), pytest.raises(StorageFull):
         room.sessions.fork(session.id, None)
     room.sessions.delete(session.id)
@@ -282,7 +276,7 @@ async def test_a_fork_that_finds_no_room_holds_nothing(rooms: Callable[..., Room
 def test_a_fork_beyond_the_turns_is_refused(rooms: Callable[..., Rooms], at: int) -> None:
     room = rooms()
     session = room.sessions.create(Session())
-    room.asked(session.id)
+    room.add_turn(session.id)
     with pytest.raises(InvalidRequest) as refused:
         room.sessions.fork(session.id, at)
     assert refused.value.place == ("turn_count",)
@@ -305,9 +299,9 @@ def test_each_session_that_is_gone_is_told_of_once(rooms: Callable[..., Rooms]) 
     room.sessions.on_gone = lambda session_id, undo: gone.append((session_id, undo))
     deleted, evicted, old = (room.sessions.create(Session()).id for _ in range(3))
     room.sessions.delete(deleted)
-    room.clock.now += 61  # the end of the undo is no second farewell
-    room.asked(evicted, "x" * 300_000)
-    room.asked(old, "x" * 600_000)
+    room.clock.now += 61  # the end of the undo time is not reported again
+    room.add_turn(evicted, "x" * 300_000)
+    room.add_turn(old, "x" * 600_000)
     room.images.make_room(400_000)
     room.clock.now += DAY + 1
     room.sessions.expire()
@@ -332,13 +326,13 @@ async def test_the_same_image_twice_is_held_once_and_let_go_once(rooms: Callable
     assert await room.shown(session.id, "red") == red
     image: StoredImage = room.images.get(red)
     room.sessions.delete(session.id)
-    assert image._holders == 0
+    assert image.holders == 0
 
 
 def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_undo=60)
     session = room.sessions.create(Session())
-    kept = room.asked(session.id)
+    kept = room.add_turn(session.id)
     room.sessions.delete(session.id)
     with pytest.raises(SessionNotFound):
         room.sessions.get(session.id)
@@ -349,9 +343,9 @@ def test_a_deleted_session_comes_back_whole_within_its_time(rooms: Callable[...,
     assert room.sessions.restore(session.id) == kept == room.sessions.get(session.id)
     room.clock.now += 1
     assert room.sessions.deleted() == []
-    with pytest.raises(SessionNotFound):  # it is not deleted any more
+    with pytest.raises(SessionNotFound):  # it is no longer among the deleted ones
         room.sessions.restore(session.id)
-    room.asked(session.id)
+    room.add_turn(session.id)
 
 
 async def test_what_was_deleted_is_gone_with_its_images_after_its_time(rooms: Callable[..., Rooms]) -> None:
@@ -363,13 +357,13 @@ async def test_what_was_deleted_is_gone_with_its_images_after_its_time(rooms: Ca
     room.clock.now += 61
     with pytest.raises(SessionNotFound):
         room.sessions.restore(session.id)
-    assert (room.images.reserved, image._holders) == (0, 0)
+    assert (room.images.reserved, image.holders) == (0, 0)
 
 
 def test_without_undo_a_deleted_session_is_gone_at_once(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_undo=0)
     session = room.sessions.create(Session())
-    room.asked(session.id)
+    room.add_turn(session.id)
     room.sessions.delete(session.id)
     assert room.images.reserved == 0
     with pytest.raises(SessionNotFound):
@@ -379,11 +373,11 @@ def test_without_undo_a_deleted_session_is_gone_at_once(rooms: Callable[..., Roo
 def test_what_was_deleted_is_the_first_to_go_when_room_is_needed(rooms: Callable[..., Rooms]) -> None:
     room = rooms(store_max_bytes=MiB)
     first, second = room.sessions.create(Session()), room.sessions.create(Session())
-    room.asked(first.id, "x" * 300_000)
-    room.asked(second.id, "x" * 300_000)
+    room.add_turn(first.id, "x" * 300_000)
+    room.add_turn(second.id, "x" * 300_000)
     room.sessions.delete(second.id)
     third = room.sessions.create(Session())
-    room.asked(third.id, "x" * 600_000)
+    room.add_turn(third.id, "x" * 600_000)
     assert {kept.id for kept in room.sessions.list()} == {first.id, third.id}
     with pytest.raises(SessionNotFound):
         room.sessions.restore(second.id)
@@ -392,11 +386,11 @@ def test_what_was_deleted_is_the_first_to_go_when_room_is_needed(rooms: Callable
 def test_all_branches_count_into_the_turns_of_a_session(rooms: Callable[..., Rooms]) -> None:
     room = rooms(session_max_turns=2)
     session = room.sessions.create(Session())
-    room.asked(session.id)
+    room.add_turn(session.id)
     with room.sessions.turn(session.id, 2):
         assert len(room.sessions.record(session.id, Turn((TextPart("Again"),), "Hello"), (), after=0).turns) == 1
     with pytest.raises(SessionFull):
-        room.asked(session.id)
+        room.add_turn(session.id)
 
 
 async def test_all_branches_hold_their_images(rooms: Callable[..., Rooms]) -> None:
@@ -414,7 +408,7 @@ async def test_all_branches_hold_their_images(rooms: Callable[..., Rooms]) -> No
 def test_no_branch_is_left_while_its_answer_runs(rooms: Callable[..., Rooms]) -> None:
     room = rooms()
     session = room.sessions.create(Session())
-    room.asked(session.id)
+    room.add_turn(session.id)
     with room.sessions.turn(session.id, 0), pytest.raises(SessionBusy):
         room.sessions.switch(session.id, 1)
     with pytest.raises(TurnNotFound):
@@ -449,7 +443,7 @@ def test_every_change_gives_another_revision(rooms: Callable[..., Rooms]) -> Non
     seen.append(room.sessions.revision(session.id))
     with room.sessions.turn(session.id, 0):
         seen.append(room.sessions.revision(session.id))
-    room.asked(session.id)
+    room.add_turn(session.id)
     seen.append(room.sessions.revision(session.id))
     assert len(set(seen)) == 4
     assert room.sessions.revision(session.id) == seen[-1]

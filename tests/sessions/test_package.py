@@ -1,4 +1,4 @@
-"""A session as a zip: what is in it, and how a zip that somebody made up is read."""
+"""A session as a zip: its content, and how forged zips are rejected."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from llava_gateway.chat import ImagePart, TextPart
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive
+from llava_gateway.parts import ImagePart, TextPart
 from llava_gateway.sessions.archive import Filed, archive
 from llava_gateway.sessions.package import DOCUMENT, MOST_DIRECTORY_BYTES, Package, package
 from llava_gateway.sessions.session import Session
@@ -66,7 +66,7 @@ def test_a_bomb_is_not_unpacked() -> None:
 def test_a_zip_that_lies_about_sizes_is_read_no_further_than_allowed() -> None:
     data = bytearray(zipped(a=bytes(10 * 2**20)))
     at = data.rindex(b"PK\x01\x02")
-    data[at + 24 : at + 28] = (100).to_bytes(4, "little")  # it says that the file has 100 bytes
+    data[at + 24 : at + 28] = (100).to_bytes(4, "little")  # the zip claims that the file has 100 bytes
     with pytest.raises(InvalidArchive):
         Package(bytes(data)).read("a", 2**20)
 
@@ -103,8 +103,8 @@ def changed(data: bytes, at: int, value: bytes, record: bytes = b"PK\x01\x02") -
         zipped(zipfile.ZIP_LZMA, a=b"x" * 100),
         changed(zipped(a=b"x"), 8, b"\x01\x00"),  # encrypted
         changed(zipped(a=b"x"), 6, b"\xff\xff"),  # of a later version
-        changed(zipped(a=b"x" * 100), 16, b"\0\0\0\0"),  # another checksum
-        changed(zipped(a=b"x"), 42, b"\xff\xff\xff\x7f"),  # begins after its end
+        changed(zipped(a=b"x" * 100), 16, b"\0\0\0\0"),  # a wrong checksum
+        changed(zipped(a=b"x"), 42, b"\xff\xff\xff\x7f"),  # begins after the end of the zip
         changed(zipped(a=b"x"), 12, b"\xff\x00\x00\x00", b"PK\x05\x06"),  # its directory is longer than the zip
     ],
 )

@@ -1,16 +1,16 @@
-"""Searching sessions: what is found, in which places, and what is shown around it."""
+"""Searching sessions: what is found, where, and with which text around it."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Part, TextPart
+from llava_gateway.parts import ImagePart, Part, TextPart
 from llava_gateway.sessions.search import AROUND, MOST_MATCHES, Match, search
 from llava_gateway.sessions.session import Session
 from llava_gateway.sessions.turn import Turn
 
 
-def asked(*pairs: tuple[str, str], title: str = "Untold") -> Session:
+def session_with_turns(*pairs: tuple[str, str], title: str = "Untold") -> Session:
     session = Session(title=title)
     for prompt, answer in pairs:
         parts: tuple[Part, ...] = (ImagePart("a" * 64), TextPart("An invoice, says a program.", note=True), TextPart(prompt))
@@ -23,15 +23,15 @@ def places(session: Session, words: str) -> list[tuple[int | None, str]]:
 
 
 def test_titles_questions_and_answers_of_all_branches_are_searched() -> None:
-    session = asked(("What is red?", "A circle."), ("And blue?", "The red one is left."), title="Red things")
+    session = session_with_turns(("What is red?", "A circle."), ("And blue?", "The red one is left."), title="Red things")
     assert places(session, "red") == [(None, "title"), (1, "prompt"), (2, "answer")]
     assert places(session.after(0).with_turn(Turn((TextPart("x"),), "y")), "blue") == [(2, "prompt")]
     assert places(session, "green") == []
 
 
 def test_only_sessions_with_a_match_come_in_the_order_given() -> None:
-    one, two, three = asked(("cat", "")), asked(("dog", "")), asked(("a cat", ""))
-    assert [session for session, _ in search([three, two, one], "CAT")] == [three, one]
+    one, two, three = session_with_turns(("cat", "")), session_with_turns(("dog", "")), session_with_turns(("a cat", ""))
+    assert [found for found, _ in search([three, two, one], "CAT")] == [three.summary, one.summary]
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def test_only_sessions_with_a_match_come_in_the_order_given() -> None:
     ],
 )
 def test_letters_are_found_in_either_case_and_nothing_is_a_pattern(text: str, words: str, found: str) -> None:
-    shown = [match.text for _, matches in search([asked((text, ""))], words) for match in matches]
+    shown = [match.text for _, matches in search([session_with_turns((text, ""))], words) for match in matches]
     assert shown == ([found] if found else [])
 
 
 def test_what_stands_around_it_is_shown() -> None:
-    ((_, (match,)),) = search([asked(("", "一" * 100 + "红" + "二" * 10))], "红")
+    ((_, (match,)),) = search([session_with_turns(("", "一" * 100 + "红" + "二" * 10))], "红")
     assert match == Match(1, "answer", "…" + "一" * AROUND, "红", "二" * 10)
 
 
 def test_one_session_shows_only_its_first_matches() -> None:
-    ((_, matches),) = search([asked(*[("red", "red")] * 20)], "red")
+    ((_, matches),) = search([session_with_turns(*[("red", "red")] * 20)], "red")
     assert len(matches) == MOST_MATCHES
 
 
 def test_our_own_notes_beside_a_question_are_not_found() -> None:
-    assert places(asked(("What is it?", "")), "invoice") == []
+    assert places(session_with_turns(("What is it?", "")), "invoice") == []

@@ -1,11 +1,12 @@
-"""A session as a value: what the model is told next, and what a fork keeps."""
+"""A session as a value: what is sent to the model next, and what a fork keeps."""
 
 from __future__ import annotations
 
 import pytest
 
-from llava_gateway.chat import ImagePart, Message, Part, Sight, TextPart
+from llava_gateway.chat import Message
 from llava_gateway.context.window import Rules, Window
+from llava_gateway.parts import ImagePart, Part, Sight, TextPart
 from llava_gateway.sessions.session import Session, new_id
 from llava_gateway.sessions.turn import Turn
 from tests.session_values import a_session, changing
@@ -17,7 +18,7 @@ def text(words: str) -> tuple[Part, ...]:
     return (TextPart(words),)
 
 
-def told(session: Session, parts: tuple[Part, ...]) -> tuple[Message, ...]:
+def messages_sent(session: Session, parts: tuple[Part, ...]) -> tuple[Message, ...]:
     return session.conversation(parts).messages(Window(), Rules())
 
 
@@ -29,7 +30,7 @@ def test_ids_are_128_random_bits() -> None:
 
 def test_the_model_is_told_the_system_prompt_the_turns_and_the_question_in_order() -> None:
     session = a_session(system="Be brief.").with_turn(Turn((RED, TextPart("What is it?")), "A circle."))
-    assert told(session, (BLUE, TextPart("And this?"))) == (
+    assert messages_sent(session, (BLUE, TextPart("And this?"))) == (
         Message("system", text("Be brief.")),
         Message("user", (RED, TextPart("What is it?"))),
         Message("assistant", text("A circle.")),
@@ -38,26 +39,28 @@ def test_the_model_is_told_the_system_prompt_the_turns_and_the_question_in_order
 
 
 def test_without_a_system_prompt_the_question_comes_first() -> None:
-    assert told(Session(), text("Hi")) == (Message("user", text("Hi")),)
+    assert messages_sent(Session(), text("Hi")) == (Message("user", text("Hi")),)
 
 
 def test_the_parts_of_unanswered_turns_go_into_the_next_question() -> None:
     session = Session().with_turn(Turn((RED, TextPart("What is it?")), "", "cancelled")).with_turn(Turn(text("Well?"), "", "incomplete"))
-    assert told(session, text("Hello?")) == (Message("user", (RED, TextPart("What is it?"), TextPart("Well?"), TextPart("Hello?"))),)
+    assert messages_sent(session, text("Hello?")) == (
+        Message("user", (RED, TextPart("What is it?"), TextPart("Well?"), TextPart("Hello?"))),
+    )
     answered = session.with_turn(Turn(text("Hello?"), "A circle."))
-    assert [message.role for message in told(answered, text("Thanks"))] == ["user", "assistant", "user"]
+    assert [message.role for message in messages_sent(answered, text("Thanks"))] == ["user", "assistant", "user"]
 
 
 def test_a_partial_answer_is_told_as_far_as_it_came() -> None:
     session = Session().with_turn(Turn(text("Count."), "One, two", "cancelled"))
-    assert told(session, text("Go on"))[1] == Message("assistant", text("One, two"))
+    assert messages_sent(session, text("Go on"))[1] == Message("assistant", text("One, two"))
 
 
 def test_a_changed_detail_leaves_each_turn_what_it_looked_at() -> None:
     half = ImagePart(RED.image_id, Sight(region=(0.5, 0, 0.5, 0.5), max_image_tokens=576))
     session = Session().with_turn(Turn((RED, TextPart("What is it?")), "A circle.")).with_turn(Turn((half, TextPart("And here?")), "Red."))
     changed = changing(sights={RED.image_id: Sight("high")})(session)
-    assert [part for message in told(changed, text("Well?")) for part in message.images] == [
+    assert [part for message in messages_sent(changed, text("Well?")) for part in message.images] == [
         ImagePart(RED.image_id, Sight("high")),
         ImagePart(RED.image_id, Sight("high", region=(0.5, 0, 0.5, 0.5))),
     ]

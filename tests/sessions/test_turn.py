@@ -1,13 +1,13 @@
-"""One turn as a value: its title and what it takes in memory."""
+"""One turn as a value: its title and its size in memory."""
 
 from __future__ import annotations
 
 import pytest
 
 from llava_gateway.answers import Sent
-from llava_gateway.chat import ImagePart, Part, TextPart
 from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import note
+from llava_gateway.parts import ImagePart, Part, TextPart
 from llava_gateway.sessions.turn import TITLE_MAX_CHARS, Turn, title_of
 
 RED = ImagePart("a" * 64)

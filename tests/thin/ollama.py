@@ -15,22 +15,10 @@ from llava_gateway.api.options import parse_keep_alive, parse_options
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.schemas import parse_format
 from llava_gateway.api.stream import AnswerResponse
-from llava_gateway.chat import (
-    ChatRequest,
-    Message,
-    Part,
-    ReasoningDelta,
-    ReasoningPart,
-    TextDelta,
-    TextPart,
-    Tool,
-    ToolCall,
-    ToolCallPart,
-    ToolResultPart,
-    Upload,
-)
+from llava_gateway.chat import ChatRequest, Message, ReasoningDelta, TextDelta, Tool, ToolCall
 from llava_gateway.errors import GatewayError
 from llava_gateway.images.base64 import decode_base64
+from llava_gateway.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Upload
 from llava_gateway.settings import Settings
 
 router = APIRouter()
@@ -62,7 +50,7 @@ def parse(body: Mapping[str, Any], settings: Settings) -> ChatRequest:
 
 
 def message(given: Mapping[str, Any]) -> Message:
-    """Ollama's own order: the images of a message before its words."""
+    """Build a message in Ollama's own order: the images of a message before its words."""
     parts: list[Part] = []
     if given["role"] == "tool":
         parts.append(ToolResultPart(given.get("tool_call_id") or "", given.get("tool_name") or ""))

@@ -15,10 +15,11 @@ from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.schemas import parse_format
 from llava_gateway.api.stream import AnswerResponse
-from llava_gateway.chat import ChatRequest, Part, ReasoningDelta, TextDelta, TextPart, ToolCall
+from llava_gateway.chat import ChatRequest, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import GatewayError
 from llava_gateway.images.base64 import decode_base64
 from llava_gateway.options import Options
+from llava_gateway.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Upload
 
 router = APIRouter()
 ROLES: Mapping[str, chat.Role] = {"developer": "system"}
@@ -67,17 +68,17 @@ def schema(wanted: Mapping[str, Any]) -> Any:
 
 def message(given: Mapping[str, Any]) -> chat.Message:
     content = given.get("content") or ()
-    parts: list[Part] = [chat.ToolResultPart(given["tool_call_id"])] if given["role"] == "tool" else []
+    parts: list[Part] = [ToolResultPart(given["tool_call_id"])] if given["role"] == "tool" else []
     if thought := given.get("reasoning_content"):
-        parts.append(chat.ReasoningPart(thought))
+        parts.append(ReasoningPart(thought))
     parts += [TextPart(content)] if isinstance(content, str) else list(map(part, content))
     calls = given.get("tool_calls") or ()
-    parts += [chat.ToolCallPart(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    parts += [ToolCallPart(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
     return chat.Message(ROLES.get(given["role"], given["role"]), tuple(parts))
 
 
 def part(given: Mapping[str, Any]) -> Part:
-    return TextPart(given["text"]) if given["type"] == "text" else chat.Upload(decode_base64(given["image_url"]["url"]))
+    return TextPart(given["text"]) if given["type"] == "text" else Upload(decode_base64(given["image_url"]["url"]))
 
 
 class ChunkFrames:

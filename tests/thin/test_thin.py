@@ -12,23 +12,10 @@ from typing import Any
 import ollama
 import pytest
 
-from llava_gateway.chat import (
-    EngineEvent,
-    EngineRequest,
-    Finish,
-    ImagePart,
-    Message,
-    ReasoningDelta,
-    TextDelta,
-    TextPart,
-    Tool,
-    ToolCall,
-    ToolCallPart,
-    ToolResultPart,
-    Usage,
-)
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Message, ReasoningDelta, TextDelta, Tool, ToolCall, Usage
 from llava_gateway.engines.base import Engine
 from llava_gateway.errors import UpstreamDisconnected
+from llava_gateway.parts import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from llava_gateway.settings import Settings
 from tests.sample_images import encoded, shape
 from tests.scripted_engine import ScriptedEngine, says

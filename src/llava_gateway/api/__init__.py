@@ -1,1 +1,1 @@
-"""The HTTP doors: each parses a request once into chat.ChatRequest and renders events and errors in its own shape."""
+"""The HTTP APIs: each parses a request once into chat.ChatRequest and renders events and errors in its own format."""

@@ -1,6 +1,6 @@
-"""Names that other APIs, their clients and tutorials use for the fields of a question: those that are taken, and what is said of others.
+"""Field names of other APIs, their clients and tutorials: which ones are accepted for ours, and hints for the others.
 
-A name is taken where it can mean only one of our fields; `docs/api.md` lists them.
+A name is accepted if it can mean only one of our fields; `docs/api.md` lists them.
 """
 
 from __future__ import annotations
@@ -19,46 +19,48 @@ OPTIONS: Mapping[str, str] = {
     "n_predict": "num_predict",
     "n_ctx": "num_ctx",
     "n_gpu_layers": "num_gpu",
+    "n_threads": "num_thread",
     "repetition_penalty": "repeat_penalty",
     "stop_sequences": "stop",
 }
-"""Theirs and ours. Each of both may stand inside `options` or beside it."""
+"""Their name and our name. Both may stand inside `options` or beside it."""
 FIELDS: Mapping[str, str] = {"question": "prompt", "query": "prompt", "system_prompt": "system"}
-"""Theirs and ours, beside `options`."""
+"""Their name and our name, only beside `options`."""
 OPTION_NAMES = frozenset({*OPTION_LIMITS, "stop"})
-IMAGES = ("images", "image", "image_id")
-"""Fields of JSON that have images: `image` one or several as in `images`, `image_id` one id or several."""
+LINKS = ("image_url", "image_urls")
+IMAGES = ("images", "image", "image_id", *LINKS)
+"""JSON fields that contain images: `image` takes one or several as `images` does, `image_id` one id or several, `image_urls` addresses."""
 IMAGE_FILES = frozenset({"image", "images", "file", "files", "photo", "photos"})
-"""Fields of a form whose files are images; PHP's spelling of a list, `images[]`, is known too."""
+"""Form fields whose files are images. `images[]` is how PHP writes a list."""
 
 MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("content", "text", "message", "input", "inputs", "instruction", "user_prompt"), "prompt"),
-    **dict.fromkeys(
-        ("image_url", "image_urls", "url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), "images"
-    ),
+    **dict.fromkeys(("url", "urls", "image_path", "path", "image_base64", "image_data", "base64", "data"), "images"),
     **dict.fromkeys(IMAGE_FILES - {*IMAGES}, "images"),
     **dict.fromkeys(("messages", "history", "context", "conversation_id", "chat_id", "session"), "session"),
     **dict.fromkeys(("response_format", "json_schema", "schema"), "format"),
 }
-"""Names that could mean something else here than where they come from, and which of our fields the one who sends them is told of."""
+"""Names that could mean something else here than in the API they come from, and the field of ours that the hint names."""
 _LONGEST_NAME = 64
+_MOST_NAMED = 100
+"""How many items of a list get their names in the client's words."""
 
-Told = TypeVar("Told", bound=GatewayError)
+AnyError = TypeVar("AnyError", bound=GatewayError)
 
 
 def is_for_images(name: str) -> bool:
     return name.removesuffix("[]") in IMAGE_FILES
 
 
-def ours(name: str) -> str:
-    """Our name of a field or an option, if it is known by this one."""
+def our_name(name: str) -> str:
+    """Return our name of a field or an option; the name itself if it is not an alias."""
     return OPTIONS.get(name) or FIELDS.get(name, name)
 
 
-def in_our_names(given: Any) -> tuple[Any, dict[str, str]]:
-    """The body of a question with its fields where we have them; beside it, by our name, what those were called that were renamed.
+def to_our_names(given: Any) -> tuple[Any, dict[str, str]]:
+    """Rename the fields of a question to our names. Returns (body, the names that the client used, by our name).
 
-    Raises ConflictingFields where one thing is said twice, and differently.
+    Raises ConflictingFields if two fields give different values for the same thing.
     """
     if not isinstance(given, dict) or not isinstance(given.get("options", {}), dict):
         return given, {}
@@ -78,7 +80,7 @@ def in_our_names(given: Any) -> tuple[Any, dict[str, str]]:
 
 
 def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str, called: dict[str, str]) -> None:
-    """One value under our name; null says nothing beside another one."""
+    """Store a value under our name. A null beside another value is ignored."""
     before = target.get(name)
     if before is not None and value is not None and before != value:
         other = called.get(within + name, name)
@@ -90,7 +92,7 @@ def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str
 
 
 def _images(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
-    """The images of JSON, which one field has: in what order those of two were meant can't be told."""
+    """Return the images of a JSON body. Only one field may contain them: the order of images from two fields would be unclear."""
     found = [name for name in IMAGES if given.get(name) not in (None, [])]
     if len(found) > 1:
         raise ConflictingFields("images_twice", values={"one": found[0], "other": found[1]}, param=found[1])
@@ -98,13 +100,16 @@ def _images(given: Mapping[str, Any], called: dict[str, str]) -> dict[str, Any]:
         return {"images": given["images"]} if "images" in given else {}
     name = found[0]
     several = given[name] if isinstance(given[name], list) else [given[name]]
+    kind = "image_url" if name in LINKS else "image_id"
     if several is not given[name]:
-        called |= {"images[0].image_id": name, "images[0]": name}
-    return {"images": [{"image_id": one} for one in several] if name == "image_id" else several}
+        called |= {f"images[0].{kind}": name, "images[0]": name}
+    elif name in LINKS:
+        called |= {f"images[{index}].{kind}": f"{name}[{index}]" for index in range(min(len(several), _MOST_NAMED))}
+    return {"images": several if name == "image" else [{kind: one} for one in several]}
 
 
-def in_their_words(error: Told, called: Mapping[str, str]) -> Told:
-    """The error with the names that the one who asked uses; its hint still tells ours."""
+def to_client_names(error: AnyError, called: Mapping[str, str]) -> AnyError:
+    """Return the error with the field names that the client used; its hint still uses ours."""
     for name, theirs in called.items():
         if error.param is not None and (error.param == name or error.param.startswith(f"{name}.")):
             error.param = theirs + error.param.removeprefix(name)
@@ -113,17 +118,17 @@ def in_their_words(error: Told, called: Mapping[str, str]) -> Told:
 
 
 def unknown_field(name: str, known: frozenset[str]) -> InvalidRequest:
-    """The refusal of a field of a question, with a hint which one may be meant."""
+    """Return the error for an unknown field, with a hint that names the field probably meant."""
     shown = name[:_LONGEST_NAME]
     if meaning := MEANINGS.get(name):
         return InvalidRequest(f"unknown_field_{meaning}", code="unknown_field", param=shown)
-    if spelt := _spelt(shown, known):
+    if spelt := _similar_name(shown, known):
         return InvalidRequest("unknown_field_spelling", values={"known": spelt}, code="unknown_field", param=shown)
     return InvalidRequest("no_field", code="unknown_field", param=shown)
 
 
-def _spelt(name: str, known: frozenset[str]) -> str | None:
-    """The one of our names that this one differs from only in how it is written, such as maxTokens."""
+def _similar_name(name: str, known: frozenset[str]) -> str | None:
+    """Return the known name that differs only in spelling, such as max_tokens for maxTokens."""
     letters = {_letters(one): one for one in (*FIELDS, *OPTIONS, *OPTION_NAMES, *known)}
     return letters.get(_letters(name))
 

@@ -1,4 +1,4 @@
-"""An exported session as it comes in (`sessions/archive.py` writes it): strict JSON, and the session value that it describes."""
+"""The body of a session import (`sessions/archive.py` writes it): strict JSON, and the session value that it describes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.native_json import check_length
 from llava_gateway.api.options import glossary_of, parse_options
 from llava_gateway.api.sight import wishes
-from llava_gateway.chat import FinishReason, ImagePart, Label, Part, Policy, Sight, TextPart, Timings, Usage
+from llava_gateway.chat import FinishReason, Label, Policy, Timings, Usage
 from llava_gateway.engines.base import EngineName
 from llava_gateway.errors import ArchiveTooLarge, InvalidArchive, InvalidFormat, InvalidRequest
 from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Part, Sight, TextPart
 from llava_gateway.sessions.archive import FORMAT, VERSION
 from llava_gateway.sessions.branches import Branches
 from llava_gateway.sessions.session import Session, SessionDefaults
@@ -27,11 +28,11 @@ from llava_gateway.sessions.turn import FIRST, Turn, TurnStatus, now
 from llava_gateway.settings import Settings
 
 MOST_TEXTS = 64
-"""Parts of a turn that are text: the question, and our notes beside it."""
+"""The parts of a turn that are text: the question, and our notes next to it."""
 MOST_IMAGES = 64
-"""Of a turn: as many as `images_per_turn` can be."""
+"""The largest number of images in a turn: the upper limit of `images_per_turn`."""
 NOTE_WORDS_CHARS = 1000
-"""Our own words around a text in a note (`context/words.py`), at most."""
+"""The most characters that our own words add to a text in a note (`context/words.py`)."""
 
 
 def _moment(value: Any) -> datetime:
@@ -80,7 +81,7 @@ class NoteBody(Body):
 
 
 class FileBody(Body):
-    """What is known of the file that an image came as."""
+    """The facts about the file that an image came from."""
 
     width: Count
     height: Count
@@ -142,7 +143,7 @@ class ArchiveBody(Body):
 
 
 def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
-    """Raises InvalidArchive, ArchiveTooLarge."""
+    """Parse an export. Raises InvalidArchive, ArchiveTooLarge."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise InvalidArchive
     if value.get("version") != VERSION:
@@ -150,7 +151,7 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
         raise InvalidArchive("archive_version", values={"version": version, "known": VERSION}, param="version")
     session = value.get("session")
     turns = session.get("turns") if isinstance(session, dict) else None
-    if isinstance(turns, list) and len(turns) > settings.session_max_turns:  # before any of them is looked at
+    if isinstance(turns, list) and len(turns) > settings.session_max_turns:  # before any turn is checked
         most = settings.session_max_turns
         raise ArchiveTooLarge("session_turns", values={"count": len(turns), "most": most}, param="session.turns")
     try:
@@ -162,7 +163,7 @@ def parse_archive(value: Any, settings: Settings) -> ArchiveBody:
 
 
 def session_of(body: ArchiveBody, settings: Settings) -> Session:
-    """The session, under a new id, with the images' ids as they are in the archive. Raises InvalidArchive."""
+    """Build the session under a new id; the images keep the ids of the archive. Raises InvalidArchive."""
     given = body.session
     try:
         turns = tuple(_turn(turn, f"session.turns.{index}", settings) for index, turn in enumerate(given.turns))
@@ -231,7 +232,7 @@ def _sight(body: SightBody, where: str) -> Sight:
 
 
 def _check_tree(turns: tuple[Turn, ...]) -> None:
-    """Each turn has an id of its own and follows an earlier one, so there are no circles and no loose ends."""
+    """Check that each turn has its own id and follows an earlier turn, so that there are no cycles and no orphans."""
     ids = {turn.id for turn in turns}
     for index, turn in enumerate(turns):
         if turn.parent != FIRST and (turn.parent not in ids or turn.parent >= turn.id):
@@ -241,7 +242,7 @@ def _check_tree(turns: tuple[Turn, ...]) -> None:
 
 
 def _check_images(session: Session, body: ArchiveBody) -> None:
-    """There is an image for every id that the session names, and none beside."""
+    """Check that there is an image for every id that the session names, and no other image."""
     shown = set(session.every_image_id)
     if strange := {*session.branches.pins, *session.branches.sights} - shown:
         raise InvalidArchive("archive_image_unshown", param=f"session.pins.{min(strange)}")

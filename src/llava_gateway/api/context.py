@@ -1,4 +1,4 @@
-"""POST /count_tokens: how full the model's context would be, before anything is spent."""
+"""POST /count_tokens: how full the model's context would be, before the question is asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.forms import read_question
 from llava_gateway.api.native_json import dropped_json, notes_json
-from llava_gateway.api.read_ahead import unasked
+from llava_gateway.api.read_ahead import placeholder
 from llava_gateway.api.response import json_response
 from llava_gateway.context.window import ASSUMED_CONTEXT, num_ctx_needed
 from llava_gateway.gateway.forecast import Forecast
@@ -22,18 +22,22 @@ from llava_gateway.notes import note
 router = APIRouter(responses=openapi.ERRORS)
 
 
-@router.post("/count_tokens", tags=["questions"], summary="Count a question's tokens before asking it", openapi_extra=openapi.ASK)
+@router.post(
+    "/count_tokens", tags=["questions"], summary="Count the tokens of a question before you ask it", openapi_extra=openapi.QUESTION
+)
 async def count_tokens(request: Request) -> Response:
-    """The same body as /ask, with `prompt` or without. `total` is what the engine will count for that request, as it would be sent: after
-    the policy has dropped what it may. `fits` tells whether that leaves room for the answer, `over` how many tokens are too many. `turns`
-    tells what it is spent on, `next` what would go next. Nothing is asked of the model."""
+    """Count the tokens of a request. Takes the same body as /ask, with `prompt` or without. `total` is what the engine will count for
+    the request as it would be sent, after the policy has dropped what it may drop. `fits` tells whether that leaves room for the
+    answer, `over` by how many tokens it is too long. `turns` lists the tokens of each turn, `next` what would be dropped next. The
+    model is not asked.
+    """
     gateway = gateway_of(request)
-    prompt = await gateway.count_tokens(await read_question(request, gateway, unasked=unasked(request)))
+    prompt = await gateway.count_tokens(await read_question(request, gateway, placeholder=placeholder(request)))
     return await json_response(count_json(prompt) | forecast_json(gateway.forecast(prompt)))
 
 
 def forecast_json(forecast: Forecast) -> dict[str, Any]:
-    """`text_tokens` are reckoned in any case; `together` of the items of `next` go at once."""
+    """Render a forecast. `text_tokens` are always an estimate; items of `next` with the same `together` are dropped at once."""
     return {
         "turns": [asdict(turn) for turn in forecast.turns],
         "next": [dropped_json(item) for item in forecast.next],

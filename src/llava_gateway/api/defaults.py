@@ -1,4 +1,4 @@
-"""What a session says of all its turns: checked when it is set, and put into a question that says nothing of it itself."""
+"""The defaults of a session for its turns: checked when they are set, and filled into questions that don't set a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llava_gateway.settings import Settings
 
 
 def changed_defaults(body: DefaultsBody, before: SessionDefaults, settings: Settings) -> SessionDefaults:
-    """The defaults with what the body changes. Raises InvalidOption and what else a question with them would."""
+    """Apply the body's changes to the defaults. Raises InvalidOption, and any error that a question with these defaults would raise."""
     given = body.model_fields_set
     changed = replace(
         before,
@@ -26,7 +26,7 @@ def changed_defaults(body: DefaultsBody, before: SessionDefaults, settings: Sett
     with_sight(AskBody(options=changed.options), ())
     if changed.preset == before.preset:
         return changed
-    # Its glossary comes and goes with it; lines of the person's own stay where the new preset has none.
+    # A preset's glossary comes and goes with it; the user's own lines stay if the new preset has none.
     own, others = glossary_of(None, changed.preset, settings), glossary_of(None, before.preset, settings)
     return replace(changed, glossary=own or ()) if own is not None or before.glossary == others else changed
 
@@ -36,9 +36,9 @@ def _without_nulls(body: DefaultsBody) -> dict[str, object]:
 
 
 def in_session(body: AskBody, session: Session, settings: Settings) -> AskBody:
-    """The question with what its session says where it says nothing itself; what it gives as null it does without."""
+    """Fill the session's defaults into the question. A null in the question removes a default."""
     said, defaults = body.model_fields_set, session.defaults
-    # What a question names a preset for is not undone by the session's own options.
+    # The session's own options must not undo the preset that a question names.
     replaced = {*preset_values(body.preset, settings), *(name for name in said if getattr(body, name) is not None)}
     kept = {name: value for name, value in defaults.options.items() if name not in replaced}
     unsaid = {name: getattr(defaults, name) for name in ("preset", "detail", "format") if name not in said}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from starlette.routing import Match
 
 from llava_gateway.api.deps import request_id
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound, Place
+from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound, Overloaded, Place
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ OTHER_APIS = {
     "/api/": "Ollama",
     "/completion": "llama.cpp",
 }
-"""How addresses of other APIs begin, and whose they are."""
+"""Path prefixes of other APIs, and the names of those APIs."""
 OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -39,18 +40,18 @@ OPENAI_TYPES = {
 
 
 def field_of(place: Place) -> str | None:
-    """What our own API calls a part of a request."""
+    """Return our API's name of a part of a request."""
     if not place:
         return None
     kind, *which = place
-    if kind == "member":  # of a zip: its name is all there is to say
+    if kind == "member":  # a member of a zip is identified by its name alone
         return str(which[0])
     name = {"image": "images" if which else "image", "turn": "after", "turn_count": "at"}.get(str(kind), str(kind))
     return name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in which)
 
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
-    """The body of every error: no engine text, path or address can be in it, since GatewayErrors carry none."""
+    """Render an error. The body contains no engine text, path or address, since GatewayErrors have none."""
     return {
         "type": f"urn:llava-gateway:error:{error.code}",
         "title": error.title,
@@ -71,8 +72,9 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:
-    """Retry-After wherever the same request may succeed later, the challenge a 401 must carry, and no second request where the rest of
-    this one's body was not read."""
+    """Return the headers of an error: Retry-After if the same request may succeed later, the challenge of a 401, and Connection: close
+    if the rest of the request's body was not read.
+    """
     headers = {}
     if isinstance(error, BodyTooLarge | BodyTimeout):
         headers["Connection"] = "close"
@@ -88,7 +90,9 @@ def error_response(error: GatewayError, request_id: str) -> Response:
 
 
 def internal_error(error: Exception, instance: str) -> GatewayError:
-    """A bug: logged with its trace, told to the client without."""
+    """Log a bug with its traceback, and return an error for the client without it. A file that can't be opened is no bug."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Overloaded("out_of_files")
     log.error("internal error in %s", instance, exc_info=error)
     return GatewayError()
 
@@ -116,15 +120,15 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of an address. The framework names those of one of its routes, and knows nothing of HEAD (`api/head.py`)."""
+    """Return the methods of an address. The framework names those of only one of its routes, and does not know HEAD (`api/head.py`)."""
     scope, routes = request.scope, request.app.routes
     found = [method for method in METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
-    found = found or ["GET"]  # files lie in a folder, which is no route any more when this is asked
+    found = found or ["GET"]  # files are in a mounted folder, which matches no route here
     return [*found, "HEAD"] if "GET" in found else found
 
 
 def from_http(error: HTTPException, headers: Mapping[str, str], path: str) -> GatewayError:
-    """What the framework itself refuses: unknown routes, wrong methods, broken multipart bodies."""
+    """Convert an error of the framework: an unknown route, a wrong method, a broken multipart body."""
     if error.status_code == 404:
         return _of_another_api(path) or NotFound("unknown_route")
     if error.status_code == 405:
@@ -134,15 +138,16 @@ def from_http(error: HTTPException, headers: Mapping[str, str], path: str) -> Ga
 
 
 def _of_another_api(path: str) -> NotFound | None:
-    """What to say to clients of the APIs that most others speak."""
+    """Return the hint for clients of other popular APIs."""
     api = next((name for start, name in OTHER_APIS.items() if path.startswith(start)), None)
     return None if api is None else NotFound("unknown_route_of_api", values={"api": api})
 
 
 def from_validation(errors: Any, within: str = "") -> InvalidRequest:
-    """The first thing wrong in a body (or in the field `within` of one), in words."""
+    """Describe the first error in a body, or in the field `within` of a body."""
     first = errors[0]
     where = ".".join([*filter(None, [within]), *map(str, first["loc"])])[:100]
     if first["type"] == "extra_forbidden":
         return InvalidRequest("no_field", code="unknown_field", param=where)
-    return InvalidRequest("field_wrong" if where else "body_wrong", values={"detail": first["msg"]}, param=where or None)
+    detail = first["msg"].removeprefix("Value error, ")  # what Pydantic puts before the words of a ValueError
+    return InvalidRequest("field_wrong" if where else "body_wrong", values={"detail": detail}, param=where or None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -12,16 +12,19 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from llava_gateway.api.aliases import in_our_names, in_their_words, is_for_images, ours, unknown_field
-from llava_gateway.api.bodies import AskBody, BodyT, ImageRef, SightBody, parse_body
+from llava_gateway.api.aliases import IMAGE_FILES, LINKS, is_for_images, our_name, to_client_names, to_our_names, unknown_field
+from llava_gateway.api.bodies import AskBody, BackgroundBody, BodyT, ImageLink, ImageRef, PagesBody, SightBody, parse_body
 from llava_gateway.api.charset import as_utf8, charset_of
 from llava_gateway.api.defaults import in_session
-from llava_gateway.api.documents import check_string, parse_json
+from llava_gateway.api.deps import gateway_of
+from llava_gateway.api.documents import OF_A_BODY, check_string, is_quickly_parsed, parse_json
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import chat_request
 from llava_gateway.api.options import GLOSSARY_MAX_CHARS
+from llava_gateway.api.pages import selection_of, selections
+from llava_gateway.api.sight import background
 from llava_gateway.api.threads import in_thread, off_loop
-from llava_gateway.chat import JSON, ChatRequest, ImagePart, Upload
+from llava_gateway.chat import JSON, ChatRequest, OnDisconnect
 from llava_gateway.errors import (
     GatewayError,
     ImageFileTooLarge,
@@ -34,19 +37,40 @@ from llava_gateway.errors import (
     UnsupportedBody,
 )
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.images.check import check_bytes
+from llava_gateway.images.pages import MOST_PAGES, PDF_JUNK
 from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS
+from llava_gateway.parts import Attached, ImagePart, Link, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
 MAX_FIELDS = 64
+MOST_FILES = MOST_PAGES + 1
+"""Files of a form that are read. One more ends the reading of the form, so that nobody can open files without end."""
 MAX_FIELD_BYTES = 8 * 1024 * 1024
+AT_ONCE = 1024 * 1024
+"""Bytes that are joined, or characters of base64 that are decoded, on the event loop: it takes a tenth of a millisecond, as long as
+handing them to a thread. (A millisecond, if the base64 has line breaks.)
+"""
+FEW_IMAGES = 16
+"""Images of a body that are decoded on the event loop."""
 NUMBERS_MAX_CHARS = 256
-"""Of a number, or of a list of up to four: what is longer is none, and is not looked at."""
-TEXT_FIELDS = frozenset({"prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text"})
+"""Characters of a number or of a list of up to four numbers; a longer text is neither, and is not parsed."""
+TEXT_FIELDS = frozenset(
+    {
+        *("prompt", "model", "preset", "system", "session_id", "keep_alive", "detail", "policy", "ocr_text", "on_disconnect"),
+        *("text_layer", "background"),
+    }
+)
 NUMBER_FIELDS = frozenset({"num_visual_tokens", "max_image_tokens", "piece", "by", "after"})
 LIST_FIELDS = frozenset({"image_size", "region"})
-FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format", "stream"})
+PAGE_FIELDS = ("pages", "frames")
+"""Fields that may be repeated: one for all files, or one for each file in order."""
+TRUTH_FIELDS = frozenset({"stream", "strict_vision"})
+FIELDS = frozenset(
+    {*TEXT_FIELDS, *PAGE_FIELDS, *NUMBER_FIELDS, *LIST_FIELDS, *OPTION_LIMITS, "stop", "options", "glossary", "format", *TRUTH_FIELDS}
+)
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 T = TypeVar("T")
 
@@ -56,32 +80,43 @@ def media_type(request: Request) -> str:
 
 
 def has_body(request: Request) -> bool:
-    """Some clients name a type for the body that they don't send."""
+    """Return whether the request has a body. Some clients send a Content-Type without a body."""
     headers = request.headers
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 async def read_body(request: Request, kind: type[BodyT]) -> BodyT:
-    """The JSON body as `kind`. Raises what `read_json` and `parse_body` do."""
+    """Parse the JSON body as `kind`. Raises what `read_json` and `parse_body` raise."""
     return await read_json(request, partial(parse_body, kind))
 
 
 async def read_json(request: Request, read: Callable[[Any], T]) -> T:
-    """What `read` makes of the JSON body. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
+    """Parse the JSON body with `read`. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
     if media_type(request) != "application/json":
         raise UnsupportedBody("body_not_json")
     raw, charset = await read_whole(request), charset_of(request.headers["content-type"])
-    return await off_loop(len(raw), lambda: read(parse_json(as_utf8(raw, charset))))
+    bounds = replace(OF_A_BODY, text=_longest_text(gateway_of(request).settings))
+    size = 0 if is_quickly_parsed(raw) else len(raw)
+    return await off_loop(size, lambda: read(parse_json(as_utf8(raw, charset), bounds=bounds)))
+
+
+def _longest_text(settings: Settings) -> int:
+    """Return the bytes of the longest text that any field may have, plus some reserve: a text that is slightly too long gets its
+    field's own error.
+    """
+    return max(2 * settings.image_max_bytes, 2 * settings.document_max_bytes, len(r"\ud83d\ude00") * settings.prompt_max_chars)
 
 
 async def read_whole(request: Request) -> bytes:
-    """The body. `request.body()` puts a large one together on the event loop."""
+    """Read the body. `request.body()` would join a large one on the event loop."""
     parts = [part async for part in request.stream()]
-    return await off_loop(sum(map(len, parts)), b"".join, parts)
+    if sum(map(len, parts)) <= AT_ONCE:
+        return b"".join(parts)
+    return await in_thread(b"".join, parts)
 
 
 def read_query(request: Request, kind: type[BodyT]) -> BodyT:
-    """The query of an address as `kind`; lists are written `672,672`. Raises InvalidRequest."""
+    """Parse the query of an address as `kind`; lists are written `672,672`. Raises InvalidRequest."""
     fields: dict[str, Any] = {}
     for name, value in _query(request):
         check_string(value)
@@ -90,7 +125,7 @@ def read_query(request: Request, kind: type[BodyT]) -> BodyT:
 
 
 def _query(request: Request) -> list[tuple[str, str]]:
-    """The fields of a query. Raises InvalidEncoding."""
+    """Read the fields of a query. Raises InvalidEncoding."""
     query: bytes = request.scope["query_string"]
     try:
         return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
@@ -103,82 +138,120 @@ async def read_question(
     gateway: Gateway,
     session_id: str | None = None,
     *,
-    unasked: str = "",
+    placeholder: str = "",
     image_id: str = "",
     query: tuple[str, ...] = (),
 ) -> ChatRequest:
-    """The question in a JSON or multipart body; where there may be none (`unasked` stands for it), there need be no body.
+    """Read the question in a JSON or multipart body. With a `placeholder`, the prompt and even the body may be missing: it replaces them.
 
-    An image that the address names (`image_id`) comes before those of the body. Its query may have no fields but `query`.
+    The image in the path (`image_id`) comes before those of the body. The query may have only the fields in `query`.
     """
     _check_query(request, query)
     named_here = (ImagePart(image_id),) if image_id else ()
-    return (await _read(request, gateway, session_id, unasked, named_here))[0]
+    return (await _read(request, gateway, session_id, placeholder, named_here)).question
 
 
-async def read_ask(request: Request, gateway: Gateway, session_id: str | None = None) -> tuple[ChatRequest, bool | None]:
-    """The question in a JSON or multipart body, and whether it asks for a stream."""
+@dataclass(frozen=True, slots=True)
+class AskRequest:
+    """A question, and how its client wants the answer.
+
+    Attributes:
+        stream: whether the client asked for a stream; None if it did not say.
+        on_disconnect: what happens to the answer when the client disconnects.
+    """
+
+    question: ChatRequest
+    stream: bool | None
+    on_disconnect: OnDisconnect
+
+
+async def read_ask(request: Request, gateway: Gateway, session_id: str | None = None) -> AskRequest:
+    """Read the question in a JSON or multipart body."""
     _check_query(request, ())
     return await _read(request, gateway, session_id, "", ())
 
 
 async def _read(
-    request: Request, gateway: Gateway, session_id: str | None, unasked: str, named_here: tuple[ImagePart, ...]
-) -> tuple[ChatRequest, bool | None]:
+    request: Request, gateway: Gateway, session_id: str | None, placeholder: str, named_here: tuple[ImagePart, ...]
+) -> AskRequest:
     settings = gateway.settings
-    uploads: tuple[Upload | ImagePart, ...] = ()
+    uploads: tuple[Attached, ...] = ()
     if media_type(request) == "multipart/form-data":
-        async with read_form(request, max_files=settings.images_per_turn + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
-            uploads = await read_images(form, settings)
+        many = InvalidRequest(
+            "images_of_form", values={"count": MOST_FILES + 1, "most": settings.images_per_turn}, code="too_many_images", param="images"
+        )
+        async with read_form(
+            request,
+            max_files=MOST_FILES,
+            max_fields=MAX_FIELDS + settings.images_per_turn,
+            max_part_size=MAX_FIELD_BYTES,
+            too_many=many,
+        ) as form:
+            uploads = _with_own_pages(await read_images(form, settings), form)
             size = sum(len(text) for _, text in form.multi_items() if isinstance(text, str))
             body, called = await off_loop(size, lambda: _ask_body(_fields(form)))
-    elif unasked and not has_body(request):
+    elif placeholder and not has_body(request):
         body, called = AskBody(), {}
     elif media_type(request) != "application/json":
-        raise UnsupportedBody("body_not_json_or_form")
+        # We could read its fields, but another site's page can send it without a preflight, and it can't contain an image.
+        urlencoded = media_type(request) == "application/x-www-form-urlencoded"
+        raise UnsupportedBody("body_urlencoded" if urlencoded else "body_not_json_or_form")
     else:
         body, called = await read_json(request, _ask_body)
     try:
-        return await _asked(body, gateway, session_id, unasked, (*named_here, *uploads)), body.stream
+        question = await _with_session_defaults(body, gateway, session_id, placeholder, (*named_here, *uploads))
+        if body.on_disconnect == "continue" and question.session_id is None:
+            raise InvalidRequest("on_disconnect_without_session", param="on_disconnect")
+        return AskRequest(question, body.stream, body.on_disconnect or settings.on_disconnect)
     except GatewayError as error:
-        raise in_their_words(error, called) from None
+        raise to_client_names(error, called) from None
 
 
 def _ask_body(given: Any) -> tuple[AskBody, dict[str, str]]:
-    """The question, and what those of its fields were called that have another name here. Raises InvalidRequest, for an unknown field with
-    a word on what may be meant."""
-    renamed, called = in_our_names(given)
+    """Parse the question. Returns (body, the client's names of renamed fields). Raises InvalidRequest; for an unknown field with a hint
+    that names the one probably meant.
+    """
+    renamed, called = to_our_names(given)
     try:
         for name in renamed if isinstance(renamed, dict) else ():
             if name not in AskBody.model_fields:
                 raise unknown_field(name, frozenset(AskBody.model_fields))
         return parse_body(AskBody, renamed), called
     except GatewayError as error:
-        raise in_their_words(error, called) from None
+        raise to_client_names(error, called) from None
 
 
-async def _asked(
-    body: AskBody, gateway: Gateway, session_id: str | None, unasked: str, uploads: tuple[Upload | ImagePart, ...]
+async def _with_session_defaults(
+    body: AskBody, gateway: Gateway, session_id: str | None, placeholder: str, uploads: tuple[Attached, ...]
 ) -> ChatRequest:
-    """The question with what its session says of it."""
+    """Return the question with its session's defaults."""
     settings = gateway.settings
     named = session_id or body.session_id
     full = in_session(body, _session(gateway, named), settings) if named else body
-    make = partial(chat_request, full, settings, uploads, session_id, unasked=unasked)
-    request = await in_thread(make) if body.images else make()  # which may be images in base64
+    make = partial(chat_request, full, settings, uploads, session_id, placeholder=placeholder)
+    request = make() if _quickly_decoded(body.images) else await in_thread(make)
+    fields = (*SightBody.model_fields, "pages", "frames", "background")
+    if unseen := [] if request.has_images else [name for name in fields if getattr(body, name, None) is not None]:
+        request = replace(request, warnings=(note("sight_ignored", fields=tuple(unseen)),))
     if not named:
         return request
-    if unseen := [] if request.has_images else [name for name in SightBody.model_fields if getattr(body, name) is not None]:
-        request = replace(request, warnings=(note("sight_ignored", fields=tuple(unseen)),))
-    # The session has the glossary of its preset, unless that was changed since.
+    # The session already has the glossary of its preset, unless it was changed since.
     return replace(request, glossary=None) if body.glossary is None and body.preset is None else request
 
 
+def _quickly_decoded(images: list[Any]) -> bool:
+    """Return whether the images of a body can be decoded on the event loop: this takes less than a millisecond, and a thread costs as
+    much.
+    """
+    texts = (image.get("data") if isinstance(image, dict) else image for image in images)
+    return len(images) <= FEW_IMAGES and sum(len(text) for text in texts if isinstance(text, str)) <= AT_ONCE
+
+
 def _check_query(request: Request, known: tuple[str, ...]) -> None:
-    """Raises InvalidRequest for what would have no effect where it stands."""
+    """Reject query fields that would have no effect there. Raises InvalidRequest."""
     for name in request.query_params:
         if name not in known:
-            reason = "unknown_query_field_of_body" if ours(name) in FIELDS else "unknown_query_field"
+            reason = "unknown_query_field_of_body" if our_name(name) in FIELDS else "unknown_query_field"
             raise InvalidRequest(reason, code="unknown_field", param=name[:64])
 
 
@@ -190,31 +263,60 @@ def _session(gateway: Gateway, session_id: str) -> Session:
         raise
 
 
-async def read_images(form: FormData, settings: Settings) -> tuple[Upload | ImagePart, ...]:
-    """Files named `image`, or as others name it, and ids named `image_id`, in the order they came. A file that was not chosen is none."""
-    found: list[Upload | ImagePart] = []
+async def read_images(form: FormData, settings: Settings) -> tuple[Attached, ...]:
+    """Return the form's images in the order they came: files named `image` (or an alias), ids named `image_id`, and addresses named
+    `image_url`. Skips file inputs without a chosen file.
+    """
+    found: list[Attached] = []
     for name, value in form.multi_items():
         if name == "image_id" and value:
             found.append(_image_id(value))
+        elif name in LINKS and not _is_empty(value):
+            found.append(_link(name, value))
         elif is_for_images(name) and not _is_empty(value):
             found.append(await _file(name, value, settings))
     return tuple(found)
 
 
-async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload, str]:
-    """The one image of a form, and the text of the field `beside` it, "" where there is none."""
+def _with_own_pages(images: tuple[Attached, ...], form: FormData) -> tuple[Attached, ...]:
+    """Give each file its own pages, if the form has one field for each. Raises InvalidRequest."""
+    pages, frames = ([value for value in form.getlist(name) if isinstance(value, str)] for name in PAGE_FIELDS)
+    files = [image for image in images if isinstance(image, Upload | Link)]
+    own = selections(pages, frames, len(files), text_layer=form.get("text_layer") != "off")
+    if own is None:
+        return images
+    chosen = iter(own)
+    return tuple(replace(image, selection=next(chosen)) if isinstance(image, Upload | Link) else image for image in images)
+
+
+async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload | Link, str]:
+    """Read the form's one image, a file or an address, and the text of the field `beside` ("" if it is missing)."""
     if media_type(request) != "multipart/form-data":
         raise UnsupportedBody("body_not_image_form")
-    async with read_form(request, max_files=2, max_fields=4) as form:
-        files = [(name, value) for name, value in form.multi_items() if is_for_images(name) and not _is_empty(value)]
-        if len(files) != 1:
-            raise InvalidRequest("form_of_two_images" if files else "form_without_image", param="image")
-        text = form.get(beside)
-        return await _file(*files[0], settings), text if isinstance(text, str) else ""
+    several = InvalidRequest("form_of_two_images", param="image")
+    async with read_form(request, max_files=2, max_fields=8, too_many=several) as form:
+        images = [(name, value) for name, value in form.multi_items() if (is_for_images(name) or name in LINKS) and not _is_empty(value)]
+        if len(images) != 1:
+            raise several if images else InvalidRequest("form_without_image", param="image")
+        _check_fields(form, frozenset({*IMAGE_FILES, *LINKS, *PagesBody.model_fields, *BackgroundBody.model_fields, beside}))
+        (name, value), text = images[0], form.get(beside)
+        wanted = {key: said for key in PagesBody.model_fields if isinstance(said := form.get(key), str) and said}
+        selection = selection_of(parse_body(PagesBody, wanted))
+        wish = form.get("background")
+        colour = background(parse_body(BackgroundBody, {"background": wish}).background) if isinstance(wish, str) and wish else None
+        image = _link(name, value) if name in LINKS else await _file(name, value, settings)
+        return replace(image, selection=selection, background=colour), text if isinstance(text, str) else ""
+
+
+def _check_fields(form: FormData, known: frozenset[str]) -> None:
+    """Reject a field that would have no effect. Raises InvalidRequest."""
+    for name, value in form.multi_items():
+        if name.removesuffix("[]") not in known and not _is_empty(value):
+            raise _no_place_for_a_file(name[:64]) if isinstance(value, UploadFile) else unknown_field(name, known)
 
 
 def _is_empty(value: UploadFile | str) -> bool:
-    """What a web page sends for a field that was left empty, or a file that was not chosen."""
+    """Return whether this is what a web page sends for an empty field or a file input without a chosen file."""
     return not (value.filename or value.size) if isinstance(value, UploadFile) else not value
 
 
@@ -222,9 +324,20 @@ async def _file(name: str, file: UploadFile | str, settings: Settings) -> Upload
     if not isinstance(file, UploadFile):
         raise InvalidRequest("text_for_image", param=name[:64])
     if (file.size or 0) > settings.image_max_bytes:
-        values = {"bytes": file.size or 0, "most_bytes": settings.image_max_bytes}
-        raise ImageFileTooLarge("image_bytes", values=values, param=name[:64])
+        try:
+            check_bytes(file.size or 0, await file.read(PDF_JUNK), settings)
+        except ImageFileTooLarge as error:
+            error.param = name[:64]
+            raise
+        await file.seek(0)
     return Upload(await file.read())
+
+
+def _link(name: str, value: UploadFile | str) -> Link:
+    if not isinstance(value, str):
+        raise InvalidRequest("file_for_text", param=name)
+    check_string(value)
+    return Link(parse_body(ImageLink, {"image_url": value}).image_url)
 
 
 def _image_id(value: UploadFile | str) -> ImagePart:
@@ -234,12 +347,13 @@ def _image_id(value: UploadFile | str) -> ImagePart:
 
 
 def _fields(form: FormData) -> dict[str, Any]:
-    """What is not an image, as JSON would have it; a field that is empty says nothing. Options may be fields of their own or one JSON
-    field `options`."""
+    """Return the fields other than images, as JSON would have them; an empty field counts as missing. Options may be fields of their
+    own or one JSON field `options`.
+    """
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        kind = ours(name)
-        if name == "image_id" or is_for_images(name):
+        kind = our_name(name)
+        if name == "image_id" or name in LINKS or is_for_images(name):
             continue
         if _is_empty(value) and (kind in FIELDS or isinstance(value, UploadFile)):
             continue
@@ -255,11 +369,14 @@ def _fields(form: FormData) -> dict[str, Any]:
         elif kind in LIST_FIELDS:
             fields[name] = _numbers(value)
         elif kind == "glossary":
-            fields.setdefault(name, []).extend(value.splitlines() if len(value) <= GLOSSARY_MAX_CHARS else [value])  # which is refused
+            fields.setdefault(name, []).extend(value.splitlines() if len(value) <= GLOSSARY_MAX_CHARS else [value])  # rejected later
         elif kind == "format":
             fields[name] = value if value == "json" else _format(name, value)
-        elif kind == "stream":
+        elif kind in TRUTH_FIELDS:
             fields[name] = _TRUTH.get(value.strip().lower(), value)
+        elif kind in PAGE_FIELDS:
+            if len(form.getlist(name)) == 1:  # several are one for each file (`_with_own_pages`)
+                fields[name] = value
         elif kind in TEXT_FIELDS:
             fields[name] = value
         else:
@@ -268,13 +385,13 @@ def _fields(form: FormData) -> dict[str, Any]:
 
 
 def _no_place_for_a_file(name: str) -> InvalidRequest:
-    if ours(name) in FIELDS:
+    if our_name(name) in FIELDS:
         return InvalidRequest("file_for_text", param=name)
     return InvalidRequest("unknown_field_file", code="unknown_field", param=name)
 
 
 def _number(text: str) -> int | float | str:
-    """A number where it is one; what is not is refused later, by the name of its option."""
+    """Parse a number. Leaves any other text for the option's own error later."""
     if len(text) > NUMBERS_MAX_CHARS:
         return text
     for kind in (int, float):
@@ -286,7 +403,7 @@ def _number(text: str) -> int | float | str:
 
 
 def _numbers(text: str) -> Any:
-    """'672,672', '672x672' or '[672, 672]'; what is none of these is refused later, by the name of its field."""
+    """Parse '672,672', '672x672' or '[672, 672]'. Leaves any other text for the field's own error later."""
     if len(text) > NUMBERS_MAX_CHARS:
         return text
     try:
@@ -296,7 +413,7 @@ def _numbers(text: str) -> Any:
 
 
 def _options(name: str, text: str) -> JSON:
-    """Raises InvalidOption."""
+    """Parse the JSON of `options`. Raises InvalidOption."""
     try:
         return _object(name, text)
     except InvalidJSON as wrong:
@@ -304,7 +421,7 @@ def _options(name: str, text: str) -> JSON:
 
 
 def _format(name: str, text: str) -> JSON:
-    """Raises InvalidFormat."""
+    """Parse the JSON of `format`. Raises InvalidFormat."""
     try:
         return _object(name, text)
     except InvalidJSON as wrong:
@@ -312,7 +429,7 @@ def _format(name: str, text: str) -> JSON:
 
 
 def _object(name: str, text: str) -> JSON:
-    """The JSON object in a form field. Raises InvalidJSON."""
+    """Parse the JSON object in a form field. Raises InvalidJSON."""
     value = parse_json(text.encode(), name)
     if not isinstance(value, dict):
         raise InvalidJSON("json_not_object", values={"what": name})

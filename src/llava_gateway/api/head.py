@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Answers HEAD as the route would answer GET, up to the body: that is neither sent nor made where it is made while it is sent."""
+    """Answers HEAD with the status and headers of GET. The body is not sent, and a streamed body is not even produced."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,7 +25,7 @@ class HeadMiddleware:
                 async def send_head(message: Message) -> None:
                     await send(message)
                     await send({"type": "http.response.body"})
-                    answering.reschedule(0)  # what would come now is the body
+                    answering.reschedule(0)  # the body would come next
                     await asyncio.Event().wait()
 
                 await self._app({**scope, "method": "GET"}, receive, send_head)
@@ -35,5 +35,5 @@ class HeadMiddleware:
 
 
 def wants_head_only(request: Request) -> bool:
-    """Whether the body of the response will not be sent; for routes that take their time to make it."""
+    """Return whether the response's body will be dropped; for routes whose body takes time to produce."""
     return bool(request.scope["state"].get("head"))

@@ -1,4 +1,4 @@
-"""Models: which there are and whether they fit, bringing them in and taking them out, and what is missing until one can see."""
+"""Model routes: which models there are and whether they fit, installing and deleting them, and what is missing if no model can see."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llava_gateway.api.native_frames import OutputFormat, frames_for, sse, wante
 from llava_gateway.api.native_json import check_length, note_json
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.api.security import may_change_models, only_from_this_machine
-from llava_gateway.api.stream import Out, WatchedResponse
+from llava_gateway.api.stream import Sender, WatchedResponse
 from llava_gateway.api.threads import off_loop
 from llava_gateway.engines import memory, setup
 from llava_gateway.engines.base import ModelInfo
@@ -27,14 +27,15 @@ from llava_gateway.engines.ollama_library import Progress
 from llava_gateway.engines.pool import Default, PoolState
 from llava_gateway.errors import InvalidModelfile
 from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.notes import INSTALL_EMBEDDED
 
 router = APIRouter(responses=openapi.ERRORS)
 _LOCAL = [Depends(only_from_this_machine)]
 
 
-@router.get("/models", tags=["models"], summary="All models of all live engines")
+@router.get("/models", tags=["models"], summary="List the models of all running engines")
 async def list_models(request: Request) -> Response:
-    """With what each needs of memory, what is on its way in, and whether this client may change them."""
+    """List the models with the memory that each needs, the installs in progress, and whether this client may change models."""
     gateway = gateway_of(request)
     state, machine = await asyncio.gather(gateway.pool.refresh(), asyncio.to_thread(memory.machine))
     return JSONResponse(
@@ -48,22 +49,23 @@ async def list_models(request: Request) -> Response:
     )
 
 
-@router.get("/models/examples", tags=["models"], summary="Modelfiles to begin with")
+@router.get("/models/examples", tags=["models"], summary="List Modelfiles to start from")
 async def list_examples() -> Response:
     return JSONResponse({"examples": [asdict(example) for example in examples()]})
 
 
-@router.post("/models/pull", tags=["models"], summary="Download a model into Ollama", dependencies=_LOCAL, openapi_extra=openapi.PULL)
-async def pull(request: Request) -> Response:
-    """JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection stops it (unless another request
-    has asked for the same); the next pull goes on where it was."""
+@router.post("/models/pull", tags=["models"], summary="Download a model with Ollama", dependencies=_LOCAL, openapi_extra=openapi.PULL)
+async def pull_model(request: Request) -> Response:
+    """Pull a model. Answers with JSON at the end, an event stream or plain text, as the Accept header asks. Closing the connection
+    stops the pull, unless another request pulls the same model; the next pull continues where it stopped.
+    """
     body = await read_body(request, PullBody)
     return InstallResponse(gateway_of(request), body, None, wanted_output_format(request.headers.get("accept", "")), request_id(request))
 
 
-@router.post("/models", tags=["models"], summary="Make a model from a Modelfile", dependencies=_LOCAL, openapi_extra=openapi.CREATE)
-async def create(request: Request) -> Response:
-    """Answers like /models/pull. A model in FROM that is not here is pulled first."""
+@router.post("/models", tags=["models"], summary="Create a model from a Modelfile", dependencies=_LOCAL, openapi_extra=openapi.CREATE)
+async def create_model(request: Request) -> Response:
+    """Create a model. Answers like /models/pull. A missing model in FROM is pulled first."""
     gateway = gateway_of(request)
     body = await read_body(request, CreateBody)
     check_length("modelfile", body.modelfile, gateway.settings)
@@ -71,14 +73,14 @@ async def create(request: Request) -> Response:
     return InstallResponse(gateway, body, modelfile, wanted_output_format(request.headers.get("accept", "")), request_id(request))
 
 
-@router.delete("/models/{name:path}", tags=["models"], summary="Delete a model of Ollama", status_code=204, dependencies=_LOCAL)
-async def delete(request: Request, name: str) -> Response:
-    """Names may contain slashes and colons as they are."""
+@router.delete("/models/{name:path}", tags=["models"], summary="Delete a model from Ollama", status_code=204, dependencies=_LOCAL)
+async def delete_model(request: Request, name: str) -> Response:
+    """Delete a model. Names with slashes and colons need no escaping."""
     await gateway_of(request).installer.delete(name)
     return Response(status_code=204)
 
 
-@router.get("/setup", tags=["health"], summary="What is missing until an image can be asked about, in codes")
+@router.get("/setup", tags=["health"], summary="Report what is missing before you can ask about an image, in codes")
 async def get_setup(request: Request) -> Response:
     gateway = gateway_of(request)
     state, machine, installed = await asyncio.gather(
@@ -95,6 +97,7 @@ async def get_setup(request: Request) -> Response:
             "platform": found.platform,
             "ollama": {"installed": found.installed, "running": found.running, "version": found.version},
             "install": {"page": setup.DOWNLOAD_PAGE, "command": setup.INSTALL_COMMANDS[found.platform]},
+            "embedded": {"installed": found.embedded_installed, "command": INSTALL_EMBEDDED},
             "start": {"command": setup.START_COMMANDS[found.platform]},
             "suggested": [suggestion_json(suggestion, state, machine) for suggestion in setup.SUGGESTIONS],
             "may_change": may_change_models(request),
@@ -110,7 +113,7 @@ def _parse(text: str) -> Modelfile:
 
 
 class InstallResponse(WatchedResponse):
-    """A pull, or (with a `modelfile`) a create, on its way."""
+    """The response of a pull or (with a `modelfile`) a create that is in progress."""
 
     def __init__(
         self, gateway: Gateway, body: PullBody | CreateBody, modelfile: Modelfile | None, output: OutputFormat, request_id: str
@@ -121,7 +124,7 @@ class InstallResponse(WatchedResponse):
         self._body = body
         self._modelfile = modelfile
 
-    async def send_all(self, out: Out) -> None:
+    async def send_all(self, out: Sender) -> None:
         installer, name = self._gateway.installer, self._body.model
         if isinstance(self._body, CreateBody) and self._modelfile is not None:
             work = installer.create(name, self._modelfile, replace=self._body.replace)
@@ -144,7 +147,7 @@ class InstallResponse(WatchedResponse):
         await out.end()
 
     def _done(self) -> dict[str, Any]:
-        """What there is now; `model` is null in the odd case that Ollama does not list what it has just made."""
+        """Return the result; `model` is null in the rare case that Ollama does not list the new model."""
         state = self._gateway.pool.state
         model = self._gateway.installer.find(self._body.model)
         return {
@@ -196,7 +199,9 @@ def installing_json(installing: Installing) -> dict[str, Any]:
 
 
 def progress_json(progress: Progress) -> dict[str, Any]:
-    """`completed` of `total` bytes are of the file with `digest`; the files of a model come one after the other."""
+    """Render a progress event. `completed` and `total` are bytes of the file with `digest`; the files of a model come one after the
+    other.
+    """
     return {
         "step": progress.step,
         "status": progress.status,
@@ -207,7 +212,7 @@ def progress_json(progress: Progress) -> dict[str, Any]:
 
 
 def progress_line(progress: Progress) -> str:
-    """A line for people, which changes with each step and each tenth of a file."""
+    """Render progress as a line for people, which changes with each step and each tenth of a file."""
     if not progress.total or progress.completed is None:
         return progress.status
     return f"{progress.status} {10 * (10 * progress.completed // progress.total)} %"

@@ -15,17 +15,22 @@ from llava_gateway.api.threads import off_loop
 from llava_gateway.errors import InvalidRequest
 
 CHARSET_FIELD = "_charset_"
-"""The field in which an HTML form says what its texts are in (RFC 7578, 4.6)."""
+"""The field in which an HTML form names the charset of its texts (RFC 7578, 4.6)."""
 
 
 class _Parts(MultiPartParser):
-    """Starlette's parser falls back to Latin-1, which takes anything. This one is told that all is Latin-1, which loses no byte,
-    and keeps what each part says of itself."""
+    """Starlette's parser falls back to Latin-1, which accepts any bytes. This one decodes everything as Latin-1, which loses no byte,
+    and keeps the charset that each part names.
+    """
 
     def __init__(self, headers: Headers, stream: Any, **limits: int) -> None:
         as_bytes = {**headers, "content-type": f"{headers.get('content-type', '')}; charset=latin-1"}
         super().__init__(Headers(as_bytes), stream, **limits)
         self.charsets: list[str | None] = []
+
+    @property
+    def has_too_many_files(self) -> bool:
+        return self._current_files > self.max_files
 
     def on_part_end(self) -> None:
         headers = dict(self._current_part.item_headers)
@@ -34,15 +39,22 @@ class _Parts(MultiPartParser):
 
 
 @asynccontextmanager
-async def read_form(request: Request, *, max_files: int, max_fields: int, max_part_size: int = 1024 * 1024) -> AsyncIterator[FormData]:
-    """The form, whose files are closed at the end. Raises InvalidEncoding, and InvalidRequest `invalid_body` for a form that is broken."""
-    if len(request.headers.get("content-type", "")) > TYPE_MAX_CHARS:  # reading it takes time for each pair of semicolons
+async def read_form(
+    request: Request, *, max_files: int, max_fields: int, max_part_size: int = 1024 * 1024, too_many: InvalidRequest | None = None
+) -> AsyncIterator[FormData]:
+    """Read the form; its files are closed at the end.
+
+    Raises InvalidEncoding, InvalidRequest `invalid_body` for a broken form, and `too_many` at the first file beyond `max_files`.
+    """
+    if len(request.headers.get("content-type", "")) > TYPE_MAX_CHARS:  # parsing it takes time for each pair of semicolons
         raise InvalidRequest("invalid_body_type", status=400, code="invalid_body")
     async with aclosing(request.stream()) as stream:
         parts = _Parts(request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
         try:
             form = await parts.parse()
         except MultiPartException as error:
+            if too_many and parts.has_too_many_files:
+                raise too_many from None
             reason = "invalid_body_boundary" if "boundary" in error.message else "invalid_body_detail"
             raise InvalidRequest(reason, values={"detail": error.message}, status=400, code="invalid_body") from None
     try:
@@ -54,7 +66,9 @@ async def read_form(request: Request, *, max_files: int, max_fields: int, max_pa
 
 
 def _texts(form: FormData, charsets: list[str | None], whole: str | None) -> list[tuple[str, str | UploadFile]]:
-    """The fields with their texts: as the part says, else as the form's field `_charset_`, else as the form's own type says (`whole`)."""
+    """Decode the texts of the form: in the charset of the part, else of the form's field `_charset_`, else of the form's own type
+    (`whole`).
+    """
     named = form.get(CHARSET_FIELD)
     usual = named if isinstance(named, str) and named else whole
     found: list[tuple[str, str | UploadFile]] = []

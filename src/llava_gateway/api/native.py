@@ -1,4 +1,4 @@
-"""Our own dialect: questions, images, sessions."""
+"""The native API: questions, images, sessions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from fastapi.responses import Response
 
 from llava_gateway.answers import Sent
 from llava_gateway.api import openapi
-from llava_gateway.api.bodies import ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
+from llava_gateway.api.bodies import ContinueBody, ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.deps import gateway_of, request_id
-from llava_gateway.api.forms import has_body, read_ask, read_body, read_image, read_query
+from llava_gateway.api.forms import AskRequest, has_body, read_ask, read_body, read_image, read_query
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
-from llava_gateway.api.native_json import check_length, match_json, session_json, session_row, stored_image_json
-from llava_gateway.api.options import glossary_of
+from llava_gateway.api.native_json import changed_response, check_length, found_json, session_response, session_row, stored_image_json
+from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
+from llava_gateway.api.pages import document_json
 from llava_gateway.api.response import JSONResponse, json_response, unless_known
 from llava_gateway.api.stream import AnswerResponse
-from llava_gateway.chat import ChatRequest, Message, Sight, TextPart
+from llava_gateway.chat import ChatRequest, Message
 from llava_gateway.errors import ImageNotFound, InvalidRequest, TurnNotFound
+from llava_gateway.parts import Sight, TextPart
 from llava_gateway.sessions.branches import Branches
 from llava_gateway.sessions.search import search
 from llava_gateway.sessions.session import Session, SessionDefaults
@@ -32,28 +34,51 @@ router = APIRouter(responses=openapi.ERRORS)
 
 @router.post("/ask", tags=["questions"], summary="Ask about images", openapi_extra=openapi.ASK)
 async def ask(request: Request) -> Response:
-    """JSON, an event stream or plain text, as the Accept header asks, and where it names none of them as `stream` says. Without
-    `session_id` nothing is kept."""
+    """Ask a question. Answers with JSON, an event stream or plain text, as the Accept header asks; if it names none of them, as
+    `stream` says. Without `session_id` nothing is stored.
+    """
     gateway = gateway_of(request)
-    return _answer(request, *await read_ask(request, gateway))
+    return _answer(request, await read_ask(request, gateway))
 
 
 @router.post("/sessions/{session_id}/turns", tags=["sessions"], summary="Ask in a session", openapi_extra=openapi.ASK)
 async def ask_in_session(request: Request, session_id: str) -> Response:
-    """The same as /ask with this session_id."""
+    """Ask a question in a session: the same as /ask with this session_id."""
     gateway = gateway_of(request)
     gateway.sessions.get(session_id)
-    return _answer(request, *await read_ask(request, gateway, session_id))
+    return _answer(request, await read_ask(request, gateway, session_id))
 
 
-def _answer(request: Request, question: ChatRequest, stream: bool | None) -> AnswerResponse:
-    frames = frames_for(wanted_output_format(request.headers.get("accept", ""), stream=bool(stream)))
-    return AnswerResponse(gateway_of(request), question, frames, request_id(request))
+@router.post(
+    "/sessions/{session_id}/continue", tags=["sessions"], summary="Continue an answer that was cut off", openapi_extra=openapi.CONTINUE
+)
+async def continue_answer(request: Request, session_id: str) -> Response:
+    """Continue the last answer of a session, if it was stopped, broke off or reached its length limit. The turn stays the same, and its
+    answer grows: `delta` events have the new words, `done` and the JSON the whole answer. If this fails, the turn keeps what it had.
+    """
+    gateway = gateway_of(request)
+    session = gateway.sessions.get(session_id)
+    body = await read_body(request, ContinueBody) if has_body(request) else ContinueBody()
+    if body.turn is None and not session.turns:
+        raise InvalidRequest("nothing_to_continue")
+    question = ChatRequest(
+        (),
+        session_id=session_id,
+        continues=body.turn or session.turns[-1].id,
+        options=parse_options(body.options, None, gateway.settings),
+        keep_alive=parse_keep_alive(body.keep_alive),
+    )
+    return _answer(request, AskRequest(question, body.stream, body.on_disconnect or gateway.settings.on_disconnect))
+
+
+def _answer(request: Request, asked: AskRequest) -> AnswerResponse:
+    frames = frames_for(wanted_output_format(request.headers.get("accept", ""), stream=bool(asked.stream)))
+    return AnswerResponse(gateway_of(request), asked.question, frames, request_id(request), asked.on_disconnect)
 
 
 @router.post("/analyze_image", tags=["questions"], summary="Ask about one image, the short way", openapi_extra=openapi.ANALYZE)
 async def analyze_image(request: Request) -> Response:
-    """Multipart `image` and `question`; answers `{"response": ...}` and nothing else."""
+    """Ask about an image. Takes a multipart `image` and `question`; answers `{"response": ...}` and nothing else."""
     gateway = gateway_of(request)
     upload, question = await read_image(request, gateway.settings, beside="question")
     if not question.strip():
@@ -62,21 +87,32 @@ async def analyze_image(request: Request) -> Response:
     return AnswerResponse(gateway, asked, JSONFrames(lambda answer: {"response": answer.text}), request_id(request))
 
 
-@router.post("/images", tags=["images"], summary="Store an image", openapi_extra=openapi.UPLOAD)
+@router.post("/images", tags=["images"], summary="Store an image", status_code=201, openapi_extra=openapi.UPLOAD)
 async def store_image(request: Request) -> Response:
-    """Prepares an image once; its id can then stand for it in questions. `sent` tells what the model would get."""
+    """Store an image. Questions can then name it by its id. `sent` tells what the model would get."""
     gateway = gateway_of(request)
     upload, model = await read_image(request, gateway.settings, beside="model")
-    image_id, image, rendition = await gateway.store(upload, model or None)
+    image_id, image, rendition = await gateway.image_requests.store(upload, model or None)
     return JSONResponse(stored_image_json(image_id, image.info, Sent.of(rendition) if rendition else None), 201)
+
+
+@router.post("/documents", tags=["images"], summary="List the pages of a document", openapi_extra=openapi.DOCUMENT)
+async def list_pages(request: Request) -> Response:
+    """List the pages of a PDF or a TIFF, or the frames of an animation that differ most, each with a thumbnail. Nothing is stored: send the
+    file with `pages` or `frames` to POST /images or with a question.
+    """
+    gateway = gateway_of(request)
+    upload, _ = await read_image(request, gateway.settings, beside="model")
+    return await json_response(document_json(*await gateway.image_requests.pages(upload)))
 
 
 @router.post("/images/{image_id}/rotate", tags=["images"], summary="Rotate a stored image", status_code=201, openapi_extra=openapi.ROTATE)
 async def rotate_image(request: Request, image_id: str) -> Response:
-    """Makes another image of it, rotated clockwise by 90, 180 or 270 degrees; it has an id of its own. Rotate the first one each time:
-    a JPEG is then encoded again only once."""
+    """Rotate an image clockwise by 90, 180 or 270 degrees. The result is another image with its own id. Rotate the original each time:
+    then a JPEG is encoded again only once.
+    """
     query = read_query(request, RotateQuery)
-    rotated_id, image, rendition = await gateway_of(request).rotated(image_id, query.by, query.model)
+    rotated_id, image, rendition = await gateway_of(request).image_requests.rotated(image_id, query.by, query.model)
     return JSONResponse(stored_image_json(rotated_id, image.info, Sent.of(rendition) if rendition else None), 201)
 
 
@@ -93,37 +129,50 @@ async def create_session(request: Request) -> Response:
         policy=body.policy,
         glossary=glossary_of(body.glossary, body.preset or settings.preset, settings) or (),
     )
-    session = Session(title=body.title, model=model.name if model else "", engine=model.engine if model else None, defaults=defaults)
-    return await json_response(session_json(gateway.sessions.create(session), gateway.images, running=False), 201)
+    session = Session(
+        title=body.title,
+        model=model.name if model else "",
+        engine=model.engine if model else None,
+        defaults=defaults,
+        temporary=body.temporary,
+    )
+    return await changed_response(gateway.sessions.create(session), gateway, 201)
 
 
-@router.get("/sessions", tags=["sessions"], summary="All sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
+@router.get("/sessions", tags=["sessions"], summary="List all sessions, most recently changed first", openapi_extra=openapi.SESSIONS)
 async def list_sessions(request: Request) -> Response:
-    """With `q`, those with these words in title, prompts or answers, each with its first `matches`; upper and lower case are the same."""
-    store = gateway_of(request).sessions
+    """List the sessions. With `q`, only those with these words in title, prompts or answers, each with its first `matches`; case is
+    ignored.
+    """
+    gateway = gateway_of(request)
     query = read_query(request, SessionsQuery)
-    wanted = store.deleted() if query.deleted == "true" else store.list()
-    if query.q is None or not query.q.strip():
-        if query.deleted == "true":
-            return await json_response({"sessions": [*map(session_row, wanted)]})
-        tag = f'"{store.revision_of_all()}"'
+    text = (query.q or "").strip()
+    if query.deleted == "true":
+        deleted = gateway.sessions.deleted()
+        found = await asyncio.to_thread(search, deleted, text) if text else [(session.summary, None) for session in deleted]
+    elif text:
+        found = await gateway.search(text)
+    else:
+        tag = f'"{gateway.sessions.revision_of_all()}"'
         if known := unless_known(request, {"ETag": tag}):
             return known
-        return await json_response({"sessions": [*map(session_row, wanted)]}, headers={"ETag": tag})
-    found = await asyncio.to_thread(search, wanted, query.q)
-    return await json_response(
-        {"sessions": [{**session_row(session), "matches": [*map(match_json, matches)]} for session, matches in found]}
-    )
+        return await json_response({"sessions": [*map(session_row, gateway.sessions.list())]}, headers={"ETag": tag})
+    return await json_response({"sessions": [found_json(summary, matches) for summary, matches in found]})
 
 
-@router.get("/sessions/{session_id}", tags=["sessions"], summary="A session with the turns of its current branch")
+@router.get(
+    "/sessions/{session_id}",
+    tags=["sessions"],
+    summary="Return a session with the turns of its current branch",
+    openapi_extra=openapi.GET_SESSION,
+)
 async def get_session(request: Request, session_id: str) -> Response:
-    """Its ETag changes with anything in it: asked with `If-None-Match`, it costs nothing to look whether there is news."""
+    """Return a session. Its ETag changes with every change in the session: with `If-None-Match`, polling is cheap."""
     sessions = gateway_of(request).sessions
     tag = f'"{sessions.revision(session_id)}"'
     if known := unless_known(request, {"ETag": tag}):
         return known
-    response = await _session(request, sessions.get(session_id))
+    response = await session_response(sessions.get(session_id), gateway_of(request))
     response.headers["ETag"] = tag
     return response
 
@@ -131,11 +180,11 @@ async def get_session(request: Request, session_id: str) -> Response:
 @router.patch(
     "/sessions/{session_id}",
     tags=["sessions"],
-    summary="Change what a session says of all its turns, or go to another branch",
+    summary="Change the fields of a session, or switch to another branch",
     openapi_extra=openapi.PATCH,
 )
 async def change_session(request: Request, session_id: str) -> Response:
-    """While it answers, it stays on its branch: that gives `session_busy`."""
+    """Change a session. While it answers, its branch can't be changed: that gives `session_busy`."""
     gateway = gateway_of(request)
     body = await read_body(request, SessionPatch)
     check_length("system", body.system, gateway.settings)
@@ -150,13 +199,13 @@ async def change_session(request: Request, session_id: str) -> Response:
             error.param = "branch"
             raise
     if body.model_fields_set == {"branch"}:
-        return await _session(request, session)
+        return await changed_response(session, gateway)
 
     def changed(now: Session) -> Session:
         branches = replace(now.branches, pins=chosen.pins, sights=chosen.sights)
         return replace(now, title=title, defaults=defaults, branches=branches)
 
-    return await _session(request, gateway.sessions.change(session_id, changed))
+    return await changed_response(gateway.sessions.change(session_id, changed), gateway)
 
 
 def _defaults(before: SessionDefaults, body: SessionPatch, settings: Settings) -> SessionDefaults:
@@ -171,7 +220,7 @@ def _defaults(before: SessionDefaults, body: SessionPatch, settings: Settings) -
 
 
 def _chosen(branches: Branches, patches: Mapping[str, ImagePatch]) -> Branches:
-    """The branches with other pins and sights. Raises ImageNotFound for an image that is not in them."""
+    """Change pins and sights of images in the branches. Raises ImageNotFound for an image that is not in them."""
     pins, sights, shown = dict(branches.pins), dict(branches.sights), set(branches.every_image_id) if patches else set()
     for image_id, patch in patches.items():
         if image_id not in shown:
@@ -189,16 +238,29 @@ def _chosen(branches: Branches, patches: Mapping[str, ImagePatch]) -> Branches:
 
 @router.delete("/sessions/{session_id}", tags=["sessions"], summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session_id: str) -> Response:
-    """Nobody finds it any more, and an answer that is running in it ends with `session_deleted`. For `session_undo` seconds it can be
-    brought back; then, or when its room is needed, it is gone with its images."""
-    gateway_of(request).sessions.delete(session_id)
+    """Delete a session. It is hidden at once, and its running answer ends with `session_deleted`. It can be restored for `session_undo`
+    seconds; then, or when its memory is needed, it is removed with its images.
+    """
+    sessions = gateway_of(request).sessions
+    sessions.delete(session_id)
+    await sessions.wait_saved(session_id)
     return Response(status_code=204)
 
 
-@router.post("/sessions/{session_id}/restore", tags=["sessions"], summary="Take a deletion back")
+@router.delete("/sessions", tags=["sessions"], summary="Delete all sessions", status_code=204)
+async def delete_sessions(request: Request) -> Response:
+    """Delete all sessions with their images, also those that could be restored. Returns once they are gone from the disk. This can't be
+    undone.
+    """
+    await gateway_of(request).sessions.delete_all()
+    return Response(status_code=204)
+
+
+@router.post("/sessions/{session_id}/restore", tags=["sessions"], summary="Restore a deleted session")
 async def restore_session(request: Request, session_id: str) -> Response:
-    """`session_not_found` when it is too late."""
-    return await _session(request, gateway_of(request).sessions.restore(session_id))
+    """Restore a deleted session. Answers `session_not_found` if it is too late."""
+    gateway = gateway_of(request)
+    return await changed_response(gateway.sessions.restore(session_id), gateway)
 
 
 @router.post(
@@ -211,10 +273,4 @@ async def restore_session(request: Request, session_id: str) -> Response:
 async def fork_session(request: Request, session_id: str) -> Response:
     gateway = gateway_of(request)
     body = await read_body(request, ForkBody) if has_body(request) else ForkBody()
-    forked = gateway.sessions.fork(session_id, body.at)
-    return await json_response(session_json(forked, gateway.images, running=False), 201)
-
-
-async def _session(request: Request, session: Session) -> Response:
-    gateway = gateway_of(request)
-    return await json_response(session_json(session, gateway.images, running=gateway.sessions.is_running(session.id)))
+    return await changed_response(gateway.sessions.fork(session_id, body.at), gateway, 201)

@@ -1,4 +1,4 @@
-"""How the native API writes an answer: as JSON, as an event stream, or as plain text."""
+"""The output formats of the native API: JSON, an event stream, or plain text."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ TYPES: dict[str, OutputFormat] = {
     "text/*": "text",
 }
 MOST_TYPES = 100
-"""Of an Accept header that are looked at."""
+"""Characters of an Accept header that are parsed."""
 
 
 def wanted_output_format(accept: str, *, stream: bool = False) -> OutputFormat:
-    """The output format an Accept header asks for: the known type of highest q, the first among equals. Where it leaves that open, JSON
-    or, with `stream`, events."""
+    """Return the output format that an Accept header asks for: the known type with the highest q, the first one among equals. If the
+    header leaves it open, JSON or, with `stream`, events.
+    """
     unsaid: OutputFormat = "sse" if stream else "json"
     best: tuple[float, OutputFormat] = (0.0, unsaid)
     for entry in accept.split(",", MOST_TYPES)[:MOST_TYPES]:
@@ -83,7 +84,7 @@ class EventFrames(JSONFrames):
     def event(self, event: AnswerEvent) -> bytes:
         match event:
             case TextDelta(text):
-                # As `sse` would write it; this is done for every word, and making an encoder for each takes four times as long.
+                # The same bytes as `sse` writes; this runs for every token, and a new encoder for each would take four times as long.
                 return b'event: delta\ndata: {"text":%b}\n\n' % encode_basestring(text).encode()
             case ReasoningDelta(text):
                 return sse("reasoning", {"text": text})
@@ -100,12 +101,15 @@ class EventFrames(JSONFrames):
             case _:
                 assert_never(event)
 
+    def event_id(self, key: str, number: int) -> bytes:
+        return f"id: {key}-{number}\n".encode()
+
     def failed(self, error: GatewayError, request_id: str) -> bytes:
         return sse("error", error_body(error, request_id))
 
 
 class TextFrames(JSONFrames):
-    """Just the words; a newline at the end, so that a shell's prompt stands on its own line."""
+    """Only the words, and a newline at the end, so that a shell's prompt starts on its own line."""
 
     media_type = "text/plain; charset=utf-8"
     cuts = True

@@ -1,11 +1,13 @@
-"""The native dialect's JSON and form fields: parsed into chat values, and answers rendered."""
+"""The native API's JSON and form fields: parsed into chat values, and answers rendered."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
+
+from starlette.responses import Response
 
 from llava_gateway.answers import Answer, AnsweredImage, ContextReport, Dropped, Sent
 from llava_gateway.api.bodies import (
@@ -13,40 +15,52 @@ from llava_gateway.api.bodies import (
     DEFAULT_PROMPT_OF_SEVERAL,
     AskBody,
     ImageData,
+    ImageLink,
     ImageRef,
     SightBody,
     parse_body,
 )
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
+from llava_gateway.api.pages import with_pages
+from llava_gateway.api.response import json_response
 from llava_gateway.api.sight import with_sight
-from llava_gateway.chat import JSON, ChatRequest, ImagePart, Message, TextPart, Timings, Upload, Usage
+from llava_gateway.api.threads import in_thread
+from llava_gateway.chat import JSON, ChatRequest, Message, Timings, Usage
 from llava_gateway.context.words import ocr_note
 from llava_gateway.errors import ImageError, ImageFileTooLarge, InvalidBase64Image, InvalidRequest
-from llava_gateway.images.base64 import decode_base64
+from llava_gateway.gateway.gateway import Gateway
+from llava_gateway.images.base64 import beginning, decode_base64
+from llava_gateway.images.check import check_bytes
 from llava_gateway.images.info import ImageInfo
-from llava_gateway.images.store import ImageStore
+from llava_gateway.images.pages import PDF_JUNK
 from llava_gateway.notes import Note
+from llava_gateway.parts import Attached, ImagePart, Link, TextPart, Upload
 from llava_gateway.sessions.search import Match
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, Summary
 from llava_gateway.sessions.turn import Turn
 from llava_gateway.settings import Settings
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,10}://.*|(~|\.{1,2})?/(?!9j/).*|[a-z]:\\.*|[^/]*\.[a-z]{3,4}", re.IGNORECASE | re.DOTALL)
-"""Links and paths of files; the base64 of a JPEG begins with /9j/."""
+"""Links and file paths; the base64 of a JPEG begins with /9j/."""
 ADDRESS_MAX_CHARS = 500
+FEW_TURNS = 50
+"""Sessions with at most this many turns are written on the event loop."""
 
 
 def chat_request(
-    body: AskBody, settings: Settings, uploads: tuple[Upload | ImagePart, ...] = (), session_id: str | None = None, *, unasked: str = ""
+    body: AskBody, settings: Settings, uploads: tuple[Attached, ...] = (), session_id: str | None = None, *, placeholder: str = ""
 ) -> ChatRequest:
-    """The body as the gateway takes it; `unasked` stands for a question that is not there. Raises InvalidRequest, InvalidOption,
-    InvalidBase64Image."""
-    given = [parse_image(image, index, settings) for index, image in enumerate(body.images)]
-    images = with_sight(body, [*((upload, None) for upload in uploads), *given])
+    """Convert the body to a ChatRequest; `placeholder` replaces a missing question. Raises InvalidRequest, InvalidOption,
+    InvalidBase64Image.
+    """
+    given = [*((upload, None) for upload in uploads), *(parse_image(image, index, settings) for index, image in enumerate(body.images))]
+    owns = [own if isinstance(own, ImageData | ImageLink) else None for _, own in given]
+    files = with_pages(body, [(image, own) for (image, _), own in zip(given, owns, strict=True)])
+    images = with_sight(body, [(file, own) for file, (_, own) in zip(files, given, strict=True)])
     for name in ("prompt", "system", "ocr_text"):
         check_length(name, getattr(body, name), settings)
     describe = DEFAULT_PROMPT if len(images) == 1 else DEFAULT_PROMPT_OF_SEVERAL
-    prompt = body.prompt if body.prompt.strip() else unasked or (describe if images else "")
+    prompt = body.prompt if body.prompt.strip() else placeholder or (describe if images else "")
     if not prompt:
         raise InvalidRequest("nothing_asked", param="prompt")
     if session_id is not None and body.session_id not in (None, session_id):
@@ -64,30 +78,34 @@ def chat_request(
         keep_alive=parse_keep_alive(body.keep_alive if body.keep_alive is not None else body.options.get("keep_alive")),
         session_id=session_id,
         policy=body.policy,
-        # A session has begun with the glossary of the preset of the settings; from then on only what a request names itself changes it.
+        # A session starts with the glossary of the settings' preset; later only a glossary or preset in the request changes it.
         glossary=glossary_of(body.glossary, body.preset or (None if session_id else settings.preset), settings),
         after=body.after,
+        strict_vision=body.strict_vision,
     )
 
 
 def check_length(name: str, text: str | None, settings: Settings, *, beside: int = 0) -> None:
-    """Raises InvalidRequest. `beside`: characters that may be in it beside what a person wrote."""
+    """Check the length of a text. `beside`: allowed characters that a person did not write. Raises InvalidRequest."""
     if text is not None and len(text) > settings.prompt_max_chars + beside:
         raise InvalidRequest("text_too_long", values={"count": len(text), "most": settings.prompt_max_chars}, param=name)
 
 
-def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | ImagePart, SightBody | None]:
-    """One item of `images`, and what it says of itself how it is to be looked at. Raises ImageError, InvalidRequest."""
+def parse_image(image: Any, index: int, settings: Settings) -> tuple[Attached, SightBody | None]:
+    """Parse one item of `images`, with its own sight. Raises ImageError, InvalidRequest."""
     param = f"images[{index}]"
     if isinstance(image, str):
         return _decoded(image, param, settings), None
-    named = [name for name in ("data", "image_id") if isinstance(image, dict) and name in image]
+    named = [name for name in ("data", "image_id", "image_url") if isinstance(image, dict) and name in image]
     if len(named) != 1:
         reason = "image_none" if not isinstance(image, dict) else "image_both" if named else "image_neither"
         raise InvalidRequest(reason, param=param)
     if "data" in image:
         data = parse_body(ImageData, image, param)
         return _decoded(data.data, param, settings), data
+    if "image_url" in image:
+        link = parse_body(ImageLink, image, param)
+        return Link(link.image_url), link
     ref = parse_body(ImageRef, image, param)
     return ImagePart(ref.image_id), ref
 
@@ -95,8 +113,12 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Upload | Im
 def _decoded(data: str, param: str, settings: Settings) -> Upload:
     if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
         raise InvalidBase64Image("image_is_link", param=param)
-    if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a few bytes more are a data: prefix
-        raise ImageFileTooLarge("image_more_bytes", values={"most_bytes": settings.image_max_bytes}, param=param)
+    if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a data: prefix may add a few bytes
+        try:
+            check_bytes(len(data) * 3 // 4 - 1024, beginning(data, 2 * PDF_JUNK), settings)
+        except ImageFileTooLarge as error:
+            code = None if error.code == ImageFileTooLarge.code else error.code
+            raise ImageFileTooLarge("image_more_bytes", values={"most_bytes": error.values["most_bytes"]}, code=code, param=param) from None
     try:
         return Upload(decode_base64(data))
     except ImageError as error:
@@ -113,7 +135,7 @@ def timings_json(timings: Timings) -> dict[str, float | None]:
 
 
 def note_json(note: Note) -> JSON:
-    """A fact with its English sentence, for those who have no words of their own for its code."""
+    """Render a note with its English sentence, for clients that have no words of their own for its code."""
     return {"code": note.code, "message": note.text, "values": note.to_json()["values"]}
 
 
@@ -132,12 +154,12 @@ def answered_image_json(image: AnsweredImage) -> dict[str, Any]:
 
 
 def sent_json(sent: Sent) -> dict[str, Any]:
-    """`label` says how far `tokens` can be trusted, `pieces` how many files the image was sent as."""
+    """Render what was sent for an image. `label` tells how reliable `tokens` is, `pieces` as how many files the image was sent."""
     return {name: getattr(sent, name) for name in Sent.__dataclass_fields__}
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
-    """The native answer: the body of a plain response and the data of the `done` event."""
+    """Render the native answer: the body of a plain response and the data of the `done` event."""
     message = {"role": "assistant", "content": answer.text}
     if answer.reasoning:
         message["reasoning"] = answer.reasoning
@@ -168,12 +190,12 @@ def context_json(context: ContextReport) -> dict[str, Any]:
 
 
 def dropped_json(item: Dropped) -> dict[str, Any]:
-    """Without `image_id` it is the text of the turn that was dropped."""
+    """Render a dropped item. Without `image_id` it is the text of the dropped turn."""
     return {"turn": item.turn, "turn_id": item.turn_id, "image_id": item.image_id, "tokens": item.tokens}
 
 
 def stored_image_json(image_id: str, info: ImageInfo, sent: Sent | None) -> dict[str, Any]:
-    """A stored image: what it was, what was done to it, what goes (or went) to the model."""
+    """Render a stored image: the original, the changes made to it, and what the model gets (or got)."""
     return {
         "id": image_id,
         "width": info.width,
@@ -190,41 +212,66 @@ def stored_image_json(image_id: str, info: ImageInfo, sent: Sent | None) -> dict
     }
 
 
-def session_row(session: Session) -> dict[str, Any]:
-    """A session in a list: without its turns. `turn_count` is that of the current branch."""
+def session_row(summary: Summary) -> dict[str, Any]:
+    """Render a session for a list, without its turns. `turn_count` counts those of the current branch."""
     return {
-        "id": session.id,
-        "title": session.title,
-        "model": session.model or None,
-        "engine": session.engine,
-        "created_at": session.created_at.isoformat(),
-        "updated_at": session.updated_at.isoformat(),
-        "turn_count": len(session.turns),
+        "id": summary.id,
+        "title": summary.title,
+        "model": summary.model or None,
+        "engine": summary.engine,
+        "created_at": summary.created_at.isoformat(),
+        "updated_at": summary.updated_at.isoformat(),
+        "turn_count": summary.turn_count,
+        "temporary": summary.temporary,
     }
 
 
-def session_json(session: Session, images: ImageStore, *, running: bool) -> dict[str, Any]:
-    """A session with its turns. `images` says of each whether a person pinned it (null: nobody said) and how much of it is shown since;
-    `tokens` is what the conversation takes of the context, null where the engine has not counted it as it is now."""
+def found_json(summary: Summary, matches: Iterable[Match] | None) -> dict[str, Any]:
+    """Render a session that was found, with its `matches` if it was searched."""
+    return session_row(summary) | ({} if matches is None else {"matches": [*map(match_json, matches)]})
+
+
+async def changed_response(session: Session, gateway: Gateway, status: int = 200) -> Response:
+    """Return a session that was just changed as a response, once the change is on disk. Raises StorageFull, StorageFailed."""
+    await gateway.sessions.wait_saved(session.id)
+    return await session_response(session, gateway, status)
+
+
+async def session_response(session: Session, gateway: Gateway, status: int = 200) -> Response:
+    """Return a stored session as a response. A thread writes a long one: 1,000 turns take 10 ms."""
+    files = {image_id: gateway.images.get(image_id).info for image_id in session.every_image_id}
+    running = gateway.sessions.is_running(session.id)
+    if len(session.turns) <= FEW_TURNS:
+        return await json_response(session_json(session, files, running=running), status)
+    return await json_response(await in_thread(session_json, session, files, running=running), status)
+
+
+def session_json(session: Session, files: Mapping[str, ImageInfo], *, running: bool) -> dict[str, Any]:
+    """Render a session with its turns; `files` has the facts about its images by their ids.
+
+    In the result, `images` tells for each image whether a user pinned it (null: never set) and with which detail later turns send it;
+    `tokens` is how much of the context the conversation takes, null if the engine has not counted its current state.
+    """
     branches, defaults, siblings = session.branches, session.defaults, session.branches.siblings
-    turns = [turn_json(index, turn, siblings[turn.parent], images) for index, turn in enumerate(session.turns)]
-    told: JSON = {name: getattr(defaults, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
+    turns = [turn_json(index, turn, siblings[turn.parent], files) for index, turn in enumerate(session.turns)]
+    fields: JSON = {name: getattr(defaults, name) for name in ("system", "policy", "preset", "options", "detail", "format")}
     chosen = {
         image_id: {"pinned": branches.pins.get(image_id), "detail": sight.detail if (sight := branches.sights.get(image_id)) else None}
         for image_id in branches.every_image_id
     }
-    told |= {"glossary": list(defaults.glossary), "images": chosen, "tokens": session.prompt_state.tokens}
-    return {**session_row(session), **told, "running": running, "turns": turns}
+    fields |= {"glossary": list(defaults.glossary), "images": chosen, "tokens": session.prompt_state.tokens}
+    return {**session_row(session.summary), **fields, "running": running, "turns": turns}
 
 
 def match_json(match: Match) -> dict[str, Any]:
-    """A place where a search found something: `text` as it stands there, with what is before and after it; `turn` is null in a title."""
+    """Render a search match: `text` as written, with the text before and after it; `turn` is null for a match in the title."""
     return {"turn": match.turn, "in": match.place, "before": match.before, "text": match.text, "after": match.after}
 
 
-def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], images: ImageStore) -> dict[str, Any]:
-    """A turn; `message` is null where no answer came, `after` is null for a first turn, and `siblings` has the ids of all turns that follow
-    the same one, itself among them. The session holds its images, so they are all there."""
+def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], files: Mapping[str, ImageInfo]) -> dict[str, Any]:
+    """Render a turn. `message` is null without an answer, `after` is null for a first turn, and `siblings` has the ids of all turns
+    that follow the same turn, including this one.
+    """
     return {
         "id": turn.id,
         "after": turn.parent or None,
@@ -233,7 +280,7 @@ def turn_json(index: int, turn: Turn, siblings: tuple[int, ...], images: ImageSt
         "prompt": turn.prompt,
         "images": [
             {
-                **stored_image_json(part.image_id, file or images.get(part.image_id).info, sent),
+                **stored_image_json(part.image_id, file or files[part.image_id], sent),
                 "detail": part.sight.detail,
                 "region": part.sight.region,
             }

@@ -1,4 +1,4 @@
-"""What OpenAPI says of bodies that we parse ourselves, with examples that work as they stand against the demo model."""
+"""OpenAPI descriptions of the bodies that we parse ourselves, with examples that work unchanged with the demo model."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from llava_gateway.api import aliases
-from llava_gateway.api.archive_body import ArchiveBody
 from llava_gateway.api.bodies import (
+    BACKGROUND,
     AskBody,
     Body,
+    ContinueBody,
     CreateBody,
     ExportQuery,
     ForkBody,
     ImageData,
+    ImageLink,
     ImageQuery,
     ImageRef,
+    PagesBody,
     PullBody,
     RotateQuery,
     SessionBody,
@@ -31,6 +34,7 @@ from llava_gateway.api.sight import IN_OPTIONS
 from llava_gateway.notes import Value, note
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.sessions.archive import FORMAT, VERSION
+from llava_gateway.telemetry import CONTENT_TYPE
 
 DESCRIPTION = """Talk with pictures on your own machine. Images are made upright, sharp and true in colour before a model sees them;
 every answer says what was sent and what was changed.
@@ -40,8 +44,10 @@ every answer says what was sent and what was changed.
 FILE = {
     "type": "string",
     "format": "binary",
-    "description": "An image: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC, told by its content.",
+    "description": "An image: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, JPEG 2000, PSD, ICO, TGA, PPM, SVG or a camera raw file;"
+    " a PDF or a video. It is recognised by its content.",
 }
+BINARY = {"type": "string", "format": "binary"}
 RED_CIRCLE = (  # 64 x 64 PNG
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX////WJygztoBjAAAAg0lEQVR42r3QsQ2DQBQE0ccHCTJTAu4Ed+QSrwSXQAmEJwtx"
     "DpCtC4gcsNFoVtpguTa3jMCzP0RTSgJ9KSvBwEAw0hFMBMFMQ0tCk0IDs/jOx4FTbToYa/ODAYbT6j/IkE+rDdba7LDUpkDSYuYhSBSChZ1gZSPIZII3L1qY"
@@ -50,12 +56,12 @@ RED_CIRCLE = (  # 64 x 64 PNG
 
 
 def _note(code: str, **values: Value) -> dict[str, Any]:
-    """A change, step or warning as answers have it."""
+    """Return an example of a change, step or warning."""
     return note_json(note(code, **values))
 
 
 def _schema(body: type[Body]) -> dict[str, Any]:
-    """With the models inside it written out: FastAPI does not know them, so nothing could be referred to."""
+    """Return a model's schema with all nested models inline: FastAPI does not know them, so references would not resolve."""
     schema = body.model_json_schema()
     inside = schema.pop("$defs", {})
 
@@ -66,7 +72,8 @@ def _schema(body: type[Body]) -> dict[str, Any]:
             return value
         if name := value.get("$ref"):
             return written_out(inside[name.removeprefix("#/$defs/")])
-        return {key: written_out(item) for key, item in value.items()}
+        # Generators would treat a field with a null default as required.
+        return {key: written_out(item) for key, item in value.items() if key != "default" or item}
 
     found: dict[str, Any] = written_out(schema)
     return found
@@ -87,12 +94,12 @@ def _option_schema() -> dict[str, Any]:
 
 
 def _ask_schema() -> dict[str, Any]:
-    """The question's own fields first; `image_size` and `num_visual_tokens` inside `options` too."""
-    schema = _schema(AskBody)
+    """Return the schema of a question: its own fields first; `image_size` and `num_visual_tokens` inside `options` too."""
+    schema = _schema(AskBody) | {"title": "Question"}
     sight = {name: schema["properties"].pop(name) for name in SightBody.model_fields}
     schema["properties"] |= sight
     base64 = {"type": "string", "description": "base64, or a data: URL"}
-    schema["properties"]["images"]["items"] = {"anyOf": [base64, _schema(ImageRef), _schema(ImageData)]}
+    schema["properties"]["images"]["items"] = {"anyOf": [base64, _schema(ImageRef), _schema(ImageLink), _schema(ImageData)]}
     options = _option_schema() | {name: sight[name] for name in IN_OPTIONS}
     schema["properties"]["options"] |= {"properties": options, "additionalProperties": False}
     schema["properties"] |= _option_schema()
@@ -101,12 +108,13 @@ def _ask_schema() -> dict[str, Any]:
 
 
 def _other_names(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of others that are taken for ours, and the images that JSON may name without a list."""
+    """Return the aliases of our fields, and the image fields that take one image without a list."""
     names = {**aliases.FIELDS, **aliases.OPTIONS}
     renamed = {theirs: properties[ours] | {"description": f"The same as `{ours}`."} for theirs, ours in names.items()}
     image = {"description": "One of `images`, or several, in place of it."}
     stored = {"description": "The id of a stored image, or several, in place of `images`."}
-    return {**renamed, "image": image, "image_id": stored}
+    fetched = {"description": "The http or https address of an image, or several, in place of `images`."}
+    return {**renamed, "image": image, "image_id": stored, "image_url": fetched, "image_urls": fetched}
 
 
 def _json_body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 
 def _query(query: type[Body], required: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The fields of a query as parameters; lists are written with commas."""
+    """Describe the fields of a query as parameters; lists are written with commas."""
     found = []
     for name, schema in _schema(query)["properties"].items():
         about = schema.pop("description", "")
@@ -131,40 +139,22 @@ def _query(query: type[Body], required: tuple[str, ...] = ()) -> list[dict[str, 
     return found
 
 
-def _object(required: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": required, "required": list(required), **rest}
+def ref(name: str) -> dict[str, Any]:
+    """Return a reference to one of the named schemas, which `api/description.py` collects."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-_PROBLEM = _object(
-    {
-        "type": {"type": "string", "examples": ["urn:llava-gateway:error:model_not_found"]},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "what was wrong with this request"},
-        "instance": {"type": "string", "description": "the request's id, also in X-Request-Id"},
-        "error": _object(
-            {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "code": {"type": "string", "description": "stable, for programs"},
-                "reason": {"type": "string", "description": "as stable, and finer: tells apart what has one code"},
-                "param": {"type": ["string", "null"], "description": "the field at fault"},
-                "hint": {"type": "string", "description": "what to do about it"},
-                "values": {"type": "object", "description": "the figures and names in the message, such as n_ctx"},
-            },
-            description="As OpenAI's API has it.",
-        ),
-        "retryable": {"type": "boolean", "description": "the same request may succeed later"},
-    },
-    description="An error: RFC 9457, with a member for OpenAI clients.",
-)
-_ERROR = {"description": "What was wrong, what to do, and a stable code.", "content": {"application/problem+json": {"schema": _PROBLEM}}}
+_ERROR: dict[str, Any] = {
+    "description": "What was wrong, what to do, and a stable code.",
+    "content": {"application/problem+json": {"schema": ref("Problem")}},
+}
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": _ERROR, "5XX": _ERROR}
-"""For every route: FastAPI would tell of an error body of its own, which never comes."""
+"""For every route: otherwise FastAPI would describe an error body of its own that is never sent."""
 
+NOT_MODIFIED: dict[str, Any] = {"304": {"description": "The client has this version already (`If-None-Match`)."}}
 _ASK_SCHEMA = _ask_schema()
 _FORM_FIELDS = {name: value for name, value in _ASK_SCHEMA["properties"].items() if name not in aliases.IMAGES}
-# No null in it: FastAPI leaves such members out. Without a session, session_id is null.
+# No null here: FastAPI leaves out members that are null. Without a session, session_id is null.
 ANSWER = {
     "id": "answer_6f1c…",
     "model": "demo",
@@ -224,43 +214,52 @@ _ANSWERS = {
             "tool_call, then exactly one done (this JSON) or error; `text/plain` is just the words.",
             "content": {
                 "application/json": {"example": ANSWER},
-                "text/event-stream": {"example": 'event: delta\ndata: {"text":"A red circle"}\n\nevent: done\ndata: {…}\n\n'},
-                "text/plain": {"example": "A red circle on a white background."},
+                "text/event-stream": {
+                    "schema": ref("AnswerEvent"),
+                    "example": 'event: delta\ndata: {"text":"A red circle"}\n\nevent: done\ndata: {…}\n\n',
+                },
+                "text/plain": {"schema": {"type": "string"}, "example": "A red circle on a white background."},
             },
         },
     }
 }
 
-ASK = {
-    **_body(
-        json=_json_body(
-            _ASK_SCHEMA,
-            image={"prompt": "Describe this image.", "images": [RED_CIRCLE]},
-            options={
-                "prompt": "Describe this image.",
-                "images": [RED_CIRCLE],
-                "preset": "factual",
-                "options": {"seed": 1, "num_predict": 64},
-            },
-            closely={
-                "prompt": "Describe this image.",
-                "images": [{"data": RED_CIRCLE, "detail": "low"}],
-                "detail": "high",
-                "max_image_tokens": 2880,
-                "policy": "strict",
-            },
-        ),
-        form=_form(
-            {
-                "image": {"type": "array", "items": FILE},
-                "image_id": {"type": "array", "items": {"type": "string"}},
-                **_FORM_FIELDS,
-            },
-            [],
-        ),
-    ),
-    **_ANSWERS,
+REQUESTS: dict[str, dict[str, Any]] = {
+    "Question": _ASK_SCHEMA,
+    "QuestionForm": {
+        "type": "object",
+        "properties": {
+            "image": {"type": "array", "items": FILE},
+            "image_id": {"type": "array", "items": {"type": "string"}},
+            "image_url": {"type": "array", "items": {"type": "string"}},
+            **_FORM_FIELDS,
+        },
+    },
 }
+"""The bodies that several routes take, by their names."""
+QUESTION = _body(
+    json=_json_body(
+        ref("Question"),
+        image={"prompt": "Describe this image.", "images": [RED_CIRCLE]},
+        options={
+            "prompt": "Describe this image.",
+            "images": [RED_CIRCLE],
+            "preset": "factual",
+            "options": {"seed": 1, "num_predict": 64},
+        },
+        closely={
+            "prompt": "Describe this image.",
+            "images": [{"data": RED_CIRCLE, "detail": "low"}],
+            "detail": "high",
+            "max_image_tokens": 2880,
+            "policy": "strict",
+        },
+    ),
+    form={"schema": ref("QuestionForm")},
+)
+ASK = {**QUESTION, **_ANSWERS}
+CONTINUE = {**_body(json=_json_body(_schema(ContinueBody), last={}, longer={"options": {"num_predict": 512}})), **_ANSWERS}
+CONTINUE["requestBody"] = {**CONTINUE["requestBody"], "required": False}
 READ_AHEAD_RESULT = {
     "responses": {
         "200": {
@@ -281,14 +280,14 @@ READ_AHEAD_RESULT = {
                 }
             },
         },
-        "202": {"description": "With `wait=false`: `status` is reading."},
+        "202": {"description": "With `wait=false`: `status` is reading.", "content": {"application/json": {}}},
     }
 }
 READ_AHEAD = {
     "requestBody": {
         "content": {
-            "application/json": _json_body(_ASK_SCHEMA, image={"images": [RED_CIRCLE]}),
-            "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
+            "application/json": _json_body(ref("Question"), image={"images": [RED_CIRCLE]}),
+            "multipart/form-data": {"schema": ref("QuestionForm")},
         }
     },
     **READ_AHEAD_RESULT,
@@ -296,14 +295,22 @@ READ_AHEAD = {
 READ_IMAGE_AHEAD = {
     "requestBody": {
         "content": {
-            "application/json": _json_body(_ASK_SCHEMA, closely={"detail": "high", "region": [0.5, 0, 0.5, 0.5]}),
-            "multipart/form-data": ASK["requestBody"]["content"]["multipart/form-data"],
+            "application/json": _json_body(ref("Question"), closely={"detail": "high", "region": [0.5, 0, 0.5, 0.5]}),
+            "multipart/form-data": {"schema": ref("QuestionForm")},
         }
     },
     **READ_AHEAD_RESULT,
 }
-ANALYZE = _body(form=_form({"image": FILE, "question": {"type": "string"}}, ["image", "question"]))
-UPLOAD = _body(form=_form({"image": FILE, "model": {"type": "string", "description": "whose rendition `sent` describes"}}, ["image"]))
+_ONE_IMAGE = {"image": FILE, "image_url": {"type": "string", "description": "the address of the image, in place of `image`"}}
+ANALYZE = _body(form=_form({**_ONE_IMAGE, "question": {"type": "string"}}, ["question"]))
+_STORED = {
+    **_ONE_IMAGE,
+    "model": {"type": "string", "description": "whose rendition `sent` describes"},
+    "background": {"type": "string", "pattern": "^(?:auto|#[0-9a-fA-F]{6})$", "description": BACKGROUND},
+    **_schema(PagesBody)["properties"],
+}
+UPLOAD = _body(form=_form(_STORED, []))
+DOCUMENT = _body(form=_form(_ONE_IMAGE, []))
 SESSION = _body(
     json=_json_body(_schema(SessionBody), empty={}, named={"title": "Receipts", "system": "Answer in Chinese.", "policy": "pin_images"})
 )
@@ -314,25 +321,68 @@ EXPORT = {
         "200": {
             "description": "The file.",
             "content": {
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("application/zip", "application/json", "text/html", "text/markdown")
+                "application/json": {"schema": ref("ArchiveBody")},
+                "application/zip": {"schema": BINARY},
+                **{kind: {"schema": {"type": "string"}} for kind in ("text/html", "text/markdown")},
             },
         }
     },
 }
+EXPORT_ALL = {"responses": {"200": {"description": "The zip.", "content": {"application/zip": {"schema": BINARY}}}}}
 IMPORT = _body(
     json=_json_body(
-        _schema(ArchiveBody),
+        ref("ArchiveBody"),
         empty={"format": FORMAT, "version": VERSION, "session": {"title": "Receipts of May", "turns": []}, "images": {}},
     ),
     form=_form({"file": {"type": "string", "format": "binary", "description": "What GET /sessions/{id}/export gave."}}, ["file"]),
 )
 IMPORT["requestBody"]["content"]["application/zip"] = {"schema": {"type": "object", "format": "binary", "properties": {}}}
-SESSIONS = {"parameters": _query(SessionsQuery)}
+SESSIONS = {"parameters": _query(SessionsQuery), "responses": NOT_MODIFIED}
+GET_SESSION = {"responses": NOT_MODIFIED}
 FORK = _body(json=_json_body(_schema(ForkBody), first_turn={"at": 1}))
+EVENTS = {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "The id of the last event that came; the stream goes on behind it.",
+        }
+    ],
+    "responses": {
+        "200": {
+            "description": "The events of the answer, as POST /ask streams them.",
+            "content": {"text/event-stream": {"schema": ref("FollowedEvent")}},
+        },
+        "204": {"description": "The session writes no answer."},
+    },
+}
+NEWS = {
+    "responses": {
+        "200": {
+            "description": "`ready` is the body of GET /readyz. `models` has a text that changes when GET /models does. `sessions` has "
+            "the ETag of GET /sessions, and the ids of the sessions that were changed, created, deleted or restored since the last such "
+            "event (null: any may have been). `running` lists all sessions that have a running answer. `error` is the last event.",
+            "content": {
+                "text/event-stream": {
+                    "schema": ref("NewsEvent"),
+                    "example": 'event: running\ndata: {"sessions":["4be1…"]}\n\nevent: sessions\ndata: {"etag":"…","changed":null}\n\n',
+                }
+            },
+        },
+    }
+}
+CANCEL = {
+    "responses": {
+        "200": {"description": "Whether an answer was stopped.", "content": {"application/json": {"example": {"cancelled": True}}}}
+    }
+}
 IMAGE = {
     "parameters": _query(ImageQuery),
-    "responses": {"200": {"description": "The file.", "content": {"image/png": {}, "image/jpeg": {}}}},
+    "responses": {
+        "200": {"description": "The file.", "content": {"image/png": {"schema": BINARY}, "image/jpeg": {"schema": BINARY}}},
+        **NOT_MODIFIED,
+    },
 }
 ROTATE = {"parameters": _query(RotateQuery, required=("by",))}
 VIEW = {
@@ -342,8 +392,9 @@ VIEW = {
             "description": "`steps` are sentences in order, each with a stable code and its numbers; `of` says whether a step is about the "
             "file, of all files with these pixels the latest, or about what the model gets; `box` is the part of the image on a "
             "piece, [x, y, width, height] in fractions, null where it shows only padding.",
-            "content": {"image/png": {}, "application/json": {"example": SEEN}},
+            "content": {"image/png": {"schema": BINARY}, "application/json": {"example": SEEN}},
         },
+        **NOT_MODIFIED,
     },
 }
 _INSTALLED = {
@@ -354,10 +405,11 @@ _INSTALLED = {
             "content": {
                 "application/json": {"example": {"model": {"name": "llava:7b", "vision": True}, "default": {"model": "llava:7b"}}},
                 "text/event-stream": {
+                    "schema": ref("InstallEvent"),
                     "example": 'event: progress\ndata: {"step":"download","status":"pulling 170370233dd5","digest":"sha256:170370…",'
-                    '"completed":1048576,"total":4109854016}\n\nevent: done\ndata: {…}\n\n'
+                    '"completed":1048576,"total":4109854016}\n\nevent: done\ndata: {…}\n\n',
                 },
-                "text/plain": {"example": "pulling manifest\npulling 170370233dd5 10 %\nsuccess\n"},
+                "text/plain": {"schema": {"type": "string"}, "example": "pulling manifest\npulling 170370233dd5 10 %\nsuccess\n"},
             },
         },
     }
@@ -384,3 +436,9 @@ VOTE = _body(
         },
     )
 )
+METRICS = {"responses": {"200": {"description": "The figures.", "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}}}
+READY = {
+    "responses": {
+        "503": {"description": "No engine can answer.", "content": {"application/json": {"schema": ref("Readiness")}, **_ERROR["content"]}}
+    }
+}

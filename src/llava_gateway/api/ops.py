@@ -1,4 +1,4 @@
-"""What is there and how it does: options, health, figures, documentation, and the page itself."""
+"""Operational routes: options, health, metrics, documentation, and the page itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.native_json import note_json
 from llava_gateway.api.options import presets
 from llava_gateway.api.response import JSONResponse
-from llava_gateway.api.security import OWN_FILES_CSP
+from llava_gateway.api.security import OWN_FILES_CSP, has_key
 from llava_gateway.engines.pool import PoolState
 from llava_gateway.options import OPTION_LIMITS
 from llava_gateway.telemetry import CONTENT_TYPE
@@ -22,11 +22,13 @@ from llava_gateway.telemetry import CONTENT_TYPE
 router = APIRouter(responses=openapi.ERRORS)
 
 WEB = resources.files("llava_gateway") / "web"
-# The documentation page is Swagger UI, which styles itself inline and makes markup from strings; it shows nothing but our own OpenAPI file.
+# The documentation page is Swagger UI, which uses inline styles and builds HTML from strings; it shows only our own OpenAPI file.
 DOCS_CSP = OWN_FILES_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+NOT_TOLD: dict[str, Any] = {"ready": False, "engine": None, "model": None, "reason": None, "engines": []}
+"""The body of /readyz for a client without the key: no facts about engines."""
 
 
-@router.get("/options", tags=["models"], summary="Options with their ranges, presets, limits")
+@router.get("/options", tags=["models"], summary="List options with their ranges, presets and limits")
 async def options(request: Request) -> Response:
     settings = gateway_of(request).settings
     limits = {
@@ -36,25 +38,30 @@ async def options(request: Request) -> Response:
     images = {
         "images_per_turn": settings.images_per_turn,
         "image_max_bytes": settings.image_max_bytes,
+        "document_max_bytes": settings.document_max_bytes,
         "image_formats": list(settings.image_formats),
     }
-    return JSONResponse({"options": limits, "presets": {k: dict(v) for k, v in presets(settings).items()}, "limits": images})
+    named = {name: dict(preset) for name, preset in presets(settings).items()}
+    kept = {"keep": settings.keep or "memory", "fetch": settings.fetch != "off"}
+    return JSONResponse({"options": limits, "presets": named, "limits": images, **kept})
 
 
-@router.get("/healthz", tags=["health"], summary="Whether the process lives")
+@router.get("/healthz", tags=["health"], summary="Report whether the process runs")
 async def healthz() -> Response:
     return JSONResponse({"ok": True, "version": __version__})
 
 
-@router.get("/readyz", tags=["health"], summary="Whether any engine can answer, and which one does")
+@router.get("/readyz", tags=["health"], summary="Report whether an engine can answer, and which one does", openapi_extra=openapi.READY)
 async def readyz(request: Request) -> Response:
+    """Report readiness. Probes need no key: without it the response has only `ready`, and null for the rest."""
     gateway = gateway_of(request)
     state = gateway.pool.state
     ready = state.ready and not gateway.closing
-    return JSONResponse(ready_json(state, ready=ready), 200 if ready else 503, None if ready else {"Retry-After": "2"})
+    known = ready_json(state, ready=ready) if has_key(request) else {**NOT_TOLD, "ready": ready}
+    return JSONResponse(known, 200 if ready else 503, None if ready else {"Retry-After": "2"})
 
 
-@router.get("/metrics", tags=["health"], summary="Figures for Prometheus")
+@router.get("/metrics", tags=["health"], summary="Return metrics for Prometheus", openapi_extra=openapi.METRICS)
 async def metrics(request: Request) -> Response:
     return Response(gateway_of(request).telemetry.exposition(), media_type=CONTENT_TYPE)
 

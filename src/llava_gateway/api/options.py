@@ -1,4 +1,4 @@
-"""Options, presets, glossary and keep_alive of requests and settings: checked, with what would be right where they are wrong."""
+"""Options, presets, glossary and keep_alive of requests and settings: checked, with the allowed values in the error."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ KEEP_ALIVE_MAX_SECONDS = 10 * 365 * 24 * 3600
 GLOSSARY_MAX_LINES = 200
 GLOSSARY_LINE_MAX_CHARS = 300
 GLOSSARY_MAX_CHARS = GLOSSARY_MAX_LINES * (GLOSSARY_LINE_MAX_CHARS + 2)
-"""With the ends of its lines."""
+"""Characters, including line ends."""
 BESIDE_OPTIONS = frozenset({"about", "glossary"})
-"""What a preset has beside options."""
+"""The keys of a preset that are not options."""
 
 
 def presets(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """Built-in presets and those of the settings, by name."""
+    """Return the built-in presets and those of the settings, by name."""
     return {**built_in_presets(), **settings.presets}
 
 
 def parse_options(given: Mapping[str, Any], preset: str | None, settings: Settings) -> Options:
-    """Checked options over those of the preset. Raises InvalidOption saying what would be right."""
+    """Check the given options and merge them over those of the preset. Raises InvalidOption with the allowed values."""
     base = {name: value for name, value in preset_values(preset, settings).items() if name not in BESIDE_OPTIONS}
     own = {name: value for name, value in given.items() if name not in ("keep_alive", *IN_OPTIONS)}
     return Options(**{name: _option(name, value) for name, value in {**base, **own}.items() if value is not None})
 
 
 def preset_values(name: str | None, settings: Settings) -> Mapping[str, Any]:
-    """What a preset holds. Raises InvalidOption where there is none of this name."""
+    """Return the values of a preset. Raises InvalidOption if there is none of this name."""
     if name is None:
         return {}
     known = presets(settings)
@@ -49,7 +49,7 @@ def preset_values(name: str | None, settings: Settings) -> Mapping[str, Any]:
 
 
 def glossary_of(given: list[str] | None, preset: str | None, settings: Settings) -> tuple[str, ...] | None:
-    """The lines that were given, else those of the preset, each on one line; None where there are neither. Raises InvalidRequest."""
+    """Return the given lines, else those of the preset, each on one line; None if there are neither. Raises InvalidRequest."""
     lines = preset_values(preset, settings).get("glossary") if given is None else given
     if lines is None:
         return None
@@ -64,14 +64,14 @@ def glossary_of(given: list[str] | None, preset: str | None, settings: Settings)
 
 
 def check_presets(settings: Settings) -> None:
-    """Raises InvalidOption, at the start rather than at the first question, for a preset that is not right or not there."""
+    """Check the presets at start-up, not at the first question. Raises InvalidOption for an invalid or missing preset."""
     for name in (*presets(settings), settings.preset):
         try:
             parse_options({}, name, settings)
             glossary_of(None, name, settings)
         except InvalidRequest as error:
-            told = {"field": (error.param or "").removeprefix("options."), **error.values}
-            raise InvalidOption("preset_wrong", values={**told, "preset": name or "", "why": error.reason}) from None
+            values = {"field": (error.param or "").removeprefix("options."), **error.values}
+            raise InvalidOption("preset_wrong", values={**values, "preset": name or "", "why": error.reason}) from None
 
 
 def _option(name: str, value: Any) -> Any:
@@ -88,7 +88,7 @@ def _option(name: str, value: Any) -> Any:
         values: dict[str, Value] = {"option": name, "low": limit.low, "high": limit.high, "unit": limit.unit, "whole": int(limit.whole)}
         values |= {"given": json.dumps(value, ensure_ascii=False, default=str)[:40], "about": limit.about}
         raise InvalidOption("option_out_of_range", values=values, param=f"options.{name}")
-    if name == "num_predict" and number == 0:  # Ollama takes it for no limit at all, llama.cpp for no answer
+    if name == "num_predict" and number == 0:  # Ollama reads it as no limit at all, llama.cpp as no answer
         raise InvalidOption("num_predict_zero", param="options.num_predict")
     return number
 
@@ -105,7 +105,7 @@ def _unknown_option(name: str) -> InvalidOption:
 
 
 def describe(limit: OptionLimit) -> str:
-    """'a whole number from 256 to 1048576 tokens'."""
+    """Describe a limit: 'a whole number from 256 to 1048576 tokens'."""
     kind = "a whole number" if limit.whole else "a number"
     return f"{kind} from {limit.low:g} to {limit.high:.10g}{' ' + limit.unit if limit.unit else ''}"
 
@@ -122,7 +122,7 @@ def _stop(value: Any) -> tuple[str, ...]:
 
 
 def parse_keep_alive(value: Any) -> KeepAlive | None:
-    """Seconds or a Go duration ('5m', '1h30m'), as Ollama takes it. Raises InvalidOption."""
+    """Parse seconds or a Go duration ('5m', '1h30m'), as Ollama does. Raises InvalidOption."""
     if isinstance(value, str) and len(value) <= KEEP_ALIVE_MAX_CHARS and KEEP_ALIVE.fullmatch(value):
         if not value.lstrip("-").isdigit():
             return value

@@ -1,4 +1,4 @@
-"""JSON as all routes answer it."""
+"""The JSON responses of all routes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llava_gateway.json_pieces import json_pieces
 
 
 class JSONResponse(responses.JSONResponse):
-    """With a newline at its end, so that a shell's prompt stands on a line of its own."""
+    """JSON with a newline at its end, so that a shell's prompt starts on its own line."""
 
     def render(self, content: Any) -> bytes:
         return super().render(content) + b"\n"
 
 
 async def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> responses.Response:
-    """The same for what may be large: then a thread writes it, part by part."""
+    """Return content that may be large as JSON: a thread writes it in parts."""
     pieces = chain(json_pieces(content), [b"\n"])
     begun = next(pieces)
     body = begun + b"".join(pieces) if len(begun) <= LARGE else await in_thread(lambda: b"".join(chain([begun], pieces)))
@@ -29,6 +29,6 @@ async def json_response(content: Any, status: int = 200, headers: Mapping[str, s
 
 
 def unless_known(request: Request, headers: Mapping[str, str]) -> responses.Response | None:
-    """304 where the client has what these headers' ETag names."""
+    """Return a 304 if the client has the version that the ETag in these headers names, else None."""
     known = request.headers.get("if-none-match") == headers["ETag"]
     return responses.Response(status_code=304, headers=headers) if known else None

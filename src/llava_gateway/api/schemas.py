@@ -1,4 +1,4 @@
-"""The `format` of an answer: a JSON schema, checked where it comes in."""
+"""The `format` of an answer: a JSON schema, checked when the request arrives."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from llava_gateway.chat import JSON
 from llava_gateway.errors import InvalidFormat
 
 FORMAT_MAX_CHARS = 32 * 1024
-"""Checking a schema of this length takes up to a second, and every engine makes a grammar of it."""
+"""The longest schema in characters. Checking one of this length takes up to a second, and every engine turns it into a grammar."""
 MOST_OBJECTS = 2500
 LONG_LIST = 200
-"""Items from which on a list is of one kind: those of several kinds are compared each with each."""
+"""A longer list must contain only strings or only integers: a mixed list is compared item by item with every other item."""
 
 
 def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON | None:
-    """A schema is checked here: Ollama passes over one that is broken in silence. Raises InvalidFormat."""
+    """Check a schema, since Ollama silently ignores a broken one. Raises InvalidFormat."""
     if value is None or value == "json":
         return value
     if _least_chars(value) > FORMAT_MAX_CHARS or len(json.dumps(value)) > FORMAT_MAX_CHARS:
@@ -39,7 +39,7 @@ def parse_format(value: Literal["json"] | JSON | None) -> Literal["json"] | JSON
 
 
 def _least_chars(value: Any) -> int:
-    """How long it is as JSON, at least: cheap, where writing it is not."""
+    """Return a lower bound of the schema's length as JSON, which costs less than writing the JSON."""
     match value:
         case str():
             return len(value)
@@ -51,7 +51,7 @@ def _least_chars(value: Any) -> int:
 
 
 def _objects(value: Any) -> int:
-    """How many there are. Raises InvalidFormat for a long list of several kinds."""
+    """Count the objects in a schema. Raises InvalidFormat for a long list of mixed types."""
     match value:
         case dict():
             return 1 + sum(map(_objects, value.values()))

@@ -1,24 +1,24 @@
-"""The outermost layer: request ids, Host and Origin, the API key, and bodies that are too large or never come.
+"""The outermost layer: request ids, trusted proxies, Host and Origin, the API key, and the limits on bodies (`body_limits.py`).
 
 Localhost is not a boundary: any web page can reach it, so all of this is checked on every route.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import secrets
-from contextlib import suppress
+from collections.abc import Awaitable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llava_gateway.api.body_limits import BodyBudget, IncomingBody
 from llava_gateway.api.errors import error_response, internal_error
+from llava_gateway.api.proxies import PROXY_HEADERS, ClientRequest, TrustedProxies, beside
 from llava_gateway.engines.ollama_names import is_loopback
 from llava_gateway.errors import (
-    BodyTimeout,
     BodyTooLarge,
     GatewayError,
     HeadersTooLarge,
@@ -36,7 +36,7 @@ OWN_FILES_CSP = (
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE_CSP = f"{OWN_FILES_CSP}; require-trusted-types-for 'script'; trusted-types dompurify"
-"""Nothing but the page's own files, and markup from strings only through its sanitiser."""
+"""Allows only the page's own files, and HTML from strings only through the page's sanitiser."""
 HEADERS = {
     "Content-Security-Policy": PAGE_CSP,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -45,138 +45,155 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 HEADERS_MAX_BYTES = 64 * 1024
 HEADERS_MAX_COUNT = 200
-"""Each look at a header goes through all of them."""
-OPEN_PATHS = ("/", "/healthz")
-"""Reached without a key: the page itself (it asks for the key), its files under /static/, and the sign of life."""
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-"""Headers of a proxy that stands before us: who is behind it is not on this machine."""
+"""There is a limit because each lookup of an ASGI header scans all headers."""
+OPEN_PATHS = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
+"""Open without a key: the page and the documentation (both ask for the key), their files under /static/, and the probes."""
+LOCAL_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
 def may_change_models(request: Request) -> bool:
-    """Whether a client is on this machine and speaks to us by a name of this machine. A proxy here would make everyone look so:
-    most give themselves away by the Host they pass on or by their headers; one that does neither can't be told from such a client."""
+    """Return whether a client is on this machine and addresses us by a name of this machine. Behind a proxy on this machine, every
+    client would look local: most proxies can be recognised by the Host that they pass on or by their headers; one that sends neither
+    looks like a local client.
+    """
     client = request.client
     host = _hostname(request.headers.get("host", "")).strip("[]")
     return (
         client is not None
         and is_loopback(client.host)
         and (host == "localhost" or is_loopback(host))
-        and not any(name in request.headers for name in FORWARDED)
+        and not any(name in request.headers for name in PROXY_HEADERS)
     )
 
 
 async def only_from_this_machine(request: Request) -> None:
-    """For routes that change what is installed; the same origin is checked for all routes. Raises LocalOnly."""
+    """Reject requests from other machines, on routes that change the installed models. All routes check the origin. Raises LocalOnly."""
     if not may_change_models(request):
         raise LocalOnly
 
 
-class SecurityMiddleware:
-    """Refuses what must not reach a route, and puts its headers on every response."""
+def has_key(request: Request) -> bool:
+    """Return whether a request to an open path carries the key, or there is no key."""
+    return bool(request.scope["state"]["has_key"])
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+
+class SecurityMiddleware:
+    """Rejects requests that must not reach a route, and adds its headers to every response."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, bodies: BodyBudget) -> None:
         self._app = app
-        self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, _bracketed(settings.host))}
+        self._bodies = bodies
+        self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, *map(_bracketed, settings.addresses))}
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._explained: set[str] = set()
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
-        self._body_max_bytes = settings.body_max_bytes
-        self._body_gap_timeout = settings.body_gap_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        if scope["method"] != "HEAD":
+            state["send_piece"] = send
 
         started = False
+        body = IncomingBody(self._bodies, receive)
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                body.release()
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
+                if body.refused:
+                    headers["Connection"] = "close"
+                if message["status"] == 307:
+                    headers["Location"] = beside(scope["path"], headers["Location"])
+                given = {name for name, _ in headers.raw}
+                headers.raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in given)
+            return send(message)
 
         try:
             self._check(scope, Headers(scope=scope))
         except GatewayError as error:
             if isinstance(error, BodyTooLarge) and "expect" not in Headers(scope=scope):
-                await self._discard(receive)
+                await body.discard()
             await error_response(error, request_id)(scope, receive, send_with_headers)
             return
         try:
-            await self._app(scope, self._bounded(receive), send_with_headers)
+            await self._app(scope, body.receive, send_with_headers)
         except ClientDisconnect:
             log.info("%s 499 client_left", request_id)
-        except Exception as error:  # a bug: this request is told, the others go on
+        except Exception as error:  # a bug: this request gets an error, the others go on
             refusal = internal_error(error, request_id)
             if not started:
                 await error_response(refusal, request_id)(scope, receive, send_with_headers)
+        finally:
+            body.release()
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         size = len(scope["path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
         if size > HEADERS_MAX_BYTES or len(scope["headers"]) > HEADERS_MAX_COUNT:
             raise HeadersTooLarge
-        host = headers.get("host", "")
-        if ("*" not in self._hosts and _hostname(host) not in self._hosts) or len(headers.getlist("host")) > 1:
+        seen = self._proxies.look(scope, headers)
+        self._check_addressed(scope, headers, seen)
+        scope["scheme"], scope["client"] = seen.scheme, (seen.client, 0) if seen.client else None
+        scope["state"]["has_key"] = self._has_key(headers)
+        if not scope["state"]["has_key"] and not _is_open(scope["path"]):
+            raise InvalidApiKey
+        if int(headers.get("content-length") or 0) > self._bodies.max_bytes:
+            raise BodyTooLarge("body_bytes", values={"most_bytes": self._bodies.max_bytes})
+
+    def _has_key(self, headers: Headers) -> bool:
+        """Return whether the request carries the key, if there is one."""
+        if self._key is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key.encode())
+
+    def _check_addressed(self, scope: Scope, headers: Headers, seen: ClientRequest) -> None:
+        """Check Host and Origin. Raises HostNotAllowed, OriginNotAllowed."""
+        if ("*" not in self._hosts and not self._hosts.issuperset(map(_hostname, seen.hosts))) or len(headers.getlist("host")) > 1:
             raise HostNotAllowed
         origin = headers.get("origin")
-        if origin is not None and origin.lower() != f"{scope['scheme']}://{host}".lower():
-            raise OriginNotAllowed
-        # A link to the page from elsewhere may be followed; nothing else may come from another site.
+        if origin is not None and origin.lower() != f"{seen.scheme}://{seen.host}".lower():
+            raise self._wrong_origin(seen, origin.lower())
+        # Links to the page from other sites work; any other request from another site is rejected.
         followed = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
             raise OriginNotAllowed
-        if self._key is not None and not _is_open(scope["path"]):
-            scheme, _, given = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key.encode()):
-                raise InvalidApiKey
-        if int(headers.get("content-length") or 0) > self._body_max_bytes:
-            raise BodyTooLarge("body_bytes", values={"most_bytes": self._body_max_bytes})
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """The body, counted and timed while it comes in; after its end, the wait for the client to leave has no limit."""
-        taken = 0
-        whole = False
-
-        async def bounded() -> Message:
-            nonlocal taken, whole
-            if whole:
-                return await receive()
-            try:
-                async with asyncio.timeout(self._body_gap_timeout):
-                    message = await receive()
-            except TimeoutError:
-                raise BodyTimeout from None
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
-            taken += len(message.get("body", b""))
-            if taken > self._body_max_bytes:
-                if not whole:
-                    await self._discard(receive)
-                raise BodyTooLarge("body_bytes", values={"most_bytes": self._body_max_bytes})
-            return message
-
-        return bounded
-
-    async def _discard(self, receive: Receive) -> None:
-        """Reads what is left of a body, for a while: a connection that is closed with unread data in it loses the response too."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._body_gap_timeout):
-                while (await receive()).get("more_body", False):
-                    pass
+    def _wrong_origin(self, seen: ClientRequest, origin: str) -> OriginNotAllowed:
+        """Return the error; if a proxy before us seems to be misconfigured, with what it lacks. Also logs that once, since the page
+        stays blank.
+        """
+        scheme, _, host = origin.partition("://")
+        if seen.untrusted:
+            error = OriginNotAllowed("proxy_not_trusted")
+        elif scheme == "https" and seen.scheme == "http" and host == seen.host.lower():
+            error = OriginNotAllowed("proxy_without_scheme")
+        elif host != seen.host.lower() and _hostname(host) in self._hosts - LOCAL_NAMES:
+            error = OriginNotAllowed("proxy_without_host")
+        else:
+            return OriginNotAllowed()
+        if error.reason not in self._explained:
+            self._explained.add(error.reason)
+            log.warning("rejected a request from the page through %s: %s %s", seen.client, error.message, error.hint)
+        return error
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith("/static/")
+    return path in OPEN_PATHS or path == "/docs/" or path.startswith("/static/")
 
 
 def _hostname(host: str) -> str:
-    """Host header without its port, lower case; brackets of an IPv6 address stay."""
+    """Return the Host header without its port, in lower case; an IPv6 address keeps its brackets."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() else host).lower()
 

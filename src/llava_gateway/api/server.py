@@ -1,8 +1,9 @@
-"""Runs the app under uvicorn: streams are told before a shutdown, slow headers are cut off, and the exit status is 0."""
+"""Runs the app under uvicorn: ends streams before a shutdown, and exits with status 0."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import socket
@@ -12,137 +13,147 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llava_gateway.api.app import create_app
-from llava_gateway.api.deps import gateway_in
+from llava_gateway.api.body_limits import BodyBudget
+from llava_gateway.api.deps import bodies_in, gateway_in
+from llava_gateway.api.protocol import timed_protocol
 from llava_gateway.api.threads import TURN
 from llava_gateway.engines.pool import PoolState
+from llava_gateway.gateway.files import raise_files_limit
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.settings import Settings
 
-TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-TOO_LARGE_RESPONSE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-HEAD_MAX_BYTES = 512 * 1024
-"""Headers that are still not whole after so much are refused. More than one read of a socket gives, since it may hold the body too."""
+LAST_WORDS = 0.6
+"""Seconds between the second signal and the end of every connection: time to send the last event of each stream."""
+
+
+PORTS_TRIED = 20
+"""How many free ports of IPv4 to try until one is free on IPv6 too."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn waits for open streams and never ends one by itself: at the first signal the gateway does."""
+    """A uvicorn server that ends open streams at the first signal; uvicorn itself waits for them and never ends one."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, announce: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, bodies: BodyBudget, announce: Callable[[int], None]) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._bodies = bodies
+        self._hurried = asyncio.Event()
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets or listening(self._gateway.settings))
         if self.started:
             self._announce(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        draining = asyncio.create_task(self._gateway.drain())
+        self._bodies.close()
+        tasks = [asyncio.create_task(self._gateway.drain()), asyncio.create_task(self._cut_off())]
         await super().shutdown(sockets)
-        draining.cancel()
+        for task in tasks:
+            task.cancel()
+
+    async def _cut_off(self) -> None:
+        """After the second signal, end all connections: a client that does not read would hold up the end."""
+        await self._hurried.wait()
+        await asyncio.sleep(LAST_WORDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """The first signal lets running answers go on for a while, the second ends them. uvicorn's own way would leave the engines behind
-        at the second, and raise the signal again at the end, though a stop that was asked for is a success."""
+        """Handle a signal: after the first one, running answers may continue for a while; the second one ends them. uvicorn's own
+        handler would leave the engines running after the second signal, and raise the signal again at the end, although a requested
+        stop is a success.
+        """
         if self.should_exit:
-            self._gateway.hurry()
-        self._gateway.close_door()
+            self._gateway.end_grace_period()
+            self._hurried.set()
+        self._gateway.stop_accepting()
         self.should_exit = True
 
 
-def timed_protocol(header_timeout: float) -> type[HttpToolsProtocol]:
-    """The HTTP protocol with limits on how long a request's headers may take and be."""
+def listening(settings: Settings) -> list[socket.socket] | None:
+    """Bind the two addresses of loopback to one port. Returns only the first where there is no IPv6.
 
-    class TimedProtocol(HttpToolsProtocol):
-        """`state["abort"]` of a request cuts its connection at once: closing it would wait for ever for a client that does not read."""
+    Returns None where uvicorn should listen itself: on a single address, or to report why the port can't be had.
+    """
+    if len(settings.addresses) == 1:
+        return None
+    first, second = settings.addresses
+    for _ in range(PORTS_TRIED if settings.port == 0 else 1):
+        try:
+            one = bound(socket.AF_INET, first, settings.port)
+        except OSError:
+            return None
+        try:
+            return [one, bound(socket.AF_INET6, second, one.getsockname()[1])]
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return [one]
+            one.close()
+    return None
 
-        _headers_due: asyncio.TimerHandle | None = None
-        _head_bytes = 0
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._expect_headers()
-
-        def data_received(self, data: bytes) -> None:
-            if self._headers_due is not None:
-                self._head_bytes += len(data)
-                if self._head_bytes > HEAD_MAX_BYTES:
-                    self._refuse(TOO_LARGE_RESPONSE)
-                    return
-            super().data_received(data)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope["state"]["abort"] = self.transport.abort
-            if self._headers_due is None:
-                self._expect_headers()
-
-        def on_headers_complete(self) -> None:
-            self._forget_headers()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._forget_headers()
-            super().connection_lost(exc)
-
-        def _expect_headers(self) -> None:
-            self._head_bytes = 0
-            self._headers_due = self.loop.call_later(header_timeout, self._refuse, TIMEOUT_RESPONSE)
-
-        def _forget_headers(self) -> None:
-            if self._headers_due is not None:
-                self._headers_due.cancel()
-                self._headers_due = None
-
-        def _refuse(self, response: bytes) -> None:
-            if not self.transport.is_closing():
-                self.transport.write(response)
-                self.transport.close()
-
-    return TimedProtocol
+def bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """Return a socket bound as asyncio binds one. Raises OSError."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two programs share the port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 class _NoCutBodies(logging.Filter):
-    """A text stream that failed ends without its last chunk on purpose (api/stream.py); uvicorn would call that an error of ours."""
+    """Drops uvicorn's error about a failed text stream, which ends without its last chunk on purpose (api/stream.py)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
 
 
 def build_server(settings: Settings, announce: Callable[[int], None] = lambda port: None, app: FastAPI | None = None) -> Server:
-    """A server that is ready to `run()`; `announce` gets the port once it listens."""
+    """Build a server that is ready to `run()`; `announce` is called with the port once it listens."""
     app = app or create_app(settings)
     logging.getLogger("uvicorn.error").addFilter(_NoCutBodies())
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=timed_protocol(settings.body_gap_timeout),
+        http=timed_protocol(settings),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # api/security.py reads them
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.shutdown_grace) + 1,
     )
-    return Server(config, gateway_in(app), announce)
+    return Server(config, gateway_in(app), bodies_in(app), announce)
 
 
 def prepare_process() -> None:
-    """For a process that serves and does nothing else: its event loop gets its turn soon while a large body is read, and what is there at
-    the start is not gone through again each time Python looks for garbage, which takes 50 ms."""
+    """Set up a process that only serves: a thread that reads a large body yields to the event loop soon, and garbage collection takes
+    little time.
+
+    A full collection stops everything while it visits every object: 50 ms for the objects present at the start (so these are excluded), 200
+    ms with a hundred long sessions (so full collections are rare; young garbage is collected as often as before).
+    """
     sys.setswitchinterval(TURN)
+    gc.set_threshold(10_000, 10, 1000)
     gc.collect()
     gc.freeze()
 
 
 def run(settings: Settings, announce: Callable[[int, PoolState], None]) -> int:
-    """Serves until a signal; the exit status. `announce` gets the port once it listens, and the engines as they are then."""
+    """Serve until a signal, and return the exit status. `announce` is called with the port once it listens, and the engines' state at
+    that time.
+    """
+    raise_files_limit()
     app = create_app(settings)
     gateway = gateway_in(app)
     server = build_server(settings, lambda port: announce(port, gateway.pool.state), app)

@@ -1,4 +1,6 @@
-"""How the images of a question are to be looked at: what is said for all of them, of each, and (as tutorials write it) in the options."""
+"""The sight of a question's images (resolution, region and the like): set for all images, for one image, or (as in tutorials) in the
+options.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +8,46 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, SightBody, parse_body
-from llava_gateway.chat import Box, ImagePart, Sight, Upload
+from llava_gateway.api.bodies import AskBody, ImageData, ImageLink, SightBody, parse_body
 from llava_gateway.errors import ConflictingFields, InvalidRegion
+from llava_gateway.parts import Attached, Box, ImagePart, Sight
 
 IN_OPTIONS = ("image_size", "num_visual_tokens")
-"""Fields that are taken inside `options` too: tutorials for Ollama write them there, where Ollama passes over them in silence."""
+"""Fields that are also accepted inside `options`: tutorials for Ollama put them there, and Ollama silently ignores them."""
 REGION_MIN_SIDE = 0.01
 _ROUNDING = 1e-6
-"""x + width of fractions that were rounded may be a little more than 1."""
+"""Because of rounding, x + width of fractions may slightly exceed 1."""
 
 
-def with_sight(body: AskBody, images: Sequence[tuple[Upload | ImagePart, SightBody | None]]) -> tuple[Upload | ImagePart, ...]:
-    """The images of a question, each with what is wished for it; its own fields win over those of the question.
+def with_sight(body: AskBody, images: Sequence[tuple[Attached, SightBody | None]]) -> tuple[Attached, ...]:
+    """Return the images of a question, each with its sight; an image's own fields take precedence over those of the question.
 
-    Raises InvalidRegion, ConflictingFields, InvalidRequest for what is wrong inside `options`.
+    Raises InvalidRegion, ConflictingFields, and InvalidRequest for errors inside `options`.
     """
     for_all = wishes(body) | _wishes_in_options(body)
     if "region" in for_all and len(images) != 1:
         raise _whose_region(len(images))
     return tuple(
-        replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {})))
+        _on_ground(replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {}))), own, body)
         for index, (image, own) in enumerate(images)
     )
 
 
+def _on_ground(image: Attached, own: SightBody | None, body: AskBody) -> Attached:
+    """Return an upload with its background; a stored image has its own already."""
+    if isinstance(image, ImagePart):
+        return image
+    wish = own.background if isinstance(own, ImageData | ImageLink) and own.background else body.background
+    return replace(image, background=background(wish))
+
+
+def background(wish: str | None) -> str | None:
+    """Return the colour in lower case; None for auto."""
+    return wish.lower() if wish and wish != "auto" else None
+
+
 def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
-    """What is wished for, by the names of Sight's fields. Raises InvalidRegion, `within` before the field's name."""
+    """Return the requested sight by the names of Sight's fields. `within` goes before the field's name in errors. Raises InvalidRegion."""
     given: dict[str, Any] = {name: value for name in SightBody.model_fields if (value := getattr(body, name)) is not None}
     if "image_size" in given:
         given["image_size"] = tuple(given["image_size"])
@@ -43,6 +58,8 @@ def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
 
 def _wishes_in_options(body: AskBody) -> dict[str, Any]:
     given = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
+    if not given:
+        return {}
     inside = parse_body(SightBody, given, "options")
     for name in given:
         if getattr(body, name) not in (None, getattr(inside, name)):

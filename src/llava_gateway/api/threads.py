@@ -1,4 +1,4 @@
-"""Work on what comes in that would hold up everybody, in threads beside the event loop."""
+"""Parses and converts large bodies in a thread, so that they don't block the event loop."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE = 4 * 1024
-"""Bytes or characters that are read while everybody waits: it takes a few milliseconds."""
+"""Bytes or characters up to which work runs on the event loop: this takes a few milliseconds."""
 TURN = 0.0005
-"""Seconds after which a thread that works lets the event loop have its turn (`sys.setswitchinterval`); Python's own 5 ms are ten times as
-long, and a small request takes several turns."""
+"""Seconds after which a working thread yields to the event loop (`sys.setswitchinterval`); Python's default of 5 ms is ten times as
+long, and a small request needs several switches.
+"""
 _POOL = ThreadPoolExecutor(1, "reading")
-"""One thread: they can't work at the same time anyway, and each more of them makes the event loop wait a turn longer."""
+"""Only one thread: several can't run at the same time anyway, and each more would make the event loop wait for another switch interval."""
 
 
 async def off_loop(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` returns or raises; a thread does it where what it reads is large."""
+    """Run `work`, in a thread if `size` is large. Returns or raises what `work` does."""
     return work(*args, **kwargs) if size <= LARGE else await in_thread(work, *args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""What a model gets of a stored image: the files themselves, a drawing of what it sees, and the steps to it in words."""
+"""What a model gets of a stored image: the files, a drawing of them, and the steps to them in words."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from llava_gateway.api.head import wants_head_only
 from llava_gateway.api.native_json import note_json, notes_json
 from llava_gateway.api.response import JSONResponse, unless_known
 from llava_gateway.api.sight import wishes
-from llava_gateway.chat import Sight
 from llava_gateway.errors import InvalidRequest, NotFound
 from llava_gateway.gateway.attachments import Seen
 from llava_gateway.images.layout import drawn_size
 from llava_gateway.images.steps import in_words, shown_pieces, steps
+from llava_gateway.parts import Sight
 
 router = APIRouter(responses=openapi.ERRORS)
 
 FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
-"""Kept by the browser, but asked about each time: another day the same model may see images otherwise."""
+"""Browsers cache it, but revalidate each time: the same model may see images differently on another day."""
 
 
-@router.get("/images/{image_id}", tags=["images"], summary="A stored image", openapi_extra=openapi.IMAGE)
+@router.get("/images/{image_id}", tags=["images"], summary="Return a stored image", openapi_extra=openapi.IMAGE)
 async def get_image(request: Request, image_id: str) -> Response:
-    """The canonical image: upright, sRGB, without metadata. With `model`, what that model gets of it: the first file, or the one that
-    `piece` names, counted from 0 in the order they are sent."""
+    """Return the canonical image: upright, sRGB, without metadata. With `model`, return what that model gets of it: the first file, or
+    the file that `piece` names, counted from 0 in the order they are sent.
+    """
     gateway = gateway_of(request)
     query = read_query(request, ImageQuery)
     image = gateway.images.get(image_id)
@@ -42,8 +43,9 @@ async def get_image(request: Request, image_id: str) -> Response:
             raise InvalidRequest("needs_model", values={"name": min(given)}, param="model")
         await image.stored()
         headers = _headers(image_id, FOR_EVER)
-        return unless_known(request, headers) or Response(image.canonical, media_type=image.media_type, headers=headers)
-    pieces = (await gateway.seen(image, query.model, Sight(**wishes(query)))).rendition.pieces
+        known = unless_known(request, headers)
+        return known or Response(await gateway.images.read(image), media_type=image.media_type, headers=headers)
+    pieces = (await gateway.image_requests.seen(image, query.model, Sight(**wishes(query)))).rendition.pieces
     if query.piece >= len(pieces):
         raise NotFound("piece_beyond", values={"count": len(pieces)}, param="piece")
     piece = pieces[query.piece]
@@ -51,14 +53,16 @@ async def get_image(request: Request, image_id: str) -> Response:
     return unless_known(request, headers) or Response(piece.data, media_type=piece.media_type, headers=headers)
 
 
-@router.get("/images/{image_id}/view", tags=["images"], summary="What a model sees of an image", openapi_extra=openapi.VIEW)
+@router.get("/images/{image_id}/view", tags=["images"], summary="Show an image as a model sees it", openapi_extra=openapi.VIEW)
 async def view_image(request: Request, image_id: str) -> Response:
-    """A PNG drawn from the very files that are sent: padding hatched, tiles and overview numbered in the order they go, a region marked on
-    the overview. As JSON (`Accept: application/json`, or `format=json`) the steps to it, the files and what they cost."""
+    """Draw the files that are sent, as a PNG: padding is hatched, tiles and overview are numbered in the order they are sent, and a
+    region is marked on the overview. As JSON (`Accept: application/json`, or `format=json`), list the steps to the files, the files and
+    their tokens.
+    """
     gateway = gateway_of(request)
     query = read_query(request, ViewQuery)
     image = gateway.images.get(image_id)
-    seen = await gateway.seen(image, query.model, Sight(**wishes(query)))
+    seen = await gateway.image_requests.seen(image, query.model, Sight(**wishes(query)))
     if _wants_json(query, request.headers.get("accept", "")):
         body = JSONResponse(view_json(await image.stored(), seen))
         headers = _headers(hashlib.sha256(body.body).hexdigest(), ASK_AGAIN)
@@ -68,7 +72,7 @@ async def view_image(request: Request, image_id: str) -> Response:
     if known := unless_known(request, headers):
         return known
     if wants_head_only(request):
-        return StreamingResponse((), media_type="image/png", headers=headers)  # without the length, which only the drawing has
+        return StreamingResponse((), media_type="image/png", headers=headers)  # without Content-Length, which only the drawing has
     return Response(await gateway.images.view(image, seen.profile, seen.sight), media_type="image/png", headers=headers)
 
 
@@ -112,7 +116,7 @@ def _wants_json(query: ViewQuery, accept: str) -> bool:
 
 
 def _drawing_tag(seen: Seen) -> str:
-    """Names the drawing without making it: the pieces, how they lie, and the version that draws."""
+    """Return a tag for the drawing without drawing it: from the pieces, their layout, and the version of the drawing code."""
     digest = hashlib.sha256(f"{__version__} {seen.plan.canvases}".encode())
     for piece in seen.rendition.pieces:
         digest.update(piece.data)

@@ -1,4 +1,4 @@
-"""Votes on answers that were compared: saved with their figures, counted by model, exported as JSON."""
+"""Votes on compared answers: stored with their metrics, counted by model, exported as JSON."""
 
 from __future__ import annotations
 
@@ -22,27 +22,34 @@ from llava_gateway.votes import MAX_TEXT_CHARS, Candidate, Vote
 router = APIRouter(responses=openapi.ERRORS)
 
 
-@router.post("/votes", tags=["votes"], summary="Say which of several answers was best", status_code=201, openapi_extra=openapi.VOTE)
+@router.post("/votes", tags=["votes"], summary="Vote for the best of several answers", status_code=201, openapi_extra=openapi.VOTE)
 async def vote(request: Request) -> Response:
-    """Kept in memory, as sessions are; the oldest of many votes go, and of a very long prompt only its beginning is kept."""
-    settings = gateway_of(request).settings
+    """Store a vote, in memory or on disk like sessions. When there are too many votes, the oldest are dropped; of a very long prompt only
+    the beginning is kept.
+    """
+    gateway = gateway_of(request)
+    settings = gateway.settings
     body = await read_body(request, VoteBody)
     check_length("prompt", body.prompt, settings)
     if body.best is not None and body.best >= len(body.candidates):
         raise InvalidRequest("best_beyond", values={"best": body.best, "count": len(body.candidates)}, param="best")
     cast = Vote(datetime.now(UTC), body.prompt[:MAX_TEXT_CHARS], tuple(body.images), tuple(map(_candidate, body.candidates)), body.best)
+    if gateway.journal:
+        await gateway.journal.add_vote(cast)
     votes_of(request).add(cast)
     return await json_response(vote_json(cast), 201)
 
 
-@router.get("/votes", tags=["votes"], summary="All votes, newest first, and how each model did")
+@router.get("/votes", tags=["votes"], summary="List all votes, newest first, and the results of each model")
 async def list_votes(request: Request) -> Response:
     votes = votes_of(request)
     return await json_response({"votes": [vote_json(vote) for vote in votes], "tally": [asdict(standing) for standing in votes.tally()]})
 
 
-@router.delete("/votes", tags=["votes"], summary="Forget all votes", status_code=204)
+@router.delete("/votes", tags=["votes"], summary="Delete all votes", status_code=204)
 async def forget_votes(request: Request) -> Response:
+    if journal := gateway_of(request).journal:
+        await journal.remove_votes()
     votes_of(request).clear()
     return Response(status_code=204)
 

@@ -1,24 +1,31 @@
-"""Shows one answer while it comes: words on stdout, what happens meanwhile on stderr if that is a terminal."""
+"""Prints one answer while it arrives: the words on stdout, the progress on stderr if that is a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from typing import Any, Self
 
 from llava_gateway.cli.client import Fields, GatewayClient, JSONObject
 from llava_gateway.cli.console import console, printable
+from llava_gateway.cli.messages import warning_text
 
 
 def show_answer(client: GatewayClient, path: str, fields: Fields, *, words: bool = True) -> JSONObject:
-    """The whole answer, after its words (with `words`) went to stdout one by one and ended with a line feed.
+    """Ask, and show the answer as `show_events` does."""
+    return show_events(client.ask(path, fields), words=words)
 
-    Raises Failure, KeyboardInterrupt; leaving either way stops the answer.
+
+def show_events(answering: Generator[tuple[str, JSONObject]], *, words: bool = True) -> JSONObject:
+    """Read the events of an answer, and return the whole answer. With `words`, first prints its words to stdout as they arrive, and a line
+    feed at the end.
+
+    Raises Failure, KeyboardInterrupt; both stop the answer.
     """
     last = "\n"
     try:
-        with closing(client.ask(path, fields)) as events, _Status() as status:
+        with closing(answering) as events, _Status() as status:
             for name, data in events:
                 if name == "done":
                     return data
@@ -26,7 +33,7 @@ def show_answer(client: GatewayClient, path: str, fields: Fields, *, words: bool
                     status.stop()
                     last = _write(data["text"]) or last
                 elif name != "delta":
-                    status.show(_doing(name, data))
+                    status.show(_progress_text(name, data))
         raise AssertionError("client.ask ends with done or raises")
     finally:
         if last != "\n":
@@ -34,7 +41,7 @@ def show_answer(client: GatewayClient, path: str, fields: Fields, *, words: bool
 
 
 def _write(text: str) -> str:
-    """The last character of what was written."""
+    """Write the text, and return its last character."""
     if sys.stdout.isatty():
         text = printable(text)
     sys.stdout.write(text)
@@ -42,8 +49,8 @@ def _write(text: str) -> str:
     return text[-1:]
 
 
-def _doing(event: str, data: JSONObject) -> str:
-    """What the gateway is at, in words; "" for events that say nothing of it."""
+def _progress_text(event: str, data: JSONObject) -> str:
+    """Describe an event's progress in words; "" for events without progress."""
     match event:
         case "queued":
             return f"Waiting: place {data['position']} in the queue"
@@ -59,7 +66,7 @@ def _doing(event: str, data: JSONObject) -> str:
 
 
 class _Status:
-    """One line on stderr that goes away with the first word; nothing where stderr is no terminal."""
+    """One status line on stderr that disappears at the first word; prints nothing if stderr is not a terminal."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -83,7 +90,7 @@ class _Status:
 
 
 def details(answer: JSONObject) -> Iterator[str]:
-    """Who answered, what was done to the images, what it cost: a line each."""
+    """Yield lines about the answer: its model and engine, the changes to the images, the token counts and the times."""
     yield f"{answer['model']} ({answer['engine']}), finish reason {answer['finish_reason']}"
     for number, image in enumerate(answer["images"], 1):
         sent = image["sent"]
@@ -98,7 +105,13 @@ def details(answer: JSONObject) -> Iterator[str]:
         yield f"first word after {timings['first_token_ms'] / 1000:.2f} s, all after {timings['total_ms'] / 1000:.2f} s"
 
 
-def warnings(answer: JSONObject) -> Iterator[str]:
-    """What the person should know, of the answer and of the conversation: a line each."""
-    for message in dict.fromkeys(warning["message"] for warning in (*answer["warnings"], *answer["context"]["warnings"])):
+def warnings(answer: JSONObject, longer: str = "--num-predict COUNT") -> Iterator[str]:
+    """Yield the warnings about the answer and the conversation, one per line. `longer` is the flag or command that allows a longer
+    answer.
+    """
+    all_warnings = (*answer["warnings"], *answer["context"]["warnings"])
+    for message in dict.fromkeys(warning_text(warning) for warning in all_warnings):
         yield f"warning: {message}"
+    if answer["finish_reason"] == "length" and not any(warning["code"] == "context_full" for warning in all_warnings):
+        count = answer["usage"]["completion_tokens"]
+        yield f"warning: The answer was cut off after {count} token{'' if count == 1 else 's'}: {longer} allows more."

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
+from llava_gateway.cli.console import Failure, console, not_empty, printable, set_up_logging, wrong_use
 from llava_gateway.cli.flags import (
     STDIN,
     ApiKeyFlag,
@@ -24,19 +26,23 @@ from llava_gateway.cli.flags import (
     request_fields,
     with_request_flags,
 )
-from llava_gateway.cli.named import SUFFIXES, Named, find_images, is_address, local_path
-from llava_gateway.cli.stdin import Piped, holds_unread, on_terminal, piped
+from llava_gateway.cli.image_paths import SUFFIXES, SplitQuestion, find_images, is_address, is_same, local_path, mentions_image
+from llava_gateway.cli.pages import choice_of, file_of, page_fields
+from llava_gateway.cli.stdin import Piped, has_unread_input, on_terminal, piped
 from llava_gateway.images.sniff import sniff
 
 _STDIN_SECONDS = 5.0
-"""How long a question without an image waits for something to come through a pipe."""
+"""Seconds that a question without an image waits for piped input."""
 _FROM_STDIN = "the image from stdin"
 
 
 @with_request_flags
 def ask(
     arguments: Annotated[
-        list[str], typer.Argument(help="Image files (- reads one from stdin), then the question.", metavar="IMAGE... QUESTION")
+        list[str],
+        typer.Argument(
+            help="Image files or addresses (- reads one from stdin), then the question.", metavar="[IMAGE...] QUESTION", callback=not_empty
+        ),
     ],
     no_paths: NoPathsFlag = False,
     as_json: JsonFlag = False,
@@ -48,20 +54,22 @@ def ask(
 ) -> None:
     """Ask about images; the answer streams to stdout.
 
-    The last argument is the question, all before it are images. Where the last one is a file too, the images are described.
+    The last argument is the question; those before it are images. If the last one is a file too, the images are described.
 
-    Image files that the question names are attached too.
+    Image files that the question names are attached too. Images at public http and https addresses are fetched.
 
-    A question without an image takes what is piped in: an image, or text that is put before the question.
+    A question without an image uses piped input: an image, or text that goes before the question.
 
     \b
     Examples:
       llava-gateway ask photo.heic "What is this?"
       llava-gateway ask before.jpg after.jpg "What has changed?"
+      llava-gateway ask https://example.org/photo.jpg "What is this?"
       llava-gateway ask "What is in ./photo.jpg?"
       scanner | llava-gateway ask - "Read the text." --preset factual
       cat notes.txt | llava-gateway ask "Summarise this."
       llava-gateway ask receipt.png "Read it." --format schema.json --json
+      llava-gateway ask report.pdf#3-5 "What was decided?"
       llava-gateway ask map.png "Which street is this?" --region 0.5,0,0.5,0.5
       tesseract bill.png - | llava-gateway ask bill.png "What is due?" --ocr-text -
     """
@@ -70,26 +78,32 @@ def ask(
     readers = [*names, request.get("ocr_text")].count(STDIN)
     if readers > 1:
         wrong_use("Only one thing can come from stdin.", "Give the others as files.")
-    images = [read_image(name) for name in names]
+    images = read_images(names)
+    choices = [choice_of(name) for name in names]
     _note(f"Attached {name}." for name in names if name not in arguments)
+    of_pages = {name: request.pop(name, None) or "" for name in ("pages", "frames")}
     fields = request_fields(request)
     descriptor = piped()
     stdin = Piped(descriptor) if descriptor is not None and not readers and not images else None
     if stdin is not None:
         images, question = _with_stdin(stdin, question)
+        choices = [""] * len(images)
+    if not images and mentions_image(question):
+        _note([f"warning: The question mentions an image, but none was given: llava-gateway ask photo.jpg {shlex.quote(question)}"])
     from llava_gateway.cli.answer import details, show_answer, warnings
     from llava_gateway.cli.client import connect
 
-    with connect(url, api_key, config) as client, _image_named(names):
+    with connect(url, api_key, config, verbose=verbose) as client, _image_named(names):
         asked: list[tuple[str, str | bytes]] = [("image", image) for image in images]
+        asked += page_fields([*zip(images, choices, strict=True)], of_pages)
         answer = show_answer(client, "/ask", [*asked, ("prompt", question), *fields], words=not as_json)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     _note((*(details(answer) if verbose else ()), *(() if as_json else warnings(answer))))
     if stdin is not None and stdin.is_late:
-        raise Failure("The question went out before anything came through stdin.", f"With -, {_FROM_STDIN} is waited for.")
-    if names and not readers and holds_unread():
-        _note(["warning: stdin is not read where images are given. - stands for an image from it; < /dev/null gives it none."])
+        raise Failure("The question was sent before any input arrived on stdin.", f"With -, the command waits for {_FROM_STDIN}.")
+    if names and not readers and has_unread_input():
+        _note(["warning: stdin is not read if images are given. Give - for an image from stdin, or < /dev/null for none."])
 
 
 def _note(lines: Iterable[str]) -> None:
@@ -98,11 +112,13 @@ def _note(lines: Iterable[str]) -> None:
 
 
 def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
-    """(images, question) with what is piped in: an image, or text before the question. What is neither ends the command."""
+    """Add piped input to the question. Returns (images, question): an image is added to the images, text goes before the question.
+    Other input ends the command.
+    """
     came = stdin.whole(_STDIN_SECONDS)
     if came is None:
         _note(
-            [f"Nothing came through stdin for {_STDIN_SECONDS:.0f} seconds: the question goes out without it. < /dev/null spares the wait."]
+            [f"No input arrived on stdin for {_STDIN_SECONDS:.0f} seconds: the question is sent without it. < /dev/null avoids the wait."]
         )
         return [], question
     if sniff(came):
@@ -113,17 +129,19 @@ def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        wrong_use("What came through stdin is neither an image that we read nor text.", "With < /dev/null, nothing is piped in.")
+        wrong_use("The input on stdin is neither a supported image nor text.", "With < /dev/null, nothing is piped in.")
     return [], f"{text}\n\n{question}" if text else question
 
 
 def split(arguments: list[str], *, paths: bool = True) -> tuple[list[str], str]:
-    """(images, question), with `paths` also the images that the question names. The question is "" where the last argument is an image
-    too. Mistyped file names end the command."""
+    """Split the arguments into (images, question); with `paths`, include the images that the question names. The question is "" if the
+    last argument is an image too. Mistyped file names end the command.
+    """
     *names, last = arguments
-    if last == STDIN or kind_of(last) == "file":
+    is_file = "file" in (kind_of(last), kind_of(file_of(last)))
+    if last == STDIN or is_file or (paths and is_address(last) and not any(c.isspace() for c in last)):
         return arguments, ""
-    named = find_images(last) if paths else Named((last,))
+    named = find_images(last) if paths else SplitQuestion((last,))
     if named.names:
         return _attached(names, named)
     looks_like_a_file = paths and last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
@@ -132,19 +150,23 @@ def split(arguments: list[str], *, paths: bool = True) -> tuple[list[str], str]:
     return names, last
 
 
-def _attached(names: list[str], named: Named) -> tuple[list[str], str]:
-    """The images with those that the question names, each of them once, and the question."""
-    places = {local_path(name).resolve(): number for number, name in reversed([*enumerate(names, 1)])}
+def _attached(names: list[str], named: SplitQuestion) -> tuple[list[str], str]:
+    """Return the images including those that the question names, each of them once, and the question."""
+
+    def place(name: str) -> tuple[str | Path, str]:
+        return is_same(file_of(name)), choice_of(name)
+
+    places = {place(name): number for number, name in reversed([*enumerate(names, 1)])}
     for name in named.names:
-        if local_path(name).resolve() not in places:
+        if place(name) not in places:
             names = [*names, name]
-            places[local_path(name).resolve()] = len(names)
-    return names, named.question([places[local_path(name).resolve()] for name in named.names], len(names))
+            places[place(name)] = len(names)
+    return names, named.question([places[place(name)] for name in named.names], len(names))
 
 
 @contextmanager
 def _image_named(names: list[str]) -> Iterator[None]:
-    """The gateway says which image is at fault by its number; a person knows them by their names."""
+    """Replace the image's number in the gateway's error by the name that the user knows."""
     try:
         yield
     except Failure as failure:
@@ -155,8 +177,15 @@ def _image_named(names: list[str]) -> Iterator[None]:
         raise
 
 
+def read_images(names: Sequence[str]) -> list[bytes]:
+    """Read files, as `read_image` does. What is at an address is fetched once, whatever pages of it are chosen."""
+    files = {name: file_of(name) if is_address(name) else name for name in names}
+    read = {file: read_image(file) for file in dict.fromkeys(files.values())}
+    return [read[files[name]] for name in names]
+
+
 def read_image(name: str) -> bytes:
-    """A file's bytes, or stdin's for "-"; ends the command where there is none."""
+    """Read a file, or stdin for "-"; ends the command if there is none."""
     if name == STDIN:
         if sys.stdin is None or on_terminal():
             wrong_use("- reads an image from stdin, but nothing is piped in.", 'cat photo.jpg | llava-gateway ask - "What is this?"')
@@ -165,11 +194,14 @@ def read_image(name: str) -> bytes:
 
 
 def read_file(name: str, hint: str = "") -> bytes:
-    """A file's bytes; ends the command where there is no such file."""
+    """Read a file, or fetch an address; ends the command if there is no such file."""
     if is_address(name):
-        wrong_use(f"{name} is not fetched.", "Save the image and give the file.")
+        from llava_gateway.cli.fetched import fetched
+
+        return fetched(file_of(name))
     try:
-        return local_path(name).read_bytes()
+        path = local_path(name)
+        return (path if path.is_file() else local_path(file_of(name))).read_bytes()
     except FileNotFoundError:
         wrong_use(f"There is no image file {name}.", hint)
     except OSError as error:

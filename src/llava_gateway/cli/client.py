@@ -1,9 +1,10 @@
-"""Speaks with a gateway over HTTP: one that runs already, or one that is started in this process and ends with it."""
+"""Talks to a gateway over HTTP: to a running one, or to one that is started in this process and ends with it."""
 
 from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -14,11 +15,11 @@ from urllib.parse import unquote
 import httpx2
 from pydantic import SecretStr
 
-from llava_gateway.cli.console import Failure, wrong_use
+from llava_gateway.cli.address_files import published_addresses
+from llava_gateway.cli.console import Failure, console, printable, wrong_use
 from llava_gateway.cli.flags import load_settings
+from llava_gateway.cli.messages import failure_from_body
 from llava_gateway.cli.serve import address
-from llava_gateway.error_sentences import hint_of
-from llava_gateway.errors import InvalidOption, InvalidRequest
 from llava_gateway.settings import Settings
 
 Fields: TypeAlias = list[tuple[str, str | bytes]]
@@ -27,21 +28,22 @@ JSONObject: TypeAlias = dict[str, Any]
 
 _CONNECT_SECONDS = 5.0
 _PROBE_SECONDS = 2.0
+_STOP_SECONDS = 5.0
 
 
 class GatewayClient:
-    """A gateway at `url`. Its methods raise `Failure` with what the gateway says went wrong."""
+    """A client of the gateway at `url`. Its methods raise `Failure` with the gateway's error message."""
 
     def __init__(self, url: str, api_key: str | None, *, is_ours: bool = False) -> None:
         self.url = url.rstrip("/") if "://" in url else f"http://{url}".rstrip("/")
         self.is_ours = is_ours
         """Whether it ends with this program."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx2.Client(
                 base_url=self.url,
-                headers=headers,
-                timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),  # the gateway has the timers
+                headers=self._headers,
+                timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),  # the gateway has its own timers
                 trust_env=False,
             )
         except httpx2.InvalidURL:
@@ -53,6 +55,15 @@ class GatewayClient:
     def get(self, path: str) -> JSONObject:
         return self._call("GET", path)
 
+    def readiness(self) -> JSONObject:
+        """Return the body of /readyz, for status 200 and 503."""
+        with self._errors():
+            response = self._http.get("/readyz")
+            if response.status_code not in (200, 503):
+                raise self._failure(response)
+            found: JSONObject = response.json()
+            return found
+
     def post(self, path: str, body: JSONObject) -> JSONObject:
         return self._call("POST", path, json=body)
 
@@ -63,11 +74,11 @@ class GatewayClient:
         self._call("DELETE", path)
 
     def send(self, path: str, file: bytes) -> JSONObject:
-        """Posts a file whose kind the gateway tells by its content."""
+        """Post a file; the gateway recognises its format by its content."""
         return self._call("POST", path, content=file, headers={"Content-Type": "application/octet-stream"})
 
     def download(self, path: str) -> tuple[str, bytes]:
-        """A file and the name that the gateway gives it, without any folder."""
+        """Download a file. Returns (content, the gateway's name for it without any folder)."""
         with self._errors():
             response = self._http.get(path)
             if response.is_error:
@@ -76,20 +87,37 @@ class GatewayClient:
             return Path(name).name or "session", response.content
 
     def upload(self, image: bytes) -> JSONObject:
-        """Stores an image; its "id" stands for it from then on."""
+        """Store an image; questions can then name it by the result's "id"."""
         return self._call("POST", "/images", files=_form([("image", image)]))
 
     def read_ahead(self, session: str | None, fields: Fields) -> None:
-        """Has the engine begin to read what a question with these fields begins with."""
+        """Let the engine begin to read the prompt of a question with these fields."""
         where = f"/sessions/{session}" if session else ""
         self._call("POST", f"{where}/read_ahead?wait=false", files=_form(fields))
 
     def ask(self, path: str, fields: Fields) -> Generator[tuple[str, JSONObject]]:
-        """The events of an answer as (name, data); the last one is "done". Closing the generator stops the answer."""
+        """Yield the events of an answer as (name, data); the last one is "done". Closing the generator stops the answer."""
         return self._events("the answer", path, files=_form(fields))
 
+    def go_on(self, session: str, options: JSONObject) -> Generator[tuple[str, JSONObject]]:
+        """Yield the events of the rest of the session's last answer, as `ask` does. The deltas are new words only."""
+        return self._events("the answer", f"/sessions/{session}/continue", json={"options": options})
+
+    def stop(self, session: str) -> bool:
+        """Stop the running answer of a session. Returns False if there is none, or if the gateway does not say so in time.
+
+        Uses a connection of its own, so that a signal handler may call it in the middle of another request.
+        """
+        try:
+            answer = httpx2.post(
+                f"{self.url}/sessions/{session}/cancel", headers=self._headers, timeout=_STOP_SECONDS, trust_env=False
+            ).json()
+            return bool(answer["cancelled"])
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return False
+
     def install(self, path: str, body: JSONObject) -> Generator[tuple[str, JSONObject]]:
-        """The events of a model on its way in, likewise."""
+        """Yield the events of a model install as (name, data); the last one is "done"."""
         return self._events("it", path, json=body)
 
     def _events(self, what: str, path: str, **content: Any) -> Generator[tuple[str, JSONObject]]:
@@ -100,11 +128,11 @@ class GatewayClient:
             for event in httpx2.EventSource(response, max_event_size=None):
                 data: JSONObject = json.loads(event.data)
                 if event.event == "error":
-                    raise _told(data)
+                    raise failure_from_body(data)
                 yield event.event, data
                 if event.event == "done":
                     return
-        raise Failure(f"The gateway went away in the middle of {what}.", "Ask again when it is back.")
+        raise Failure(f"The gateway stopped answering in the middle of {what}.", "Ask again when it is back.")
 
     def _call(self, method: str, path: str, **content: Any) -> JSONObject:
         with self._errors():
@@ -120,81 +148,98 @@ class GatewayClient:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
             raise Failure(f"No gateway answers at {self.url}.", "Start one with `llava-gateway serve`, or leave out --url.") from error
-        except UnicodeEncodeError as error:  # Python keeps bytes of the command line that are no text
-            hint = "Look at the encoding of the terminal (LANG), or pipe the text in as UTF-8."
-            raise Failure("A text that was typed is not in the encoding of this terminal.", hint) from error
+        except UnicodeEncodeError:  # `Commands` reports it
+            raise
         except (httpx2.HTTPError, ValueError) as error:
-            raise Failure(f"The gateway at {self.url} went away.", "Look whether it still runs, and ask again.") from error
+            raise Failure(f"The gateway at {self.url} no longer answers.", "Check that it is still running, then ask again.") from error
 
     def _failure(self, response: httpx2.Response) -> Failure:
         try:
-            return _told(response.json())
+            return failure_from_body(response.json())
         except (ValueError, KeyError, TypeError):
-            return Failure(f"{self.url} answers with status {response.status_code}.", "Is it a llava_gateway? /healthz tells.")
-
-
-_OF_ROUTES = (InvalidRequest.code, InvalidOption.code, "unknown_field")
-"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
-"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
-
-
-_OF_ROUTES = (InvalidRequest.code, InvalidOption.code, "unknown_field")
-"""Errors whose usual hint is about routes and their fields, which the program has no words for."""
-
-
-def _told(body: JSONObject) -> Failure:
-    error = body["error"]
-    hint = error["hint"]
-    if error["code"] == "invalid_api_key":
-        hint = "Give the key with --api-key or LLAVA_GATEWAY_API_KEY."
-    elif error["code"] in _OF_ROUTES and not hint_of(error["reason"], error["values"]):
-        hint = "With --help, each command tells what its flags take."
-    return Failure(error["message"], hint, param=error["param"] or "")
+            return Failure(
+                f"{self.url} answers with status {response.status_code}.", "Check that a llava_gateway listens there: GET /healthz."
+            )
 
 
 def _form(fields: Fields) -> list[tuple[str, tuple[str | None, str | bytes]]]:
-    """Multipart even where there are texts only. A file's own name is nobody's business."""
+    """Build a multipart form even for texts only. It does not contain the local file names, which are private."""
     return [(name, ("image" if isinstance(value, bytes) else None, value)) for name, value in fields]
 
 
 @contextmanager
-def connect(url: str | None, api_key: str | None, config: Path | None, *, own: bool = True) -> Iterator[GatewayClient]:
-    """The gateway at `url`; else the one where the settings say that it listens; where none does, one of our own (unless `own` is False)
-    until this is left."""
-    if url is not None:
-        client = GatewayClient(url, api_key)
-    else:
-        settings = load_settings(config)
-        here = address(settings.host, settings.port)
-        if gateway_version(here) is None:
-            if not own:
-                raise Failure(f"No gateway answers at {here}.", "Start one with `llava-gateway serve`, or name one with --url.")
-            with _own_gateway(settings) as client:
-                yield client
-            return
-        known = settings.api_key.get_secret_value() if settings.api_key else None
-        client = GatewayClient(here, api_key or known)
+def connect(
+    url: str | None, api_key: str | None, config: Path | None, *, own: bool = True, verbose: bool = False
+) -> Iterator[GatewayClient]:
+    """Connect to the gateway at `url`; without `url`, to one that runs on this machine; if there is none, start our own (unless `own` is
+    False) until this is left.
+
+    Wrong settings end the command in any case. With `verbose`, prints to stderr which gateway it uses.
+    """
+    settings = load_settings(config)
+    tried = [url] if url is not None else addresses(settings)
+    found = url or next((here for here in tried if gateway_version(here) is not None), None)
+    if found is None and not own:
+        raise Failure(f"No gateway answers at {' or '.join(tried)}.", "Start one with `llava-gateway serve`, or name one with --url.")
+    if found is None:
+        if verbose or sys.stderr.isatty():
+            _say(f"No gateway answers at {' or '.join(tried)}: one is started for this command.")
+        with own_gateway(settings) as client:
+            yield client
+        return
+    if verbose:
+        _say(f"Asking the gateway at {found}.")
+    known = settings.api_key.get_secret_value() if settings.api_key and url is None else None
+    client = GatewayClient(found, api_key or known)
     try:
         yield client
     finally:
         client.close()
 
 
+def names_of_models(url: str | None, api_key: str | None, config: Path | None) -> list[str]:
+    """Return the models of the running gateway; if none runs, those of the Ollama in the settings. Raises Failure if neither answers."""
+    try:
+        with connect(url, api_key, config, own=False) as client:
+            return [model["name"] for model in client.get("/models")["models"]]
+    except Failure:
+        if url is not None:
+            raise
+    try:
+        found = httpx2.get(f"{load_settings(config).ollama_url}/api/tags", timeout=_PROBE_SECONDS, trust_env=False).json()
+        return [str(model["name"]) for model in found["models"]]
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise Failure("Neither a gateway nor Ollama answers.") from error
+
+
+def addresses(settings: Settings) -> list[str]:
+    """Return the addresses at which a gateway may run on this machine: the one in the settings and, if they name none, those of other
+    running gateways.
+    """
+    here = address(settings.host, settings.port)
+    noted = [] if {"host", "port"} & settings.model_fields_set else published_addresses()
+    return list(dict.fromkeys([here, *noted]))
+
+
+def _say(text: str) -> None:
+    console(sys.stderr).print(printable(text), style="dim")
+
+
 def gateway_version(url: str) -> str | None:
-    """The version of the gateway that answers at `url`; None where nothing does, or something else."""
+    """Return the version of the gateway that answers at `url`; None if nothing or another program answers."""
     try:
         response = httpx2.get(f"{url}/healthz", timeout=_PROBE_SECONDS, trust_env=False)
         body = response.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return None
-    # The request id tells it from others that have a /healthz.
+    # The request id distinguishes it from other programs with a /healthz.
     is_one = isinstance(body, dict) and body.get("ok") is True and response.headers.get("x-request-id", "").startswith("req_")
     return str(body.get("version", "")) if is_one else None
 
 
 @contextmanager
-def _own_gateway(settings: Settings) -> Iterator[GatewayClient]:
-    """On a free loopback port, with a key that nobody else knows."""
+def own_gateway(settings: Settings) -> Iterator[GatewayClient]:
+    """Start a gateway on a free loopback port, with a key that nobody else knows."""
     from llava_gateway.api.server import build_server
 
     key = secrets.token_urlsafe(32)
@@ -219,7 +264,7 @@ def _own_gateway(settings: Settings) -> Iterator[GatewayClient]:
     try:
         listening.wait()
         if not ports:
-            raise Failure("The gateway could not be started.", "`llava-gateway doctor` looks for the reason.")
+            raise Failure("The gateway could not be started.", "Run `llava-gateway doctor` to find the reason.")
         client = GatewayClient(address(own.host, ports[0]), key, is_ours=True)
         try:
             yield client

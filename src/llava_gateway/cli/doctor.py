@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +29,7 @@ def doctor(
 ) -> None:
     """Check what works here: limits, decoders, port, engines, and whether the model really sees.
 
-    Ends with status 1 if anything failed. A running gateway is neither needed nor disturbed.
+    Exits with status 1 if a check failed. It needs no running gateway, and does not disturb one.
 
     \b
     Examples:
@@ -40,6 +39,8 @@ def doctor(
     """
     set_up_logging()
     settings = load_settings(config, engine=engine, model=model, gguf=gguf, mmproj=mmproj)
+    import asyncio
+
     checks = asyncio.run(_examine(settings, ask=ask, show=not as_json))
     failed = any(check.status == "fail" for check in checks)
     if as_json:

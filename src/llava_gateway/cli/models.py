@@ -1,8 +1,7 @@
-"""`llava-gateway models`: which models there are, and getting more of them into Ollama."""
+"""`llava-gateway models`: list the models, and install more of them into Ollama."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,8 +12,9 @@ from urllib.parse import quote
 
 import typer
 
-from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
+from llava_gateway.cli.console import Failure, console, not_empty, printable, set_up_logging, show_table, wrong_use
 from llava_gateway.cli.flags import ApiKeyFlag, ConfigFlag, FlagsAnywhere, ItsUrlFlag, JsonFlag, UrlFlag, load_settings
+from llava_gateway.cli.plain_help import PlainCommand
 from llava_gateway.engines.ollama_names import tagged
 from llava_gateway.errors import UpstreamUnavailable
 
@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from llava_gateway.engines.modelfile import Modelfile
     from llava_gateway.engines.ollama_library import OllamaLibrary, Progress
 
-_WIDE = 200
 FITS = {"loaded": "", "fits": ", fits", "tight": ", close other programs", "over": ", more than the main memory"}
 
 models = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 
 
 @models.callback()
-def list_models(
+def begin(
     context: typer.Context, as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
 ) -> None:
-    """List the models of all engines; pull or create more.
+    """List the models of all engines; pull, create or delete some.
 
     \b
     Examples:
@@ -43,27 +42,29 @@ def list_models(
       llava-gateway models delete llava-ocr
     """
     set_up_logging()
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        list_models(as_json, url, api_key, config)
+
+
+@models.command("list", cls=PlainCommand)
+def list_models(as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None) -> None:
+    """List the models of all engines, and say which one answers by default."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config) as client:
         found = client.get("/models")
+        if not as_json:
+            _show(found, client.readiness()["reason"]["message"])
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
-        _show(found)
 
 
-def _show(found: JSONObject) -> None:
-    from rich.table import Table
-
+def _show(found: JSONObject, reason: str) -> None:
+    """Print the models. `reason`: why one answers by default, or why none does."""
     default = found["default"] or {}
-    table = Table("", "name", "engine", "vision", "context", "loaded", "size", "memory", box=None, pad_edge=False)
-    for model in found["models"]:
-        is_default = (model["name"], model["engine"]) == (default.get("model"), default.get("engine"))
-        table.add_row(
-            "*" if is_default else "",
+    rows = [
+        (
+            "*" if (model["name"], model["engine"]) == (default.get("model"), default.get("engine")) else "",
             printable(model["name"]),
             model["engine"],
             "yes" if model["vision"] else "no",
@@ -72,18 +73,16 @@ def _show(found: JSONObject) -> None:
             _size(model["size_bytes"]),
             _memory(model.get("memory")),
         )
+        for model in found["models"]
+    ]
+    if rows:
+        show_table(("", "name", "engine", "vision", "context", "loaded", "size", "memory"), rows, lead=2)
     out = console()
-    if not out.is_terminal:
-        out.width = _WIDE  # a pipe has no edge to break names at
-    if found["models"]:
-        out.print(table)
-    out.print(
-        f"* {printable(default['reason']['message'])}" if default else "No model answers by default. `llava-gateway doctor` says why."
-    )
+    out.print(f"* {printable(reason)}" if default else f"No model answers by default. {printable(reason)}")
 
 
 def _context(model: JSONObject) -> str:
-    """'4096', or '4096 of 32768' where it runs with less than it was trained for."""
+    """Format the context: '4096', or '4096 of 32768' for a model that runs with less context than it was trained for."""
     trained, loaded = model["context_length"], model["loaded_context"]
     if loaded and trained and loaded != trained:
         return f"{loaded} of {trained}"
@@ -97,31 +96,31 @@ def _size(size: int | None) -> str:
 
 
 def _memory(fit: JSONObject | None) -> str:
-    """'5.6 GB', measured while it is loaded; else 'about 5.6 GB, fits'."""
+    """Format the memory: '5.6 GB' measured for a loaded model; else 'about 5.6 GB, fits'."""
     if fit is None:
         return "?"
     needed = _size(fit["needed"])
     return f"{'about ' if fit['estimated'] else ''}{needed}{FITS[fit['verdict']]}"
 
 
-@models.command()
+@models.command(cls=PlainCommand)
 def pull(
-    name: Annotated[str, typer.Argument(help="Model to download, like llava:7b.")],
+    name: Annotated[str, typer.Argument(help="Model to download, like llava:7b.", metavar="NAME", callback=not_empty)],
     url: ItsUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Download a model into Ollama. Stopped with Ctrl+C, it goes on where it was when it is run again."""
+    """Download a model into Ollama. After Ctrl+C, the next run continues where it stopped."""
     if url is None:
         _with_library(config, lambda library: _follow(library.pull(name)))
     else:
-        _have(url, api_key, "/models/pull", {"model": name})
-    _say_it_is_there(name, url)
+        _install_through_gateway(url, api_key, config, "/models/pull", {"model": name})
+    _print_installed(name, url)
 
 
-@models.command()
+@models.command(cls=PlainCommand)
 def create(
-    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    name: Annotated[str, typer.Argument(help="Name of the new model.", metavar="NAME", callback=not_empty)],
     file: Annotated[Path, typer.Option("--file", "-f", help="Its Modelfile.", metavar="MODELFILE")],
     url: ItsUrlFlag = None,
     api_key: ApiKeyFlag = None,
@@ -135,15 +134,15 @@ def create(
         if url is None:
             _with_library(config, lambda library: _follow(library.create(name, modelfile, file.parent)))
         else:
-            _have(url, api_key, "/models", {"model": name, "modelfile": text, "replace": True})
+            _install_through_gateway(url, api_key, config, "/models", {"model": name, "modelfile": text, "replace": True})
     except ModelfileError as error:
         raise Failure(f"{file}: {error}") from error
-    _say_it_is_there(name, url)
+    _print_installed(name, url)
 
 
-@models.command()
+@models.command(cls=PlainCommand)
 def delete(
-    name: Annotated[str, typer.Argument(help="Model to delete from Ollama.")],
+    name: Annotated[str, typer.Argument(help="Model to delete from Ollama.", metavar="NAME", callback=not_empty)],
     url: ItsUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
@@ -160,27 +159,27 @@ def delete(
 
         with connect(url, api_key, config) as client:
             client.delete(f"/models/{quote(name, safe='/:')}")
-    console().print(f"{printable(name)} is gone.")
+    console().print(f"Deleted {printable(name)}.")
 
 
-def _say_it_is_there(name: str, url: str | None) -> None:
-    """With its tag: the embedded engine may have a model of the same name without one."""
+def _print_installed(name: str, url: str | None) -> None:
+    """Print that the model is there, with its tag: the embedded engine may have a model of the same name without a tag."""
     where = f" --url {url}" if url else ""
     console().print(printable(f'{name} is there: llava-gateway ask photo.jpg "What is this?" --model {tagged(name)}{where}'))
 
 
-def _have(url: str, api_key: str | None, path: str, body: JSONObject) -> None:
-    """Has the gateway at `url` bring a model in."""
+def _install_through_gateway(url: str, api_key: str | None, config: Path | None, path: str, body: JSONObject) -> None:
+    """Install a model through the gateway at `url`."""
     from llava_gateway.cli.client import connect
 
-    with connect(url, api_key, None) as client, closing(client.install(path, body)) as events, _steps_shown() as show:
+    with connect(url, api_key, config) as client, closing(client.install(path, body)) as events, _steps_shown() as show:
         for event, data in events:
             if event == "progress":
                 show(data["status"], data["completed"], data["total"])
 
 
 def _with_library(config: Path | None, work: Callable[[OllamaLibrary], Awaitable[None]]) -> None:
-    """Does work with the Ollama of the settings."""
+    """Run `work` with the Ollama in the settings."""
     from llava_gateway.engines.ollama_library import OllamaLibrary
 
     settings = load_settings(config)
@@ -193,13 +192,15 @@ def _with_library(config: Path | None, work: Callable[[OllamaLibrary], Awaitable
             await library.aclose()
 
     try:
+        import asyncio
+
         asyncio.run(run())
     except UpstreamUnavailable as error:
         raise Failure("Ollama does not answer.", "Install it from https://ollama.com/download, or start it with `ollama serve`.") from error
 
 
 def _read(file: Path) -> tuple[str, Modelfile]:
-    """A Modelfile's text, and what it says."""
+    """Read a Modelfile. Returns its text and its parsed content."""
     from llava_gateway.engines.modelfile import ModelfileError, parse_modelfile
 
     try:
@@ -214,7 +215,7 @@ def _read(file: Path) -> tuple[str, Modelfile]:
 
 
 async def _follow(steps: AsyncIterator[Progress]) -> None:
-    """Shows the steps as they come."""
+    """Print the steps as they arrive."""
     with _steps_shown() as show:
         async for step in steps:
             show(step.status, step.completed, step.total)
@@ -222,7 +223,7 @@ async def _follow(steps: AsyncIterator[Progress]) -> None:
 
 @contextmanager
 def _steps_shown() -> Iterator[Callable[[str, int | None, int | None], None]]:
-    """Shows steps (what is done, bytes done, bytes in all) on stderr: with bars on a terminal, else each new one on a line."""
+    """Yield a function that prints steps (name, bytes done, total bytes) to stderr: as bars on a terminal, else each new one on a line."""
     from rich import progress
 
     shown = console(sys.stderr)

@@ -1,4 +1,4 @@
-"""Draws the odd images that `llava-gateway showcase` asks about, each with the same thing as a plain image beside it."""
+"""Draws the odd images of `llava-gateway showcase`, and for each a plain image with the same content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from pillow_heif import register_heif_opener
 
-from llava_gateway.chat import Box, Sight
 from llava_gateway.cli.sample_images import circle_on_checkerboard, circle_on_level
+from llava_gateway.parts import Box, Sight
 
 CIRCLE_QUESTION = "What color is the circle?"
 BACKGROUND_QUESTION = "What color is the background?"
@@ -29,19 +29,19 @@ _PHONE = (1512, 2016)
 _SCREENSHOT = (390, 1950)
 _DARK_RED = (153, 0, 0)
 _DARK_RED_IN_PROPHOTO = (95, 37, 14)
-"""sRGB's #990000 by the matrices of both (ISO 22028-2, Bradford's adaptation) and the gamma of 1.8."""
+"""The colour #990000 in sRGB, converted with the matrices of both (ISO 22028-2, Bradford's adaptation) and the gamma of 1.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """An image that often goes wrong.
+    """An image that often causes errors.
 
     Attributes:
-        title: what it is. name: of the file.
-        data: the file. plain: a small upright PNG that shows the same.
-        question: what is asked about it.
-        right: what a right answer says, in lower case. () for a file that no one can answer about: refusing it is right.
-        sight: what the gateway is asked for beside it; Ollama has no such thing.
+        title: a description. name: the file name.
+        data: the file. plain: a small upright PNG with the same content.
+        question: the question about it.
+        right: what a right answer contains, in lower case. () for a file that no one can answer about: rejecting it is right.
+        sight: further fields for the gateway; Ollama has no such fields.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Odd:
 
 
 def odd_images() -> Iterator[Odd]:
-    """All of them. What this machine can't write (AVIF or HEIC without their codecs) is left out."""
+    """Draw all of them, except those that this machine can't write (AVIF or HEIC without their codecs)."""
     yield _phone_photo()
     for kind, pillow_name in (("HEIC", "HEIF"), ("AVIF", "AVIF"), ("TIFF", "TIFF")):
         if found := _in_format(kind, pillow_name):
@@ -72,7 +72,7 @@ def odd_images() -> Iterator[Odd]:
 
 
 def circle(colour: tuple[int, int, int] = _RED, background: tuple[int, int, int] = _WHITE, size: int = _SIDE) -> Image.Image:
-    """A circle in the middle."""
+    """Draw a circle in the middle."""
     image = Image.new("RGB", (size, size), background)
     ImageDraw.Draw(image).ellipse((size * 0.2, size * 0.2, size * 0.8, size * 0.8), fill=colour)
     return image
@@ -83,7 +83,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def _phone_photo() -> Odd:
-    """The pixels lie on their side, and the EXIF orientation says how to turn them."""
+    """Draw an image whose pixels are stored rotated, with the EXIF orientation that corrects this."""
     exif = Image.Exif()
     exif[_ORIENTATION] = _TURN_RIGHT
     stored = _letters(_PHONE, _PHONE[0] * 0.65).transpose(Image.Transpose.ROTATE_90)
@@ -103,7 +103,7 @@ def _in_format(kind: str, pillow_name: str) -> Odd | None:
 
 
 def _logo() -> Odd:
-    """All of it is black; only the transparency has the shape of letters."""
+    """Draw an all-black image in which only the transparency has the shape of letters."""
     ink = _letters((_SIDE, _SIDE), _SIDE * 0.6).convert("L").point(_inverted)
     logo = Image.new("RGBA", ink.size)
     logo.putalpha(ink)
@@ -111,7 +111,7 @@ def _logo() -> Odd:
 
 
 def _cut_out() -> Odd:
-    """The green that was around it is still in the file, fully transparent."""
+    """Draw an image whose removed green background is still in the file, fully transparent."""
     cut = circle(background=(44, 160, 44)).convert("RGBA")
     cut.putalpha(circle((255, 255, 255), (0, 0, 0)).convert("L"))
     return Odd(
@@ -123,7 +123,7 @@ def _cmyk(title: str, name: str, *, inverted: bool) -> Odd:
     inks = circle().convert("CMYK")
     if inverted:
         return Odd(title, name, _saved(inks, "JPEG", quality=92), png(circle()))
-    # Pillow inverts what it writes and adds Adobe's marker (APP14): both are undone.
+    # Pillow inverts the values that it writes and adds Adobe's marker (APP14): both are undone.
     data = _saved(inks.point(_inverted), "JPEG", quality=92)
     at = data.index(b"\xff\xee")
     return Odd(title, name, data[:at] + data[at + 2 + struct.unpack_from(">H", data, at + 2)[0] :], png(circle()))
@@ -141,7 +141,7 @@ def _sixteen_bit() -> Odd:
 
 
 def _checkerboard() -> Odd:
-    """Gray to an eye that averages, black or striped to one that picks pixels."""
+    """Draw a checkerboard that is gray if pixels are averaged, and black or striped if pixels are picked."""
     data = circle_on_checkerboard(10 * _SIDE // 3)
     return Odd("A fine pattern that aliases", "checkerboard.png", data, circle_on_level(128, _SIDE), BACKGROUND_QUESTION, ("gray",))
 
@@ -169,7 +169,7 @@ def _closer(title: str, name: str, image: Image.Image, region: Box) -> Odd:
 
 
 def _cut_off() -> Odd:
-    """Half of a download: nobody can know what was in the rest."""
+    """Return half of a download: nobody can know the other half."""
     data = _saved(_letters((_SIDE, _SIDE), _SIDE * 0.6), "JPEG", quality=92)
     return Odd("A JPEG of which the second half is missing", "cut-off.jpg", data[: len(data) // 2], _plain_letters(), TEXT_QUESTION, ())
 
@@ -193,7 +193,7 @@ def _inverted(value: int) -> int:
 
 
 def _prophoto() -> bytes:
-    """ProPhoto RGB (ISO 22028-2) as an ICC profile of version 2 (ICC.1:2001-04): a header, a table of tags, their bodies."""
+    """Build ProPhoto RGB (ISO 22028-2) as an ICC profile of version 2 (ICC.1:2001-04): a header, a tag table, and the tag data."""
     name = b"ProPhoto RGB\0"
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256))
     tags = {

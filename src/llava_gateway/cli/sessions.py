@@ -1,4 +1,4 @@
-"""`llava-gateway sessions`: the sessions of a running gateway, to be listed, searched, written to files and taken in again."""
+"""`llava-gateway sessions`: list, search, export and import the sessions of a running gateway."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import quote
 
 import typer
 
-from llava_gateway.cli.console import Failure, console, printable, set_up_logging, wrong_use
-from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, FlagsAnywhere, JsonFlag, UrlFlag
+from llava_gateway.cli.console import Failure, console, not_empty, printable, set_up_logging, show_table, wrong_use
+from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, FlagsAnywhere, JsonFlag, RunningUrlFlag
+from llava_gateway.cli.plain_help import PlainCommand
 
 if TYPE_CHECKING:
     from llava_gateway.cli.client import GatewayClient, JSONObject
 
-_WIDE = 200
 _ID_CHARS = 32
 _SHOWN_ID_CHARS = 8
 _DELETED = "/sessions?deleted=true"
 
-SessionArgument: TypeAlias = Annotated[str, typer.Argument(help="Id of a session, or how it begins.", metavar="ID")]
+SessionArgument: TypeAlias = Annotated[
+    str, typer.Argument(help="Id of a session, or the beginning of its id.", metavar="ID", callback=not_empty)
+]
 ExportFormat: TypeAlias = Literal["zip", "json", "html", "markdown"]
 
 sessions = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
@@ -30,7 +32,7 @@ sessions = typer.Typer(cls=FlagsAnywhere, invoke_without_command=True)
 
 @sessions.callback()
 def begin(
-    context: typer.Context, as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
+    context: typer.Context, as_json: JsonFlag = False, url: RunningUrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
 ) -> None:
     """List the sessions of a running gateway; show, search, export, import, rename, delete or restore them.
 
@@ -48,11 +50,11 @@ def begin(
         list_sessions(False, as_json, url, api_key, config)
 
 
-@sessions.command("list")
+@sessions.command("list", cls=PlainCommand)
 def list_sessions(
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can still be restored.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="List deleted sessions that can still be restored.")] = False,
     as_json: JsonFlag = False,
-    url: UrlFlag = None,
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
@@ -69,9 +71,9 @@ def list_sessions(
         console().print("There are no sessions.")
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def show(
-    session: SessionArgument, as_json: JsonFlag = False, url: UrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
+    session: SessionArgument, as_json: JsonFlag = False, url: RunningUrlFlag = None, api_key: ApiKeyFlag = None, config: ConfigFlag = None
 ) -> None:
     """Print a session as Markdown."""
     from llava_gateway.cli.client import connect
@@ -85,15 +87,18 @@ def show(
             typer.echo(printable(data.decode()), nl=False)
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def search(
-    words: Annotated[list[str], typer.Argument(help="Words as they stand in a title, a question or an answer, in upper or lower case.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(help="Words in a title, a question or an answer, in upper or lower case.", metavar="WORD...", callback=not_empty),
+    ],
     as_json: JsonFlag = False,
-    url: UrlFlag = None,
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Find sessions by what was said in them. Exits with 1 where there is none."""
+    """Find sessions by words in them. Exits with status 1 if there is none."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
@@ -112,18 +117,23 @@ def search(
         raise Failure("Nothing was found.")
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def export(
     session: SessionArgument,
     export_format: Annotated[
         ExportFormat,
-        typer.Option("--format", help="zip has all forms and the images; json and zip can be imported; html and markdown are to read."),
+        typer.Option(
+            "--format",
+            metavar="|".join(get_args(ExportFormat)),
+            help="zip has all formats and the images; json and zip can be imported; html and markdown are for reading.",
+        ),
     ] = "zip",
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; - is stdout. Unset: a file named by the title.", metavar="FILE")
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; - is stdout. Without it: a file named after the title.", metavar="FILE"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
-    url: UrlFlag = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
@@ -141,20 +151,20 @@ def export(
         with file.open("wb" if force else "xb") as out:
             out.write(data)
     except FileExistsError:
-        raise Failure(f"{file} is there already.", "Overwrite it with --force, or choose another with -o.") from None
+        raise Failure(f"{file} already exists.", "Overwrite it with --force, or choose another with -o.") from None
     except OSError as error:
         raise Failure(f"{file} can't be written: {error.strerror}.") from error
     console(sys.stderr).print(f"{printable(str(file))}, {len(data):,} bytes.")
 
 
-@sessions.command("import")
+@sessions.command("import", cls=PlainCommand)
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Exported sessions, json or zip; - is stdin.", metavar="FILE...")],
-    url: UrlFlag = None,
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Take in sessions that were exported; each gets a new id."""
+    """Import exported sessions; each gets a new id."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
@@ -163,11 +173,11 @@ def import_(
             console().print(f"{taken['id']}  {_title(taken)}")
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def rename(
     session: SessionArgument,
-    title: Annotated[str, typer.Argument(help="The new title.")],
-    url: UrlFlag = None,
+    title: Annotated[str, typer.Argument(help="The new title.", metavar="TITLE")],
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
@@ -179,14 +189,16 @@ def rename(
     console().print(f"{changed['id'][:_SHOWN_ID_CHARS]}  {_title(changed)}")
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def delete(
-    wanted: Annotated[list[str], typer.Argument(help="Ids of sessions, or how they begin.", metavar="ID...")],
-    url: UrlFlag = None,
+    wanted: Annotated[
+        list[str], typer.Argument(help="Ids of sessions, or the beginnings of their ids.", metavar="ID...", callback=not_empty)
+    ],
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Delete sessions with their images. `sessions restore` takes it back, within the setting `session_undo`."""
+    """Delete sessions with their images. `sessions restore` brings them back, for as long as the setting `session_undo` says."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
@@ -195,14 +207,16 @@ def delete(
             console().print(f"{path.removeprefix('/sessions/')} is deleted.")
 
 
-@sessions.command()
+@sessions.command(cls=PlainCommand)
 def restore(
-    session: Annotated[str, typer.Argument(help="Id of a session that was just deleted, or how it begins.", metavar="ID")],
-    url: UrlFlag = None,
+    session: Annotated[
+        str, typer.Argument(help="Id of a session that was just deleted, or the beginning of its id.", metavar="ID", callback=not_empty)
+    ],
+    url: RunningUrlFlag = None,
     api_key: ApiKeyFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Bring a session back that was just deleted."""
+    """Restore a session that was just deleted."""
     from llava_gateway.cli.client import connect
 
     with connect(url, api_key, config, own=False) as client:
@@ -211,7 +225,7 @@ def restore(
 
 
 def _path(client: GatewayClient, session: str, *, deleted: bool = False) -> str:
-    """The address of a session (of a `deleted` one) that is named by its id or by how that begins."""
+    """Return the route of a session (or of a `deleted` one), given its id or the beginning of its id."""
     if len(session) < _ID_CHARS:
         rows = client.get(_DELETED if deleted else "/sessions")["sessions"]
         found = [row["id"] for row in rows if row["id"].startswith(session)]
@@ -232,23 +246,17 @@ def _read(file: Path) -> bytes:
 
 
 def _show_table(rows: list[JSONObject]) -> None:
-    from rich.table import Table
-
-    table = Table("id", "title", "turns", "model", "changed", box=None, pad_edge=False)
-    for row in rows:
-        changed = datetime.fromisoformat(row["updated_at"]).astimezone()
-        cells = (
+    cells = [
+        (
             row["id"][:_SHOWN_ID_CHARS],
             _title(row),
             str(row["turn_count"]),
             printable(row["model"] or "-"),
-            f"{changed:%Y-%m-%d %H:%M}",
+            f"{datetime.fromisoformat(row['updated_at']).astimezone():%Y-%m-%d %H:%M}",
         )
-        table.add_row(*cells)
-    out = console()
-    if not out.is_terminal:
-        out.width = _WIDE
-    out.print(table)
+        for row in rows
+    ]
+    show_table(("id", "title", "turns", "model", "changed"), cells, lead=2)
 
 
 def _title(session: JSONObject) -> str:

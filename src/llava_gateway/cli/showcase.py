@@ -1,8 +1,7 @@
-"""`llava-gateway showcase`: odd images, asked directly of Ollama and through the gateway, side by side."""
+"""`llava-gateway showcase`: asks about odd images, directly and through the gateway, side by side."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +13,11 @@ from llava_gateway.cli.console import FAILED, console, printable, set_up_logging
 from llava_gateway.cli.flags import ConfigFlag, DefaultModelFlag, JsonFlag, load_settings
 
 if TYPE_CHECKING:
-    from llava_gateway.cli.side_by_side import Row, Said, Setting
+    from llava_gateway.cli.side_by_side import Reply, Row, Setting
     from llava_gateway.settings import Settings
 
 STYLES = {"right": "green", "wrong": "bold red", "unknown": "yellow"}
-IN_WORDS = {"right": "right", "wrong": "**wrong**", "unknown": "can't be told"}
+IN_WORDS = {"right": "right", "wrong": "**wrong**", "unknown": "not judged"}
 LONGEST = 160
 
 
@@ -33,8 +32,8 @@ def showcase(
 ) -> None:
     """Ask about odd images directly and through the gateway, side by side.
 
-    It needs an Ollama with a model that can see. What the model gets wrong in a plain image too says nothing about the way there,
-    and is left out of the count. Ends with status 1 where an answer through the gateway is wrong.
+    It needs an Ollama with a model that can see. An image is left out of the count if the model is wrong about
+    the plain image too. Exits with status 1 if an answer through the gateway is wrong.
 
     \b
     Examples:
@@ -45,10 +44,12 @@ def showcase(
     """
     set_up_logging()
     if as_json and as_markdown:
-        wrong_use("--json and --markdown are two ways to print.", "Choose one.")
+        wrong_use("--json and --markdown can't be combined.", "Give only one of them.")
     settings = load_settings(config, engine="ollama", model=model)
     if save is not None:
         _save(save)
+    import asyncio
+
     setting, rows = asyncio.run(_ask(settings, show=not (as_json or as_markdown)))
     if as_json:
         typer.echo(json.dumps({"setting": asdict(setting), "rows": [asdict(row) for row in rows]}, ensure_ascii=False, indent=2))
@@ -93,29 +94,31 @@ def _show(row: Row) -> None:
         notes = f" ({'; '.join(said.notes)})" if said.notes and who == "gateway" else ""
         out.print(printable(_words(said) + notes))
     if row.ours.verdict == "unknown":
-        out.print(f"  of a plain image of the same the model says: {printable(_words(row.plain))}")
+        out.print(f"  about a plain image of the same thing, the model says: {printable(_words(row.plain))}")
 
 
 def summary(setting: Setting, rows: list[Row]) -> str:
-    """How many are right of those that can be told."""
-    told = [row for row in rows if row.ours.verdict != "unknown"]
-    direct, ours = (sum(said.verdict == "right" for said in side) for side in ([r.direct for r in told], [r.ours for r in told]))
-    left = len(rows) - len(told)
-    unknown = f" {left} can't be told: {setting.model} does not answer about the plain image rightly." if left else ""
-    return f"Of {len(told)} images {direct} are answered rightly by Ollama directly, {ours} through the gateway.{unknown}"
+    """Count the correct answers among the rows that are judged."""
+    judged_rows = [row for row in rows if row.ours.verdict != "unknown"]
+    direct, ours = (
+        sum(said.verdict == "right" for said in side) for side in ([r.direct for r in judged_rows], [r.ours for r in judged_rows])
+    )
+    left = len(rows) - len(judged_rows)
+    unknown = f" Not judged: {left}, because {setting.model} does not recognise the plain image." if left else ""
+    return f"Correct answers for {len(judged_rows)} images: {direct} from Ollama directly, {ours} through the gateway.{unknown}"
 
 
 def page(setting: Setting, rows: list[Row]) -> str:
-    """All of it in Markdown."""
+    """Write the comparison as Markdown."""
     lines = [
         "# Odd images, directly and through the gateway",
         "",
         f"Written by `llava-gateway showcase --markdown` on {setting.date}: model {_cell(setting.model)}, Ollama {setting.ollama},",
         f"llava-gateway {setting.gateway}; {_cell(setting.machine)}.",
         "",
-        "The same file and the same question go to Ollama's `/api/chat` as they are, and through the gateway, at temperature 0. An",
-        "answer is *right* if it says what is in the image; of a damaged file, if it is refused. Where the model does not recognise",
-        "a plain image of the same thing, nothing can be told. `--save FOLDER` writes the files, to try them elsewhere.",
+        "Each file goes unchanged to Ollama's `/api/chat` and through the gateway, with the same question, at temperature 0. An answer is",
+        "*right* if it says what is in the image. For a damaged file, *right* means that it is refused. If the model does not recognise",
+        "a plain image of the same thing, the row is not judged. `--save FOLDER` saves the files, so that you can try them elsewhere.",
         "",
         summary(setting, rows),
         "",
@@ -129,11 +132,11 @@ def page(setting: Setting, rows: list[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _words(said: Said) -> str:
+def _words(said: Reply) -> str:
     text = " ".join((f"refused, {said.error}" if said.error else said.answer or "(no words)").split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell."""
+    """Escape text for a table cell."""
     return printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -16,24 +16,26 @@ from typing import Any, Literal, Self, TypeAlias
 
 from llava_gateway import __version__
 from llava_gateway.answers import Answer
-from llava_gateway.chat import Sight, TextPart, Upload, asked
+from llava_gateway.chat import user_request
 from llava_gateway.cli.console import Failure
 from llava_gateway.cli.odd_images import BACKGROUND_QUESTION, CIRCLE_QUESTION, Odd, circle, odd_images, png
 from llava_gateway.engines.base import ModelInfo
-from llava_gateway.engines.upstream import json_object, new_client, upstream_errors
+from llava_gateway.engines.upstream import json_object, new_client, stream, whole_body
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.build import build_gateway
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.options import Options
+from llava_gateway.parts import Sight, TextPart, Upload
 from llava_gateway.sessions.session import Session, SessionDefaults
 from llava_gateway.settings import Settings
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
-"""unknown: the model does not get the plain image right either, so its answers say nothing about the way there."""
+"""unknown: the model is wrong about the plain image too, so its answers say nothing about the gateway."""
 
 _ALWAYS_THE_SAME = Options(temperature=0, seed=1, num_predict=48)
+_JSON = {"Content-Type": "application/json"}
 _SMALL_CONTEXT = 2048
-"""Ollama gives no model with vision less."""
+"""The smallest context that Ollama gives a model with vision."""
 _MOST_TURNS = 16
 _NOTES = (
     "Here are my notes of today. I walked to the market in the morning and bought bread, apples and a small plant for the window.",
@@ -44,11 +46,11 @@ _NOTES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An answer, or `error` in its place. `refused`: the error blames the image, and not the machine.
+class Reply:
+    """An answer, or `error` instead of it. `refused`: the error is about the image, not about the machine.
 
     Attributes:
-        notes: what was done on the way, and warnings.
+        notes: changes on the way, and warnings.
     """
 
     answer: str = ""
@@ -60,20 +62,20 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image, asked about three times: `plain` is the same thing as a plain image, asked directly."""
+    """One image, asked about three times: `plain` is the answer about a plain image with the same content, asked directly."""
 
     title: str
     name: str
     question: str
     right: tuple[str, ...]
-    plain: Said
-    direct: Said
-    ours: Said
+    plain: Reply
+    direct: Reply
+    ours: Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and when it was run."""
+    """The model, versions, date and machine of a run."""
 
     model: str
     ollama: str
@@ -83,17 +85,17 @@ class Setting:
 
 
 class SideBySide:
-    """Use as an async context manager: then `setting` says who is asked, and `rows` asks.
+    """Use as an async context manager: then `setting` has the model and versions, and `rows` asks.
 
     Args:
-        settings: engine must be ollama. Raises Failure on entering where there is no Ollama, or no model in it that sees.
+        settings: engine must be ollama. Entering raises Failure if there is no Ollama, or no model with vision in it.
     """
 
     setting: Setting
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._gateway: Gateway = build_gateway(settings)
+        self._gateway: Gateway = build_gateway(settings.model_copy(update={"keep": "memory"}))
         self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=1)
         self._stack = AsyncExitStack()
         self._model: ModelInfo
@@ -125,17 +127,17 @@ class SideBySide:
         return model
 
     async def rows(self) -> AsyncIterator[Row]:
-        """Each as soon as it is done; the last is about an image that falls out of the context."""
-        known: dict[tuple[bytes, str], Said] = {}
+        """Yield each row when it is done; the last is about an image that drops out of the context."""
+        known: dict[tuple[bytes, str], Reply] = {}
         for odd in odd_images():
             key = odd.plain, odd.question
             if key not in known:
                 known[key] = await self._directly([_user(odd.question, odd.plain)])
-            yield judged(odd, known[key], await self._directly([_user(odd.question, odd.data)]), await self._through(odd))
+            yield judge_row(odd, known[key], await self._directly([_user(odd.question, odd.data)]), await self._through(odd))
         yield await self._long_conversation()
 
     async def _long_conversation(self) -> Row:
-        """Talk after an image until no more fits, then a question about the image. The client of Ollama keeps the very same words."""
+        """Talk after an image until the context is full, then ask about the image. The direct client keeps exactly the same words."""
         options = _ALWAYS_THE_SAME.over(Options(num_ctx=_SMALL_CONTEXT))
         image = png(circle())
         odd = Odd("An image, then talk until the context is full", "circle.png", image, image)
@@ -150,56 +152,59 @@ class SideBySide:
                 messages += [_user(question, image if not turn else None), {"role": "assistant", "content": answer.text}]
                 if answer.context.dropped:
                     break
-            ours = _said(await self._ask(odd.question, None, options, session=session))
+            ours = _reply(await self._ask(odd.question, None, options, session=session))
         except GatewayError as error:
             ours = _refused(error)
-        return judged(odd, plain, await self._directly([*messages, _user(odd.question)], options), ours)
+        return judge_row(odd, plain, await self._directly([*messages, _user(odd.question)], options), ours)
 
-    async def _directly(self, messages: Sequence[dict[str, Any]], options: Options = _ALWAYS_THE_SAME) -> Said:
-        """What Ollama says to a client that sends its files as they are."""
+    async def _directly(self, messages: Sequence[dict[str, Any]], options: Options = _ALWAYS_THE_SAME) -> Reply:
+        """Ask Ollama like a client that sends its files unchanged."""
         given = options.over(self._gateway.prompt_builder.pins(self._model.name)).given()
         body = {"model": self._model.name, "stream": False, "messages": messages, "options": given}
         try:
             async with asyncio.timeout(self._settings.first_token_timeout):
-                with upstream_errors():
-                    response = await self._client.post(f"{self._settings.ollama_url}/api/chat", json=body)
+                asked = stream(
+                    self._client, "POST", f"{self._settings.ollama_url}/api/chat", content=json.dumps(body).encode(), headers=_JSON
+                )
+                async with asked as response:
+                    content = await whole_body(response)
         except TimeoutError:
-            return Said(error=f"no answer within {self._settings.first_token_timeout:.0f} s")
+            return Reply(error=f"no answer within {self._settings.first_token_timeout:.0f} s")
         except GatewayError as error:
-            return Said(error=error.message)
+            return Reply(error=error.message)
         if response.status_code != 200:
-            return Said(error=f"{response.status_code} {_words(response.content)}", refused=response.status_code < 500)
-        told = json_object(response.content)
-        return Said(str(told["message"]["content"]).strip(), notes=(f"{told.get('prompt_eval_count', '?')} tokens read",))
+            return Reply(error=f"{response.status_code} {_words(content)}", refused=response.status_code < 500)
+        answer = json_object(content)
+        return Reply(str(answer["message"]["content"]).strip(), notes=(f"{answer.get('prompt_eval_count', '?')} tokens read",))
 
-    async def _through(self, odd: Odd) -> Said:
+    async def _through(self, odd: Odd) -> Reply:
         try:
-            return _said(await self._ask(odd.question, odd.data, _ALWAYS_THE_SAME, odd.sight))
+            return _reply(await self._ask(odd.question, odd.data, _ALWAYS_THE_SAME, odd.sight))
         except GatewayError as error:
             return _refused(error)
 
     async def _ask(
         self, question: str, image: bytes | None, options: Options, sight: Sight = Sight(), *, session: str | None = None
     ) -> Answer:
-        """The way that all questions go. Raises GatewayError."""
+        """Ask through the gateway, like any other question. Raises GatewayError."""
         parts = (*((Upload(image, sight=sight),) if image else ()), TextPart(question))
-        return await self._gateway.answer(asked(*parts, model=self._model.name, options=options, session_id=session))
+        return await self._gateway.answer(user_request(*parts, model=self._model.name, options=options, session_id=session))
 
 
-def judged(odd: Odd, plain: Said, direct: Said, ours: Said) -> Row:
-    """The row with its verdicts."""
+def judge_row(odd: Odd, plain: Reply, direct: Reply, ours: Reply) -> Row:
+    """Judge the answers of a row."""
 
-    def judge(said: Said) -> Said:
-        return Said(said.answer, said.error, said.refused, _verdict(said, odd, plain), said.notes)
+    def judge(said: Reply) -> Reply:
+        return Reply(said.answer, said.error, said.refused, _verdict(said, odd, plain), said.notes)
 
     ours = judge(ours)
     if odd.sight.region:
         fractions = ",".join(f"{value:g}" for value in odd.sight.region)
-        ours = Said(ours.answer, ours.error, ours.refused, ours.verdict, (f"asked with region={fractions}", *ours.notes))
+        ours = Reply(ours.answer, ours.error, ours.refused, ours.verdict, (f"asked with region={fractions}", *ours.notes))
     return Row(odd.title, odd.name, odd.question, odd.right, plain, judge(direct), ours)
 
 
-def _verdict(said: Said, odd: Odd, plain: Said) -> Verdict:
+def _verdict(said: Reply, odd: Odd, plain: Reply) -> Verdict:
     if not odd.right:
         return "right" if said.refused else "wrong"
     if not _says(plain, odd.right):
@@ -207,20 +212,20 @@ def _verdict(said: Said, odd: Odd, plain: Said) -> Verdict:
     return "right" if _says(said, odd.right) else "wrong"
 
 
-def _says(said: Said, words: tuple[str, ...]) -> bool:
+def _says(said: Reply, words: tuple[str, ...]) -> bool:
     return not said.error and set(words) <= set(re.findall(r"\w+", said.answer.lower()))
 
 
-def _said(answer: Answer) -> Said:
+def _reply(answer: Answer) -> Reply:
     notes = [change.text for image in answer.images for change in image.changes]
     if gone := answer.context.dropped:
         images = sum(item.image_id is not None for item in gone)
         notes.append(f"the text of {len(gone) - images} old turns dropped, {images or 'no'} images")
-    return Said(answer.text.strip(), notes=tuple(notes))
+    return Reply(answer.text.strip(), notes=tuple(notes))
 
 
-def _refused(error: GatewayError) -> Said:
-    return Said(error=f"{error.code}: {error.message}", refused=error.status < 500)
+def _refused(error: GatewayError) -> Reply:
+    return Reply(error=f"{error.code}: {error.message}", refused=error.status < 500)
 
 
 def _user(text: str, image: bytes | None = None) -> dict[str, Any]:
@@ -229,7 +234,7 @@ def _user(text: str, image: bytes | None = None) -> dict[str, Any]:
 
 
 def _words(body: bytes) -> str:
-    """What an error's body says; Ollama wraps that of the server behind it into a string of JSON."""
+    """Return the message in an error's body; Ollama wraps the error of the server behind it into a string of JSON."""
     text = body.decode("utf-8", "replace")
     for _ in range(3):
         try:
@@ -242,7 +247,7 @@ def _words(body: bytes) -> str:
 
 
 def _machine() -> str:
-    """Processor and system, without what names the machine or its owner."""
+    """Describe processor and system, without anything that identifies the machine or its owner."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text("utf-8", "replace").splitlines() if known.is_file() else []
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -1,4 +1,4 @@
-"""What is piped into a command."""
+"""Input that is piped into a command."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ _HEAD_BYTES = 512
 
 
 def on_terminal() -> bool:
-    """Whether a person types; not where stdin is closed."""
+    """Return whether stdin is a terminal; False if stdin is closed."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def piped() -> int | None:
-    """The descriptor of stdin where it is a pipe, a file or a socket; None for a terminal, a device such as /dev/null, and closed."""
+    """Return the descriptor of stdin if it is a pipe, a file or a socket; None for a terminal, a device such as /dev/null, or a closed
+    stdin.
+    """
     if sys.stdin is None:
         return None
     try:
@@ -31,7 +33,7 @@ def piped() -> int | None:
 
 
 class Piped:
-    """Reads a descriptor in the background: a pipe that nobody writes to or closes must not hold a command up."""
+    """Reads a descriptor in the background: a pipe that nobody writes to or closes must not block a command."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -42,7 +44,7 @@ class Piped:
         self._thread.start()
 
     def whole(self, seconds: float) -> bytes | None:
-        """Wait for the end and return everything; None where nothing begins to come, or ends, within `seconds`."""
+        """Wait for the end and return everything; None if the input does not begin, or does not end, within `seconds`."""
         self._gave_up = not self._begun.wait(seconds)
         if self._gave_up:
             return None
@@ -51,24 +53,25 @@ class Piped:
 
     @property
     def is_late(self) -> bool:
-        """Whether something came only after `whole` had given up."""
+        """Whether input arrived only after `whole` had given up."""
         return self._gave_up and bool(self._data)
 
     def _read(self) -> None:
-        # Not through sys.stdin: at the end of the program, Python would wait for the lock that a read in it holds.
+        # Not through sys.stdin: at the end of the program, Python would wait for the lock of an unfinished read.
         try:
             while piece := os.read(self._descriptor, _PIECE_BYTES):
                 self._data += piece
                 self._begun.set()
-        except OSError:  # a folder, or a terminal that went away
+        except OSError:  # a folder, or a terminal that has gone
             pass
         finally:
             self._begun.set()
 
 
-def holds_unread() -> bool:
-    """Whether stdin has something that nobody read, looked at without reading it. Text in a file does not count: a loop in a shell reads
-    its lines from there."""
+def has_unread_input() -> bool:
+    """Return whether stdin has unread input, without reading it. Text in a file does not count: a loop in a shell may read its lines
+    from there.
+    """
     descriptor = piped()
     if descriptor is None or sys.platform == "win32":
         return False

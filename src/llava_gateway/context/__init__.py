@@ -1,1 +1,1 @@
-"""What of a conversation a model is told, in tokens (pure functions on values)."""
+"""Choose which part of a conversation goes to a model, by tokens, and write it as messages (pure functions on values)."""

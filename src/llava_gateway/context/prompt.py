@@ -1,6 +1,6 @@
-"""Writes a conversation down as the messages that a model is sent: instructions, what the window shows of the history, the question (pure).
+"""Write a conversation as the messages to send: instructions, the part of the history that the window shows, and the question (pure).
 
-The first image stands alone as it always did; from the second on, or where a question has several, each has its number before it.
+A single first image has no number. From the second image on, or if a question has several images, a number stands before each image.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import ImagePart, Message, Part, TextPart
+from llava_gateway.chat import Message
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange, Rules, Window, is_sent, shown
 from llava_gateway.context.words import (
@@ -20,21 +20,22 @@ from llava_gateway.context.words import (
     older_images,
     summary_note,
 )
+from llava_gateway.parts import ImagePart, Part, TextPart
 
 TYPICAL_IMAGE = 576
-"""Tokens of an image whose cost nobody knows: LLaVA's."""
+"""Assumed tokens of an image with an unknown cost: those of LLaVA."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All there is to send.
+    """A whole conversation, before a window is chosen.
 
     Attributes:
-        head: what stands before everything else and is always sent: the instructions.
-        exchanges: what was asked and answered before.
-        question: what is asked now, from the last message by the user on: after it there may be calls and results of tools, and the
-            beginning of the answer.
-        language: of the person who set the conversation up, where that is known: whether it is Chinese.
+        head: the instructions at the beginning, which are always sent.
+        exchanges: the answered questions with their answers.
+        question: the messages of the current question, from the last message by the user on; tool calls and results and the beginning of
+            the answer may follow it.
+        language: whether the person who set the conversation up uses Chinese; None if unknown.
     """
 
     head: tuple[Message, ...]
@@ -44,12 +45,12 @@ class Conversation:
 
     @classmethod
     def of(cls, messages: Sequence[Message], cost: Callable[[ImagePart], int | None], scale: Scale) -> Conversation:
-        """A conversation that a client sent as a whole.
+        """Build a conversation from all the messages that a client sent.
 
         Args:
             messages: at least one, in any order of roles.
-            cost: tokens of an image; None where they are not known.
-            scale: by which the tokens of the text are estimated.
+            cost: returns the tokens of an image; None if unknown.
+            scale: estimates the tokens of the text.
         """
         groups = list(_groups(messages))
         head = groups.pop(0) if groups[0][0].role == "system" and all(message.role == "system" for message in groups[0]) else ()
@@ -57,23 +58,26 @@ class Conversation:
         first = 1
         for turn, group in enumerate(groups[:-1]):
             images = tuple(cost(part) or TYPICAL_IMAGE for message in group for part in message.images)
-            text, size = (sum(one.message(message.written) for message in group) for one in (scale, Scale()))
+            text, size = (sum(one.message(message.prompt_text) for message in group) for one in (scale, Scale()))
             exchanges.append(Exchange(turn, group, text, images, first, text_size=size))
             first += len(images)
         return cls(head, tuple(exchanges), groups[-1] if groups else ())
 
     def upto(self, turn: int, ends: int) -> Conversation:
-        """As it was when the first `ends` messages of this exchange (or of the question, which comes after the last) were asked."""
+        """Return the conversation as it was at an earlier moment: its question is the first `ends` messages of the exchange `turn`.
+
+        A `turn` equal to the number of exchanges stands for the current question.
+        """
         messages = self.question if turn == len(self.exchanges) else self.exchanges[turn].messages
         return replace(self, exchanges=self.exchanges[:turn], question=messages[:ends])
 
-    def asking(self, *parts: Part) -> Conversation:
-        """With further parts at the end of the question's message by the user: what was left unanswered comes first."""
+    def with_question(self, *parts: Part) -> Conversation:
+        """Return the conversation with `parts` added to the question, as one message by the user; unanswered parts come first."""
         before = tuple(part for message in self.question for part in message.parts)
         return replace(self, question=(Message("user", before + parts),))
 
     def with_sights(self, seen: Callable[[ImagePart], ImagePart]) -> Conversation:
-        """With how much of each image is shown from now on."""
+        """Return the conversation with `seen` applied to each image, which sets how much of it is shown."""
 
         def changed(message: Message) -> Message:
             return replace(message, parts=tuple(seen(part) if isinstance(part, ImagePart) else part for part in message.parts))
@@ -87,13 +91,13 @@ class Conversation:
         return 1 + sum(len(exchange.images) for exchange in self.exchanges)
 
     @property
-    def asked_images(self) -> tuple[ImagePart, ...]:
+    def question_images(self) -> tuple[ImagePart, ...]:
         """The images of the question."""
         return tuple(part for message in self.question for part in message.images)
 
     @property
-    def asked_text(self) -> str:
-        """The words of the question, our notes among them."""
+    def question_text(self) -> str:
+        """The text of the question, including our notes."""
         return "\n".join(message.text for message in self.question)
 
     @property
@@ -101,7 +105,7 @@ class Conversation:
         return "\n\n".join(message.text for message in self.head)
 
     def messages(self, window: Window, rules: Rules) -> tuple[Message, ...]:
-        """What is sent."""
+        """Write the messages to send."""
         sent: list[Message] = list(self.head)
         notes = self._notes(window, rules)
         visible = [shown(exchange, index, window, rules) for index, exchange in enumerate(self.exchanges)]
@@ -111,54 +115,57 @@ class Conversation:
                 sent += exchange.instructions
                 continue
             written = list(exchange.messages)
-            if exchange.images:  # only these have words of ours: to look at the language of every question would take long
+            if exchange.images:  # only these get words of ours, and detecting the language of every question would be slow
                 writer = _Writer(rules, exchange.first_image, visible[index], exchange.answer, chinese=bool(self._chinese(index)))
                 written = list(map(writer.message, exchange.messages))
             if index >= window.start:
                 written, notes = _begun_with(notes, written), ()
             sent += (_without_recalls(message, sent_images) for message in written)
         question = list(self.question)
-        if images := self.asked_images:
+        if images := self.question_images:
             asked = frozenset(range(self.first_image, self.first_image + len(images))) - window.gone
             writer = _Writer(rules, self.first_image, asked, chinese=self._asks_in_chinese())
             question = list(map(writer.message, self.question))
         return (*sent, *_begun_with(notes, question))
 
     def _chinese(self, index: int) -> bool | None:
-        """Whether what is asked at an exchange is Chinese; one without letters is as what was said before it."""
+        """Return whether the question of an exchange is Chinese; a question without letters has the language of the one before it."""
         for place in range(index, -1, -1):
-            if (own := language_of(self.exchanges[place].asked)) is not None:
+            if (own := language_of(self.exchanges[place].user_text)) is not None:
                 return own
         return self.language
 
     def _asks_in_chinese(self) -> bool:
-        """Whether the question is, by its words or else by what was said before it, so that it can be read ahead of its words."""
-        words = "\n".join(message.asked for message in self.question if message.role == "user")
+        """Return whether the question is Chinese, by its words or else by earlier questions, so that it can be read ahead of its words."""
+        words = "\n".join(message.text_without_notes for message in self.question if message.role == "user")
         own = language_of(words)
         before = self._chinese(len(self.exchanges) - 1) if own is None else own
-        return "。" in words if before is None else before  # one that is still to be typed may at least be ended in its language
+        return "。" in words if before is None else before  # read-ahead of a question without words may at least have its punctuation
 
     def _notes(self, window: Window, rules: Rules) -> tuple[TextPart, ...]:
-        """What stands where the text that was dropped stood: behind the images that stay, so that those need not be read again."""
+        """Return the notes that replace the dropped text; they stand behind the images that stay, which the engine thus keeps cached."""
         if not window.start or not rules.annotate:
             return ()
         lines = [summary_note(window.summary)] if window.summary else []
         unsent: list[tuple[int, str, bool]] = []
         for index, exchange in enumerate(self.exchanges[: window.start]):
-            if exchange.images and not is_sent(exchange, index, window, rules):  # of the others, the traces stand in their own message
+            if exchange.images and not is_sent(exchange, index, window, rules):  # a sent exchange has the traces in its own message
                 chinese = bool(self._chinese(index))
                 unsent += [(number, exchange.answer, chinese) for number in exchange.numbered_images]
         own = unsent[max(0, len(unsent) - window.traces) :]
         if older := len(unsent) - len(own):
             _, description, chinese = unsent[-1]
             lines.append(older_images(older, chinese=bool(language_of(description)) or (language_of(description) is None and chinese)))
-        lines += [image_trace(number, told, chinese=chinese) for number, told, chinese in own]
+        lines += [image_trace(number, text, chinese=chinese) for number, text, chinese in own]
         return tuple(TextPart(line, note=True) for line in lines)
 
 
 def _groups(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
-    """What belongs together: a message by the user that follows no other, up to the next one. Instructions before the first such message,
-    and an answer that stands before any question, are groups of their own."""
+    """Yield the messages in groups that are sent or dropped together.
+
+    A group starts at a message by the user that follows no other message by the user. Instructions at the beginning, and an answer before
+    the first question, are groups of their own.
+    """
     group: list[Message] = []
     for message in messages:
         begins = message.role == "user" and group and group[-1].role != "user" and any(one.role != "system" for one in group)
@@ -172,7 +179,7 @@ def _groups(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
 
 
 def _begun_with(notes: tuple[TextPart, ...], messages: list[Message]) -> list[Message]:
-    """The messages with notes at the beginning of the first one by the user."""
+    """Put notes at the beginning of the first message by the user."""
     for place, message in enumerate(messages):
         if notes and message.role == "user":
             return [*messages[:place], replace(message, parts=(*notes, *message.parts)), *messages[place + 1 :]]
@@ -183,9 +190,12 @@ MOST_ANCHORS = 4
 
 
 def anchors(conversation: Conversation, window: Window, rules: Rules, after: int) -> tuple[TextPart, ...]:
-    """Lines beside the question that call the images that are sent back to mind, once more than `after` tokens of talk lie behind the last
-    of them or behind the last such lines. None where the question has images of its own, or `after` is 0."""
-    if not after or not rules.annotate or conversation.asked_images:
+    """Return notes for the question that remind the model of images further up.
+
+    They are due once more than `after` tokens of conversation follow the last image that is sent, or the last such notes. Returns no
+    notes if the question has its own images or `after` is 0.
+    """
+    if not after or not rules.annotate or conversation.question_images:
         return ()
     images: list[tuple[int, str]] = []
     last = 0
@@ -194,22 +204,22 @@ def anchors(conversation: Conversation, window: Window, rules: Rules, after: int
             images += [(number, exchange.answer) for number in sorted(visible)]
             last = index + 1
         if any(isinstance(part, TextPart) and part.recalls is not None for message in exchange.messages for part in message.parts):
-            last = index  # its own question was asked with them; what came after it counts
+            last = index  # this question was asked with notes; only the conversation from here on counts
     behind = enumerate(conversation.exchanges[last:], last)
     if not images or sum(exchange.tokens for index, exchange in behind if is_sent(exchange, index, window, rules)) <= after:
         return ()
-    chinese = is_chinese("\n".join(message.asked for message in conversation.question))
-    return tuple(TextPart(anchor(number, told, chinese=chinese), note=True, recalls=number) for number, told in images[-MOST_ANCHORS:])
+    chinese = is_chinese("\n".join(message.text_without_notes for message in conversation.question))
+    return tuple(TextPart(anchor(number, text, chinese=chinese), note=True, recalls=number) for number, text in images[-MOST_ANCHORS:])
 
 
 def _without_recalls(message: Message, visible: frozenset[int]) -> Message:
-    """A message without lines of an earlier turn about an image that was sent then, and is not any more."""
+    """Remove the notes that recall an image which is no longer sent."""
     kept = tuple(part for part in message.parts if not (isinstance(part, TextPart) and part.recalls not in (None, *visible)))
     return message if len(kept) == len(message.parts) else replace(message, parts=kept)
 
 
 class _Writer:
-    """Writes the messages of one exchange, counting its images: a number before each, a trace in place of those that are not visible."""
+    """Writes the messages of one exchange and counts its images: a number before each visible image, a trace in place of the others."""
 
     def __init__(self, rules: Rules, first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False) -> None:
         self._rules = rules
@@ -230,8 +240,16 @@ class _Writer:
 def labelled(
     parts: Sequence[Part], first: int, visible: frozenset[int], description: str = "", *, chinese: bool = False, annotate: bool = True
 ) -> tuple[Part, ...]:
-    """The parts with a number before each image, and a trace in place of those that are not visible; without `annotate` neither, but for
-    a message that would be empty."""
+    """Put a number before each visible image and a trace in place of the others.
+
+    Without `annotate`, add neither, except a trace where the message would be empty.
+
+    Args:
+        first: number of the first image.
+        visible: numbers of the images that are sent.
+        description: what the model said about the images, for the traces.
+        chinese: whether the question is Chinese.
+    """
     several = sum(isinstance(part, ImagePart) for part in parts) > 1
     sent: list[Part] = []
     number = first

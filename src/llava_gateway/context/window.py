@@ -1,7 +1,7 @@
-"""Which turns of a conversation the model is told when not all of them fit: what stays, what goes, and in which steps (pure).
+"""Choose which turns of a conversation to send when not all of them fit into the context (pure).
 
-The prompt's beginning is what the engine has in its cache, so it moves rarely: once it must, it moves by a large step, and the turns after
-that only add to its end.
+The engine's cache holds the beginning of the prompt, so the beginning should rarely change. When it must, the window moves by a large
+step, and the following turns only add to the prompt's end.
 """
 
 from __future__ import annotations
@@ -9,32 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llava_gateway.chat import ImagePart, Message, Policy
+from llava_gateway.chat import Message, Policy
+from llava_gateway.parts import ImagePart
 
 STEP = 0.4
-"""Share of the context that one move of the window makes free."""
+"""Fraction of the context that one move of the window frees."""
 TRACE_TOKENS = 48
-"""About what an image's trace costs."""
+"""Approximate tokens of an image's trace."""
 MOST_TRACES = 8
-"""Images that leave a line of their own where their turn is dropped; of all older ones one line tells."""
+"""Most images of dropped turns that get a trace each; one line covers all older images."""
 ASSUMED_CONTEXT = 4096
-"""Tokens of context where the engine doesn't tell: what Ollama takes on a machine with little memory."""
+"""Assumed context length in tokens if the engine doesn't report one: Ollama's default on a machine with little memory."""
 NUM_CTX_BUCKETS = (4096, 8192, 16384, 32768)
-"""The sizes a context grows to; few, because each change loads the model again."""
+"""The context lengths in tokens that a context grows to; few, because each change reloads the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question that was answered, and the answer: messages that are sent or dropped together.
+    """An answered question and its answer: messages that are sent or dropped together.
 
     Attributes:
-        turn, turn_id: its place in the branch, and its id, which stays when other branches are gone to.
-        messages: by the user, the assistant and tools, in order, with our notes and with what earlier turns left unanswered.
-        text_tokens, image_tokens: what it costs as far as is known; the second has a number for each image in `messages`, in order.
-        text_size: by which windows are chosen: about tokens too, but the same whatever was learned of the model meanwhile, so that the
-            same history is always cut in the same places. 0: `text_tokens`.
-        first_image: the number of its first image in the conversation, counted from 1.
-        images: those in `messages`; kept, because windows are chosen by going over them again and again.
+        turn, turn_id: position in the branch, and the id, which doesn't depend on the branch.
+        messages: messages by the user, the assistant and tools, in order, with our notes and the unanswered parts of earlier turns.
+        text_tokens: tokens of the text, as far as known.
+        image_tokens: tokens of each image in `messages`, in order, as far as known.
+        text_size: size of the text by which windows are chosen: also about tokens, but independent of anything learned about the model,
+            so that the same history is always cut in the same places. 0 stands for `text_tokens`.
+        first_image: number of its first image in the conversation, counted from 1.
+        images: the images in `messages`, cached because choosing a window reads them many times.
     """
 
     turn: int
@@ -52,22 +54,22 @@ class Exchange:
 
     @property
     def answer(self) -> str:
-        """What the assistant said."""
+        """The text of the assistant."""
         return "\n".join(message.text for message in self.messages if message.role == "assistant")
 
     @property
-    def asked(self) -> str:
-        """What the user said, without our notes."""
-        return "\n".join(message.asked for message in self.messages if message.role == "user")
+    def user_text(self) -> str:
+        """The text of the user, without our notes."""
+        return "\n".join(message.text_without_notes for message in self.messages if message.role == "user")
 
     @property
     def instructions(self) -> tuple[Message, ...]:
-        """System messages in the middle of a conversation; they are sent also where the exchange is dropped."""
+        """The system messages in the exchange, which are sent even if the exchange is dropped."""
         return tuple(message for message in self.messages if message.role == "system")
 
     @property
     def numbered_images(self) -> dict[int, ImagePart]:
-        """By number."""
+        """The images by number."""
         return dict(enumerate(self.images, self.first_image))
 
     @property
@@ -77,13 +79,13 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is still told. A session keeps it, so that the next turn begins as this one did.
+    """The part of a conversation that is sent. A session keeps it, so that the next prompt begins like this one.
 
     Attributes:
-        start: exchanges before this one are left out, but for those whose images stay.
-        gone: numbers of images that are left out although the policy would keep them, because there is no room.
-        summary: what stands in place of the text that was dropped; "" for nothing.
-        traces: how many of the images that went with their turn, the newest, leave a line of their own.
+        start: index of the first exchange that is sent whole; earlier ones are dropped unless their images stay.
+        gone: numbers of images that are dropped for lack of room although the policy would keep them.
+        summary: summary of the dropped text; "" for none.
+        traces: how many of the images in dropped turns, the newest first, get a trace each.
     """
 
     start: int = 0
@@ -94,12 +96,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a window is chosen, and how what it shows is written down.
+    """The rules for choosing a window and for writing the messages.
 
     Attributes:
-        policy: what goes when not everything fits.
-        pins: by image id which images a person pinned (True) or let go (False).
-        annotate: whether we add words of our own: numbers before images, traces of what was dropped, lines that recall an image.
+        policy: what to drop if not everything fits.
+        pins: by image id, whether a person pinned the image (True) or released it (False).
+        annotate: whether we add words of our own: numbers before images, traces of dropped images, notes that recall an image.
     """
 
     policy: Policy = "pin_images"
@@ -108,21 +110,21 @@ class Rules:
 
     @property
     def trace_tokens(self) -> int:
-        """About what the trace of an image costs."""
+        """The approximate tokens of an image's trace."""
         return TRACE_TOKENS if self.annotate else 0
 
     def stays(self, image_id: str) -> bool:
-        """Whether an image outlives the text around it."""
+        """Return whether an image stays when the text around it is dropped."""
         pinned = (self.pins or {}).get(image_id)
         return self.policy != "sliding" if pinned is None else pinned
 
     def may_go(self, image_id: str) -> bool:
-        """Whether it may be dropped where there is no room otherwise."""
+        """Return whether an image may be dropped as a last resort."""
         return not (self.pins or {}).get(image_id, False)
 
 
 class DoesNotFit(Exception):
-    """`over`: tokens there are too many, with all dropped that may be."""
+    """The conversation doesn't fit even with everything dropped that the policy allows; it has `over` tokens too many."""
 
     def __init__(self, over: int) -> None:
         super().__init__(over)
@@ -130,8 +132,8 @@ class DoesNotFit(Exception):
 
 
 def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> frozenset[int]:
-    """The numbers of its images that are told."""
-    if not exchange.images:  # as of most: this is asked of every exchange again and again
+    """Return the numbers of the exchange's images that are sent."""
+    if not exchange.images:  # the common case, checked first because this runs often for every exchange
         return frozenset()
     return frozenset(
         number
@@ -141,18 +143,18 @@ def shown(exchange: Exchange, index: int, window: Window, rules: Rules) -> froze
 
 
 def is_sent(exchange: Exchange, index: int, window: Window, rules: Rules) -> bool:
-    """Whether an exchange is told at all."""
+    """Return whether an exchange is sent at all."""
     return index >= window.start or bool(shown(exchange, index, window, rules))
 
 
 def cost(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> int:
-    """About the tokens of what is sent of the exchanges, with the traces of the images that are not."""
+    """Estimate the tokens of the exchanges as sent, including the traces of dropped images."""
     return _cost(exchanges, window, rules).total(window, rules)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """`tokens` of all that is told, and how many images are `unsent` because their turn is."""
+    """The `tokens` of everything that is sent, and the number of images that are `unsent` because their turn is dropped."""
 
     tokens: int = 0
     unsent: int = 0
@@ -181,15 +183,15 @@ def _cost_of(exchange: Exchange, index: int, window: Window, rules: Rules) -> _C
 
 
 def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budget: int, context: int) -> Window:
-    """The window with which the exchanges cost at most `budget` tokens: the same one while that holds, else one a large step further.
+    """Choose a window with which the exchanges cost at most `budget` tokens: the same window while they do, else one a large step further.
 
-    Oldest text goes first; images that stay keep their question and answer. Images go, oldest first, only where all text is gone.
+    Drops the oldest text first; images that stay keep their question and answer. Drops images, oldest first, only once all text is gone.
 
     Args:
-        budget: tokens for the exchanges: the context without the answer's room, the system prompt and the question.
-        context: tokens that the conversation may take in all; a step is a share of it.
+        budget: tokens for the exchanges: the context minus the room for the answer, the system prompt and the question.
+        context: tokens for the whole conversation; a step is a fraction of it.
 
-    Raises DoesNotFit: under the policy strict as soon as anything would have to go, else when nothing more may.
+    Raises DoesNotFit as soon as anything would have to be dropped (policy strict), or when nothing more may be dropped.
     """
     over = cost(exchanges, window, rules) - budget
     if over <= 0:
@@ -200,7 +202,7 @@ def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budge
     target = max(0, budget - int(STEP * context))
     for move in later(exchanges, window, rules):
         window = move.window
-        # So many images may stay that a whole step can't be made: the last exchange is kept where it fits at all.
+        # The images that stay may make a whole step impossible; the last exchange is then kept if it fits at all.
         if move.cost <= (target if window.start < len(exchanges) - 1 else budget):
             return window
     window = replace(window, traces=0)
@@ -212,7 +214,13 @@ def choose(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, budge
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """To a `window` that differs from the one before it by the exchange at `index` only; `cost` is that of all exchanges after it."""
+    """A move of the window by the smallest step.
+
+    Attributes:
+        window: the new window; it differs from the previous one only in the exchange at `index`.
+        index: index of that exchange.
+        cost: tokens of all exchanges after the move.
+    """
 
     window: Window
     index: int
@@ -220,7 +228,7 @@ class Move:
 
 
 def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterator[Move]:
-    """The windows that come after this one while ever more must go, each with as little less as can be; none under the policy strict."""
+    """Yield the windows after this one, each of which drops as little more as possible; none under the policy strict."""
     if rules.policy == "strict":
         return
     spent = _cost(exchanges, window, rules)
@@ -237,7 +245,7 @@ def later(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Iterat
 
 
 def furthest(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Window:
-    """The last of the windows that come after this one: with it as little is sent as can be."""
+    """Return the last of the windows after this one, which sends as little as possible."""
     if rules.policy == "strict":
         return window
     for move in later(exchanges, window, rules):
@@ -246,15 +254,18 @@ def furthest(exchanges: Sequence[Exchange], window: Window, rules: Rules) -> Win
 
 
 def answer_room(num_predict: int | None, default: int, limit: int) -> int:
-    """Tokens kept free for the answer: as many as it may have, else the default, but never more than half (an eighth) of the context."""
+    """Return the tokens to keep free for the answer: `num_predict`, but at most half of the context `limit`.
+
+    Without a positive `num_predict`, this is `default`, but at most an eighth of `limit`.
+    """
     return min(num_predict, limit // 2) if num_predict and num_predict > 0 else min(default, limit // 8)
 
 
 def num_ctx_needed(tokens: int) -> int:
-    """The smallest num_ctx for so many tokens: llama.cpp rounds contexts up to a multiple of 256."""
+    """Return the smallest num_ctx for `tokens`, a multiple of 256, to which llama.cpp rounds contexts up."""
     return -(-tokens // 256) * 256
 
 
 def bucket(tokens: int) -> int:
-    """The num_ctx for so many tokens."""
+    """Return the smallest size of NUM_CTX_BUCKETS that holds `tokens`; above the largest, a multiple of 4096."""
     return next((size for size in NUM_CTX_BUCKETS if tokens <= size), -(-tokens // 4096) * 4096)

@@ -1,6 +1,7 @@
-"""The protocol every engine follows, and what it tells of its models.
+"""The protocol that every engine follows, and the facts it reports about its models.
 
-`ollama.py`, `openai.py` and `embedded.py` are the engines; `pool.py` chooses among them; `upstream.py` is the HTTP they share.
+`ollama.py`, `openai.py` and `embedded.py` are the engines; `pool.py` chooses among them; `upstream.py` is the HTTP client they
+share.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from llava_gateway.chat import Embeddings, EmbedRequest, EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
-from llava_gateway.engines.ollama_names import tagged
+from llava_gateway.engines.ollama_names import name_key
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
 
@@ -22,11 +23,15 @@ ModelKey: TypeAlias = tuple[EngineName, str]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as an engine lists it. `context_length` is the trained one, `loaded_context` the one it runs with now (None: not loaded).
+    """A model as an engine lists it. Each field that may be None is None if the engine does not report it.
 
-    `own_context` is the one it asks for itself, `memory_bytes` what it takes while it is loaded, `gpu_bytes` how much of that is in GPU
-    memory, `cache_bytes_per_token` what a token of context takes in all slots; all None where the engine doesn't tell.
-    `prompt_cache_bytes` is the most that the engine keeps of other conversations in main memory, beside the context.
+    Attributes:
+        context_length: the trained context, in tokens.
+        loaded_context: the context it runs with now; None also if it is not loaded.
+        own_context: the context that the model's own configuration asks for.
+        memory_bytes: memory it takes while it is loaded. gpu_bytes: the part of that in GPU memory.
+        cache_bytes_per_token: memory that a token of context takes in all slots together.
+        prompt_cache_bytes: the most main memory that the engine uses for other conversations, besides the context.
     """
 
     name: str
@@ -48,22 +53,24 @@ class ModelInfo:
 
     @property
     def key(self) -> ModelKey:
-        """Two engines may have a model of the same name."""
+        """Identifies the model: two engines may have a model of the same name."""
         return self.engine, self.name
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names mean one model: a name without a tag means `:latest`."""
-    return tagged(one) == tagged(other)
+    """Return whether two names mean the same model to Ollama: it ignores case, and knows `llava` as `library/llava:latest` too."""
+    return one == other or name_key(one) == name_key(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`detail` is a sentence for people; it carries no address or path."""
+    """Whether an engine answers. `detail` is a sentence for people, without addresses or paths. `installed` is
+    False if the engine's package is missing."""
 
     ok: bool
     version: str = ""
     detail: str = ""
+    installed: bool = True
 
 
 class Engine(Protocol):
@@ -74,63 +81,81 @@ class Engine(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many requests it works on at once; the rest wait in our queue."""
+        """How many requests the engine works on at once. The rest wait in our queue."""
 
     @property
     def reports_progress(self) -> bool:
-        """Whether PromptProgress events come while the prompt is read (the first-token timer is shorter then)."""
+        """Whether PromptProgress events come while the engine reads the prompt (then the first-token timer is shorter)."""
 
     async def start(self) -> None:
-        """Make ready what must run before the first request; cheap where nothing must."""
+        """Start what must run before the first request, if anything."""
 
     async def aclose(self) -> None:
-        """End every request and whatever was started; safe to call twice."""
+        """End every request and everything that was started. Safe to call twice."""
 
     async def health(self) -> Health:
-        """Whether it answers now. Never raises, never takes longer than the connect limit plus a second."""
+        """Check whether the engine answers now. Never takes longer than the connect limit plus a second. Raises only Overloaded, if this
+        process can open no connection to ask.
+        """
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """All installed models. Raises UpstreamUnavailable."""
+        """List all installed models. Raises UpstreamUnavailable."""
 
     async def loading(self, request: EngineRequest) -> Loading | None:
-        """Loading when this request makes the engine load (or load again) the model; a guess is allowed, an error is not."""
+        """Return Loading if this request makes the engine load the model (again). May guess; never raises."""
 
     def last_load_ms(self, model: str) -> float | None:
-        """How long the model took to load when it was loaded last; None where that is not known."""
+        """Return how long the last load of the model took, in milliseconds; None if unknown."""
 
     def unloads_after(self, request: EngineRequest) -> bool:
-        """Whether it unloads the model as soon as this request is answered, so that nothing read now is of use later."""
+        """Return whether the engine unloads the model right after this request, so that reading ahead would be wasted."""
 
     async def load_model(self, request: EngineRequest) -> None:
-        """Load the model as this request needs it, to stay for a while; nothing where it is loaded, or where the engine can't be told
-        to."""
+        """Load the model as this request needs it and keep it loaded for a while. Does nothing if it is loaded, or if the engine has no
+        way to load it in advance."""
 
     async def images_first(self, request: EngineRequest) -> bool:
-        """Whether this model's prompts keep an image before the words that follow it in its message. Learned once for each model, from
-        what the engine makes of one of the request's images (it must have one); the model should be loaded."""
+        """Return whether this model's prompts keep an image before the words that follow it in its message.
+
+        Learned once for each model, from the prompt that the engine makes with one of the request's images. The request must have an
+        image; the model should be loaded.
+        """
+
+    async def continues(self, request: EngineRequest) -> bool:
+        """Return whether the model's words go on right behind a last message by the assistant (a prefill).
+
+        Otherwise the prompt's template closes that message. The model should be loaded. Never raises.
+        """
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
-        """Which of the options that are set mean nothing to it, as far as it knows its server by now."""
+        """Return the names of the set options that the engine ignores, as far as it knows its server by now."""
 
     async def context_length(self, request: EngineRequest) -> int | None:
-        """Tokens of context that this request will have; None where the engine doesn't tell."""
+        """Return the context in tokens that this request will have; None if the engine does not report it."""
 
     def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
-        """Which of `think`, `tool_choice` and `logprobs` mean nothing to it or to this model. Known once it has accepted the request."""
+        """Return which of `think`, `tool_choice` and `logprobs` the engine or the model ignores. Call it after the engine accepted the
+        request."""
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """A vector for each text. Raises ModelLacksEmbeddings, ContextLengthExceeded where a text is too long, and what `chat` raises."""
+        """Return a vector for each text. Raises ModelLacksEmbeddings, ContextLengthExceeded for a text that is too long, and what
+        `chat` raises."""
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        """The tokens of the prompt as the engine itself would count them (its answer's `prompt_tokens`), without any model at work.
-        None where it can't be known; an error is not allowed."""
+        """Count the tokens of the prompt as the engine would (its answer's `prompt_tokens`), without running the model.
+
+        Returns None if the engine can't count. Never raises.
+        """
 
     def chat(self, request: EngineRequest) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
-        """Answer. Entering returns when the engine accepted the request and raises a GatewayError when it did not;
-        the iterator ends with exactly one Finish, or raises a GatewayError; leaving closes the upstream at once."""
+        """Answer the request.
+
+        Entering returns when the engine has accepted the request, and raises a GatewayError when it has rejected it. The iterator
+        ends with exactly one Finish, or raises a GatewayError. Leaving closes the connection to the server at once.
+        """
 
 
 async def answer_text(engine: Engine, request: EngineRequest) -> str:
-    """The whole answer, for questions that nobody watches being answered. Raises what `chat` raises, and what an answer failed of."""
+    """Return the complete text of an answer, for callers that need no events. Raises what `chat` and its iterator raise."""
     async with engine.chat(request) as events:
         return "".join([event.text async for event in events if isinstance(event, TextDelta)]).strip()

@@ -1,4 +1,4 @@
-"""What the ways to count a prompt share: a request without its pixels, and the sum of its parts (pure)."""
+"""Shared by all token counters: requests without image data, and the sum of a prompt's parts (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import base64
 from collections.abc import Mapping
 from dataclasses import replace
 
-from llava_gateway.chat import EngineRequest, ImagePart, Label, Message, Piece, TokenCount
+from llava_gateway.chat import EngineRequest, Label, Message, Piece, Rendition, TokenCount
+from llava_gateway.parts import ImagePart
 
 STAND_IN = Piece(
     base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="),
@@ -14,23 +15,26 @@ STAND_IN = Piece(
     width=1,
     height=1,
 )
-"""What is sent for an image where only its place matters."""
+"""A tiny image that stands in where only the image's place in the prompt matters."""
 _TRUST: tuple[Label, ...] = ("exact", "measured", "estimated")
 
 
 def count_pieces(request: EngineRequest) -> int:
-    """How many files the engine gets."""
+    """Return how many image files the engine gets."""
     return sum(len(rendition.pieces) for rendition in request.shown)
 
 
 def without_pixels(request: EngineRequest) -> EngineRequest:
-    """The same request, small: a stand-in for every piece."""
-    small = {part: replace(rendition, pieces=(STAND_IN,) * len(rendition.pieces)) for part, rendition in request.renditions.items()}
-    return replace(request, renditions=small)
+    """Return the same request with a tiny stand-in for each image file."""
+
+    def small(rendition: Rendition) -> Rendition:
+        return replace(rendition, pieces=tuple(replace(STAND_IN, label=piece.label) for piece in rendition.pieces))
+
+    return replace(request, renditions={part: small(rendition) for part, rendition in request.renditions.items()})
 
 
 def without_images(request: EngineRequest) -> EngineRequest:
-    """The same request, its words alone."""
+    """Return the same request with only its words."""
     messages = tuple(
         Message(message.role, tuple(part for part in message.parts if not isinstance(part, ImagePart))) for message in request.messages
     )
@@ -44,13 +48,13 @@ def system_text(request: EngineRequest) -> str:
 def token_count(
     request: EngineRequest, prompt: int, system: int, *, label: Label = "exact", costs: Mapping[ImagePart, int | None] | None = None
 ) -> TokenCount:
-    """The sum. An image whose cost nobody knows counts 0, and makes all of it an estimate.
+    """Add up the tokens of a prompt. An image of unknown cost counts 0, and makes the whole count an estimate.
 
     Args:
         prompt: tokens of the prompt without its images.
-        system: tokens of the system messages' own words. What the template puts around them belongs to the text.
-        label: how far `prompt` can be trusted.
-        costs: of images that the engine was asked about; of the others their rendition tells.
+        system: tokens of the system messages' own words. The words that the template puts around them belong to the text.
+        label: how reliable `prompt` is.
+        costs: tokens of the images that the engine counted itself. The renditions know the others.
     """
     images, labels = [], [label]
     for part in request.images:

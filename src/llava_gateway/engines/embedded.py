@@ -1,7 +1,7 @@
-"""The embedded engine: the OpenAI engine in front of a llama.cpp server of our own, which it starts, restarts and ends.
+"""The embedded engine: the OpenAI engine in front of a llama.cpp server of our own, which it starts, restarts and stops.
 
-The server runs in a child process, so that a failed assertion in it takes one answer down and not the gateway. It starts with the first
-request; another num_ctx or num_gpu starts it anew once the running answers have ended.
+The server runs in a child process, so a failed assertion in it ends one answer but not the gateway. It starts before the first
+request. A different num_ctx, num_gpu or num_thread restarts it after the running answers have ended.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -27,6 +28,7 @@ from llava_gateway.engines.openai import OpenAIEngine
 from llava_gateway.engines.openai_prompt import LLAMA_CPP
 from llava_gateway.errors import (
     GatewayError,
+    InvalidOption,
     ModelLacksEmbeddings,
     ModelLacksVision,
     ModelLoadFailed,
@@ -44,33 +46,35 @@ from llava_gateway.settings import MiB, Settings
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
-DEMO_DEFAULTS = Options(temperature=0)  # as in Modelfiles/demo: so small a model knows one answer, and chance only spoils it
+DEMO_DEFAULTS = Options(temperature=0)  # as in Modelfiles/demo: for so small a model, random sampling only makes answers worse
 DEFAULT_NUM_CTX = 8192
-"""Largest context in tokens that is taken unasked; the key-value cache of a 7B model takes about 4 GiB for it."""
+"""The largest default context, in tokens. The key-value cache of a 7B model takes about 4 GiB for it."""
 TINY_MODEL = 64 * MiB
-"""Size in bytes below which one thread is used. Several gain nothing then: they spend their time waiting for each other, and where other
-programs want the cores too, 20 short answers of the demo model took 25 to 50 s with two threads and 0.6 to 0.9 s with one."""
+"""Models of fewer bytes run on one thread. More threads gain nothing then, because they mostly wait for each other. While other
+programs used the cores, 20 short answers of the demo model took 25 to 50 s with two threads and 0.6 to 0.9 s with one."""
+THREADS_A_PROCESSOR = 4
 _CTX_STEP = 256
 """llama.cpp rounds contexts up to a multiple of this (src/llama-context.cpp)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What a change of makes the model load again."""
+    """Options that force a reload when they change."""
 
     num_ctx: int
     num_gpu: int
+    num_thread: int = 0
 
     def change_to(self, other: Runner) -> Note:
-        """Why the model is loaded again: the first of the options that differ."""
-        if self.num_ctx != other.num_ctx:
-            return note("option_changed", option="num_ctx", old=self.num_ctx, new=other.num_ctx)
-        return note("option_changed", option="num_gpu", old=self.num_gpu, new=other.num_gpu)
+        """Return why the model must be loaded again: the first option that differs."""
+        changed = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        option, old, new = next(change for change in changed if change[1] != change[2])
+        return note("option_changed", option=option, old=old, new=new)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The model: a text GGUF and the projector that belongs to it, if it has one; `defaults` are options of its own, as a Modelfile has."""
+    """The model: a text GGUF and its projector, if it has one. `defaults` are its own default options, as in a Modelfile."""
 
     name: str
     gguf: Path
@@ -89,7 +93,7 @@ class _Pair:
 
     @property
     def cache_bytes_per_token(self) -> int | None:
-        """What a token of context takes in one slot; None where the header doesn't say."""
+        """Memory that a token of context takes in one slot, in bytes; None if the header does not say."""
         return cache_bytes_per_token(self.text.metadata, self.text.architecture)
 
     def command(self, runner: Runner, slots: int, prompt_cache: int) -> LlamaCommand:
@@ -100,7 +104,7 @@ class _Pair:
             num_ctx=runner.num_ctx,
             num_gpu=runner.num_gpu,
             slots=slots,
-            threads=1 if self.size_bytes < TINY_MODEL else -1,
+            threads=runner.num_thread or (1 if self.size_bytes < TINY_MODEL else -1),
             prompt_cache=prompt_cache,
             embeddings=self.text.embeds,
         )
@@ -108,7 +112,7 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A child that has loaded its model, and the client that speaks to it."""
+    """A child process that has loaded its model, and its HTTP client."""
 
     process: LlamaProcess
     api: OpenAIEngine
@@ -116,7 +120,7 @@ class _Server:
 
     @property
     def alive(self) -> bool:
-        """False as soon as it has hung up on an answer: its last threads may take a while to end."""
+        """False as soon as the server has dropped the connection of an answer, though its last threads may take a while to end."""
         return self.process.alive and not self.api.lost
 
     async def stop(self) -> None:
@@ -126,25 +130,25 @@ class _Server:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A server that runs, loads, or has failed to."""
+    """A child process that is running, is loading, or has failed to load."""
 
     runner: Runner
     load: asyncio.Task[_Server]
 
     @property
     def server(self) -> _Server | None:
-        """The server, once its model is loaded."""
+        """The server, once its model is loaded; else None."""
         loaded = self.load.done() and not self.load.cancelled() and self.load.exception() is None
         return self.load.result() if loaded else None
 
     @property
     def usable(self) -> bool:
-        """Whether it runs or still loads."""
+        """Whether the child is running or still loading."""
         return not self.load.done() or (self.server is not None and self.server.alive)
 
 
 class EmbeddedEngine:
-    """Serves `settings.gguf` with `settings.mmproj`, named by its file stem, or without them the built-in model `demo`."""
+    """Serves `settings.gguf` with `settings.mmproj`, named by the file's stem. Without these files it serves the built-in model `demo`."""
 
     name: EngineName = "embedded"
     reports_progress = True
@@ -152,10 +156,10 @@ class EmbeddedEngine:
     def __init__(self, settings: Settings) -> None:
         self.slots = settings.embedded_slots
         self._settings = settings
-        self._files = ExitStack()  # keeps the demo model's files in place where the package is a zip
+        self._files = ExitStack()  # keeps the demo model's files on disk if the package is a zip
         self._pair: _Pair | None = None
         self._child: _Child | None = None
-        self._lock = asyncio.Lock()  # held, in order of arrival, by the one who may replace the child
+        self._lock = asyncio.Lock()  # guards replacing the child; granted in order of arrival
         self._users = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -164,7 +168,7 @@ class EmbeddedEngine:
         self._closed = False
 
     async def start(self) -> None:
-        """Begins to load the model and does not wait for it: the first request does."""
+        """Start loading the model without waiting for it. The first request waits."""
         pair = await self._model()
         async with self._lock:
             await self._begin(self._runner(pair, Options()))
@@ -172,7 +176,7 @@ class EmbeddedEngine:
     async def aclose(self) -> None:
         self._closed = True
         if self._child is not None:
-            self._child.load.cancel()  # whoever waits for it holds the turn
+            self._child.load.cancel()  # a request that waits for the load holds the lock
         async with self._lock:
             await self._end_child()
         self._files.close()
@@ -182,7 +186,7 @@ class EmbeddedEngine:
             await self._model()
             self._check_deaths()
         except GatewayError as error:
-            return Health(False, detail=f"{error.message} {error.hint}")
+            return Health(False, detail=f"{error.message} {error.hint}", installed=error.reason != "embedded_not_installed")
         return Health(True, _llama_version())
 
     async def models(self) -> tuple[ModelInfo, ...]:
@@ -234,13 +238,16 @@ class EmbeddedEngine:
         return False
 
     async def load_model(self, request: EngineRequest) -> None:
-        """The load goes on when this is cancelled."""
+        """Load the model. Cancelling this does not stop the load."""
         async with self._loaded(request):
             pass
 
     async def images_first(self, request: EngineRequest) -> bool:
         async with self._loaded(request) as (server, _):
             return await server.api.images_first(request)
+
+    async def continues(self, request: EngineRequest) -> bool:
+        return True
 
     def ignored_options(self, options: Options) -> tuple[str, ...]:
         return ()
@@ -256,7 +263,8 @@ class EmbeddedEngine:
         return server.api.ignored_fields(request) if server else ()
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Only by a model that is made for it: a server that may be asked for vectors reads the prompts of all chats more slowly."""
+        """Embed texts, only with a model that is made for it: a server that also serves embeddings reads the prompts of all chats more
+        slowly."""
         pair = await self._model()
         if request.model != pair.name:
             raise ModelNotFound().at("model")
@@ -266,7 +274,7 @@ class EmbeddedEngine:
             return await server.api.embed(request)
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        """Any server that runs can count: the prompt is the same with another num_ctx. One that loads is waited for."""
+        """Count on any server that runs, since the prompt is the same with another num_ctx. Waits for a server that is loading."""
         try:
             pair = await self._model()
             server = await self._any_server(self._runner(pair, request.options.over(pair.defaults)))
@@ -276,12 +284,12 @@ class EmbeddedEngine:
         return await server.api.count(request)
 
     async def _any_server(self, runner: Runner) -> _Server:
-        """The server that runs, or loads; one that runs as `runner` says where there is none. Raises what `_load` does."""
+        """Return the server that runs or loads, or start one with `runner` if there is none. Raises what `_load` raises."""
         child = self._child
         if child is None or not child.usable:
             async with self._lock:
                 child = self._child if self._child and self._child.usable else await self._begin(runner)
-        # Not awaited itself: the load goes on when this is cancelled.
+        # Wait for the task without awaiting it directly: cancelling this request must not stop the load.
         await asyncio.wait([child.load])
         if child.load.cancelled():
             raise ShuttingDown
@@ -302,7 +310,7 @@ class EmbeddedEngine:
                 try:
                     events = await stack.enter_async_context(server.api.chat(request, load_ms=load_ms))
                 except UpstreamUnavailable as error:
-                    # It has just died and got nothing of the request: a new one may have it.
+                    # The server has just died without reading the request, so a new server may get it.
                     await server.process.stop()
                     if last_try:
                         raise UpstreamDisconnected from error
@@ -312,24 +320,25 @@ class EmbeddedEngine:
 
     @asynccontextmanager
     async def _loaded(self, request: EngineRequest) -> AsyncIterator[tuple[_Server, float | None]]:
-        """`_server` as the request needs it."""
+        """Yield `_server` with the options of the request."""
         pair = await self._model()
         async with self._server(self._runner(pair, request.options.over(pair.defaults))) as loaded:
             yield loaded
 
     @asynccontextmanager
     async def _server(self, runner: Runner) -> AsyncIterator[tuple[_Server, float | None]]:
-        """A server that runs as `runner` says and stays so until this is left, and the milliseconds that loading took, if it had to load.
+        """Yield a server that runs with `runner` until the block is left, and the milliseconds of its load (None: it was already
+        loaded).
 
-        Requests take turns in order of arrival. One that needs another runner waits for the running answers to end while the later ones
-        wait behind it, so that no two kinds of requests keep each other waiting for ever.
+        Requests enter in order of arrival. A request that needs another runner waits for the running answers to end, and later
+        requests wait behind it. So neither kind of request can delay the other forever.
         """
         async with self._lock:
             if self._child is not None and self._child.runner != runner:
                 await self._idle.wait()
             loads = self._child is None or self._child.server is None or not self._child.usable or self._child.runner != runner
             child = await self._begin(runner)
-            # Not awaited itself: the load goes on for the next request when this one is cancelled.
+            # Wait for the task without awaiting it directly: if this request is cancelled, the load continues for the next one.
             await asyncio.wait([child.load])
             if child.load.cancelled():
                 raise ShuttingDown
@@ -344,14 +353,14 @@ class EmbeddedEngine:
                 self._idle.set()
 
     async def _begin(self, runner: Runner) -> _Child:
-        """The child that runs, or now begins to load, as `runner` says. Only for whoever holds the turn. Raises ShuttingDown."""
+        """Return a child that runs or loads with `runner`; start one if necessary. The caller must hold the lock. Raises ShuttingDown."""
         if self._closed:
             raise ShuttingDown
         child = self._child
         if child is None or child.runner != runner or not child.usable:
             await self._end_child()
             child = self._child = _Child(runner, asyncio.create_task(self._load(runner)))
-            # A failure that nobody waits for is no news: the next request tries again and is told.
+            # Retrieve an error that no request waits for, so that asyncio does not log it. The next request tries again.
             child.load.add_done_callback(lambda task: task.cancelled() or task.exception())
         return child
 
@@ -370,7 +379,10 @@ class EmbeddedEngine:
                 log.warning("the embedded engine ended with %d", await child.server.process.wait())
 
     async def _load(self, runner: Runner) -> _Server:
-        """Raises ModelLoadFailed, ModelOutOfMemory, UpstreamTimeout, and UpstreamUnavailable when it died too often to try again now."""
+        """Start a child and load its model.
+
+        Raises ModelLoadFailed, ModelOutOfMemory, UpstreamTimeout, and UpstreamUnavailable if it died too often to try again now.
+        """
         self._check_deaths()
         pair = await self._model()
         began = time.monotonic()
@@ -394,13 +406,13 @@ class EmbeddedEngine:
         return _Server(process, api, self._last_load_ms)
 
     def _check_deaths(self) -> None:
-        """Raises UpstreamUnavailable while the engine is left alone because it keeps ending."""
+        """Raise UpstreamUnavailable during the pause that follows repeated deaths."""
         pause = restart_pause(self._deaths, time.monotonic())
         if pause > 0:
             raise UpstreamUnavailable("engine_keeps_ending", retry_after=pause)
 
     async def _model(self) -> _Pair:
-        """The pair of files, their headers read once. Raises ModelLoadFailed, UpstreamUnavailable."""
+        """Return the pair of files, reading their headers once. Raises ModelLoadFailed, UpstreamUnavailable."""
         if self._pair is None:
             if importlib.util.find_spec("xllamacpp") is None:
                 raise UpstreamUnavailable("embedded_not_installed")
@@ -428,19 +440,23 @@ class EmbeddedEngine:
         return _Pair(name, gguf, mmproj, text, eye, defaults)
 
     def _runner(self, pair: _Pair, options: Options) -> Runner:
-        """What the request asks for, else what is pinned, else the trained context up to DEFAULT_NUM_CTX.
+        """Return the runner options: those of the request, else the pinned ones, else the trained context up to DEFAULT_NUM_CTX.
 
-        More than was trained is no use: llama.cpp does not go beyond it.
+        Never exceeds the trained context, because llama.cpp does not go beyond it. Raises InvalidOption for far more threads than this
+        machine has processors, which make every answer slow.
         """
+        processors = os.cpu_count() or 1
+        if (options.num_thread or 0) > (most := THREADS_A_PROCESSOR * processors):
+            values = {"given": options.num_thread or 0, "most": most, "each": THREADS_A_PROCESSOR, "processors": processors}
+            raise InvalidOption("too_many_threads", values=values).at("options", "num_thread")
         pins = self._settings.models.get(pair.name)
-        pinned_ctx, pinned_gpu = (pins.num_ctx, pins.num_gpu) if pins else (None, None)
-        num_ctx = options.num_ctx or pinned_ctx or min(pair.trained_context, DEFAULT_NUM_CTX)
-        num_gpu = options.num_gpu if options.num_gpu is not None else pinned_gpu
+        wanted = options.over(Options(**pins.model_dump())) if pins else options
+        num_ctx = wanted.num_ctx or min(pair.trained_context, DEFAULT_NUM_CTX)
         rounded = -(-num_ctx // _CTX_STEP) * _CTX_STEP
-        return Runner(min(rounded, pair.trained_context), -1 if num_gpu is None else num_gpu)
+        return Runner(min(rounded, pair.trained_context), -1 if wanted.num_gpu is None else wanted.num_gpu, wanted.num_thread or 0)
 
     def _prompt_cache(self, pair: _Pair, runner: Runner) -> int:
-        """Most bytes for conversations that no slot holds: what is set, else in proportion to the model."""
+        """Return the most bytes for conversations outside of the slots: the setting, else a share of the model's size."""
         if self._settings.embedded_prompt_cache_bytes is not None:
             return self._settings.embedded_prompt_cache_bytes
         return prompt_cache(pair.size_bytes, pair.cache_bytes_per_token, runner.num_ctx * self.slots)
@@ -448,12 +464,16 @@ class EmbeddedEngine:
 
 @cache
 def _llama_version() -> str:
-    """As llama.cpp counts its builds; read once, for health is asked every two seconds and must not need a file then."""
+    """Return llama.cpp's build number. Read once: the liveness probe asks every two seconds and must not open a file each time."""
     return f"llama.cpp b{metadata.version('xllamacpp').rpartition('.')[2]}"
 
 
 def restart_pause(deaths: Sequence[float], now: float) -> float:
-    """Seconds to leave the engine alone: none after one or two deaths within a minute, then 5, 10, 20, ... up to 60 after the last one."""
+    """Return how many seconds to pause before the next start.
+
+    There is no pause after one or two deaths within a minute. After more, the pause is 5, 10, 20, ... up to 60 seconds from the last
+    death.
+    """
     recent = [death for death in deaths if now - death < 60]
     if len(recent) < 3:
         return 0

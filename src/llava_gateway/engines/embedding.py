@@ -1,5 +1,5 @@
-"""What the engines share to turn texts into vectors: texts go in batches, and every vector is checked and given the length 1 (pure but
-for `in_batches`)."""
+"""Shared by the engines that turn texts into vectors: sends texts in batches, checks every vector and scales it to length 1 (pure,
+except `in_batches`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llava_gateway.errors import UpstreamProtocolError
 Vector: TypeAlias = tuple[float, ...]
 
 BATCH = 32
-"""Texts in one request: the answer for so many is a few megabytes, which is read without keeping others waiting."""
+"""Texts per request. The answer for a batch is a few megabytes, small enough to parse without delaying other requests."""
 
 
 async def in_batches(texts: Sequence[str], embed: Callable[[Sequence[str]], Awaitable[Embeddings]]) -> Embeddings:
-    """The vectors of all texts, from as many requests as it takes. Raises what `embed` raises, and UpstreamProtocolError."""
+    """Embed all texts with as many requests as necessary. Raises what `embed` raises, and UpstreamProtocolError."""
     vectors: list[Vector] = []
     counts: list[int | None] = []
     for begin in range(0, len(texts), BATCH):
@@ -31,7 +31,7 @@ async def in_batches(texts: Sequence[str], embed: Callable[[Sequence[str]], Awai
 
 
 def read_vectors(rows: Any, count: int) -> tuple[Vector, ...]:
-    """`count` lists of finite numbers, each divided by its length. Raises UpstreamProtocolError."""
+    """Return `count` lists of finite numbers, each divided by its Euclidean length. Raises UpstreamProtocolError."""
     if not isinstance(rows, list) or len(rows) != count:
         raise UpstreamProtocolError
     return tuple(map(_unit, rows))

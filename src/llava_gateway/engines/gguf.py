@@ -1,4 +1,4 @@
-"""What the header of a GGUF file says of the model in it: metadata only, no tensor is touched.
+"""Reads the header of a GGUF file, which describes the model in it. Reads metadata only, no tensors.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (little-endian, versions 2 and 3).
 """
@@ -19,12 +19,12 @@ Scalar: TypeAlias = int | float | bool | str
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 
 MAX_ARRAY = 256
-"""Longest array that is kept; a tokenizer's vocabulary is longer and nobody here needs it."""
+"""The longest array that is kept. The vocabulary of a tokenizer is longer, and nothing here needs it."""
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING = 8
 _ARRAY = 9
-# llama.cpp's llama_ftype (include/llama.h), the ones that are met.
+# llama.cpp's llama_ftype (include/llama.h), the usual ones.
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L",
     14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16",
@@ -37,7 +37,7 @@ class GGUFError(FileFault):
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """The metadata of one file by its GGUF keys; arrays over MAX_ARRAY elements are left out."""
+    """The metadata of one file by GGUF key. Arrays of more than MAX_ARRAY elements are left out."""
 
     metadata: Mapping[str, Value]
     size_bytes: int
@@ -60,7 +60,7 @@ class GGUFHeader:
 
     @property
     def parameters(self) -> str:
-        """`7B` and the like, "" where the file doesn't tell."""
+        """The number of parameters, such as `7B`; "" if the file does not say."""
         return self._text("general.size_label")
 
     @property
@@ -73,25 +73,25 @@ class GGUFHeader:
 
     @property
     def embeds(self) -> bool:
-        """Whether it is made to turn a text into one vector: llama.cpp's own kinds of pooling are 1 to 3 then."""
+        """Whether the model is made to turn a text into one vector: then llama.cpp's pooling type is 1 to 3."""
         return self._number(f"{self.architecture}.pooling_type") in (1, 2, 3)
 
     @property
     def context_length(self) -> int | None:
-        """The trained context in tokens."""
+        """The trained context, in tokens."""
         return self._number(f"{self.architecture}.context_length")
 
     @property
     def is_projector(self) -> bool:
-        """Whether this is an mmproj file, the eye that belongs to a text model."""
+        """Whether this is an mmproj file: the vision encoder and projector of a text model."""
         return self.architecture == "clip"
 
     @property
     def vision_facts(self) -> VisionFacts:
-        """What a projector's header says of the model's eye."""
+        """The facts about the model's vision that a projector's header holds."""
         flat = self.metadata.get("clip.vision.image_grid_pinpoints", ())
         sides = [side for side in flat if isinstance(side, int)] if isinstance(flat, tuple) else []
-        # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
+        # The first LLaVA files have no projector type; llama.cpp treats them as mlp (tools/mtmd/clip.cpp).
         default = "mlp" if self.metadata.get("clip.has_llava_projector") else ""
         return VisionFacts(
             projector_type=self._text("clip.vision.projector_type") or self._text("clip.projector_type") or default,
@@ -105,7 +105,7 @@ class GGUFHeader:
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """The header of the file at `path`. Raises GGUFError, OSError."""
+    """Read the header of the file at `path`. Raises GGUFError, OSError."""
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise GGUFError("gguf_none")
@@ -117,7 +117,7 @@ def read_header(path: Path) -> GGUFHeader:
 
 
 class _Reader:
-    """Walks the metadata; whatever leads out of the file ends in struct.error or IndexError."""
+    """Reads the metadata in order. A read beyond the end of the file raises struct.error or IndexError."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -143,7 +143,7 @@ class _Reader:
         return self._scalar(kind)
 
     def _array(self, kind: int, count: int) -> tuple[Scalar, ...] | None:
-        """The elements, or None where there are too many to keep. Arrays of arrays are of no known model."""
+        """Return the elements, or None if there are too many to keep. No known model has arrays of arrays."""
         if kind == _STRING:
             if count <= MAX_ARRAY:
                 return tuple(self._string() for _ in range(count))

@@ -1,4 +1,5 @@
-"""Brings models into Ollama and takes them out, for clients: each work once for all who ask for it, a few at once, ended by a shutdown."""
+"""Installs models into Ollama and deletes them. Clients that ask for the same model share one job; a few jobs run at once; a shutdown
+ends all."""
 
 from __future__ import annotations
 
@@ -35,38 +36,38 @@ log = logging.getLogger(__name__)
 Kind: TypeAlias = Literal["pull", "create"]
 Steps: TypeAlias = Callable[[OllamaLibrary], AsyncGenerator[Progress]]
 MAX_AT_ONCE = 3
-"""Pulls and creates that run at the same time; they share one network and one disk."""
+"""Downloads and creations that run at the same time. They share one network and one disk."""
 RETRY_AFTER = 30.0
 
 
 class Installing:
-    """A model on its way in. Any number may watch; when the last one has left, it stops.
+    """A model that is being installed. Any number of clients may watch; when the last one leaves, it stops.
 
     Attributes:
-        kind, name: what is done, as it was asked for.
+        kind, name: the job, as the first client asked for it.
     """
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.kind = kind
         self.name = name
-        self._told: list[Progress] = []  # of each status the latest, in order
+        self._reported: list[Progress] = []  # the latest of each status, in order
         self._error: GatewayError | None = None
         self._ended = False
         self._news = asyncio.Event()
 
     @property
     def latest(self) -> Progress | None:
-        """How far it is, None before Ollama said anything."""
-        return self._told[-1] if self._told else None
+        """The latest progress; None before Ollama has reported any."""
+        return self._reported[-1] if self._reported else None
 
-    def tell(self, progress: Progress) -> None:
-        if self._told and self._told[-1].status == progress.status:
-            self._told.pop()
-        self._told.append(progress)
+    def report(self, progress: Progress) -> None:
+        if self._reported and self._reported[-1].status == progress.status:
+            self._reported.pop()
+        self._reported.append(progress)
         self._wake()
 
     def end(self, error: GatewayError | None = None) -> None:
-        """The first end stays."""
+        """Mark the job as ended. Only the first call counts."""
         if not self._ended:
             self._error, self._ended = error, True
             self._wake()
@@ -76,14 +77,15 @@ class Installing:
         news.set()
 
     async def steps(self) -> AsyncGenerator[Progress]:
-        """All it has said and will say, to its end; where figures come faster than they are taken, the latest. Raises GatewayError."""
+        """Yield all past and future progress until the end. A slow watcher gets only the latest figures of each status. Raises
+        GatewayError."""
         at, seen = 0, None
         while True:
             news = self._news
-            if at < len(self._told) and self._told[at] is not seen:
-                seen = self._told[at]
+            if at < len(self._reported) and self._reported[at] is not seen:
+                seen = self._reported[at]
                 yield seen
-            elif at + 1 < len(self._told):
+            elif at + 1 < len(self._reported):
                 at += 1
             elif not self._ended:
                 await news.wait()
@@ -94,11 +96,11 @@ class Installing:
 
 
 class Installer:
-    """Changes what Ollama has.
+    """Installs and deletes the models of Ollama.
 
     Args:
-        settings: where Ollama is, and whether it is used at all.
-        pool: looked at again after each change.
+        settings: the address of Ollama, and whether it is used at all.
+        pool: refreshed after each change.
     """
 
     def __init__(self, settings: Settings, pool: EnginePool) -> None:
@@ -114,16 +116,17 @@ class Installer:
 
     @asynccontextmanager
     async def pull(self, name: str) -> AsyncIterator[Installing]:
-        """Downloads a model, or joins whoever does already. Leaving stops it if nobody else watches; the next pull goes on where it was.
+        """Download a model, or watch a download that is already running.
 
-        Entering raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, Overloaded, ShuttingDown.
+        Leaving stops the download if no other client watches it; the next one continues where it stopped. Entering raises
+        InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, Overloaded, ShuttingDown.
         """
         async with self._watched("pull", name, lambda library: library.pull(name)) as installing:
             yield installing
 
     @asynccontextmanager
     async def create(self, name: str, modelfile: Modelfile, *, replace: bool = False) -> AsyncIterator[Installing]:
-        """Makes a model out of another; leaving stops it.
+        """Create a model from another one. Leaving stops it.
 
         Entering raises what `pull` raises, ModelfileNamesFiles, and ModelExists unless `replace`.
         """
@@ -134,7 +137,10 @@ class Installer:
             yield installing
 
     async def delete(self, name: str) -> None:
-        """Raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, ModelNotFound, UpstreamUnavailable."""
+        """Delete a model.
+
+        Raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, ModelNotFound, ShuttingDown, UpstreamUnavailable.
+        """
         key = parse_name(name).key
         self._check_open()
         if key in self._running:
@@ -147,12 +153,12 @@ class Installer:
         await self._pool.refresh()
 
     def find(self, name: str) -> ModelInfo | None:
-        """The model of Ollama that has this name in any spelling, as it was last seen. Raises InvalidModelName, CloudModelRefused."""
+        """Find the Ollama model with this name, in any spelling, in the last known list. Raises InvalidModelName, CloudModelRefused."""
         key = parse_name(name).key
         return next((model for model in self._pool.state.models if model.engine == "ollama" and _key(model.name) == key), None)
 
     def close(self) -> None:
-        """Ends all that runs, with ShuttingDown; nothing new from now on. What has been downloaded is kept."""
+        """End all jobs with ShuttingDown, and accept no new ones. Partial downloads are kept."""
         self._closed = True
         for run in self._running.values():
             run.installing.end(ShuttingDown("pull_shut_down"))
@@ -208,12 +214,12 @@ class Installer:
         try:
             async with aclosing(steps(library)) as progress:
                 async for step in progress:
-                    installing.tell(step)
+                    installing.report(step)
             await self._pool.refresh()
         except GatewayError as error:
             installing.end(error)
-        except Exception:  # a bug: whoever watches is told, the others go on
-            log.exception("bringing in a model failed")
+        except Exception:  # a bug: report it to the watchers and let the other jobs continue
+            log.exception("installing a model failed")
             installing.end(GatewayError())
         finally:
             installing.end()
@@ -222,7 +228,7 @@ class Installer:
 
 @dataclass(slots=True)
 class _Run:
-    """The task behind an Installing, and how many watch it."""
+    """The task behind an Installing, and its number of watchers."""
 
     installing: Installing
     task: asyncio.Task[None]
@@ -231,7 +237,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A Modelfile to begin with. `about` is its first sentence, `base` the model it is made of."""
+    """An example Modelfile. `about` is the first sentence of its comment, `base` the model in its FROM line."""
 
     name: str
     about: str
@@ -241,9 +247,9 @@ class Example:
 
 @cache
 def examples() -> tuple[Example, ...]:
-    """The Modelfiles of Modelfiles/ that name no files."""
+    """Return the Modelfiles of Modelfiles/ that name no files."""
     inside = resources.files("llava_gateway") / "modelfiles"
-    # An editable install has no copy inside the package: they stand in the checkout.
+    # An editable install has no copy inside the package, only the files of the checkout.
     folder = inside if inside.is_dir() else Path(__file__).parents[3] / "Modelfiles"
     texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
     recipes = {name: parse_modelfile(texts[name]) for name in sorted(texts)}
@@ -255,7 +261,7 @@ def examples() -> tuple[Example, ...]:
 
 
 def _key(listed: str) -> str | None:
-    """Of a name that Ollama lists; None for those that nothing can be made or pulled as (cloud models)."""
+    """Return the key of a name that Ollama lists; None for names that can't be created or pulled (cloud models)."""
     try:
         return parse_name(listed).key
     except (InvalidModelName, CloudModelRefused):
@@ -263,7 +269,7 @@ def _key(listed: str) -> str | None:
 
 
 def _first_sentence(text: str) -> str:
-    """Of the comment a Modelfile begins with."""
+    """Return the first sentence of the comment at the top of a Modelfile."""
     head = re.match(r"(?:#.*\n)*", text)
     words = re.sub(r"\s*\n# *", " ", head[0].removeprefix("# ")) if head else ""
     return re.split(r"(?<=\.)\s", words, maxsplit=1)[0].strip()

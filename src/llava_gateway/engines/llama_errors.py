@@ -1,4 +1,4 @@
-"""What llama.cpp and the chat templates in it refuse: Ollama and OpenAI-compatible servers pass the same words on (pure)."""
+"""Recognises rejections by llama.cpp and its chat templates. Ollama and OpenAI-compatible servers pass on the same words (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llava_gateway.errors import (
 )
 from llava_gateway.notes import Value
 
-# All are searched in lower case.
+# All are searched in lower-case text.
 _NO_EMBEDDINGS = re.compile(r"does not support embedding|not an embedding model|pooling type 'none'")
 _NO_TOOLS = re.compile(r"does not support (tool|function)|tool choice requires --enable-auto-tool-choice")  # Ollama's words, and vLLM's
 _LOST_IMAGE = "failed to tokenize prompt"
@@ -26,14 +26,14 @@ _ROLES = re.compile(r"roles must alternate|system role not supported|only user\b
 
 
 def refusal(text: str) -> GatewayError | None:
-    """The error that a server's words (in lower case) mean, whatever their status; None where they are none of these."""
+    """Return the error that a server's words (in lower case) mean, whatever the HTTP status; None if the words are unknown."""
     if _NO_EMBEDDINGS.search(text):
         return ModelLacksEmbeddings().at("model")
     if _NO_TOOLS.search(text):
         return ModelLacksTools().at("tools")
     if _ROLES.search(text):
         return InvalidRequest("template_roles").at("messages")
-    if _LOST_IMAGE in text:  # there was no marker for it in the prompt
+    if _LOST_IMAGE in text:  # the prompt had no marker for it
         return InvalidRequest("template_lost_image").at("messages")
     if _ODD_CALL in text:
         return UpstreamIncomplete("tool_call_unread")
@@ -43,5 +43,5 @@ def refusal(text: str) -> GatewayError | None:
 
 
 def text_too_long(figures: Mapping[str, Value]) -> ContextLengthExceeded:
-    """For a text that is to become a vector."""
+    """Return the error for a text that is too long to embed."""
     return ContextLengthExceeded("text_beyond_context", values=figures).at("input")

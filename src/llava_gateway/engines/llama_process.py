@@ -18,7 +18,7 @@ from llava_gateway.errors import ModelLoadFailed, ModelOutOfMemory
 log = logging.getLogger(__name__)
 
 STDERR_KEPT = 16 * 1024
-"""How much of what the engine printed last is kept, in bytes."""
+"""How many of the last bytes of the engine's output are kept."""
 _SIGKILL = -9
 
 
@@ -27,13 +27,13 @@ class LlamaCommand:
     """What the child runs.
 
     Attributes:
-        name: what the model is called.
-        num_ctx: context in tokens of each slot.
-        num_gpu: layers on the GPU; -1: as llama.cpp thinks best.
+        name: the name of the model.
+        num_ctx: context of each slot, in tokens.
+        num_gpu: layers on the GPU; -1: llama.cpp decides.
         slots: answers at the same time.
-        threads: on the CPU; -1: as llama.cpp thinks best.
-        prompt_cache: most bytes of main memory for conversations that no slot holds; llama.cpp counts in MiB.
-        embeddings: whether it turns texts into vectors too, which then may be as long as the context.
+        threads: CPU threads; -1: llama.cpp decides.
+        prompt_cache: most bytes of main memory for conversations outside of the slots. llama.cpp counts in MiB.
+        embeddings: whether it embeds texts too. These may be as long as the context.
     """
 
     name: str
@@ -48,7 +48,7 @@ class LlamaCommand:
 
 
 class LlamaProcess:
-    """A server that answers at `address` to whoever knows `api_key`. Made by `start`."""
+    """A server at `address` that answers requests with `api_key`. Made by `start`."""
 
     def __init__(self, process: Process, api_key: str) -> None:
         self.api_key = api_key
@@ -59,9 +59,9 @@ class LlamaProcess:
 
     @classmethod
     async def start(cls, command: LlamaCommand) -> LlamaProcess:
-        """A server whose model is loaded. Raises ModelLoadFailed, ModelOutOfMemory; when cancelled, ends the child."""
+        """Start a server and wait until its model is loaded. Raises ModelLoadFailed, ModelOutOfMemory. Cancelling ends the child."""
         process = await asyncio.create_subprocess_exec(
-            # -P: nothing is imported from the working directory.
+            # -P: import nothing from the working directory.
             *(sys.executable, "-P", "-m", "llava_gateway.engines.llama_child"),
             stdin=PIPE,
             stdout=PIPE,
@@ -77,11 +77,11 @@ class LlamaProcess:
         return self
 
     async def _introduce(self, command: LlamaCommand) -> None:
-        """Tells the child what to run and learns its address."""
+        """Send the child its command and read its address."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 (for the type checker: all three are pipes)
         assert stdout is not None  # noqa: S101
-        # A child that is dead already says so by its silence. (uvloop raises RuntimeError for a pipe that it has closed.)
+        # If the child is already dead, reading its answer shows it. (uvloop raises RuntimeError for a pipe that it has closed.)
         with suppress(ConnectionError, RuntimeError):
             stdin.write(json.dumps({**asdict(command), "api_key": self.api_key}).encode() + b"\n")
             await stdin.drain()
@@ -94,7 +94,7 @@ class LlamaProcess:
         code = await self._process.wait()
         await self._reader
         printed = self._printed.decode("utf-8", "replace")
-        log.warning("the embedded engine ended with %d while it loaded the model; its last words:\n%s", code, printed[-2000:])
+        log.warning("the embedded engine ended with %d while it loaded the model; its last output:\n%s", code, printed[-2000:])
         # The kernel's out-of-memory killer sends SIGKILL.
         return ModelOutOfMemory() if code == _SIGKILL or out_of_memory(printed) else ModelLoadFailed()
 
@@ -107,11 +107,11 @@ class LlamaProcess:
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        """Its exit status (a signal as a negative number), once it has ended."""
+        """Wait for the end of the process. Returns its exit status (a signal as a negative number)."""
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """Ends it at once: there is nothing it would have to save. Safe to call twice."""
+        """Kill the process at once, since it has nothing to save. Safe to call twice."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         with suppress(ProcessLookupError):
@@ -129,7 +129,8 @@ class LlamaProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what would let a user's text pass for an image: without LLAMA_MEDIA_MARKER, llama.cpp draws a marker at random."""
+    """Return our environment without LLAMA_MEDIA_MARKER, which would let a user's text pass for an image. llama.cpp then draws a random
+    marker."""
     environment = {name: value for name, value in os.environ.items() if name != "LLAMA_MEDIA_MARKER"}
-    # A failed assertion starts a debugger to print a backtrace, which keeps clients waiting.
+    # A failed assertion would start a debugger to print a backtrace, which keeps clients waiting.
     return environment | {"GGML_NO_BACKTRACE": "1"}

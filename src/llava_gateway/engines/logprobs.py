@@ -1,4 +1,4 @@
-"""Reads the probabilities of tokens, which llama.cpp, vLLM and Ollama all write as OpenAI does (pure)."""
+"""Reads token probabilities. llama.cpp, vLLM and Ollama all write them as OpenAI does (pure)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from llava_gateway.errors import UpstreamProtocolError
 
 
 def read_logprobs(given: Any, wanted: int | None) -> tuple[Logprob, ...]:
-    """One for each token of a piece of an answer, with at most `wanted` alternatives; none where that is None.
+    """Return one entry for each token of a piece of an answer, with at most `wanted` alternatives (None: return nothing).
 
-    While llama.cpp waits to see whether a stop text comes, it gives what it holds back as one token. Raises UpstreamProtocolError.
+    While a stop text may be coming, llama.cpp reports the tokens that it holds back as one. Raises UpstreamProtocolError.
     """
     if not given or wanted is None:
         return ()

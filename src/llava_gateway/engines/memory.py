@@ -1,4 +1,4 @@
-"""Says whether a model fits into this machine's memory: measured where the engine can, else estimated (pure, but for `machine`)."""
+"""Estimates whether a model fits into this machine's memory, or uses what the engine measured (pure, except `machine`)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from llava_gateway.settings import MiB
 Verdict: TypeAlias = Literal["loaded", "fits", "tight", "over"]
 
 USUAL_CONTEXT = 4096
-"""Tokens of context that Ollama loads a model with where nobody asks for another and the GPUs have less than 23 GiB (server/routes.go)."""
+"""The default context of Ollama, in tokens, if the GPUs have less than 23 GiB (server/routes.go)."""
 OVERHEAD = 0.1
-"""What the buffers to compute in take, as a share of the weights."""
+"""Memory of the compute buffers, as a share of the weights."""
 PROMPT_CACHE_SHARE = 0.25
-"""Most that the prompt cache takes unasked, as a share of the weights: 1.2 GB for a 7B model in 4 bits, or some talks about images."""
+"""The default limit of the prompt cache, as a share of the weights: 1.2 GB for a 7B model in 4 bits, or some conversations about
+images."""
 PROMPT_CACHE_LEAST = 16 * MiB
-"""What it takes at least. A tiny model's context takes no more than this, and nobody misses 16 MiB."""
+"""The least size of the prompt cache. The context of a tiny model takes no more, and no machine will miss 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Main memory in bytes: all of it, and what programs can have now without swapping. On a Mac the GPU uses the same."""
+    """Main memory in bytes: the total, and what programs can get now without swapping. On a Mac the GPU uses the same memory."""
 
     total: int
     available: int
@@ -36,12 +37,12 @@ class Fit:
     """Whether a model fits.
 
     Attributes:
-        verdict: "loaded"; "fits" into what is free now (counting what loaded models would give back of the GPU); "tight": not now, but into
-            all main memory; "over": not even that, so it runs only where a GPU takes a part of it, and how much a GPU has is not known
-            before a model is loaded.
-        needed: bytes. gpu: of them in GPU memory, None where that is not measured.
-        context: tokens the figure is for, None where it is not known.
-        estimated: False for what the engine has measured.
+        verdict: "loaded"; "fits" into free memory (including GPU memory that loaded models would release); "tight": not now, but
+            into all main memory; "over": not even that, so it runs only if a GPU takes a part of it. How much memory a GPU has is
+            unknown before a model is loaded.
+        needed: bytes. gpu: the part of them in GPU memory; None if not measured.
+        context: the tokens of context that the figure includes; None if unknown.
+        estimated: False if the engine measured it.
     """
 
     verdict: Verdict
@@ -57,27 +58,27 @@ def machine() -> Machine:
 
 
 def estimate(weights: int, cache_per_token: int, context: int) -> int:
-    """Bytes that a loaded model takes: its files, the key-value cache of its context, and buffers."""
+    """Estimate the bytes that a loaded model takes: its files, the key-value cache of its context, and buffers."""
     return weights + cache_per_token * context + int(weights * OVERHEAD)
 
 
 def prompt_cache(weights: int, cache_per_token: int | None, context: int) -> int:
-    """Bytes of main memory for conversations that no slot holds, where the settings don't say.
+    """Return the default size in bytes of the main memory for conversations outside of the slots.
 
-    Two conversations that take turns in one slot would read each other's images anew each time without it. It holds copies of the
-    key-value cache: as much again as that takes is room for one conversation as long as the context, or several shorter ones. Of models
-    whose tokens take much, that would be half as much again as the weights, so there is a limit in proportion to these.
+    Without it, two conversations that alternate in one slot would make the engine read their images again each time. It holds copies
+    of the key-value cache, so memory of the same size again holds one conversation as long as the context, or several shorter ones.
+    For models whose tokens take much memory that would be half of the weights again, so it is limited by the weights.
     """
     share = int(weights * PROMPT_CACHE_SHARE)
     return max(PROMPT_CACHE_LEAST, share if cache_per_token is None else min(share, cache_per_token * context))
 
 
 def fit(model: ModelInfo, memory: Machine, *, gpu_bytes: int = 0, num_ctx: int | None = None) -> Fit | None:
-    """None where the size is not known.
+    """Return whether a model fits; None if its size is unknown.
 
     Args:
-        gpu_bytes: what loaded models hold of the GPU, and would give back to another (`gpu_in_use`).
-        num_ctx: the context the settings pin for this model.
+        gpu_bytes: GPU memory that loaded models hold and would release for another model (`gpu_in_use`).
+        num_ctx: the context that the settings pin for this model.
     """
     if model.memory_bytes is not None and measured(model):
         return Fit("loaded", model.memory_bytes, model.gpu_bytes, model.loaded_context, estimated=False)
@@ -91,30 +92,34 @@ def fit(model: ModelInfo, memory: Machine, *, gpu_bytes: int = 0, num_ctx: int |
 
 
 def measured(model: ModelInfo) -> bool:
-    """Whether what Ollama says of a loaded model is a measurement. Where it can't read its server's log it gives the size of one file for
-    the whole and for the GPU's part (llm/llama_server.go, `MemorySize`); less than all files can't be true."""
+    """Return whether Ollama's figures for a loaded model are measurements.
+
+    If Ollama can't read its server's log, it reports the size of one file both for the whole and for the GPU's part
+    (llm/llama_server.go, `MemorySize`). A figure below the size of all files can't be true.
+    """
     return model.loaded and model.memory_bytes is not None and model.memory_bytes >= (model.size_bytes or 0)
 
 
 def all_on_gpu(model: ModelInfo) -> bool:
-    """Whether the whole of a loaded model is on a GPU, as far as that was measured."""
+    """Return whether the whole of a loaded model is known to be on a GPU."""
     return measured(model) and (model.gpu_bytes or 0) >= (model.memory_bytes or 1)
 
 
 def gpu_in_use(models: Iterable[ModelInfo]) -> int:
-    """Bytes of GPU memory that loaded models hold, as far as it was measured."""
+    """Return the bytes of GPU memory that loaded models hold, as far as it was measured."""
     return sum(model.gpu_bytes or 0 for model in models if measured(model))
 
 
 def verdict(needed: int, memory: Machine, gpu_bytes: int) -> Verdict:
-    """Of a model that is not loaded."""
+    """Return the verdict for a model that is not loaded."""
     if needed <= memory.available + gpu_bytes:
         return "fits"
     return "tight" if needed <= memory.total else "over"
 
 
 def cache_bytes_per_token(facts: Mapping[str, object], architecture: str) -> int | None:
-    """Bytes a token takes in the key-value cache, from a model's GGUF keys; None where they don't say or it differs from layer to layer.
+    """Return the bytes that a token takes in the key-value cache, from a model's GGUF keys. None if they don't say, or if layers
+    differ.
 
     Two vectors (key, value) of half-precision numbers for each key-value head of each layer (llama.cpp, src/llama-kv-cache.cpp).
     """

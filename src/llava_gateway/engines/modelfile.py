@@ -19,7 +19,7 @@ from llava_gateway.errors import FileFault
 ParameterValue: TypeAlias = int | float | bool | str | tuple[str, ...]
 
 MOST_INSTRUCTIONS = 1000
-"""Ollama knows no such limit. Each MESSAGE is told in every conversation, so a model with more of them is of no use."""
+"""Our own limit; Ollama has none. Every conversation contains each MESSAGE, so a model with more of them is of no use."""
 _WHOLE = frozenset(
     {"num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"}
 )
@@ -30,12 +30,12 @@ _KNOWN = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "ADAPTER", "LICE
 
 
 class ModelfileError(FileFault):
-    """What is wrong in which line, for the person who wrote it."""
+    """An error in a Modelfile and its line, for the person who wrote the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleMessage:
-    """A turn every conversation with the model begins with."""
+    """A message at the beginning of every conversation with the model."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -43,7 +43,7 @@ class ExampleMessage:
 
 @dataclass(frozen=True, slots=True)
 class Modelfile:
-    """`sources` are model names or file paths, as written; `stop` among the `parameters` is a tuple."""
+    """A parsed Modelfile. `sources` are model names or file paths, as written; `stop` among the `parameters` is a tuple."""
 
     sources: tuple[str, ...]
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
@@ -55,7 +55,11 @@ class Modelfile:
 
 
 def parse_modelfile(text: str) -> Modelfile:
-    """Raises ModelfileError. Of instructions that may stand once (TEMPLATE, SYSTEM, a parameter) the last counts, as in Ollama."""
+    """Parse a Modelfile. If an instruction that may appear once (TEMPLATE, SYSTEM, a parameter) is repeated, the last one counts, as in
+    Ollama.
+
+    Raises ModelfileError.
+    """
     sources: list[str] = []
     adapters: list[str] = []
     licenses: list[str] = []
@@ -91,7 +95,7 @@ def parse_modelfile(text: str) -> Modelfile:
 
 
 def _statements(text: str) -> list[tuple[int, str, str, str]]:
-    """(line number, instruction, its first word where it has one, value) of every statement."""
+    """List (line number, instruction, its first word if it has one, value) for every statement."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     found: list[tuple[int, str, str, str]] = []
     number = 0
@@ -121,7 +125,7 @@ def _statements(text: str) -> list[tuple[int, str, str, str]]:
 
 
 def _instruction(line: str, number: int) -> tuple[str, str]:
-    """(instruction in capitals, what follows it)."""
+    """Split a line into (instruction in capitals, the rest)."""
     parts = _LINE.fullmatch(line)
     name = parts["instruction"].upper() if parts else ""
     if name not in _KNOWN or not parts:
@@ -133,13 +137,13 @@ def _instruction(line: str, number: int) -> tuple[str, str]:
 
 
 def _closing(lines: Sequence[str], number: int, rest: str) -> int | None:
-    """The number of the line at whose end the quote is closed that `rest` opens, counted from `number` on; None where none does it."""
+    """Return the number of the line that ends with the closing quote for `rest`, counted from `number`; None if the quote never closes."""
     quote = '"""' if rest.lstrip().startswith('"""') else '"'
     return next((index + 1 for index in range(number, len(lines)) if lines[index].rstrip().endswith(quote)), None)
 
 
 def _unquote(value: str) -> str | None:
-    """The text inside the quotes, `value` itself where there are none, None while the closing ones are still to come."""
+    """Return the text inside the quotes; `value` itself if it has none; None if the closing quote is still missing."""
     for quote in ('"""', '"'):
         if value.startswith(quote):
             closed = len(value) >= 2 * len(quote) and value.endswith(quote)
@@ -163,7 +167,7 @@ def _parameter(name: str, value: str, line: int) -> ParameterValue:
 
 
 def _finite(number: float) -> float:
-    """Go reads NaN and Inf here, but nothing can be done with them. Raises ValueError."""
+    """Return the number, unless it is NaN or Inf: Go accepts these, but nothing can use them. Raises ValueError."""
     if not math.isfinite(number):
         raise ValueError(number)
     return number

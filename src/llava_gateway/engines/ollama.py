@@ -1,7 +1,7 @@
-"""The Ollama engine: its native API over HTTP, its errors read as ours, and what it knows of its models.
+"""The Ollama engine: talks to Ollama's native API over HTTP.
 
-Modules beside this one share the work: `ollama_models.py` reads what is told of models, `ollama_errors.py` what went wrong,
-`ollama_prompt.py` writes the request, `ollama_counting.py` counts it, `ollama_library.py` pulls, creates and deletes models.
+The modules beside it share the work: `ollama_models.py` reads facts about models, `ollama_errors.py` reads errors,
+`ollama_prompt.py` writes the request, `ollama_counting.py` counts its tokens, `ollama_library.py` pulls, creates and deletes models.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-import httpx2
 
 from llava_gateway.chat import (
     JSON,
@@ -38,13 +36,14 @@ from llava_gateway.chat import (
 from llava_gateway.engines.base import EngineName, Health, ModelInfo, same_name
 from llava_gateway.engines.counting import without_pixels
 from llava_gateway.engines.embedding import in_batches, read_vectors
+from llava_gateway.engines.http import Response
+from llava_gateway.engines.image_order import BEGUN, image_comes_first, samples
 from llava_gateway.engines.logprobs import read_logprobs
 from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
 from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
-from llava_gateway.engines.placing import image_comes_first, samples
 from llava_gateway.engines.tools import has_tool_parts
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
@@ -56,27 +55,19 @@ from llava_gateway.settings import Settings
 log = logging.getLogger(__name__)
 
 REAL_LOAD_MS = 50.0
-"""A load_duration above this was a load; a model that is loaded already answers in 1 to 6 ms."""
+"""A load_duration above this was a load. A model that is already loaded reports 1 to 6 ms."""
 SHOWS_AT_ONCE = 8
 BUSY_PAUSE = (0.2, 1.0)
-"""Seconds, least and most, before a request is sent again to an Ollama that is busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Runner:
-    """Runner options of the last request Ollama took for a model: /api/ps tells neither num_gpu nor whether its num_ctx was asked for."""
-
-    num_ctx: int | None = None
-    num_gpu: int | None = None
+"""The least and the most seconds before a request to a busy Ollama is sent again."""
 
 
 def _old(value: Any) -> dict[str, int]:
-    """What an option was, for a note; nothing where Ollama did not say."""
+    """Return the old value of an option for a note; nothing if Ollama did not report it."""
     return {"old": value} if isinstance(value, int) else {}
 
 
 class OllamaEngine:
-    """An Ollama that runs already, at `settings.ollama_url`."""
+    """A running Ollama at `settings.ollama_url`."""
 
     name: EngineName = "ollama"
     reports_progress = False
@@ -89,16 +80,19 @@ class OllamaEngine:
         self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
         self._details: dict[str, Details] = {}  # by digest
         self._digests: dict[str, str] = {}  # by name
-        self._runners: dict[str, _Runner] = {}  # by name, as are the next
-        self._load_ms: dict[str, float] = {}
+        # Runner options of the last request that Ollama accepted for a model, by name. /api/ps reports neither num_gpu nor num_thread, nor
+        # whether a request set the num_ctx.
+        self._runners: dict[str, Options] = {}
+        self._load_ms: dict[str, float] = {}  # by name
         self._images_first: dict[Details, bool] = {}
+        self._continues: dict[Details, bool] = {}
         self._counter = OllamaCounter()
-        self._shows_prompts = True  # until one did not: it has answered a word instead
-        self._loaded: list[dict[str, Any]] = []  # rows of /api/ps as `models` last saw them
+        self._shows_prompts = True  # False once an Ollama has answered with a word instead of the prompt
+        self._loaded: list[dict[str, Any]] = []  # rows of /api/ps when `models` last asked
         self._loaded_at = -math.inf
 
     async def start(self) -> None:
-        """Nothing to make ready: Ollama is started by whoever installed it."""
+        """Do nothing: the user starts Ollama."""
 
     async def aclose(self) -> None:
         await self._counter.aclose()
@@ -107,15 +101,18 @@ class OllamaEngine:
     async def health(self) -> Health:
         try:
             answer = await self._get("/api/version")
+        except Overloaded:
+            raise
         except GatewayError:
             return Health(False, detail="Ollama does not answer.")
         version = answer.get("version")
         return Health(True, version[:40] if isinstance(version, str) else "", "Ollama answers.")
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """Installed models in Ollama's order, the newest first. Details are asked for once per digest: polling costs two small requests.
+        """List the installed models in Ollama's order, newest first.
 
-        Cloud models are left out: a question to one would send the images off this machine.
+        Asks for details once per digest, so polling costs two small requests. Leaves out cloud models: a question to one would send
+        the images off this machine.
         """
         tags, ps = await asyncio.gather(self._get("/api/tags"), self._get("/api/ps"))
         rows = [row for row in rows_of(tags) if not row.get("remote_host") and not is_cloud(row["name"])]
@@ -128,7 +125,7 @@ class OllamaEngine:
         return tuple(model_info(row, known, loaded.get(row["name"])) for row, known in zip(rows, details, strict=True))
 
     async def loading(self, request: EngineRequest) -> Loading | None:
-        """Asks Ollama, unless `models` saw a moment ago that nothing has to be loaded: asking again would keep the question waiting."""
+        """Ask Ollama, unless `models` saw a moment ago that the model is loaded: another request would delay the question."""
         if time.monotonic() - self._loaded_at < self._fresh_for and not self._reload_reason(request, self._loaded):
             return None
         try:
@@ -136,7 +133,7 @@ class OllamaEngine:
         except GatewayError:
             return None
         if reason := self._reload_reason(request, rows):
-            self._loaded_at = -math.inf  # what was seen is about to change
+            self._loaded_at = -math.inf  # the last known state is about to change
             return Loading(request.model, reason, self._load_ms.get(request.model))
         return None
 
@@ -144,15 +141,15 @@ class OllamaEngine:
         return self._load_ms.get(model)
 
     def _reload_reason(self, request: EngineRequest, rows: list[dict[str, Any]]) -> Note | None:
-        """Why Ollama, with what /api/ps lists, would load the model (again) for this request; None when it would not (server/sched.go,
-        `needsReload`)."""
+        """Return why Ollama would load the model (again) for this request, given the rows of /api/ps; None if it would not
+        (server/sched.go, `needsReload`)."""
         loaded = running(rows, request.model)
         if loaded is None:
             return note("model_not_loaded", model=request.model)
         last = self._runners.get(request.model)
+        known = self._details.get(str(loaded.get("digest")))
         wanted, now = request.options.num_ctx, loaded.get("context_length")
         if wanted is not None:
-            known = self._details.get(str(loaded.get("digest")))
             wanted = known.clamped(wanted) if known else wanted
             if wanted != now:
                 return note("option_changed", option="num_ctx", **_old(now), new=wanted)
@@ -161,23 +158,31 @@ class OllamaEngine:
         layers = request.options.num_gpu
         if layers is not None and layers >= 0 and last and layers != last.num_gpu:
             return note("option_changed", option="num_gpu", **_old(last.num_gpu), new=layers)
-        return None
+        own = (known.num_thread or 0) if known else None
+        old, new = (own if given is None else given for given in (last.num_thread if last else None, request.options.num_thread))
+        changes = last is not None and old is not None and new is not None and old != new
+        return note("option_changed", option="num_thread", **_old(old), new=new or 0) if changes else None
 
     def unloads_after(self, request: EngineRequest) -> bool:
         return unloads_at_once(request.keep_alive)
 
     async def load_model(self, request: EngineRequest) -> None:
-        """A question without messages only loads the model, but for one that says to unload it at once: that means nothing else
-        (server/routes.go, `ChatHandler`). Ollama gives a load up when this is cancelled."""
+        """Load the model with a request without messages (server/routes.go, `ChatHandler`).
+
+        Drops a keep_alive of zero, since such a request would only unload the model. Ollama stops the load if this is cancelled.
+        """
         keep_alive = None if self.unloads_after(request) else request.keep_alive
         async with self.chat(replace(request, messages=(), renditions={}, keep_alive=keep_alive)) as events:
             async for _ in events:
                 pass
 
     async def images_first(self, request: EngineRequest) -> bool:
-        """Where Ollama writes the prompt itself, images stand before the words of their message, or where we mark their place. Of a
-        template that llama.cpp fills in, Ollama shows what becomes of a question: it gives it the words first."""
-        known = await self._know(request.model)
+        """Return whether an image stays before the words that follow it.
+
+        If Ollama fills in the template itself, images come before the words of their message, or where we mark their place. If
+        llama.cpp fills it in, Ollama shows the prompt of a sample question, which may put the words first.
+        """
+        known = await self._find_details(request.model)
         if known.places_images:
             return True
         if known not in self._images_first:
@@ -188,8 +193,21 @@ class OllamaEngine:
             self._images_first[known] = image_comes_first(with_image, bare)
         return self._images_first[known]
 
+    async def continues(self, request: EngineRequest) -> bool:
+        """Return whether the model's template leaves a last message by the assistant open. Ollama shows the prompt of a sample."""
+        try:
+            known = await self._find_details(request.model)
+            if known not in self._continues:
+                sample, placed = await self._suited(replace(request, messages=BEGUN, renditions={}, tools=(), format=None))
+                prompt = await self._rendered(sample, placed=placed)
+                self._continues[known] = prompt.endswith(BEGUN[-1].text)
+        except GatewayError:
+            return False
+        return self._continues[known]
+
     async def _rendered(self, request: EngineRequest, *, placed: bool = False) -> str:
-        """The prompt, not answered (api/types.go, `DebugRenderOnly`); "" from an Ollama that doesn't know how and answers one word."""
+        """Return the prompt without answering it (api/types.go, `DebugRenderOnly`); "" from an old Ollama, which answers with one word
+        instead."""
         body = json.loads(chat_body(replace(request, options=replace(request.options, num_predict=1)), placed=placed))
         asked = body | {"stream": False, "_debug_render_only": True}
         answer = await get_json(self._client, "POST", f"{self._url}/api/chat", within=self._within, json=asked)
@@ -202,16 +220,20 @@ class OllamaEngine:
         return ()
 
     def ignored_fields(self, request: EngineRequest) -> tuple[str, ...]:
-        """It has no tool_choice, but leaves tools out where there are to be none."""
-        known = self._known(request.model)
+        """Return the ignored fields. Ollama has no tool_choice, but for `none` we leave the tools out."""
+        known = self._known_details(request.model)
         thought = ("think",) if request.think and known is not None and known.thinking is False else ()
         return (*thought, "tool_choice") if request.tools and request.tool_choice not in ("auto", "none") else thought
 
     async def context_length(self, request: EngineRequest) -> int | None:
-        """What is asked for, else what the Modelfile sets, else what the model is loaded with unless a request had asked for that.
-        None where Ollama will choose (OLLAMA_CONTEXT_LENGTH, or by the GPU's memory), which it tells of loaded models only."""
+        """Return the num_ctx of the request, else that of the Modelfile, else the one the model is loaded with, unless a request had
+        set that.
+
+        Returns None if Ollama will choose (by OLLAMA_CONTEXT_LENGTH or the GPU's memory). It reports its choice only for loaded
+        models.
+        """
         try:
-            known = await self._know(request.model)
+            known = await self._find_details(request.model)
             if wanted := request.options.num_ctx or known.num_ctx:
                 return known.clamped(wanted)
             last = self._runners.get(request.model)
@@ -224,7 +246,7 @@ class OllamaEngine:
         return whole(row, "context_length") if row else None
 
     async def count(self, request: EngineRequest) -> TokenCount | None:
-        """Exact for a model that is loaded; an estimate, from its vocabulary, for one that would have to be loaded for it."""
+        """Count exactly for a loaded model. For a model that would have to be loaded, estimates with its vocabulary."""
         try:
             return await self._count(request)
         except GatewayError as error:
@@ -232,7 +254,7 @@ class OllamaEngine:
             return None
 
     async def _count(self, request: EngineRequest) -> TokenCount | None:
-        digest, known = await self._digest(request.model), await self._know(request.model)
+        digest, known = await self._digest(request.model), await self._find_details(request.model)
         request = known.suited(request)
         vocabulary = await self._counter.vocabulary(digest, lambda: self._show_all(request.model))
         if vocabulary is None:
@@ -240,8 +262,10 @@ class OllamaEngine:
         row = running(rows_of(await self._get("/api/ps")), request.model)
         if row is None or str(row.get("digest")) != digest or not self._shows_prompts:
             return await self._counter.roughly(digest, vocabulary, request, known.before(request))
-        # With the options it runs with, or Ollama would load it again to show a prompt; and without what would change how long it stays.
-        options = Options(num_ctx=whole(row, "context_length"), num_gpu=-1)
+        # Send the options it runs with, so that Ollama does not reload the model to show a prompt, and no keep_alive, so that it stays
+        # loaded as long as before.
+        last = self._runners.get(request.model)
+        options = Options(num_ctx=whole(row, "context_length"), num_gpu=-1, num_thread=last.num_thread if last else None)
         asked = replace(without_pixels(request), options=options, keep_alive=None)
         rendered = await self._rendered(asked, placed=wants_placement(request) and known.places_images)
         if not rendered:
@@ -255,13 +279,13 @@ class OllamaEngine:
         async def some(texts: Sequence[str]) -> Embeddings:
             body = fields | {"input": list(texts)}
             answer = await post_json(self._client, f"{self._url}/api/embed", body, refused=error_from)
-            self._runners[request.model] = _Runner(request.options.num_ctx, request.options.num_gpu)
+            self._runners[request.model] = request.options.runner
             return Embeddings(read_vectors(answer.get("embeddings"), len(texts)), whole(answer, "prompt_eval_count"))
 
         return await in_batches(request.texts, some)
 
     async def _digest(self, model: str) -> str:
-        """Raises ModelNotFound."""
+        """Return the digest of a model. Raises ModelNotFound."""
         for last_try in (False, True):
             if digest := next((digest for name, digest in self._digests.items() if same_name(name, model)), ""):
                 return digest
@@ -270,7 +294,7 @@ class OllamaEngine:
         raise ModelNotFound().at("model")
 
     async def _show_all(self, model: str) -> JSON:
-        """Everything /api/show tells: it leaves long lists out unless asked for them, and takes a second for a large vocabulary."""
+        """Return the complete answer of /api/show, with its long lists. Takes a second for a large vocabulary."""
         asked = {"model": model, "verbose": True}
         answer = await get_json(self._client, "POST", f"{self._url}/api/show", within=self._within + 10, json=asked)
         if not isinstance(answer, dict):
@@ -279,7 +303,10 @@ class OllamaEngine:
 
     @asynccontextmanager
     async def chat(self, request: EngineRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
-        """Entering returns with Ollama's first word: it sends no headers before. One retry, when it is busy loading other models."""
+        """Answer the request. Entering returns with Ollama's first token, because Ollama sends no headers before it.
+
+        Retries once if Ollama is busy loading other models.
+        """
         _check_local(request.model)
         request, placed = await self._suited(request)
         body = chat_body(request, placed=placed)
@@ -289,7 +316,7 @@ class OllamaEngine:
             ) as response:
                 error = await _refusal(response)
                 if error is None:
-                    self._runners[request.model] = _Runner(request.options.num_ctx, request.options.num_gpu)
+                    self._runners[request.model] = request.options.runner
                     async with aclosing(self._events(response, request)) as events:
                         yield events
                     return
@@ -298,18 +325,18 @@ class OllamaEngine:
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
     async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
-        """The request as its model can take it, and whether its images' places are to be marked. Raises ModelLacksTools."""
+        """Return the request without what its model can't take, and whether to mark the places of its images. Raises ModelLacksTools."""
         wants = wants_placement(request)
         special = bool(request.tools or request.think) or has_tool_parts(request)
         if not (wants or special):
             return request, False
         if special:
-            await self._digest(request.model)  # so that `ignored_fields` finds what is known of the model
-        known = await self._know(request.model)
+            await self._digest(request.model)  # so that `ignored_fields` knows the model
+        known = await self._find_details(request.model)
         return known.suited(request), wants and known.places_images
 
-    async def _events(self, response: httpx2.Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
-        """This loop runs for every token: one json.loads, no models."""
+    async def _events(self, response: Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
+        """Yield the events of the answer. The loop runs for every token, so it parses each line only once and without pydantic models."""
         called = False
         async with aclosing(lines(response)) as answer:
             async for line in answer:
@@ -343,22 +370,25 @@ class OllamaEngine:
         reason: FinishReason = "length" if chunk.get("done_reason") == "length" else "tool_calls" if called else "stop"
         return Finish(reason, usage, timings)
 
-    async def _know(self, model: str) -> Details:
-        """The details of a model by any of its names, asked for if they are not known yet."""
-        return self._known(model) or await self._ask(model)
+    async def _find_details(self, model: str) -> Details:
+        """Return the details of a model by any of its names. Asks for them if they are unknown."""
+        return self._known_details(model) or await self._ask(model)
 
-    def _known(self, model: str) -> Details | None:
+    def _known_details(self, model: str) -> Details | None:
         return self._details.get(next((digest for name, digest in self._digests.items() if same_name(name, model)), ""))
 
     async def _show(self, row: Mapping[str, Any], gate: asyncio.Semaphore) -> Details:
-        """Details of one row of /api/tags. A model Ollama can't describe (a broken file) must not hide the others; it is tried again."""
+        """Return the details for one row of /api/tags.
+
+        A model that Ollama can't describe (a broken file) must not hide the others. Asks for it again next time.
+        """
         digest = str(row.get("digest", ""))
         if known := self._details.get(digest):
             return known
         async with gate:
             try:
                 known = await self._ask(row["name"])
-            except (UpstreamError, ModelNotFound) as error:  # not found: its file is missing, or it was deleted a moment ago
+            except (UpstreamError, ModelNotFound) as error:  # not found: its file is missing, or it was just deleted
                 log.warning("Ollama can't describe %r: %s", row["name"], error.code)
                 return Details("vision" in (row.get("capabilities") or ()), VisionFacts(), None, False)
         self._details[digest] = known
@@ -382,13 +412,13 @@ class OllamaEngine:
 
 
 def _check_local(model: str) -> None:
-    """Raises ModelNotFound."""
+    """Raise ModelNotFound for a cloud model."""
     if is_cloud(model):
         raise ModelNotFound("cloud_model").at("model")
 
 
-async def _refusal(response: httpx2.Response) -> GatewayError | None:
-    """Why Ollama did not take the request, None if it did."""
+async def _refusal(response: Response) -> GatewayError | None:
+    """Return the error if Ollama rejected the request, else None."""
     if response.status_code != 200:
         return error_from(response.status_code, await error_body(response))
     if "json" not in response.headers.get("content-type", ""):
@@ -397,7 +427,7 @@ async def _refusal(response: httpx2.Response) -> GatewayError | None:
 
 
 def _tool_calls(calls: Any) -> list[ToolCall]:
-    """Ollama gives the arguments as an object; ours are its JSON."""
+    """Read tool calls. Ollama sends the arguments as an object; ours are JSON text."""
     try:
         return [
             ToolCall(str(call.get("id", "")), str(call["function"]["name"]), json.dumps(call["function"].get("arguments") or {}))
@@ -414,6 +444,6 @@ def _text(value: Any) -> str:
 
 
 def _ms(values: Mapping[str, Any], key: str) -> float | None:
-    """Milliseconds from Ollama's nanoseconds."""
+    """Convert Ollama's nanoseconds to milliseconds."""
     value = whole(values, key)
     return None if value is None else value / 1e6

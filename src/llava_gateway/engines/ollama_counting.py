@@ -1,6 +1,6 @@
-"""Counts a prompt that Ollama will write: Ollama shows the prompt of a model that is loaded, the vocabulary is counted with here.
+"""Counts the tokens of a prompt for Ollama: Ollama shows the prompt of a loaded model, and we count it with the model's vocabulary.
 
-Ollama has no route that counts. A vocabulary is fetched and built once for each digest, which takes up to a second or two for the largest.
+Ollama has no route that counts. A vocabulary is fetched and built once for each digest, which takes a second or two for the largest.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from llava_gateway.engines.tools import tool_definitions
 log = logging.getLogger(__name__)
 
 Show: TypeAlias = Callable[[], Awaitable[JSON]]
-"""What /api/show tells of a model when it is asked for everything."""
+"""Fetches the complete answer of /api/show for a model."""
 
 VOCABULARIES_KEPT = 3
-"""How many are held: one of 250,000 tokens takes 100 MB."""
+"""The number of vocabularies kept. One of 250,000 tokens takes 100 MB."""
 MESSAGE_TOKENS = 5.0
-"""What a template writes around a message, before it was seen doing so."""
+"""Tokens that a template writes around a message, until they are measured."""
 _MEDIA = re.compile(r"<__(?:ollama_)?media(?:_[0-9a-f_]+)?__>")
-"""An image's place in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
+"""The place of an image in a prompt that llama.cpp writes (llm/llama_server.go, `newLlamaServerMediaMarker`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """How a model's prompts are counted. `dropped`: how a prompt may begin without its being sent."""
+    """The vocabulary of a model. `dropped`: beginnings of a shown prompt that Ollama does not send to the model."""
 
     tokenizer: Tokenizer
     dropped: tuple[str, ...] = ()
 
     @classmethod
     def from_show(cls, answer: JSON) -> Vocabulary | None:
-        """None where the kind of tokenizer is not known here."""
+        """Build the vocabulary from /api/show; None for an unknown kind of tokenizer."""
         info = answer.get("model_info") or {}
         tokenizer = Tokenizer.from_metadata(info)
         return cls(tokenizer, _dropped(info, bool(answer.get("renderer")))) if tokenizer else None
 
     def count(self, rendered: str, pieces: int) -> int | None:
-        """Tokens of a prompt without its images; None where their places are not to be found."""
+        """Count the tokens of a prompt without its images; None if the places of the images can't be found."""
         for beginning in self.dropped:
             if rendered.startswith(beginning):
                 rendered = rendered.removeprefix(beginning)
@@ -56,10 +56,10 @@ class Vocabulary:
 
 
 def segments(rendered: str, pieces: int) -> list[str] | None:
-    """What stands between the images of a prompt; None where there are more or fewer places than images.
+    """Return the texts between the images of a prompt; None if there are not as many places as images.
 
-    In prompts that Ollama writes, the first `[img-N]` is the place of image N (llm/llama_server.go, `Completion`); in those of
-    llama.cpp, a marker that it has drawn at random.
+    In prompts that Ollama writes, the first `[img-N]` is the place of image N (llm/llama_server.go, `Completion`). In those that
+    llama.cpp writes, it is a random marker.
     """
     if not pieces:
         return [rendered]
@@ -73,7 +73,8 @@ def segments(rendered: str, pieces: int) -> list[str] | None:
 
 
 def _dropped(info: Mapping[str, Any], renderer: bool) -> tuple[str, ...]:
-    """Ollama leaves the BOS that a prompt spells to the tokenizer (llm/llama_server.go, `completionPrompt`)."""
+    """Return how a prompt may spell the BOS token: Ollama removes it, since the tokenizer adds it (llm/llama_server.go,
+    `completionPrompt`)."""
     kinds = (info.get("tokenizer.ggml.pre"), info.get("tokenizer.ggml.model"))
     if not info.get("tokenizer.ggml.add_bos_token") and not {"lfm2", "gemma4"}.intersection(kinds):
         return ()
@@ -84,11 +85,11 @@ def _dropped(info: Mapping[str, Any], renderer: bool) -> tuple[str, ...]:
 
 
 class OllamaCounter:
-    """Holds the vocabularies; asks nothing itself."""
+    """Keeps the vocabularies. It sends no requests itself."""
 
     def __init__(self) -> None:
-        self._vocabularies: dict[str, asyncio.Task[Vocabulary | None]] = {}  # by digest, the last used last, as is the next
-        self._building: set[asyncio.Task[Vocabulary | None]] = set()  # one that is no longer held may still be waited for
+        self._vocabularies: dict[str, asyncio.Task[Vocabulary | None]] = {}  # by digest, last used last, like the next
+        self._building: set[asyncio.Task[Vocabulary | None]] = set()  # includes evicted ones that a request still waits for
         self._around: dict[str, float] = {}
 
     async def aclose(self) -> None:
@@ -98,13 +99,14 @@ class OllamaCounter:
         await asyncio.gather(*building, return_exceptions=True)
 
     async def vocabulary(self, digest: str, show: Show) -> Vocabulary | None:
-        """Built once, whoever waits for it gives up or not; again after an error. Raises what `show` raises."""
+        """Return the vocabulary of a model. Builds it once, even if the caller gives up, and again after an error. Raises what `show`
+        raises."""
         task = self._vocabularies.pop(digest, None)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(_build(show))
             self._building.add(task)
             task.add_done_callback(self._building.discard)
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # told to whoever waits
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # waiting callers get it
         self._vocabularies[digest] = task
         while len(self._vocabularies) > VOCABULARIES_KEPT:
             del self._vocabularies[next(iter(self._vocabularies))]
@@ -113,7 +115,7 @@ class OllamaCounter:
     async def exactly(
         self, digest: str, vocabulary: Vocabulary, request: EngineRequest, rendered: str, before: tuple[str, ...] = ()
     ) -> TokenCount | None:
-        """What the engine will count for a request with this prompt; None where the prompt makes no sense.
+        """Count the tokens of a request with this prompt exactly; None if the prompt makes no sense.
 
         Args:
             before: texts of the messages that Ollama puts before those of the request.
@@ -128,7 +130,7 @@ class OllamaCounter:
         return token_count(request, prompt, system, label="exact" if vocabulary.tokenizer.exact else "estimated")
 
     async def roughly(self, digest: str, vocabulary: Vocabulary, request: EngineRequest, before: tuple[str, ...] = ()) -> TokenCount:
-        """The words are counted, what the template writes around them is estimated. `before` is as in `exactly`."""
+        """Count the words, and estimate what the template writes around them. `before` is as in `exactly`."""
         words = await asyncio.to_thread(_words, vocabulary, request, before)
         around = self._around.get(digest, MESSAGE_TOKENS) * (len(request.messages) + len(before))
         system = await asyncio.to_thread(vocabulary.tokenizer.count, system_text(request))
@@ -152,6 +154,6 @@ async def _build(show: Show) -> Vocabulary | None:
     answer = await show()
     try:
         return await asyncio.to_thread(Vocabulary.from_show, answer)
-    except (AttributeError, TypeError, ValueError) as error:  # lists of different lengths, or of something else
-        log.warning("a vocabulary makes no sense: %r", error)
+    except (AttributeError, TypeError, ValueError) as error:  # lists of different lengths, or of other types
+        log.warning("a vocabulary can't be used: %r", error)
         return None

@@ -1,4 +1,4 @@
-"""Reads what Ollama says went wrong: JSON, JSON inside JSON from the llama.cpp server behind it, or plain words (pure)."""
+"""Reads Ollama's errors: JSON, JSON inside JSON from the llama.cpp server behind it, or plain text (pure)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llava_gateway.errors import (
 
 log = logging.getLogger(__name__)
 
-# Needles are Ollama's own (llm/status.go, `outOfMemorySubstrings`) and its scheduler's refusal.
+# These words are Ollama's own (llm/status.go, `outOfMemorySubstrings`), plus the rejection by its scheduler.
 _OUT_OF_MEMORY = (
     "requires more system memory",
     "out of memory",
@@ -48,23 +48,23 @@ BUSY_RETRY_AFTER = 5.0
 
 
 def error_from(status: int | None, body: bytes | Any) -> GatewayError:
-    """The error that Ollama's answer means; its words go to the log, never further.
+    """Return the error that Ollama's answer means. Ollama's words go to the log and no further.
 
     Args:
-        status: of the answer; None for an error line in the middle of a stream, which comes under 200.
+        status: HTTP status; None for an error line in the middle of a stream, whose status is 200.
         body: the answer's body, or the value of "error" in an error line.
     """
     if isinstance(body, bytes):
-        # Not one of Ollama's: a proxy's page, or another server on its port.
+        # Not from Ollama: a proxy's page, or another server on its port.
         if status is None or status < 400 or (said := _error_member(body)) is None:
-            log.warning("not an answer of Ollama: status %s, %.200r", status, body[:200])
+            log.warning("not a response of Ollama: status %s, %.200r", status, body[:200])
             return UpstreamProtocolError()
     else:
         said = body
     inner = _error_member(said) if isinstance(said, str) else None
     detail = inner if isinstance(inner, dict) else said if isinstance(said, dict) else {}
     words = said if isinstance(said, str) else json.dumps(said)
-    log.warning("Ollama refused: status %s, %.500r", status, words)
+    log.warning("Ollama rejected a request: status %s, %.500r", status, words)
     return _meaning(status, detail, words.lower())
 
 
@@ -108,7 +108,7 @@ def _any_of(needles: tuple[str, ...], words: str) -> bool:
 
 
 def _error_member(text: bytes | str) -> Any:
-    """The value of "error" in a JSON object, None where `text` is none."""
+    """Return the value of "error" in a JSON object; None if `text` is no JSON object."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,7 +1,8 @@
 """Pulls, creates and deletes models in Ollama, through the `ollama` package.
 
-A Modelfile may name files of this machine: one that comes from a client has to pass `without_files` first, and is created without a
-folder. No message with images goes this way, since the package reads an image given as text from the disk if a file of that name exists.
+A Modelfile may name files of this machine. One that comes from a client must pass `without_files` first, and is created without a
+folder. Messages with images never go through this package: if an image is given as text, it reads the file of that name from the
+disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import ollama
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
 from llava_gateway.engines.ollama_library_errors import Step, StillStopping, error_from, step_of
 from llava_gateway.engines.ollama_names import ModelName, parse_name
-from llava_gateway.engines.upstream import new_client, tls_context, upstream_errors
+from llava_gateway.engines.upstream import new_client, stream, tls_context
 from llava_gateway.errors import (
     InvalidModelName,
     ModelfileNamesFiles,
@@ -33,13 +34,13 @@ from llava_gateway.errors import (
 log = logging.getLogger(__name__)
 
 STOPPING_PAUSES = (0.05, 0.2, 0.5, 1.0)
-"""Seconds to wait, time after time, for Ollama to have stopped the pull that this one goes on with."""
+"""Seconds to wait, try after try, until Ollama has stopped the earlier pull that this one continues."""
 _FILE_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".zip")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of a pull or a create. While a file comes in, `completed` of `total` bytes of the one with `digest` are here."""
+    """One step of a pull or a create. During a download, `completed` of `total` bytes of the file `digest` have arrived."""
 
     status: str
     completed: int | None = None
@@ -48,7 +49,7 @@ class Progress:
 
     @property
     def step(self) -> Step:
-        """What `status`, in Ollama's words, means."""
+        """What Ollama's `status` means."""
         return step_of(self.status)
 
 
@@ -63,7 +64,7 @@ class OllamaLibrary:
             timeout=httpx.Timeout(None, connect=connect_timeout),
             follow_redirects=False,
             trust_env=False,
-            verify=tls_context(),  # it would read the certificates each time
+            verify=tls_context(),  # else the package would read the certificates each time
         )
 
     async def aclose(self) -> None:
@@ -71,16 +72,17 @@ class OllamaLibrary:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def _blob(self, path: Path) -> str:
-        """Copies a file to Ollama; its digest. One that is there already is not sent: Ollama would hang up in the middle of it."""
+        """Copy a file to Ollama and return its digest. Skips a file that Ollama already has, because Ollama would drop the connection
+        midway."""
         digest = await asyncio.to_thread(_digest, path)
-        with upstream_errors():
-            known = await self._http.head(f"{self._url}/api/blobs/{digest}")
-        return digest if known.status_code == 200 else await self._client.create_blob(path)
+        async with stream(self._http, "HEAD", f"{self._url}/api/blobs/{digest}") as known:
+            there = known.status_code == 200
+        return digest if there else await self._client.create_blob(path)
 
     async def pull(self, name: str) -> AsyncGenerator[Progress]:
-        """Downloads a model; the last status is "success". Leaving the iterator stops it; what is here by then is kept for the next time.
+        """Download a model. The last status is "success". Leaving the iterator stops it; what has arrived is kept for the next time.
 
-        A registry on loopback may be without TLS. Raises InvalidModelName, CloudModelRefused, ModelNotFound where the registry has no such
+        A registry on loopback may lack TLS. Raises InvalidModelName, CloudModelRefused, ModelNotFound if the registry has no such
         model, RegistryUnavailable, DownloadDamaged, DiskFull, OllamaOutdated.
         """
         parsed = parse_name(name)
@@ -102,11 +104,11 @@ class OllamaLibrary:
                     yield _progress(step)
 
     async def create(self, name: str, modelfile: Modelfile, folder: Path | None) -> AsyncGenerator[Progress]:
-        """Makes a model; the last status is "success". A model in FROM that is not here is pulled first.
+        """Create a model. The last status is "success". Ollama first pulls a model in FROM that is not installed.
 
-        Files in the Modelfile are looked for from `folder`; with None no file is looked at, and the Modelfile must have passed
-        `without_files`. Raises ModelfileError where FROM mixes a model's name with files or an adapter is missing, InvalidModelfile where
-        Ollama does not take it, and what `pull` raises.
+        Looks for the files of the Modelfile in `folder`. If `folder` is None, reads no files; then the Modelfile must have passed
+        `without_files`. Raises ModelfileError if FROM mixes a model's name with files or if an adapter is missing, InvalidModelfile
+        if Ollama rejects the Modelfile, and what `pull` raises.
         """
         with _library_errors(making=True):
             files: dict[str, str] = {}
@@ -133,15 +135,15 @@ class OllamaLibrary:
                     yield _progress(step)
 
     async def delete(self, name: str) -> None:
-        """Raises ModelNotFound."""
+        """Delete a model. Raises ModelNotFound."""
         with _library_errors():
             await self._client.delete(name)
 
 
 def without_files(modelfile: Modelfile) -> Modelfile:
-    """The same Modelfile, if it names one model and no file (pure). Raises ModelfileNamesFiles, CloudModelRefused.
+    """Return the Modelfile if it names one model and no files (pure). Raises ModelfileNamesFiles, CloudModelRefused.
 
-    What looks like a path is refused by its looks: whether there is such a file is nothing a client should learn.
+    Rejects everything that looks like a path, so that a client can't find out which files exist.
     """
     if modelfile.adapters:
         raise ModelfileNamesFiles("modelfile_sent_adapter").at("modelfile")
@@ -158,7 +160,7 @@ def without_files(modelfile: Modelfile) -> Modelfile:
 
 
 def _files(modelfile: Modelfile, folder: Path | None) -> list[Path]:
-    """The files FROM names; none where it names a model, as it does when there is no such file (Ollama's own rule)."""
+    """Return the files that FROM names. Returns none for a model's name, which is any name without such a file (Ollama's own rule)."""
     if folder is None:
         return []
     paths = {source: folder / Path(source).expanduser() for source in modelfile.sources}
@@ -175,22 +177,23 @@ def _existing(written: str, folder: Path | None) -> Path:
 
 
 def _generator(steps: AsyncIterator[ollama.ProgressResponse]) -> AsyncGenerator[ollama.ProgressResponse]:
-    """The same: the package declares less than it gives, and the connection closes only with the generator."""
+    """Return the same object as a generator: the package declares less than it returns, and closing the generator closes the
+    connection."""
     return cast("AsyncGenerator[ollama.ProgressResponse]", steps)
 
 
 def _progress(step: ollama.ProgressResponse) -> Progress:
-    """Ollama leaves out a zero."""
+    """Convert a step. Ollama leaves out a zero."""
     return Progress(step.status or "", (step.completed or 0) if step.total else None, step.total or None, step.digest)
 
 
 @contextmanager
 def _library_errors(*, making: bool = False) -> Iterator[None]:
-    """Turns what the package raises into a GatewayError; Ollama's words go to the log, never further."""
+    """Convert the package's errors to GatewayErrors. Ollama's words go to the log and no further."""
     try:
         yield
     except ollama.ResponseError as error:
-        log.warning("Ollama refused: status %s, %.500r", error.status_code, error.error)
+        log.warning("Ollama rejected a request: status %s, %.500r", error.status_code, error.error)
         raise error_from(error.status_code, error.error, making=making) from error
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
         raise UpstreamUnavailable from error

@@ -1,4 +1,4 @@
-"""Reads what Ollama says while it brings a model in: the steps of a pull, and why one failed (pure)."""
+"""Reads Ollama's messages about downloads: the steps of a pull, and why one failed (pure)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STEPS: tuple[tuple[str, Step], ...] = (
     ("success", "success"),
 )
 _DISK_FULL = ("no space left on device", "not enough space on the disk", "disk quota exceeded")
-# Go says `Get "https://...": why` of a request that had no answer.
+# Go says `Get "https://...": why` about a request without an answer.
 _NO_NETWORK = (
     'get "http',
     'head "http',
@@ -40,16 +40,16 @@ _NO_NETWORK = (
 
 
 class StillStopping(UpstreamError):
-    """A pull met the end of one that was stopped a moment ago: both wait for the same download (server/download.go)."""
+    """The earlier pull of the same file is still being stopped, which ends the new pull too (server/download.go)."""
 
 
 def step_of(status: str) -> Step:
-    """What a status means."""
+    """Return the step that a status means."""
     return next((step for words, step in _STEPS if status.startswith(words)), "build")
 
 
 def error_from(status: int, said: str, *, making: bool) -> GatewayError:
-    """What a refusal means. One of the registry comes as an error line with its status in it: `... 412: ...`."""
+    """Return the error that a rejection means. The registry's own rejections come as an error line with a status in it: `... 412: ...`."""
     words = said.lower()
     if any(needle in words for needle in _DISK_FULL):
         return DiskFull()

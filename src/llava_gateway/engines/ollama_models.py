@@ -1,4 +1,4 @@
-"""Reads what Ollama tells of its models: the rows of /api/tags and /api/ps, and /api/show (pure)."""
+"""Reads Ollama's facts about its models: the rows of /api/tags and /api/ps, and /api/show (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llava_gateway.errors import UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
 
 VISION_MIN_CTX = 2048
-"""What Ollama raises num_ctx to for a model with vision (server/sched.go, `getRunner`)."""
+"""The least num_ctx that Ollama uses for a vision model (server/sched.go, `getRunner`)."""
 LEAST_TOKENS = 1024
 LEAST_TOKENS_FOR = ("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe")
 """Ollama starts the engine with --image-min-tokens 1024 for these (llm/llama_server.go, `qwenVLServerArgs`)."""
@@ -23,46 +23,48 @@ LEAST_TOKENS_FOR = ("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe")
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What /api/show tells of a model; it stays true as long as the model's digest does."""
+    """The facts of /api/show about a model. They stay valid as long as the model's digest stays the same."""
 
     vision: bool
     facts: VisionFacts
     context_length: int | None
     places_images: bool
     num_ctx: int | None = None
-    """What the Modelfile sets."""
+    """The num_ctx of the Modelfile."""
+    num_thread: int | None = None
+    """The num_thread of the Modelfile."""
     system: str = ""
     messages: tuple[str, ...] = ()
-    """The words of the system prompt and of the turns that the Modelfile puts before every conversation."""
+    """The words of the messages that the Modelfile puts before every conversation, after the system prompt."""
     cache_bytes_per_token: int | None = None
     tools: bool | None = None
-    """Whether its template has tools, None where an old Ollama does not tell; as is the next."""
+    """Whether its template supports tools. None if an old Ollama does not report it, like the next."""
     thinking: bool | None = None
 
     def suited(self, request: EngineRequest) -> EngineRequest:
-        """The request without what Ollama would refuse for this model. Raises ModelLacksTools."""
+        """Return the request without what Ollama would reject for this model. Raises ModelLacksTools."""
         if self.tools is False:
             request = for_a_model_without_tools(request)
         return replace(request, think=None) if request.think and self.thinking is False else request
 
     def before(self, request: EngineRequest) -> tuple[str, ...]:
-        """The words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
+        """Return the words that Ollama puts before those of a request (server/routes.go, `ChatHandler`)."""
         own_system = bool(self.messages) or (bool(request.messages) and request.messages[0].role != "system")
         return (self.system, *self.messages) if self.system and own_system else self.messages
 
     def clamped(self, num_ctx: int) -> int:
-        """What Ollama makes of a num_ctx."""
+        """Return the num_ctx that Ollama uses for a requested one."""
         least = max(num_ctx, VISION_MIN_CTX) if self.vision else num_ctx
         return min(least, self.context_length or least)
 
 
 def running(rows: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
-    """The row of a model among those that are loaded."""
+    """Return the row of a model among the loaded ones; None if it is not loaded."""
     return next((row for row in rows if same_name(row["name"], model)), None)
 
 
 def rows_of(answer: JSON) -> list[dict[str, Any]]:
-    """The rows of /api/tags and /api/ps that have a name."""
+    """Return the rows of /api/tags or /api/ps that have a name."""
     rows = answer.get("models") or []
     if not isinstance(rows, list):
         raise UpstreamProtocolError
@@ -70,7 +72,7 @@ def rows_of(answer: JSON) -> list[dict[str, Any]]:
 
 
 def model_info(row: Mapping[str, Any], known: Details, running: Mapping[str, Any] | None) -> ModelInfo:
-    """A model from its row of /api/tags and, where it is loaded, of /api/ps."""
+    """Return a model from its row of /api/tags and, if it is loaded, of /api/ps."""
     about = row.get("details") or {}
     return ModelInfo(
         name=row["name"],
@@ -92,7 +94,7 @@ def model_info(row: Mapping[str, Any], known: Details, running: Mapping[str, Any
 
 
 def read_details(answer: Any) -> Details:
-    """What /api/show answers. Raises UpstreamProtocolError."""
+    """Read the answer of /api/show. Raises UpstreamProtocolError."""
     if not isinstance(answer, dict):
         raise UpstreamProtocolError
     info, projector = answer.get("model_info") or {}, answer.get("projector_info") or {}
@@ -107,6 +109,7 @@ def read_details(answer: Any) -> Details:
         context_length=whole(info, f"{architecture}.context_length"),
         places_images=places_images(str(answer.get("template") or "")),
         num_ctx=_parameter(str(answer.get("parameters") or ""), "num_ctx"),
+        num_thread=_parameter(str(answer.get("parameters") or ""), "num_thread"),
         system=str(answer.get("system") or ""),
         messages=tuple(str(row["content"]) for row in answer.get("messages") or () if isinstance(row, dict) and row.get("content")),
         cache_bytes_per_token=cache_bytes_per_token(info, architecture),
@@ -116,13 +119,14 @@ def read_details(answer: Any) -> Details:
 
 
 def _parameter(parameters: str, name: str) -> int | None:
-    """A whole number of a Modelfile's parameters, as /api/show lists them: a name and a value to the line."""
+    """Return a whole number from a Modelfile's parameters, which /api/show lists one per line as name and value."""
     values = [line.split()[1] for line in parameters.splitlines() if line.split()[:1] == [name] and len(line.split()) > 1]
     return int(values[0]) if values and values[0].isdecimal() else None
 
 
 def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
-    """From the projector's keys, or from the model's own where the eye is inside it (gemma3, qwen2.5vl, mistral3)."""
+    """Read the vision facts from the projector's keys, or from the model's own if its vision encoder is built in (gemma3, qwen2.5vl,
+    mistral3)."""
     least = LEAST_TOKENS if architecture in LEAST_TOKENS_FOR else None
     if not projector:
         merge = f"{architecture}.spatial_merge_size" if architecture == "mistral3" else f"{architecture}.vision.spatial_merge_size"
@@ -133,7 +137,7 @@ def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
             merge=whole(info, merge),
             least_tokens=least,
         )
-    # The first LLaVA files name no type; llama.cpp takes them as mlp (tools/mtmd/clip.cpp).
+    # The first LLaVA files have no projector type; llama.cpp treats them as mlp (tools/mtmd/clip.cpp).
     default = "mlp" if projector.get("clip.has_llava_projector") else ""
     flat = projector.get("clip.vision.image_grid_pinpoints") or []
     return VisionFacts(
@@ -149,11 +153,11 @@ def _facts(projector: JSON, info: JSON, architecture: str) -> VisionFacts:
 
 
 def has_pinpoints(answer: JSON) -> bool:
-    """Whether the model has a grid; its list may be left out of a short answer."""
+    """Return whether the model has a grid. A short answer may leave out the grid's list."""
     return "clip.vision.image_grid_pinpoints" in (answer.get("projector_info") or {})
 
 
 def whole(values: Mapping[str, Any], key: str) -> int | None:
-    """A whole number, None where there is none."""
+    """Return a whole number; None if the value is none."""
     value = values.get(key)
     return value if type(value) is int else None

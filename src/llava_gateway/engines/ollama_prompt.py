@@ -1,12 +1,13 @@
-"""Writes the body of /api/chat: messages, images in their places, options by Ollama's names (pure).
+"""Writes the body of /api/chat: messages, images in their places, options under Ollama's names (pure).
 
-Ollama puts the images of a message before its text, unless the text holds `[img]`, which then marks an image's place; inside it
-numbers them `[img-0]`, `[img-1]`... and looks those up in the whole prompt (server/prompt.go, `imageTaggedMessages`). So such words
-in anyone's text, or in a tool and its calls, would steal an image's place: they get a space, `[ img-0]`, in every turn alike.
+Ollama puts the images of a message before its text, unless the text contains `[img]`, which then marks the place of an image.
+Internally it numbers these places `[img-0]`, `[img-1]`... and searches the whole prompt for them (server/prompt.go,
+`imageTaggedMessages`). So such words in anyone's text, or in a tool and its calls, would steal the place of an image. We insert a
+space, `[ img-0]`, in every turn alike.
 
-We mark places ourselves where text comes before an image, and between images, so that a line break parts them: two images side by
-side break the prompt cache of llama.cpp. A later prompt that goes on differently after the first of the two gets 500 "Chunk not
-found", again and again, until the model is loaded anew (tools/server/server-common.cpp, `keep_first`; seen with b11063).
+We mark places ourselves if text comes before an image, and between images, so that a line break separates them. Two adjacent images
+break llama.cpp's prompt cache: a later prompt that differs after the first of the two gets 500 "Chunk not found", again and again,
+until the model is reloaded (tools/server/server-common.cpp, `keep_first`; seen with b11063).
 """
 
 from __future__ import annotations
@@ -15,34 +16,24 @@ import json
 import re
 from typing import Any
 
-from llava_gateway.chat import (
-    JSON,
-    EmbedRequest,
-    EngineRequest,
-    ImagePart,
-    Message,
-    NamedTool,
-    ReasoningPart,
-    TextPart,
-    Tool,
-    ToolCallPart,
-    ToolResultPart,
-)
+from llava_gateway.chat import JSON, EmbedRequest, EngineRequest, Message, NamedTool, Rendition, Tool
 from llava_gateway.engines.tools import tool_definitions
+from llava_gateway.parts import ImagePart, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 MARKER = "[img]"
 _LOOKS_LIKE_A_MARKER = re.compile(r"\[(?=img[\]-])")
 
 
 def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
-    """The body of /api/chat.
+    """Write the body of /api/chat.
 
-    `truncate: false`: what does not fit is an error, never dropped in silence. `shift` is left alone, since a change of it loads the
-    model again. The images' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+    `truncate: false` makes Ollama reject a prompt that does not fit instead of cutting it silently. `shift` is never sent, since
+    changing it reloads the model. The images' base64 is inserted as it is: a JSON encoder would block the event loop for megabytes
+    of it.
 
     Args:
-        request: what to ask.
-        placed: mark the images' places in messages that want it (only for models of `places_images`).
+        request: the request to write.
+        placed: whether to mark the images' places in messages that need it (only for models with `places_images`).
     """
     head: dict[str, Any] = {"model": request.model, "stream": True, "truncate": False, "options": request.options.given()}
     if request.keep_alive is not None:
@@ -60,13 +51,15 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
 
 
 def embed_fields(request: EmbedRequest) -> JSON:
-    """The body of /api/embed without its texts. `truncate: false`: a text that is too long is an error, never cut in silence."""
+    """Return the body of /api/embed without its texts. `truncate: false` makes Ollama reject a text that is too long instead of cutting
+    it."""
     fields: JSON = {"model": request.model, "truncate": False, "options": request.options.given()}
     return fields if request.keep_alive is None else fields | {"keep_alive": _keep_alive(request.keep_alive)}
 
 
 def _tools(request: EngineRequest) -> tuple[Tool, ...]:
-    """Ollama has no tool_choice: none are left out, and one that is named is given alone, though the model need not call it."""
+    """Return the tools to send. Ollama has no tool_choice: `none` sends no tools, and a name sends only that tool, which need not be
+    called."""
     match request.tool_choice:
         case "none":
             return ()
@@ -77,36 +70,38 @@ def _tools(request: EngineRequest) -> tuple[Tool, ...]:
 
 
 def wants_placement(request: EngineRequest) -> bool:
-    """Whether any message has more than one image, or text before an image."""
-    return any(_wants_placement(message) for message in request.messages)
+    """Return whether any message has more than one image, or text before an image."""
+    return any(_wants_placement(message, request) for message in request.messages)
 
 
 def places_images(template: str) -> bool:
-    """Whether Ollama itself writes this model's prompt, from a Go template, and so heeds `[img]`; a Jinja template llama.cpp fills in."""
+    """Return whether Ollama itself writes this model's prompt, from a Go template, and so respects `[img]`. llama.cpp fills in Jinja
+    templates."""
     return "{{" in template and "{%" not in template and (".Messages" in template or ".Prompt" in template)
 
 
 def neutral(text: str) -> str:
-    """`text` without words that Ollama would take for an image's place."""
+    """Return the text without words that Ollama would take for the place of an image."""
     return _LOOKS_LIKE_A_MARKER.sub("[ ", text)
 
 
 def _neutral_json(value: Any) -> Any:
-    """As `neutral`, of all text in it. Outside of its strings, JSON has no `[` before a letter `i`."""
+    """Apply `neutral` to all text in a JSON value. Outside of its strings, JSON has no `[` before a letter `i`."""
     return json.loads(neutral(json.dumps(value, ensure_ascii=False)))
 
 
 def _message(message: Message, request: EngineRequest, *, placed: bool) -> bytes:
-    content = _placed_content(message, request) if placed and _wants_placement(message) else neutral(message.text)
+    content = _placed_content(message, request) if placed and _wants_placement(message, request) else neutral(message.text)
     head = json.dumps({"role": message.role, "content": content, **_beside(message)}).encode()
     if not message.images:
         return head
-    images = '","'.join(piece.base64 for part in message.images for piece in request.renditions[part].pieces)
-    return b'%b,"images":["%b"]}' % (head[:-1], images.encode())
+    images = b'","'.join(piece.encoded for part in message.images for piece in request.renditions[part].pieces)
+    return b"".join((head[:-1], b',"images":["', images, b'"]}'))
 
 
 def _beside(message: Message) -> JSON:
-    """The fields of a message beside its content and images. Ollama takes a call's arguments as an object (api/types.go, `ToolCall`)."""
+    """Return the fields of a message besides its content and images. Ollama wants a call's arguments as an object (api/types.go,
+    `ToolCall`)."""
     fields: JSON = {}
     for part in message.parts:
         match part:
@@ -120,7 +115,7 @@ def _beside(message: Message) -> JSON:
 
 
 def _arguments(call: ToolCallPart) -> JSON:
-    """A call's arguments as an object; none where the model wrote something else."""
+    """Return a call's arguments as an object; an empty one if the model wrote something else."""
     try:
         arguments = json.loads(call.arguments)
     except (ValueError, RecursionError):
@@ -129,29 +124,39 @@ def _arguments(call: ToolCallPart) -> JSON:
 
 
 def _placed_content(message: Message, request: EngineRequest) -> str:
-    """Parts in order, a line each; the pieces of one image side by side, as the model was trained on them."""
+    """Write the parts in order, one per line. The pieces of one image stay on one line, as in the model's training."""
     lines: list[str] = []
     for part in message.parts:
         match part:
             case TextPart(text):
                 lines.append(neutral(text))
             case ImagePart():
-                lines.append(MARKER * len(request.renditions[part].pieces))
+                lines.append(_markers(request.renditions[part]))
     return "\n".join(lines)
 
 
-def _wants_placement(message: Message) -> bool:
+def _markers(rendition: Rendition) -> str:
+    """Write the places of an image's pieces: on one line, or each label and what follows it on lines of their own."""
+    text = ""
+    for piece in rendition.pieces:
+        before = "\n" if piece.label and text else ""
+        text += f"{before}{piece.label}\n{MARKER}" if piece.label else MARKER
+    return text
+
+
+def _wants_placement(message: Message, request: EngineRequest) -> bool:
     content = [part for part in message.parts if isinstance(part, TextPart | ImagePart)]
-    return any(isinstance(part, ImagePart) for part in content[1:])
+    return any(isinstance(part, ImagePart) for part in content[1:]) or any(request.renditions[part].labels for part in message.images)
 
 
 def unloads_at_once(keep_alive: str | int | None) -> bool:
-    """Whether it is no time at all, in any spelling of a number of seconds or a Go duration: 0, "0", "0s", "0h0m"."""
+    """Return whether keep_alive is zero, in any spelling of seconds or a Go duration: 0, "0", "0s", "0h0m"."""
     return keep_alive is not None and not re.search("[1-9]", str(keep_alive))
 
 
 def _keep_alive(value: str | int) -> str | int:
-    """Ollama takes a number of seconds only as a number: "-1" and "300" come from an environment variable as text."""
+    """Convert a number of seconds to an int, since Ollama accepts no text for it. Environment variables give text such as "-1" and
+    "300"."""
     try:
         return int(value)
     except ValueError:

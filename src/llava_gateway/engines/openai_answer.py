@@ -1,4 +1,4 @@
-"""Reads the stream that answers /v1/chat/completions, and what answers /v1/embeddings."""
+"""Reads the answers of /v1/chat/completions (streamed) and /v1/embeddings."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ async def read_events(
     request: EngineRequest | None = None,
     echoes: bool = False,
 ) -> AsyncGenerator[EngineEvent, None]:
-    """The events of a streamed chat completion; ends with exactly one Finish, or raises a GatewayError that `failed` gets first.
+    """Yield the events of a streamed chat completion. Ends with exactly one Finish, or raises a GatewayError after passing it to
+    `failed`.
 
     Args:
         load_ms: for the timings of the Finish.
-        request: what is answered, where it has stop texts or wants the probabilities of tokens, or begins the answer.
+        request: the request that is answered; needed if it has stop texts, asks for token probabilities, or begins the answer.
         echoes: whether the server repeats the beginning of the answer that the request ends with.
     """
     answer = _Answer.to(request, echoes=echoes)
@@ -67,7 +68,7 @@ async def read_events(
 
 
 def read_embeddings(answer: JSON, count: int) -> Embeddings:
-    """What /v1/embeddings answers to `count` texts. Raises UpstreamProtocolError."""
+    """Read the answer of /v1/embeddings to `count` texts. Raises UpstreamProtocolError."""
     try:
         rows = sorted(answer["data"], key=lambda row: row["index"])
         if [row["index"] for row in rows] != list(range(count)):
@@ -81,7 +82,7 @@ def read_embeddings(answer: JSON, count: int) -> Embeddings:
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call that comes in pieces."""
+    """A tool call that arrives in pieces."""
 
     id: str = ""
     name: str = ""
@@ -90,7 +91,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of the answer so far."""
+    """The state of the answer so far."""
 
     reason: FinishReason | None = None
     tool_calls: dict[int, _Call] = field(default_factory=dict)
@@ -114,7 +115,7 @@ class _Answer:
         )
 
     def read(self, data: bytes) -> list[EngineEvent]:
-        """The events of one chunk. Raises UpstreamError when it carries an error, UpstreamProtocolError when it is none."""
+        """Return the events of one chunk. Raises UpstreamError if it carries an error, UpstreamProtocolError if it is not a chunk."""
         chunk = upstream.json_object(data)
         if "error" in chunk:
             log.warning("an error in the middle of an answer: %.200r", data)
@@ -135,7 +136,7 @@ class _Answer:
                 text, chances = self._without_echo(_words(content)), (choice.get("logprobs") or {}).get("content")
                 if text or chances:
                     events.append(TextDelta(text, read_logprobs(chances, self._logprobs)))
-            # vLLM calls it reasoning since 0.12, the others reasoning_content.
+            # vLLM calls it `reasoning` since 0.12, the others `reasoning_content`.
             thought = delta.get("reasoning_content") or delta.get("reasoning")
             if thought and (thought := self._without_echoed_thought(_words(thought))):
                 events.append(ReasoningDelta(thought))
@@ -152,12 +153,13 @@ class _Answer:
             self._timings = timings
         return events
 
-    def _note_stop(self, *told: Any) -> None:
-        """Which stop text ended the answer, as vLLM, SGLang and llama-server tell it. The first two tell a number where it was a token."""
-        self.stop = next((text for text in told if text in self._stops), None)
+    def _note_stop(self, *reported: Any) -> None:
+        """Record which stop text ended the answer, as vLLM, SGLang and llama-server report it. The first two report a number for a stop
+        token."""
+        self.stop = next((text for text in reported if text in self._stops), None)
 
     def _without_echo(self, text: str) -> str:
-        """The first words without the beginning of the answer. llama-server repeats it before the first token, in one piece."""
+        """Remove the beginning of the answer from the first text. llama-server repeats it before the first token, in one piece."""
         echo, self._echo = self._echo, ""
         return text.removeprefix(echo)
 

@@ -1,4 +1,4 @@
-"""Counts prompts with the template and the tokenizer of the server that will read them: llama-server and vLLM."""
+"""Counts the tokens of prompts with the template and tokenizer of the server that will read them: llama-server and vLLM."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, Rendition, TokenCount
+from llava_gateway.chat import EngineRequest, Message, Rendition, TokenCount
 from llava_gateway.engines.counting import count_pieces, system_text, token_count, without_images, without_pixels
 from llava_gateway.engines.openai_prompt import LLAMA_CPP, VLLM, chat_body
 from llava_gateway.errors import UpstreamError, UpstreamProtocolError
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart
 
 Ask: TypeAlias = Callable[[str, bytes | None], Awaitable[Any]]
-"""Asks the server at a path, GET without a body and POST with one; its JSON. Raises UpstreamError and its kin."""
+"""Sends GET (without a body) or POST to a path of the server and returns its JSON. Raises UpstreamError and its subclasses."""
 
 _OF_THE_PROMPT = ("messages", "tools", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
-"""The fields of a question that vLLM's /tokenize takes too."""
+"""The fields of a chat request that vLLM's /tokenize accepts too."""
 KEPT = 1024
-"""Numbers that are remembered, of each kind."""
+"""The number of counts kept, of texts and of images each."""
 
 
 class LlamaCounter:
-    """Counts on llama-server. Nothing that it asks takes a slot, runs the model or touches the prompt cache.
+    """Counts on llama-server. None of its requests takes a slot, runs the model or touches the prompt cache.
 
-    The prompt comes from /apply-template with a marker for every image; what stands between the markers is tokenized piece by piece, as
-    tools/mtmd/mtmd.cpp does it (`mtmd_tokenizer`; seen with b11063). The cost of an image that its rendition is not sure of comes from
-    /chat/completions/input_tokens, which looks at sizes alone.
+    The prompt comes from /apply-template with a marker for every image. The texts between the markers are tokenized one by one, as
+    in tools/mtmd/mtmd.cpp (`mtmd_tokenizer`; seen with b11063). If a rendition's token count is not exact, it comes from
+    /chat/completions/input_tokens, which looks only at image sizes.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -38,21 +39,21 @@ class LlamaCounter:
         self._images: dict[Hashable, int | None] = {}
 
     async def count(self, request: EngineRequest) -> TokenCount:
-        """Raises UpstreamError and its kin, and UpstreamProtocolError where the answers make no sense."""
+        """Count a prompt. Raises UpstreamError and its subclasses, such as UpstreamProtocolError for answers that make no sense."""
         prompt = await self._prompt(request)
         system = await self._alone(system_text(request))
         costs = {part: await self._image(request, part) for part in set(request.images) if not _sure(request.renditions[part])}
         return token_count(request, prompt, system, costs=costs)
 
     async def _prompt(self, request: EngineRequest) -> int:
-        """Tokens of the prompt without its images."""
+        """Count the tokens of the prompt without its images."""
         rendered = _field(await self._ask("/apply-template", chat_body(without_pixels(request), LLAMA_CPP)), "prompt", str)
         pieces = count_pieces(request)
         segments = await self._segments(rendered, pieces) if pieces else [rendered]
         return await self._tokens(segments, framed=True)
 
     async def _segments(self, rendered: str, pieces: int) -> list[str]:
-        """What stands between the images. A server that was started anew has drawn another marker."""
+        """Return the texts between the images. A restarted server has a new random marker."""
         for known in (self._marker, None):
             self._marker = known or await self._drawn_marker()
             segments = rendered.split(self._marker)
@@ -63,14 +64,14 @@ class LlamaCounter:
     async def _drawn_marker(self) -> str:
         props = await self._ask("/props", None)
         marker = props.get("media_marker") if isinstance(props, dict) else None
-        return marker if isinstance(marker, str) and marker else "<__media__>"  # that of servers which do not draw one
+        return marker if isinstance(marker, str) and marker else "<__media__>"  # servers without random markers use this one
 
     async def _tokens(self, segments: list[str], *, framed: bool) -> int:
         body = {"content": segments, "add_special": framed, "parse_special": True}
         return len(_field(await self._ask("/tokenize", json.dumps(body).encode()), "tokens", list))
 
     async def _alone(self, text: str) -> int:
-        """Tokens of a text by itself; system prompts come back in every turn."""
+        """Count the tokens of a text alone. Keeps the count, because a system prompt comes in every turn."""
         if not text:
             return 0
         key = hashlib.sha256(text.encode()).digest()  # the texts themselves may be long
@@ -80,7 +81,7 @@ class LlamaCounter:
         return self._words[key]
 
     async def _image(self, request: EngineRequest, part: ImagePart) -> int | None:
-        """Tokens of an image with all that the model puts around it; None from a server that can't tell."""
+        """Count the tokens of an image and everything the model puts around it; None if the server can't count it."""
         rendition = request.renditions[part]
         key = (request.model, part, tuple((piece.width, piece.height) for piece in rendition.pieces))
         if key not in self._images:
@@ -97,10 +98,10 @@ class LlamaCounter:
 
 
 async def count_on_vllm(request: EngineRequest, ask: Ask) -> TokenCount:
-    """Counts with vLLM's /tokenize (https://docs.vllm.ai, "Tokenizer API"), which takes messages.
+    """Count with vLLM's /tokenize (https://docs.vllm.ai, "Tokenizer API"), which takes messages.
 
-    Images are left out: vLLM would load and measure them all. What its template writes around them is not counted then, so with
-    images this is an estimate. Raises as `LlamaCounter.count` does.
+    Leaves out the images, because vLLM would load and measure them all. Then what the template writes around them is not counted, so
+    with images this is an estimate. Raises what `LlamaCounter.count` raises.
     """
     words = json.loads(chat_body(without_images(request), VLLM))
     body = {"model": request.model, "add_generation_prompt": True} | {name: words[name] for name in _OF_THE_PROMPT if name in words}

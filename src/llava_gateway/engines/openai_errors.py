@@ -1,7 +1,7 @@
 """Turns the errors of OpenAI-compatible servers into ours.
 
-Their bodies differ (llama-server: {"error": {"code", "message", "type", ...}}; vLLM before 0.9: {"object": "error", "message", ...}),
-and so do their words; what is known of them is listed here once. None of their words goes on.
+Their bodies differ (llama-server: {"error": {"code", "message", "type", ...}}; vLLM before 0.9: {"object": "error", "message",
+...}), and so do their words. All known ones are listed here once. Their words go no further.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llava_gateway.errors import (
     UpstreamTimeout,
 )
 
-# All are searched in lower case.
+# All are searched in lower-case text.
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|insufficient memory|failed to allocate|unable to fit|bad_alloc|outofdevicememory|more system memory"
 )
@@ -42,27 +42,27 @@ _NO_MODEL = re.compile(r"\bmodel\b.{0,200}(not found|does not exist|not exist)",
 
 
 def out_of_memory(text: str) -> bool:
-    """Whether `text` is how llama.cpp, CUDA, Vulkan or the C++ runtime say that memory ran out."""
+    """Return whether llama.cpp, CUDA, Vulkan or the C++ runtime says in `text` that memory ran out."""
     return _OUT_OF_MEMORY.search(text.lower()) is not None
 
 
 def server_is_loading(status: int, body: bytes) -> bool:
-    """Whether llama-server says that it still loads its model."""
+    """Return whether llama-server says that it is still loading its model."""
     return status == 503 and b"loading model" in body.lower()
 
 
 def cache_is_broken(body: bytes) -> bool:
-    """Whether llama-server says that it can't go on with its cached prompt.
+    """Return whether llama-server says that it can't continue its cached prompt.
 
-    It does so when a prompt parts from the one before it between two images that stand side by side, and to every later prompt that does
-    so, until one is read without its cache (tools/server/server-common.cpp, `keep_first`; seen with b11063).
+    It says so if a prompt differs from the previous one between two adjacent images, and then for every such prompt until one is
+    read without the cache (tools/server/server-common.cpp, `keep_first`; seen with b11063).
     """
     return b"Chunk not found" in body
 
 
 def chat_error(status: int, body: bytes, request: EngineRequest | None) -> GatewayError:
-    """The error for a refused request, or (`request` None) for one that ended in the middle of the answer."""
-    said = _Said.parse(body)
+    """Return the error for a rejected request, or (`request` None) for an answer that broke off."""
+    said = _ErrorBody.parse(body)
     text = said.message.lower()
     if said.kind in _TOO_LONG_KINDS or (status in (400, 413, 422, 500) and _TOO_LONG.search(text)):
         return ContextLengthExceeded(values=said.figures())
@@ -86,8 +86,8 @@ def chat_error(status: int, body: bytes, request: EngineRequest | None) -> Gatew
 
 
 def embed_error(status: int, body: bytes) -> GatewayError:
-    """The error for texts that were not turned into vectors."""
-    text = _Said.parse(body).message.lower()
+    """Return the error for texts that could not be embedded."""
+    text = _ErrorBody.parse(body).message.lower()
     if status == 501 or (status in (404, 405) and not _NO_MODEL.search(text)):
         return ModelLacksEmbeddings().at("model")
     error = chat_error(status, body, None)
@@ -97,7 +97,7 @@ def embed_error(status: int, body: bytes) -> GatewayError:
 
 
 def _refused(text: str, request: EngineRequest) -> GatewayError:
-    """A request the server calls wrong, though it passed our own checks."""
+    """Return the error for a request that the server calls invalid, although it passed our own checks."""
     if request.renditions and _BAD_IMAGE.search(text):
         return ImageParseError("image_not_read")
     if isinstance(request.format, dict):
@@ -106,8 +106,8 @@ def _refused(text: str, request: EngineRequest) -> GatewayError:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """An error's body: what it says, what kind it names, and the figures of an overflow."""
+class _ErrorBody:
+    """An error's body: its message, its kind, and the token counts if the context was exceeded."""
 
     message: str = ""
     kind: str = ""
@@ -115,7 +115,7 @@ class _Said:
     n_ctx: int | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> _Said:
+    def parse(cls, body: bytes) -> _ErrorBody:
         try:
             found = json.loads(body)
         except ValueError:
@@ -127,7 +127,7 @@ class _Said:
         return cls(str(error.get("message") or ""), str(kind or ""), _whole(error.get("n_prompt_tokens")), _whole(error.get("n_ctx")))
 
     def figures(self) -> dict[str, int]:
-        """n_prompt_tokens and n_ctx, where they are told."""
+        """Return n_prompt_tokens and n_ctx, if the server reports them."""
         prompt = self.n_prompt_tokens or _figure(_N_PROMPT, self.message.lower())
         context = self.n_ctx or _figure(_N_CTX, self.message.lower())
         return {name: value for name, value in (("n_prompt_tokens", prompt), ("n_ctx", context)) if value}

@@ -6,32 +6,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from llava_gateway.chat import (
-    JSON,
-    EngineRequest,
-    ImagePart,
-    Message,
-    NamedTool,
-    Piece,
-    ReasoningPart,
-    Rendition,
-    TextPart,
-    Think,
-    ToolResultPart,
-)
+from llava_gateway.chat import JSON, EngineRequest, Message, NamedTool, Rendition, Think
 from llava_gateway.engines.tools import tool_definitions
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, ReasoningPart, TextPart, ToolResultPart
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a kind of server takes.
+    """The fields that a kind of server accepts.
 
     Attributes:
-        options: our names of options with its names for them.
-        progress: it reports how far it has read the prompt.
-        template_arguments: it hands arguments on to the chat template (`chat_template_kwargs`).
-        continues: the fields that make it continue a last message by the assistant, where it does not do so by itself.
+        options: the server's name for each of our options.
+        progress: whether it reports how much of the prompt it has read.
+        template_arguments: whether it passes arguments to the chat template (`chat_template_kwargs`).
+        continues: the fields that make it continue a last assistant message, if it does not do so anyway.
     """
 
     title: str
@@ -76,9 +65,10 @@ BY_OWNER: Mapping[str, Dialect] = {
 
 
 def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
-    """The request as the server wants it.
+    """Write the body of the request.
 
-    The images' base64 is spliced in: to run megabytes of it through a JSON encoder would stop the event loop for that time.
+    Inserts the images' base64 without a JSON encoder, which would block the event loop on megabytes. Joins everything only once, because
+    each copy costs as much as all other steps.
     """
     fields: JSON = {"model": request.model, "stream": True, "stream_options": {"include_usage": True}, **_options(request.options, dialect)}
     if dialect.progress:
@@ -88,21 +78,25 @@ def chat_body(request: EngineRequest, dialect: Dialect) -> bytes:
     elif request.format is not None:
         fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
     if request.options.stop and dialect is LLAMA_CPP:
-        fields |= {"verbose": True, "response_fields": ["stopping_word"]}  # else it does not tell which one ended the answer
+        fields |= {"verbose": True, "response_fields": ["stopping_word"]}  # otherwise it does not report which stop text ended the answer
     fields |= _tools(request, dialect)
     if request.logprobs is not None:
-        # llama-server takes 0 for none at all; what was not asked for is cut off again (`read_logprobs`).
+        # llama-server takes 0 as "no probabilities". `read_logprobs` removes alternatives that were not asked for.
         fields |= {"logprobs": True, "top_logprobs": max(1, request.logprobs)}
     if request.think is not None:
         fields |= _think(request.think, dialect)
     if request.messages and request.messages[-1].role == "assistant":
         fields |= dialect.continues
-    messages = b",".join(_message(message, request.renditions) for message in request.messages)
-    return b'%b,"messages":[%b]}' % (json.dumps(fields)[:-1].encode("ascii"), messages)
+    pieces = [json.dumps(fields)[:-1].encode("ascii"), b',"messages":[']
+    for place, message in enumerate(request.messages):
+        pieces += (b",",) if place else ()
+        pieces += _message(message, request.renditions)
+    return b"".join((*pieces, b"]}"))
 
 
 def _tools(request: EngineRequest, dialect: Dialect) -> JSON:
-    """llama-server takes the name of a tool for "auto" (seen with b11063): it is given that tool alone, and has to call one."""
+    """Return the tool fields. llama-server treats a tool's name as "auto" (seen with b11063), so it gets only that tool, and must call
+    one."""
     tools, choice = request.tools, request.tool_choice
     if not tools:
         return {}
@@ -113,15 +107,18 @@ def _tools(request: EngineRequest, dialect: Dialect) -> JSON:
 
 
 def _think(think: Think, dialect: Dialect) -> JSON:
-    """Whether to think is an argument of the template, which other servers would refuse; how hard is a field of OpenAI's own."""
+    """Return the fields for `think`. A boolean is an argument of the template, which other servers would reject; a level is OpenAI's
+    own field."""
     if not isinstance(think, bool):
         return {"reasoning_effort": think}
     return {"chat_template_kwargs": {"enable_thinking": think}} if dialect.template_arguments else {}
 
 
 def with_one_beginning(request: EngineRequest) -> EngineRequest:
-    """The request with the messages by the assistant at its end in one: llama-server continues one and refuses two. Their words are joined
-    as Ollama joins them (template/template.go, `collate`)."""
+    """Join the assistant messages at the end into one: llama-server continues one and rejects two.
+
+    Their words are joined as Ollama joins them (template/template.go, `collate`).
+    """
     messages, begin = request.messages, len(request.messages)
     while begin and messages[begin - 1].role == "assistant" and not messages[begin - 1].tool_calls:
         begin -= 1
@@ -134,29 +131,33 @@ def with_one_beginning(request: EngineRequest) -> EngineRequest:
 
 
 def _options(options: Options, dialect: Dialect) -> JSON:
-    """What the server knows of them, by its names."""
+    """Return the options that the server knows, under its names."""
     named: JSON = {}
     for name, value in options.given().items():
-        # -1 means "no limit" and "another one each time": what a server does when nothing is said.
+        # -1 means "no limit" and "a new seed each time", which is what servers do without the option.
         if name in dialect.options and not (name in ("num_predict", "seed") and value == -1):
             named[dialect.options[name]] = value
     if named.get("top_k") == 0 and dialect.options.get("repeat_penalty") == "repetition_penalty":
-        named["top_k"] = -1  # vLLM and SGLang write "all" so
+        named["top_k"] = -1  # vLLM and SGLang write "all" like this
     return named
 
 
-def _message(message: Message, renditions: Mapping[ImagePart, Rendition]) -> bytes:
-    """Words alone are a plain string, which every server takes; with images, the parts in their order."""
+def _message(message: Message, renditions: Mapping[ImagePart, Rendition]) -> Iterator[bytes]:
+    """Write the JSON of a message, in pieces. Text alone becomes a plain string, which every server accepts; with images, a list of
+    parts in their order.
+    """
     beside = _beside(message)
     if not message.images:
         content = None if message.tool_calls and not message.text else message.text
-        return json.dumps({"role": message.role, "content": content, **beside}).encode("ascii")
-    head = json.dumps({"role": message.role, **beside})[:-1].encode("ascii")
-    return b'%b,"content":[%b]}' % (head, b",".join(_parts(message, renditions)))
+        yield json.dumps({"role": message.role, "content": content, **beside}).encode("ascii")
+        return
+    yield json.dumps({"role": message.role, **beside})[:-1].encode("ascii") + b',"content":['
+    yield from _parts(message, renditions)
+    yield b"]}"
 
 
 def _beside(message: Message) -> JSON:
-    """The fields of a message beside its content."""
+    """Return the fields of a message besides its content."""
     fields: JSON = {}
     for part in message.parts:
         match part:
@@ -172,20 +173,24 @@ def _beside(message: Message) -> JSON:
 
 
 def _parts(message: Message, renditions: Mapping[ImagePart, Rendition]) -> Iterator[bytes]:
-    """Two images side by side are parted by a line break: a later prompt that goes on differently between them breaks llama.cpp's cache."""
-    beside_image = False
+    """Write the parts of a message. Separates adjacent images by a line break: a later prompt that differs after the first of them
+    would break llama.cpp's cache.
+    """
+    beside_image, comma = False, b""
     for part in message.parts:
         match part:
             case TextPart(text) if text:
-                yield json.dumps({"type": "text", "text": text}).encode("ascii")
-                beside_image = False
+                yield comma + json.dumps({"type": "text", "text": text}).encode("ascii")
+                beside_image, comma = False, b","
             case ImagePart():
                 if beside_image:
-                    yield b'{"type":"text","text":"\\n"}'
-                yield b",".join(_piece(piece) for piece in renditions[part].pieces)
+                    yield b',{"type":"text","text":"\\n"}'
+                for piece in renditions[part].pieces:
+                    if piece.label:
+                        yield comma + json.dumps({"type": "text", "text": piece.label}).encode("ascii")
+                        comma = b","
+                    yield comma + b'{"type":"image_url","image_url":{"url":"data:%b;base64,' % piece.media_type.encode("ascii")
+                    yield piece.encoded
+                    yield b'"}}'
+                    comma = b","
                 beside_image = True
-
-
-def _piece(piece: Piece) -> bytes:
-    url = f"data:{piece.media_type};base64,{piece.base64}"
-    return b'{"type":"image_url","image_url":{"url":"%b"}}' % url.encode("ascii")

@@ -1,29 +1,30 @@
-"""Chooses among the engines: who lives, which models there are, which one answers when none is named, and why."""
+"""Chooses among the engines: which ones answer, which models they have, and which model is the default, and why."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from llava_gateway.engines.base import Engine, EngineName, Health, ModelInfo, same_name
-from llava_gateway.errors import GatewayError, ModelNotFound, UpstreamUnavailable
+from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamUnavailable
 from llava_gateway.notes import Note, note
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
 PREFERENCE: tuple[EngineName, ...] = ("ollama", "openai", "embedded")
-"""Who answers first where several can. The embedded engine comes last: without files of its own it has only the demo model."""
+"""The order of choice if several engines could answer. The embedded engine comes last, since without files of its own it has only the
+demo model."""
 FAVOURITE = "llava:7b"
 MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """One engine as it was last seen."""
+    """The last known state of one engine."""
 
     name: EngineName
     health: Health
@@ -32,7 +33,7 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """The model that answers when a request names none, and why."""
+    """The model that answers requests without a model's name, and why."""
 
     model: ModelInfo | None
     reason: Note
@@ -40,7 +41,7 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """All engines as they were last seen, in order of preference."""
+    """The last known state of all engines, in order of preference."""
 
     engines: tuple[EngineState, ...]
     default: Default
@@ -65,7 +66,7 @@ class EnginePool:
 
     Args:
         settings: engine, model, gguf, engine_poll_interval.
-        engines: by name; those that are not configured are absent.
+        engines: the configured engines.
     """
 
     def __init__(self, settings: Settings, engines: Iterable[Engine]) -> None:
@@ -73,10 +74,14 @@ class EnginePool:
         by_name = {engine.name: engine for engine in engines}
         self._engines: dict[EngineName, Engine] = {name: by_name[name] for name in PREFERENCE if name in by_name}
         self.state = PoolState((), Default(None, note("default_unknown")))
+        self.revision = 0
+        """How often the models, their facts or the engines' states have changed."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after `state` has changed."""
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Asks every engine once and goes on asking; an engine that is not there is no error."""
+        """Ask every engine once, then keep asking. An engine that does not answer is no error."""
         await self.refresh()
         if self.state.default.model is not None:
             with suppress(GatewayError):
@@ -84,7 +89,7 @@ class EnginePool:
         self._watcher = asyncio.create_task(self._watch())
 
     async def aclose(self) -> None:
-        """Close every engine; the first error is raised after that."""
+        """Close every engine, then raise the first error."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -100,17 +105,21 @@ class EnginePool:
         return tuple(self._engines.values())
 
     async def refresh(self) -> PoolState:
-        """Asks all engines again, at the same time."""
-        states = tuple(await asyncio.gather(*(_look_at(engine) for engine in self._engines.values())))
-        before, self.state = self.state, PoolState(states, choose_default(states, self._settings))
-        if before.default.reason != self.state.default.reason:
+        """Ask all engines again, at the same time."""
+        before = {state.name: state for state in self.state.engines}
+        states = tuple(await asyncio.gather(*(_check_engine(engine, before.get(name)) for name, engine in self._engines.items())))
+        known, self.state = self.state, PoolState(states, choose_default(states, self._settings))
+        if known.default.reason != self.state.default.reason:
             log.info("%s", self.state.default.reason.text)
+        if known != self.state:
+            self.revision += 1
+            self.on_change()
         return self.state
 
     async def resolve(self, name: str | None, *, engine: EngineName | None = None) -> ModelInfo:
-        """The model called `name` (None: the default), in `engine` if that is given. Asks the engines again before it gives up.
+        """Return the model called `name` (None: the default), in `engine` if given. Asks the engines again before it gives up.
 
-        Raises ModelNotFound, UpstreamUnavailable when no engine can answer at all.
+        Raises ModelNotFound, and UpstreamUnavailable if no engine can answer at all.
         """
         if found := self._find(name, engine):
             return found
@@ -118,15 +127,16 @@ class EnginePool:
         if found := self._find(name, engine):
             return found
         if not self.state.ready:
-            raise UpstreamUnavailable("no_engine", values=_absent(self.state.engines))
+            absent = _absent(self.state.engines)
+            raise UpstreamUnavailable("engine_not_installed" if "uninstalled" in absent else "no_engine", values=absent)
         if name is None:
             asked_for = {"model": self._settings.model} if self._settings.model else {}
             raise ModelNotFound("no_default_model", values={**_absent(self.state.engines), **asked_for}).at("model")
         raise ModelNotFound("model_not_found_named", values={"model": name[:100], "installed": self.state.seeing}).at("model")
 
     async def choose(self, name: str | None, before: str, engine: EngineName | None) -> ModelInfo:
-        """The model that answers: the one called `name`, else the one that a conversation had `before` ("": none) in `engine`, else the
-        default. Raises as `resolve`."""
+        """Return the model that answers: the one called `name`, else the model `before` ("": none) of the conversation in `engine`,
+        else the default. Raises what `resolve` raises."""
         if not before or not (name is None or same_name(name, before)):
             return await self.resolve(name)
         try:
@@ -146,22 +156,25 @@ class EnginePool:
             await asyncio.sleep(self._settings.engine_poll_interval)
             try:
                 await self.refresh()
-            except Exception:  # the watcher must outlive whatever an engine does
-                log.exception("looking at the engines failed")
+            except Exception:  # the watcher must survive every error of an engine
+                log.exception("checking the engines failed")
 
 
-async def _look_at(engine: Engine) -> EngineState:
-    health = await engine.health()
-    if not health.ok:
-        return EngineState(engine.name, health)
+async def _check_engine(engine: Engine, before: EngineState | None) -> EngineState:
+    """Return the state of an engine: the one `before`, if this process can't open a connection to ask."""
+    health = Health(False)
     try:
-        return EngineState(engine.name, health, await engine.models())
+        health = await engine.health()
+        return EngineState(engine.name, health, await engine.models() if health.ok else ())
+    except Overloaded as error:
+        return before or EngineState(engine.name, Health(False, detail=error.message))
     except GatewayError as error:
         return EngineState(engine.name, Health(False, health.version, error.message))
 
 
 def choose_default(engines: tuple[EngineState, ...], settings: Settings) -> Default:
-    """`--model`, else of the first engine with a vision model: a loaded one, else llava:7b, else the smallest (pure)."""
+    """Choose the default (pure): `--model`; else, of the first engine with a vision model, a loaded one, else llava:7b, else the
+    smallest."""
     models = [model for engine in engines for model in engine.models]
     if settings.model:
         wanted = [model for model in models if same_name(model.name, settings.model)]
@@ -190,7 +203,8 @@ def _best(vision: list[ModelInfo]) -> tuple[ModelInfo, str]:
 
 
 def _absent(engines: tuple[EngineState, ...]) -> dict[str, tuple[str, ...]]:
-    """Which of these do not answer, and which have no model that can see."""
-    silent = tuple(engine.name for engine in engines if not engine.health.ok)
+    """Return which engines do not answer, which have no model that can see and, if there are any, which are not installed."""
+    silent = tuple(engine.name for engine in engines if not engine.health.ok and engine.health.installed)
     blind = tuple(engine.name for engine in engines if engine.health.ok and not any(model.vision for model in engine.models))
-    return {"silent": silent, "blind": blind}
+    uninstalled = tuple(engine.name for engine in engines if not engine.health.installed)
+    return {"silent": silent, "blind": blind, **({"uninstalled": uninstalled} if uninstalled else {})}

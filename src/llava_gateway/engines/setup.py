@@ -1,6 +1,6 @@
-"""What is still missing until an image can be asked about, and what to do about it (pure, but for `ollama_installed`).
+"""Finds out what is missing before the user can ask about an image, and what to do about it (pure, except `ollama_installed`).
 
-It speaks in codes: whoever shows them has the words, in the person's language.
+It returns codes. The page and the command line have the words, in the user's language.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from llava_gateway.engines.pool import EngineState, PoolState
 from llava_gateway.settings import Settings
 
 State: TypeAlias = Literal["ready", "demo", "no_model"]
-Missing: TypeAlias = Literal["ollama_not_used", "ollama_not_installed", "ollama_not_running", "vision_model", "chosen_model"]
-Next: TypeAlias = Literal["change_settings", "install_ollama", "start_ollama", "pull_model"]
+Missing: TypeAlias = Literal[
+    "ollama_not_used", "ollama_not_installed", "ollama_not_running", "vision_model", "chosen_model", "embedded_not_installed"
+]
+Next: TypeAlias = Literal["change_settings", "install_ollama", "start_ollama", "pull_model", "install_embedded"]
 Platform: TypeAlias = Literal["linux", "macos", "windows"]
 
 NEXT: dict[Missing, Next] = {
@@ -28,6 +30,7 @@ NEXT: dict[Missing, Next] = {
     "ollama_not_running": "start_ollama",
     "vision_model": "pull_model",
     "chosen_model": "pull_model",
+    "embedded_not_installed": "install_embedded",
 }
 DOWNLOAD_PAGE = "https://ollama.com/download"
 INSTALL_COMMANDS: dict[Platform, str] = {
@@ -40,7 +43,7 @@ START_COMMANDS: dict[Platform, str] = {"linux": "ollama serve", "macos": "open -
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A model with vision that Ollama's library has: bytes to download, and what a token of context takes in memory."""
+    """A vision model in Ollama's library: bytes to download, and bytes of memory for each token of context."""
 
     name: str
     download_bytes: int
@@ -52,19 +55,20 @@ SUGGESTIONS = (
     Suggestion("llava:13b", 8_000_000_000, 819_200),
     Suggestion("llava:34b", 20_000_000_000, 245_760),
 )
-"""Sizes as https://ollama.com/library/llava/tags gives them; the cache follows from layers, key-value heads and their width, as in
-memory.py: 32, 8, 128 (Mistral 7B); 40, 40, 128 (Vicuna 13B); 60, 8, 128 (Yi 34B)."""
+"""Sizes from https://ollama.com/library/llava/tags. The cache follows from layers, key-value heads and their width, as in memory.py:
+32, 8, 128 (Mistral 7B); 40, 40, 128 (Vicuna 13B); 60, 8, 128 (Yi 34B)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How far the set-up is.
+    """The state of the set-up.
 
     Attributes:
-        state: "ready": a model that sees answers; "demo": the built-in one does, which has never seen a photo; "no_model".
-        missing: the first thing between here and "ready"; None where nothing is missing.
-        installed: whether Ollama is on this machine; None where it runs on another.
-        running, version: what the Ollama of the settings says of itself.
+        state: "ready": a vision model answers; "demo": the built-in model answers, which has never seen a photo; "no_model".
+        missing: the first step towards "ready"; None if nothing is missing.
+        installed: whether Ollama is on this machine; None if the settings name another machine.
+        running, version: the state of the Ollama in the settings.
+        embedded_installed: whether the package of the embedded engine is installed; true as well if the settings don't use it.
     """
 
     state: State
@@ -73,10 +77,11 @@ class Setup:
     installed: bool | None
     running: bool
     version: str
+    embedded_installed: bool
 
 
 def advise(pool: PoolState, settings: Settings, installed: bool | None, platform: Platform) -> Setup:
-    """`installed` is what `ollama_installed` says."""
+    """Return the state of the set-up. `installed` is the result of `ollama_installed`."""
     ollama = next((engine for engine in pool.engines if engine.name == "ollama"), None)
     running = ollama is not None and ollama.health.ok
     return Setup(
@@ -86,6 +91,7 @@ def advise(pool: PoolState, settings: Settings, installed: bool | None, platform
         installed=True if running and installed is not None else installed,
         running=running,
         version=ollama.health.version if ollama else "",
+        embedded_installed=all(engine.health.installed for engine in pool.engines),
     )
 
 
@@ -99,6 +105,8 @@ def _state(pool: PoolState, settings: Settings) -> State:
 def _missing(pool: PoolState, settings: Settings, ollama: EngineState | None, installed: bool | None) -> Missing | None:
     if _state(pool, settings) == "ready":
         return None
+    if ollama is None and not all(engine.health.installed for engine in pool.engines):
+        return "embedded_not_installed"
     if ollama is None:
         return "ollama_not_used"
     if not ollama.health.ok:
@@ -115,7 +123,7 @@ def this_platform() -> Platform:
 
 
 def ollama_installed(settings: Settings) -> bool | None:
-    """Whether this machine has Ollama, by its program or its app; None where the settings name one on another machine."""
+    """Look for Ollama's program or app on this machine. Returns None if the settings name an Ollama on another machine."""
     host = urlsplit(settings.ollama_url).hostname or ""
     if host != "localhost" and not is_loopback(host):
         return None

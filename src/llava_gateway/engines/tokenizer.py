@@ -1,8 +1,9 @@
-"""Counts tokens as llama.cpp does, from the vocabulary in a model's GGUF metadata (pure; Ollama tells the vocabulary, but counts nothing).
+"""Counts tokens as llama.cpp does, with the vocabulary in a model's GGUF metadata (pure; Ollama reports the vocabulary but can't
+count).
 
-Follows src/llama-vocab.cpp and src/unicode.cpp of llama.cpp b11063 to the token: special tokens are cut out first; what is left is put
-together from characters ("llama": the pair with the best score first; "gpt2": within the words that a pattern finds, the pair that was
-learned first), and what the vocabulary lacks is spelled in bytes. Only numbers come out, so no token ids are kept.
+Follows src/llama-vocab.cpp and src/unicode.cpp of llama.cpp b11063 to the token. Special tokens are cut out first. The rest is
+joined from characters ("llama": the pair with the best score first; "gpt2": the pair that was learned first, within the words that a
+pattern finds). Text that is not in the vocabulary is spelled in bytes. Returns only counts, so no token ids are kept.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from typing import Any, TypeAlias
 import regex
 
 Ranking: TypeAlias = Callable[[str, str], float | None]
-"""How early two neighbours are joined (less is earlier); None: never."""
+"""Returns how early two neighbours are joined (lower is earlier); None: never."""
 
 WORDS_KEPT = 1 << 16
-"""Words whose number of tokens is remembered: the turns of a conversation come back in every prompt."""
+"""The number of words whose token count is kept: the turns of a conversation come again in every prompt."""
 _WORD_MAX = 256
-"""Longest word in characters that is remembered."""
+"""The longest word whose count is kept, in characters."""
 _BEGINNING = 4
-"""Characters by which special tokens are sorted out."""
+"""Special tokens are indexed by this many of their first characters."""
 _SPACE = "\u2581"
-"""What stands for a space in vocabularies that have no GPT-2 spelling of bytes."""
+"""Stands for a space in vocabularies without GPT-2's spelling of bytes."""
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
-"""Token types that are looked for before anything else (ggml's `llama_token_type`)."""
-# Taken for control tokens whatever their type says (llama-vocab.cpp: end of generation, fill in the middle, and gpt-oss).
+"""The token types that are cut out before anything else (ggml's `llama_token_type`)."""
+# Treated as control tokens whatever their type (llama-vocab.cpp: end of generation, fill in the middle, and gpt-oss).
 _SPECIAL_NAMES = (
     "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> _<EOT> [EOT] "
     "[EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> <｜end▁of▁sentence｜> [e~[ "
@@ -43,7 +44,7 @@ _SPECIAL_NAMES = (
 _ALWAYS_SPECIAL = frozenset(_SPECIAL_NAMES.split())
 _PHI_3 = frozenset({"<|end|>", "<|assistant|>"})
 
-# Patterns of words. \s is Unicode's White_Space, as llama.cpp has it; what no pattern finds is a word of its own.
+# Patterns of words. \s is Unicode's White_Space, as in llama.cpp. Text between two matches is a word too.
 _S = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACES = rf"[{_S}]*[\r\n]+|[{_S}]+(?![^{_S}])|[{_S}]+"
 _OTHERS = rf" ?[^{_S}\p{{L}}\p{{N}}]+"
@@ -52,7 +53,7 @@ _GPT2 = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+|{_OTHERS}|[{_S}]+(?![^{
 _LLAMA3 = rf"(?:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_OTHERS}[\r\n]*|{_SPACES}"
 _QWEN2 = _LLAMA3.replace("{1,3}", "")
 _QWEN35 = rf"(?:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^{_S}\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}"
-# Camel case parts words here. llama.cpp knows no case beyond ASCII.
+# These split camel case. llama.cpp knows no case beyond ASCII.
 _UPPER, _LOWER = r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])"
 _TEKKEN = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}|{_OTHERS}[\r\n/]*|{_SPACES}"
 _GPT4O = (
@@ -69,13 +70,13 @@ _LINES = r"[^\n]+|\n+"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What `tokenizer.ggml.pre` stands for.
+    """The meaning of a value of `tokenizer.ggml.pre`.
 
     Attributes:
-        patterns: applied one after the other, each within the words of the one before.
-        whole_words: a word that is a token stays one, whatever was learned about its parts.
-        bos: begins with the token for the beginning where the file does not say.
-        spelled: bytes are spelled in GPT-2's letters; else text stays as it is, spaces as `_SPACE`.
+        patterns: applied in order, each within the words of the previous one.
+        whole_words: whether a word that is a token stays whole, whatever was learned about its parts.
+        bos: whether a prompt begins with the BOS token if the file does not say.
+        spelled: whether bytes are spelled in GPT-2's letters; else text stays as it is, with `_SPACE` for spaces.
     """
 
     patterns: tuple[str, ...]
@@ -105,11 +106,11 @@ _KINDS: Mapping[str, _Kind] = {
 
 
 class Tokenizer:
-    """Made by `from_metadata`.
+    """Counts the tokens of texts. Made by `from_metadata`.
 
     Attributes:
-        exact: whether the numbers are llama.cpp's own. Of Phi-3 they may not be: whether spaces after its special tokens are dropped
-            depends on the model's name, which Ollama does not tell.
+        exact: whether the counts are always llama.cpp's own. For Phi-3 they may differ: the model's name, which Ollama does not
+            report, decides whether spaces after its special tokens are dropped.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Tokenizer:
         exact: bool,
     ) -> None:
         self.exact = exact
-        self._special: dict[str, list[str]] = {}  # by how they begin: Gemma has 6,000, and few begin as a text does
+        self._special: dict[str, list[str]] = {}  # by their beginning: Gemma has 6,000, and few of them begin like any part of a text
         for token in special:
             self._special.setdefault(token[:_BEGINNING], []).append(token)
         self._words = words
@@ -134,8 +135,10 @@ class Tokenizer:
 
     @classmethod
     def from_metadata(cls, info: Mapping[str, Any]) -> Tokenizer | None:
-        """From the keys of a GGUF file (`tokenizer.ggml.*`) with all elements of its lists; None where its kind of tokenizer is not known
-        here. Takes a second for 250,000 tokens."""
+        """Build a tokenizer from the keys of a GGUF file (`tokenizer.ggml.*`) with complete lists; None for an unknown kind.
+
+        Takes a second for 250,000 tokens.
+        """
         tokens = info.get("tokenizer.ggml.tokens")
         if not isinstance(tokens, list) or not tokens:
             return None
@@ -151,11 +154,12 @@ class Tokenizer:
         return _by_merges(info, tokens, kind) if kind else None
 
     def count_prompt(self, segments: Sequence[str]) -> int:
-        """Tokens of a prompt without its images, which stand between the `segments`; with those that frame it (BOS, EOS)."""
+        """Count the tokens of a prompt without its images, which lie between the `segments`. Includes the tokens that frame it (BOS,
+        EOS)."""
         return self._frame + sum(self.count(segment) for segment in segments)
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself, nothing around it."""
+        """Count the tokens of a text alone."""
         return sum(1 if fragment is None else self._count_fragment(fragment) for fragment in self._without_special(text))
 
     def _count_fragment(self, text: str) -> int:
@@ -165,7 +169,7 @@ class Tokenizer:
         return count
 
     def _without_special(self, text: str) -> list[str | None]:
-        """Text between special tokens, which are None; the longest are looked for first, in all of the text."""
+        """Split a text at its special tokens, which become None. Cuts out the longest tokens first, in the whole text."""
         fragments: list[str | None] = [text] if text else []
         found = [token for start, tokens in self._special.items() if start in text for token in tokens if token in text]
         for token in sorted(found, key=lambda token: -len(token.encode())):
@@ -188,10 +192,10 @@ def _cut_out(token: str, fragment: str | None) -> list[str | None]:
 
 
 def _by_score(info: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
-    """SentencePiece's BPE, as llama 1 and 2, mistral 7b and gemma 1 to 3 have it."""
+    """Build a tokenizer with SentencePiece's BPE, for llama 1 and 2, mistral 7b and gemma 1 to 3."""
     scores = info.get("tokenizer.ggml.scores") or [0.0] * len(tokens)
     ranks = {token: -score for token, score in zip(tokens, scores, strict=True)}
-    # Where no token goes on after a space, words can be counted one by one.
+    # If no token continues after a space, words can be counted one by one.
     parted = not any(re.search(f"[^{_SPACE}]{_SPACE}", token) for token in tokens)
     word = re.compile(f"{_SPACE}*[^{_SPACE}]+|{_SPACE}+" if parted else r"(?s:.+)")
 
@@ -216,7 +220,7 @@ def _by_score(info: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
 
 
 def _by_merges(info: Mapping[str, Any], tokens: list[str], kind: _Kind) -> Tokenizer | None:
-    """BPE as GPT-2 has it: pairs of parts are joined in the order in which they were learned."""
+    """Build a tokenizer with GPT-2's BPE: pairs of parts are joined in the order in which they were learned."""
     merges = info.get("tokenizer.ggml.merges")
     if not isinstance(merges, list) or not merges:
         return None
@@ -245,7 +249,7 @@ def _by_merges(info: Mapping[str, Any], tokens: list[str], kind: _Kind) -> Token
 
 
 def _count_bytes(part: str, known: frozenset[str], *, spelled: bool) -> int:
-    """Tokens of a part that is none: those of its bytes that are. In GPT-2's spelling llama.cpp finds ASCII alone."""
+    """Count the tokens of a part that is no token: its bytes that are tokens. In GPT-2's spelling llama.cpp finds only ASCII."""
     if spelled:
         return sum(letter in known for letter in part if letter.isascii())
     return sum(f"<0x{byte:02X}>" in known for byte in part.encode())
@@ -255,18 +259,18 @@ def _special_tokens(info: Mapping[str, Any], tokens: list[str]) -> list[str]:
     types = info.get("tokenizer.ggml.token_type") or [1] * len(tokens)
     looked_for = (_UNKNOWN, _CONTROL, _USER_DEFINED)
     special = [token for token, kind in zip(tokens, types, strict=True) if token and (kind in looked_for or token in _ALWAYS_SPECIAL)]
-    html = {"</s>"} if "<|tool_response>" in special else set()  # in Gemma 4 it is a word
+    html = {"</s>"} if "<|tool_response>" in special else set()  # in Gemma 4 it is an ordinary word
     return [token for token in special if token not in html]
 
 
 def _frame(info: Mapping[str, Any], *, bos: bool | None) -> int:
-    """How many tokens are put around a prompt. bos: where the file does not say; None: always."""
+    """Return how many tokens frame a prompt. `bos`: whether BOS comes first if the file does not say; None: always."""
     begins = True if bos is None else bool(info.get("tokenizer.ggml.add_bos_token", bos))
     return begins + bool(info.get("tokenizer.ggml.add_eos_token", False))
 
 
 def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
-    """What the pattern finds and what stands between, in order."""
+    """Split a text into the matches of a pattern and the text between them, in order."""
     pieces, end = [], 0
     for match in pattern.finditer(text):
         if match.start() > end:
@@ -279,7 +283,7 @@ def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
 
 
 def _join(parts: list[str], rank: Ranking) -> list[str]:
-    """Joins neighbours, those of the lowest rank first and the leftmost of equals, until no two can be joined."""
+    """Join neighbours, lowest rank first and leftmost among equals, until no two can be joined."""
     if len(parts) == 1:
         return parts
     following = [*range(1, len(parts)), -1]
@@ -295,7 +299,7 @@ def _join(parts: list[str], rank: Ranking) -> list[str]:
     while queue:
         _, left, right, size = heapq.heappop(queue)
         if not parts[left] or not parts[right] or len(parts[left]) + len(parts[right]) != size:
-            continue  # one of them has been joined to another meanwhile
+            continue  # one of them has been joined to another part by now
         parts[left] += parts[right]
         parts[right] = ""
         following[left] = following[right]
@@ -307,7 +311,7 @@ def _join(parts: list[str], rank: Ranking) -> list[str]:
 
 
 def _gpt2_letters() -> dict[int, int]:
-    """GPT-2's letter for each byte that is no letter in Latin-1 (`bytes_to_unicode` in
+    """Return GPT-2's letter for each byte that is not printable in Latin-1 (`bytes_to_unicode` in
     https://github.com/openai/gpt-2/blob/master/src/encoder.py)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     return {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in printable)}

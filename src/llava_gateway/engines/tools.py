@@ -1,31 +1,32 @@
-"""Writes tools as OpenAI and Ollama do, and a conversation with calls for models that know nothing of them (pure)."""
+"""Writes tools as OpenAI and Ollama do, and rewrites conversations with tool calls for models that don't know tools (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from llava_gateway.chat import JSON, EngineRequest, Message, Part, TextPart, Tool, ToolCallPart, ToolResultPart
+from llava_gateway.chat import JSON, EngineRequest, Message, Tool
 from llava_gateway.errors import ModelLacksTools
+from llava_gateway.parts import Part, TextPart, ToolCallPart, ToolResultPart
 
 
 def tool_definitions(tools: Sequence[Tool]) -> list[JSON]:
-    """The value of the field `tools`."""
+    """Return the value of the field `tools`."""
     nothing: JSON = {"type": "object", "properties": {}}
     functions = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters or nothing} for tool in tools]
     return [{"type": "function", "function": function} for function in functions]
 
 
 def has_tool_parts(request: EngineRequest) -> bool:
-    """Whether tools were called in the conversation."""
+    """Return whether the conversation contains tool calls or results."""
     return any(isinstance(part, ToolCallPart | ToolResultPart) for message in request.messages for part in message.parts)
 
 
 def for_a_model_without_tools(request: EngineRequest) -> EngineRequest:
-    """The conversation as a model without tools can read it. Raises ModelLacksTools when it is to call one.
+    """Rewrite the conversation for a model without tools. Raises ModelLacksTools if the model should call one.
 
-    The template of such a model leaves out the calls and the results, and the images in these, or takes them for words of the assistant.
-    So a call becomes words of the assistant, and a result becomes a message by the user.
+    The template of such a model drops calls and results, with the images in them, or treats them as words of the assistant. So a
+    call becomes words of the assistant, and a result becomes a message by the user.
     """
     if request.tools and request.tool_choice != "none":
         raise ModelLacksTools().at("tools")

@@ -1,1 +1,1 @@
-"""One question, from the request to the answer: `gateway.py` walks, each module beside it is one step."""
+"""Answers one question, from the request to the answer: `gateway.py` is the walk, and each module beside it is one step of it."""

@@ -1,7 +1,8 @@
-"""One answer in the making: what is known of it so far, and which wait of it may take how long."""
+"""Collects one answer while it is being generated, and says how long each wait for its next event may take."""
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -11,10 +12,8 @@ from llava_gateway.chat import (
     ChatRequest,
     EngineRequest,
     Finish,
-    ImagePart,
     Loading,
     Logprob,
-    Part,
     PromptProgress,
     ReasoningDelta,
     TextDelta,
@@ -24,9 +23,11 @@ from llava_gateway.chat import (
 )
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.gateway.attachments import Attachment
+from llava_gateway.gateway.continuation import joint
 from llava_gateway.gateway.interrupt import Interrupt
 from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import ImagePart, Part
 from llava_gateway.sessions.session import new_id
 from llava_gateway.sessions.turn import Turn, TurnStatus
 from llava_gateway.settings import Settings
@@ -36,17 +37,19 @@ Delta: TypeAlias = PromptProgress | TextDelta | ReasoningDelta | ToolCall
 
 @dataclass(slots=True)
 class Answering:
-    """What is known of an answer so far.
+    """The state of one answer that is being generated.
 
     Attributes:
-        request: what was asked.
-        prompt: who answers, and what the engine gets.
+        request: the client's request.
+        prompt: the model that answers, and the request to its engine.
         started: when the request came in, in monotonic seconds.
+        continued: the turn whose answer goes on; None for a new question.
     """
 
     request: ChatRequest
     prompt: Prompt
     started: float
+    continued: Turn | None = None
     id: str = field(default_factory=lambda: f"answer_{new_id()}")
     interrupt: Interrupt = field(default_factory=Interrupt)
     warnings: list[Note] = field(default_factory=list)
@@ -55,6 +58,8 @@ class Answering:
     first_token_at: float | None = None
     loading: bool = False
     accepted: bool = False
+    _joint: str | None = None
+    """What goes before the next words of a model that was asked for the rest of its answer; None once there are such words."""
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
     _tool_calls: list[ToolCall] = field(default_factory=list)
@@ -62,6 +67,9 @@ class Answering:
 
     def __post_init__(self) -> None:
         self.warnings += self.prompt.warnings
+        if self.continued is not None:
+            self._text.append(self.continued.answer)
+            self._joint = None if self.engine_request.prefill else joint(self.continued.answer)
 
     @property
     def model(self) -> ModelInfo:
@@ -79,24 +87,36 @@ class Answering:
     def text(self) -> str:
         return "".join(self._text)
 
-    def goes_on_with(self, prompt: Prompt) -> None:
-        """The engine gets less than was meant for it."""
+    @property
+    def has_new_content(self) -> bool:
+        """Whether there is anything to keep: a new question, or new words of an answer that goes on."""
+        return self.continued is None or self.text != self.continued.answer
+
+    def replace_prompt(self, prompt: Prompt) -> None:
+        """Replace the prompt with a smaller one, after the engine rejected the first."""
         self.warnings += [warning for warning in prompt.warnings if warning not in self.warnings]
         self.prompt = prompt
 
-    def loads(self, event: Loading) -> None:
-        """The engine must load the model first; who asked for that is told, with what it cost last time."""
+    def note_loading(self, event: Loading) -> None:
+        """Note that the engine must load the model first. Warns a client that set a runner option, with the time of the last load."""
         self.loading = True
-        if self.request.options.num_ctx is not None or self.request.options.num_gpu is not None:
+        if self.request.options.runner.given():
             reason = event.reason or note("model_not_loaded", model=event.model)
             took = {} if event.last_load_ms is None else {"last_load_ms": event.last_load_ms}
             self.warnings.append(Note("model_reload", {"reason": reason.code, **reason.values, **took}))
 
     def add(self, event: Delta) -> Delta | None:
-        """Takes note of an event; what is left of it to show, None for nothing. LLaVA's templates make answers begin with a space, which
-        is left out, but not where the client has written the beginning of the answer."""
+        """Record an event. Returns the event to forward, or None if nothing of it remains.
+
+        LLaVA's templates make answers begin with a space. Removes that space, unless the client wrote the beginning of the answer.
+        """
         if isinstance(event, TextDelta):
             self._logprobs += event.logprobs
+            if self._joint is not None:
+                words = event.text.lstrip()
+                if not words:
+                    return None
+                event, self._joint = replace(event, text=self._joint + words), None
             if not any(self._text) and not self.engine_request.prefill:
                 event = replace(event, text=event.text.lstrip())
                 if not (event.text or event.logprobs):
@@ -113,7 +133,7 @@ class Answering:
         return event
 
     def limit(self, settings: Settings, *, reports_progress: bool) -> float:
-        """Seconds the next event may take."""
+        """Return how many seconds the next event may take."""
         if self.first_token_at is not None:
             left = self.first_token_at + settings.answer_timeout - time.monotonic()
             return max(0.0, min(settings.token_gap_timeout, left))
@@ -121,7 +141,7 @@ class Answering:
         return silence + (settings.load_timeout if self.loading and not self.accepted else 0)
 
     def timings(self, engine: Timings) -> Timings:
-        """The engine's figures and ours."""
+        """Return the engine's timings together with ours, in milliseconds."""
         admitted = self.admitted_at or time.monotonic()
         return replace(
             engine,
@@ -132,23 +152,26 @@ class Answering:
         )
 
     async def parts(self) -> tuple[Part, ...]:
-        """The parts of the question's message with their final image ids; waits for the images to be stored. Raises ImageError."""
+        """Return the parts of the question with their final image ids, once all its images are stored. Raises ImageError."""
+        if self.continued is not None:
+            return self.continued.parts
         ids = iter([await each.image.stored() for each in self.attachments])
         parts = (part for message in self.prompt.question for part in message.parts)
         return tuple(ImagePart(next(ids), part.sight) if isinstance(part, ImagePart) else part for part in parts)
 
     def cut(self, finish: Finish) -> tuple[Note, ...]:
-        """What is said of an answer that ended because the context was full."""
+        """Return warnings about an answer that was cut off: the context was full, or its JSON is incomplete."""
+        if finish.reason != "length":
+            return ()
         limit, usage = self.prompt.fitted.limit, finish.usage
         used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-        if finish.reason != "length" or limit is None or used < limit - 1:
-            return ()
-        return (note("context_full", limit=limit),)
+        full = (note("context_full", limit=limit),) if limit is not None and used >= limit - 1 else ()
+        return full if self.request.format is None or _is_json(self.text) else (*full, note("format_cut"))
 
     def turn(self, parts: tuple[Part, ...], status: TurnStatus, finish: Finish | None = None, error_code: str | None = None) -> Turn:
-        """The turn as the session keeps it."""
+        """Return the turn that the session keeps."""
         end = finish or Finish("stop")
-        return Turn(
+        made = Turn(
             parts=parts,
             answer=self.text,
             status=status,
@@ -162,10 +185,12 @@ class Answering:
             timings=self.timings(end.timings),
             warnings=tuple(self.warnings),
         )
+        return self.continued.continued_by(made) if self.continued else made
 
     def whole(self, finish: Finish, parts: tuple[Part, ...], turn_id: int | None) -> Answer:
-        """The answer that `finish` ended; `turn_id` is its turn's in the session."""
+        """Return the complete answer that `finish` ended. `turn_id` is the id of its turn in the session."""
         ids = [part.image_id for part in parts if isinstance(part, ImagePart)]
+        before = self.continued
         return Answer(
             id=self.id,
             model=self.model.name,
@@ -187,8 +212,8 @@ class Answering:
                 )
                 for image_id, each in zip(ids, self.attachments, strict=True)
             ),
-            usage=finish.usage,
-            timings=self.timings(finish.timings),
+            usage=finish.usage if before is None else before.usage.plus(finish.usage),
+            timings=self.timings(finish.timings) if before is None else before.timings.plus(self.timings(finish.timings)),
             context=self._context(finish.usage),
             turn_id=turn_id,
             warnings=tuple(self.warnings),
@@ -204,6 +229,14 @@ class Answering:
             dropped=fitted.dropped,
             warnings=fitted.warnings,
         )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _ms(start: float, end: float) -> float:

@@ -1,6 +1,6 @@
-"""Fits a conversation into a model's context: has it counted where that matters, and drops, grows or refuses as the policy says.
+"""Fits a conversation into a model's context: counts tokens if needed, then drops turns, grows the context or refuses, by policy.
 
-What may go and in which steps is decided in `context/window.py`; here the engine is asked, and what was learned of each model is kept.
+`context/window.py` decides what may be dropped and in which steps. This module asks the engine, and keeps what each model taught us.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from llava_gateway.answers import Dropped
-from llava_gateway.chat import EngineRequest, Message, ReasoningPart, TokenCount, ToolCallPart, ToolResultPart, Usage
+from llava_gateway.chat import EngineRequest, Message, Rendition, TokenCount, Usage
 from llava_gateway.context import tokens
 from llava_gateway.context.prompt import Conversation
 from llava_gateway.context.tokens import Scale
@@ -34,27 +34,28 @@ from llava_gateway.engines.base import Engine, ModelInfo, ModelKey
 from llava_gateway.errors import ContextLengthExceeded
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Options
+from llava_gateway.parts import ReasoningPart, ToolCallPart, ToolResultPart
 from llava_gateway.settings import Settings
 
 Build: TypeAlias = Callable[[tuple[Message, ...], Options], Awaitable[EngineRequest]]
-"""Makes the engine's request of messages and runner options, with the bytes of all images."""
+"""Builds the engine request from messages and runner options, with the bytes of all images."""
 
 FAR = 500_000
-"""Characters of a prompt; shorter ones are counted in a moment."""
+"""Characters of a prompt. Shorter prompts are counted within a moment."""
 FAR_BEYOND = 16
-"""Characters for each token of the context, with which a prompt surely does not fit."""
+"""Characters per token of the context above which a prompt can't fit."""
 SPEED_STEADINESS = 0.5
-"""How much of an old speed is kept when a new one is measured."""
+"""The weight of the old speed when a new one is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All there is to send, before anything is dropped.
+    """The whole conversation before anything is dropped.
 
     Attributes:
-        window: what was sent last time; with it the prompt begins as it did then.
-        before: tokens of the turn before this one, answer included, where this prompt only goes on from that; else None.
-        summary: what takes the place of the text that must be dropped now; "" for nothing.
+        window: the window of the last request. With it the prompt begins as it did then.
+        before: tokens of the previous turn, answer included, if this prompt only continues that turn; else None.
+        summary: replaces the text that must be dropped now; "" for none.
     """
 
     conversation: Conversation
@@ -66,14 +67,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A conversation as it goes to the engine.
+    """A conversation that fits, as it goes to the engine.
 
     Attributes:
-        count: the prompt's tokens; None where it was plain without counting that they fit.
-        limit: tokens of context; None where the engine doesn't tell.
-        room: tokens of it that are kept for the answer.
-        dropped: all that is left out, oldest first.
-        over: tokens too many; 0 where it fits.
+        count: the prompt's token count; None if it fits so clearly that nothing was counted.
+        limit: the context in tokens; None if the engine does not report it.
+        room: tokens of the context that are reserved for the answer.
+        dropped: everything that is left out, oldest first.
+        over: tokens too many; 0 if it fits.
     """
 
     engine_request: EngineRequest
@@ -88,13 +89,14 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was learned of a model from its answers.
+    """What a model's answers taught about it.
 
     Attributes:
-        scale: of its vocabulary. num_ctx: what its context has grown to.
-        limit: tokens of the context that the engine gives it where nobody asks for one.
-        growth: the warning that it has grown, until an answer has carried it; None: there is none.
-        ms_per_token: how long it takes to read one token of a prompt with images, its eye's work included.
+        scale: how its vocabulary differs from the usual one.
+        num_ctx: the size to which its context has grown, in tokens.
+        growth: the warning that the context has grown, until an answer has reported it; None if there is nothing to report.
+        limit: the context that the engine gives the model without a num_ctx, in tokens.
+        ms_per_token: milliseconds to read one token of a prompt with images, including the work of the vision encoder.
     """
 
     scale: Scale = Scale()
@@ -105,8 +107,10 @@ class _Known:
 
 
 class ContextFitter:
-    """Args:
-    settings: answer_room, num_ctx_max.
+    """Fits conversations into contexts, and remembers what was learned about each model.
+
+    Args:
+        settings: answer_room, num_ctx_max.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -114,15 +118,15 @@ class ContextFitter:
         self._known: dict[ModelKey, _Known] = {}
 
     def scale(self, model: ModelKey) -> Scale:
-        """How a model's vocabulary differs from the usual one."""
+        """Return how a model's vocabulary differs from the usual one."""
         return self._of(model).scale
 
     def ms_per_token(self, model: ModelKey) -> float | None:
-        """Milliseconds a model takes to read a token of a prompt with new images; None before it was measured."""
+        """Return the milliseconds in which a model reads one token of a prompt with new images; None before the first measurement."""
         return self._of(model).ms_per_token
 
-    def measured(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
-        """Takes note that `read` tokens of a prompt, new images among them, took `prompt_ms`."""
+    def record_speed(self, model: ModelKey, read: int, prompt_ms: float | None) -> None:
+        """Record that the model read `read` tokens of a prompt with new images in `prompt_ms` milliseconds."""
         known = self._of(model)
         if prompt_ms and read > 0:
             now = prompt_ms / read
@@ -130,18 +134,21 @@ class ContextFitter:
             self._known[model] = replace(known, ms_per_token=before * SPEED_STEADINESS + now * (1 - SPEED_STEADINESS))
 
     def grown(self, model: ModelKey) -> Options:
-        """The num_ctx that a model's context has grown to, if it has."""
+        """Return the num_ctx to which a model's context has grown, if it has."""
         return Options(num_ctx=self._of(model).num_ctx)
 
-    def told(self, model: ModelKey, warnings: Sequence[Note]) -> None:
-        """Takes note of what was said with an answer: that the context has grown is said once, and not by who only reads ahead."""
+    def forget_growth(self, model: ModelKey, warnings: Sequence[Note]) -> None:
+        """Forget the warning that the context grew if an answer has carried it: it is reported only once, and never by read-ahead."""
         known = self._of(model)
         if known.growth in warnings:
             self._known[model] = replace(known, growth=None)
 
     async def limit(self, engine: Engine, request: EngineRequest) -> int | None:
-        """Tokens of context that a request will have; None where that was never told. Ollama tells it of loaded models only, so what it
-        told last is remembered; where it has become another, `refused` learns of that."""
+        """Return the context in tokens that a request will have; None if the engine has never reported it.
+
+        Ollama reports it only for loaded models, so the last value is remembered. If the context has changed since then, `record_rejection`
+        corrects it.
+        """
         model = engine.name, request.model
         limit = await engine.context_length(request)
         if request.options.num_ctx is not None:
@@ -150,13 +157,13 @@ class ContextFitter:
             self._known[model] = replace(self._of(model), limit=limit)
         return limit or self._of(model).limit
 
-    def refused(self, model: ModelKey, request: EngineRequest, n_ctx: int | None) -> None:
-        """Takes note that the engine found a prompt too long for its context of `n_ctx` tokens (None: it did not say)."""
+    def record_rejection(self, model: ModelKey, request: EngineRequest, n_ctx: int | None) -> None:
+        """Record that the engine rejected a prompt as too long for its context of `n_ctx` tokens (None: the engine did not say)."""
         if request.options.num_ctx is None:
             self._known[model] = replace(self._of(model), limit=n_ctx)
 
     def largest(self, engine: Engine, model: ModelInfo, wanted: Options, limit: int) -> int:
-        """What the context may grow to before anything must be dropped."""
+        """Return the size in tokens to which the context may grow before anything must be dropped."""
         most = min(self._settings.num_ctx_max or 0, model.context_length or self._settings.num_ctx_max or 0)
         grows = wanted.num_ctx is None and most > limit and not engine.ignored_options(Options(num_ctx=most))
         return most if grows else limit
@@ -172,12 +179,12 @@ class ContextFitter:
         exactly: bool = False,
         uncounted: int = 0,
     ) -> Fitted:
-        """The request with which the conversation fits, as much of it as can be sent.
+        """Return a request that fits, with as much of the conversation as possible.
 
         Args:
-            wanted: the person's own options: a num_ctx that was asked for is not grown.
-            exactly: count in any case, and where it does not fit say by how much (`over`) instead of raising.
-            uncounted: tokens that the engine found in the prompt beyond those that are counted here.
+            wanted: the client's own options. A num_ctx given there is not grown.
+            exactly: count in any case; if the prompt does not fit, report the excess in `over` instead of raising.
+            uncounted: tokens that the engine found in the prompt beyond our own count.
 
         Raises ContextLengthExceeded.
         """
@@ -208,7 +215,7 @@ class ContextFitter:
                 room = answer_room(request.options.num_predict, self._settings.answer_room, num_ctx)
                 fitted = await counted(replace(fitted, limit=num_ctx, room=room), fitted.window, runner)
             elif fitted.limit is None:
-                break  # only assumed: the engine itself will say if it is too much
+                break  # the limit is only assumed: the engine itself will reject a prompt that is too long
             else:
                 further = moved(
                     conversation.exchanges,
@@ -226,29 +233,31 @@ class ContextFitter:
                     break
                 fitted = cut
                 notes["trimmed"] = _trimmed(conversation, fitted.window, rules, summarised=bool(draft.summary))
-        if runner.num_ctx and runner != first and not exactly:  # who only counts changes nothing
+        if runner.num_ctx and runner != first and not exactly:  # counting alone changes nothing
             known = self._of(model.key)
             self._known[model.key] = replace(known, num_ctx=max(runner.num_ctx, known.num_ctx or 0), growth=notes["grown"])
         return replace(fitted, warnings=(*plain.warnings, *notes.values()))
 
     async def count(self, request: EngineRequest, engine: Engine, model: ModelKey, *, limit: int | None = None) -> TokenCount:
-        """The prompt's tokens, counted by the engine where it can, else reckoned. One that is far beyond the `limit` is reckoned in any
-        case: everybody would wait while it is written for the engine."""
+        """Return the prompt's token count: the engine's own count if it can count, else an estimate.
+
+        Estimates a prompt that is far longer than `limit` in any case: writing it for the engine would keep everyone waiting.
+        """
         if limit and sum(len(message.text) for message in request.messages) > max(FAR, FAR_BEYOND * limit):
-            return self._reckon(request, model)
-        return await engine.count(request) or self._reckon(request, model)
+            return self._estimate(request, model)
+        return await engine.count(request) or self._estimate(request, model)
 
     def learn(self, request: EngineRequest, model: ModelKey, usage: Usage) -> None:
-        """Takes note of what the engine counted for a prompt whose images' cost is known."""
-        reckoned = self._reckon(request, model)
+        """Learn the vocabulary from the engine's count of a prompt whose images have known costs."""
+        estimated = self._estimate(request, model)
         if usage.prompt_tokens and all(rendition.tokens for rendition in request.shown):
-            text = usage.prompt_tokens - sum(reckoned.images)
-            self._known[model] = replace(self._of(model), scale=self.scale(model).learned(reckoned.system + reckoned.text, text))
+            text = usage.prompt_tokens - sum(estimated.images)
+            self._known[model] = replace(self._of(model), scale=self.scale(model).learned(estimated.system + estimated.text, text))
 
     def _of(self, model: ModelKey) -> _Known:
         return self._known.get(model) or _Known()
 
-    def _reckon(self, request: EngineRequest, model: ModelKey) -> TokenCount:
+    def _estimate(self, request: EngineRequest, model: ModelKey) -> TokenCount:
         scale = self.scale(model)
         system = sum(scale.message(message.text) for message in request.messages if message.role == "system")
         text = _words(request, scale)
@@ -256,7 +265,7 @@ class ContextFitter:
         return TokenCount(system, text, images, "measured" if scale.seen else "estimated")
 
     def _larger(self, engine: Engine, model: ModelInfo, wanted: Options, fitted: Fitted) -> int | None:
-        """The num_ctx to grow to; None where the settings, the person or the engine don't let it grow, or it would not help."""
+        """Return the num_ctx to grow to. None if the settings, the client or the engine forbid growth, or if it would not help."""
         now = fitted.limit or ASSUMED_CONTEXT
         needed = now + fitted.over
         most = self._settings.num_ctx_max or 0
@@ -266,29 +275,33 @@ class ContextFitter:
 
 
 def surely_fits(request: EngineRequest, conversation: Conversation, before: int | None, allowed: int) -> bool:
-    """Whether the prompt has at most `allowed` tokens, however the model's vocabulary is: then nobody need count.
+    """Return whether the prompt has at most `allowed` tokens in any vocabulary. Then nothing needs to be counted.
 
-    Where the engine counted the turn before, only the question is new; else every byte may be a token.
+    If the engine counted the previous turn, only the question is new. Otherwise every byte may be a token.
     """
-    images = [rendition.tokens for rendition in request.shown]
-    if any(image is None for image in images) or _needs_a_template(request):
+    if any(rendition.tokens is None for rendition in request.shown) or _needs_a_template(request):
         return False
     slack = 4 * tokens.MESSAGE_TOKENS
     if before is not None:
-        new = sum(request.renditions[part].tokens or 0 for part in request.messages[-1].images)
-        return before + tokens.bound(conversation.asked_text) + new + slack * (1 + 2 * len(conversation.asked_images)) <= allowed
+        new = sum(_image_bound(request.renditions[part]) for part in request.messages[-1].images)
+        return before + tokens.bound(conversation.question_text) + new + slack * (1 + 2 * len(conversation.question_images)) <= allowed
     text = sum(tokens.bound(message.text) + slack for message in request.messages)
-    return text + sum(image or 0 for image in images) <= allowed
+    return text + sum(map(_image_bound, request.shown)) <= allowed
+
+
+def _image_bound(rendition: Rendition) -> int:
+    """Return the most tokens that an image of known cost takes with the labels between its pieces."""
+    return (rendition.tokens or 0) + sum(tokens.bound(label) + 1 for label in rendition.labels)
 
 
 def _needs_a_template(request: EngineRequest) -> bool:
-    """Whether there is something of which only the model's template knows how it is written: tools, their calls and results, thoughts."""
+    """Return whether only the model's template knows how a part is written: tools, their calls and results, thoughts."""
     kinds = ToolCallPart | ToolResultPart | ReasoningPart
     return bool(request.tools) or any(isinstance(part, kinds) for message in request.messages for part in message.parts)
 
 
 def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[Dropped, ...]:
-    """What the window leaves out."""
+    """List what the window leaves out, oldest first."""
     found: list[Dropped] = []
     for index, exchange in enumerate(conversation.exchanges):
         if not is_sent(exchange, index, window, rules):
@@ -301,17 +314,18 @@ def dropped(conversation: Conversation, window: Window, rules: Rules) -> tuple[D
 
 
 def density(request: EngineRequest, text_tokens: int) -> float:
-    """How many times the tokens of a prompt's words are what their size says; 1 where they are fewer. Chinese takes twice as many in the
+    """Return the prompt's text tokens divided by the estimate from its size, at least 1. Chinese text has a density of about 2 in the
     vocabulary of LLaMA."""
     size = _words(request, Scale())
     return max(1.0, text_tokens / size) if size else 1.0
 
 
 def moved(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, over: int, density: float, context: int) -> Window:
-    """The window with which it fits, as far as the sizes of the exchanges tell; at last the one with which as little is sent as can be.
+    """Return the window that fits according to the sizes of the exchanges. If none fits, returns the window that sends the least.
 
     Args:
-        over: tokens too many with `window`. context: tokens that the conversation may take in all.
+        over: tokens too many with `window`.
+        context: tokens that the whole conversation may take.
     """
     budget = cost(exchanges, window, rules) - math.ceil(over / density)
     try:
@@ -321,14 +335,15 @@ def moved(exchanges: Sequence[Exchange], window: Window, rules: Rules, *, over: 
 
 
 def _words(request: EngineRequest, scale: Scale) -> int:
-    """About the tokens of all but the system prompt and the images."""
-    said = (message.written for message in request.messages if message.role != "system")
+    """Estimate the tokens of everything except the system prompt and the images."""
+    said = (message.prompt_text for message in request.messages if message.role != "system")
+    labels = sum(scale.estimate(" ".join(rendition.labels)) for rendition in request.shown if rendition.labels)
     tools = (f"{tool.name}{tool.description}{tool.parameters}" for tool in request.tools)
-    return sum(map(scale.message, (*said, *tools)))
+    return labels + sum(map(scale.message, (*said, *tools)))
 
 
 def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: ModelInfo) -> ContextLengthExceeded:
-    """Says only what would help."""
+    """Build the error, which suggests only what would help."""
     limit, room = fitted.limit or ASSUMED_CONTEXT, fitted.room
     total = limit - room + fitted.over
     needed = num_ctx_needed(total + room)
@@ -348,15 +363,15 @@ def _too_long(fitted: Fitted, conversation: Conversation, rules: Rules, model: M
 
 
 def _alone(count: TokenCount, conversation: Conversation) -> int:
-    """About what the question takes without what was said before it: of the text its share by length, and its own images."""
-    asked = len(conversation.asked_text)
+    """Estimate the tokens of the question without the conversation before it: its share of the text by length, plus its own images."""
+    asked = len(conversation.question_text)
     before = sum(len(message.text) for exchange in conversation.exchanges for message in exchange.messages)
-    own = count.images[len(count.images) - len(conversation.asked_images) :]
+    own = count.images[len(count.images) - len(conversation.question_images) :]
     return count.system + count.text * asked // (before + asked or 1) + sum(own)
 
 
 def _adjusted(engine: Engine, wanted: Options, limit: int | None) -> tuple[Note, ...]:
-    """What is said where a num_ctx that was asked for became another: models have a largest, and Ollama's that see a smallest one."""
+    """Return a note if the engine changed the requested num_ctx. Models have a largest one, and Ollama's vision models a smallest one."""
     if wanted.num_ctx is None or limit is None or limit == wanted.num_ctx or engine.ignored_options(Options(num_ctx=wanted.num_ctx)):
         return ()
     return (note("num_ctx_adjusted", num_ctx=limit, wanted=wanted.num_ctx),)
@@ -367,7 +382,7 @@ def _grown(fitted: Fitted, num_ctx: int) -> Note:
 
 
 def _trimmed(conversation: Conversation, window: Window, rules: Rules, *, summarised: bool) -> Note:
-    """What has just been dropped."""
+    """Return the note that says what was just dropped."""
     gone = dropped(conversation, window, rules)
     turns = sum(item.image_id is None for item in gone)
     return note("context_trimmed", turns=turns, images=len(gone) - turns, summarised=int(summarised))

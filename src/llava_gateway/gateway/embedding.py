@@ -1,4 +1,4 @@
-"""Turns texts into vectors: through the same queue as questions, with the same ways to end."""
+"""Turns texts into vectors: through the same queue as questions, and interruptible in the same ways."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from llava_gateway.settings import Settings
 
 
 class Embedder:
-    """Args:
-    prompt_builder: knows the pinned options. queues: the queue before each engine.
+    """Embeds texts.
+
+    Args:
+        prompt_builder: knows the pinned options.
+        queues: the queue before each engine.
     """
 
     def __init__(
@@ -30,7 +33,10 @@ class Embedder:
         self._running: set[Interrupt] = set()
 
     async def embed(self, texts: tuple[str, ...], model: str | None, keep_alive: str | int | None) -> tuple[ModelInfo, Embeddings]:
-        """Raises ModelNotFound, ModelLacksEmbeddings, ContextLengthExceeded, Overloaded, UpstreamError."""
+        """Embed the texts with `model` (None: the default). Returns the model and one vector for each text.
+
+        Raises ModelNotFound, ModelLacksEmbeddings, ContextLengthExceeded, Overloaded, UpstreamError.
+        """
         info = await self._pool.resolve(model)
         request = EmbedRequest(
             info.name, texts, self._prompt_builder.pins(info.name), self._settings.keep_alive if keep_alive is None else keep_alive
@@ -42,7 +48,7 @@ class Embedder:
             return info, await interrupt.wait(self._pool.engine(info.engine).embed(request), limit)
 
     def end(self, error: GatewayError) -> None:
-        """Ends all that is being worked on or waits."""
+        """End every running or waiting request with `error`."""
         for interrupt in self._running:
             interrupt.interrupt(error)
 

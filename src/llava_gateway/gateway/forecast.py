@@ -1,4 +1,4 @@
-"""What a conversation is made of, and what comes when it outgrows the model's context: what goes, in which order, and what would help."""
+"""Shows what fills a conversation's context, and predicts what is dropped next and whether a larger context would help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llava_gateway.answers import Dropped
-from llava_gateway.chat import Detail, Message, Part
+from llava_gateway.chat import Detail, Message
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import (
     ASSUMED_CONTEXT,
@@ -24,13 +24,20 @@ from llava_gateway.context.window import (
 from llava_gateway.engines.base import Engine
 from llava_gateway.gateway.prompt import Prompt
 from llava_gateway.options import Options
+from llava_gateway.parts import Part
 from llava_gateway.sessions.turn import title_of
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCost:
-    """An image of a turn. `image_id` is None for one that comes with the question as a file; `tokens` where it is told, what it takes,
-    else what it took; `detail` is what is shown of it, None where it is not sent; `pinned` is None where no person said."""
+    """An image of a turn.
+
+    Attributes:
+        image_id: None if the image comes with the question as a file.
+        tokens: what the image takes if it is sent, else what it took before.
+        pinned: None if the user did not decide.
+        detail: how much of the image is sent; None if it is not sent.
+    """
 
     number: int
     image_id: str | None
@@ -42,8 +49,14 @@ class ImageCost:
 
 @dataclass(frozen=True, slots=True)
 class TurnCost:
-    """`turn` is its place in the branch and `turn_id` its id, both None for the question; `asked` are the first words of it; `text_tokens`
-    are reckoned, `sent` says whether the text is sent."""
+    """A turn or the question.
+
+    Attributes:
+        turn: the index of the turn in its branch. turn_id: its id. Both are None for the question.
+        asked: its first words.
+        sent: whether its text is sent.
+        text_tokens: an estimate.
+    """
 
     turn: int | None
     turn_id: int | None
@@ -55,12 +68,15 @@ class TurnCost:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Attributes:
-    turns: oldest first, the question last.
-    next: what can go, in the order in which it would; nothing under the policy strict.
-    together: about how many of these go at once when the context is full: the turns until then are not known.
-    larger: the next num_ctx with which it fits; None where the model has no larger one.
-    last_load_ms: how long the model took to load last, which a larger num_ctx makes it do again.
+    """What fills the context now, and what is dropped next.
+
+    Attributes:
+        turns: oldest first, the question last.
+        next: what can be dropped, in the order in which it would be; empty under the policy strict.
+        together: how many of these are dropped at once when the context is full; an estimate, since the turns until then are
+            unknown.
+        larger: the next num_ctx that would fit everything; None if the model has no larger one.
+        last_load_ms: how long the model last took to load. A larger num_ctx loads it again.
     """
 
     turns: tuple[TurnCost, ...]
@@ -71,8 +87,12 @@ class Forecast:
 
 
 def forecast(prompt: Prompt, engine: Engine, scale: Scale) -> Forecast:
-    """Args:
-    prompt: with its tokens counted. engine: that of its model. scale: by which the question's text is reckoned.
+    """Forecast what is dropped next.
+
+    Args:
+        prompt: a prompt whose tokens are counted.
+        engine: the engine of its model.
+        scale: the model's vocabulary, for the estimate of the question's text.
     """
     conversation = prompt.conversation
     order, together = _next(prompt)
@@ -97,7 +117,7 @@ def _next(prompt: Prompt) -> tuple[tuple[Dropped, ...], int]:
 
 
 def _going(exchange: Exchange, index: int, before: Window, after: Window, rules: Rules) -> list[Dropped]:
-    """What one window tells of an exchange and the next one does not."""
+    """List what the window `before` sends of an exchange and the window `after` does not."""
     text = is_sent(exchange, index, before, rules) and not is_sent(exchange, index, after, rules)
     numbers = sorted(shown(exchange, index, before, rules) - shown(exchange, index, after, rules))
     images = exchange.numbered_images
@@ -137,18 +157,18 @@ def _question(prompt: Prompt, scale: Scale) -> TurnCost:
     conversation = prompt.conversation
     images = []
     own = iter(prompt.attachments)
-    for number, part in enumerate(conversation.asked_images, conversation.first_image):
+    for number, part in enumerate(conversation.question_images, conversation.first_image):
         image_id = next(own).named if part.image_id.startswith("new:") else part.image_id
         if sent := prompt.engine_request.renditions.get(part):
             images.append(ImageCost(number, image_id, sent.tokens, sent=True, detail=sent.detail))
-        else:  # of a question without an answer, for a model that can't have it beside this one's
+        else:  # an image of an unanswered question, left out because the model takes no more images
             images.append(ImageCost(number, image_id, None, sent=False))
-    words = scale.message(conversation.asked_text)
+    words = scale.message(conversation.question_text)
     return TurnCost(None, None, title_of(_asked(conversation.question)), sent=True, text_tokens=words, images=tuple(images))
 
 
 def _asked(messages: Sequence[Message]) -> tuple[Part, ...]:
-    """The parts that the user gave."""
+    """Return the parts that the user gave."""
     return tuple(part for message in messages if message.role == "user" for part in message.parts)
 
 

@@ -1,4 +1,4 @@
-"""Waits that a timer, a deleted session or a shutdown can end, each with its own error."""
+"""Interruptible waits: a timer, a deleted session or a shutdown ends a wait, each with its own error."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Interrupt:
-    """Runs the waits of one answer, one at a time; `interrupt(error)` ends the running one, and every later one, with that error.
+    """Runs the waits of one answer, one at a time. `interrupt(error)` ends the running wait, and every later one, with that error.
 
-    There is a wait for every word. So one alarm serves them all, set anew only when it rings too early: to make and cancel a timer for
-    each (asyncio.timeout) costs more than everything else that is done with a word here.
+    There is one wait for each token. So all waits share one alarm, which is set again only when it rings too early: to make and
+    cancel a timer for each wait (asyncio.timeout) costs more than everything else that is done with a token here.
     """
 
     def __init__(self) -> None:
@@ -27,23 +27,23 @@ class Interrupt:
         self._rings_at = 0.0
 
     def interrupt(self, error: GatewayError) -> None:
-        """Ends the wait that runs now (or the next one) with `error`; the first error stays."""
+        """End the running wait (or the next one) with `error`. Only the first error counts."""
         if self._error is None:
             self._error = error
             if self._task is not None and asyncio.current_task() is self._task:
-                # Called by what is waited for itself: a task that cancels itself can't take it back before Python 3.13.
+                # The awaited code itself called this: a task that cancels itself can't undo that before Python 3.13.
                 asyncio.get_running_loop().call_soon(self._end)
             else:
                 self._end()
 
     def close(self) -> None:
-        """No wait will follow."""
+        """Cancel the alarm. No wait may follow."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     async def wait(self, awaitable: Awaitable[T], seconds: float | None = None) -> T:
-        """What `awaitable` gives, within `seconds` (None: no limit). Raises UpstreamTimeout, or the error of `interrupt`."""
+        """Return the result of `awaitable`, within `seconds` (None: no limit). Raises UpstreamTimeout, or the error of `interrupt`."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         if task is None:
@@ -59,7 +59,7 @@ class Interrupt:
         try:
             result = await awaitable
         except asyncio.CancelledError:
-            # Ours, unless someone else asked for it too.
+            # The cancellation is ours, unless another caller cancelled the task too.
             if self._ended and task.cancelling() <= cancels + 1:
                 raise (self._error or UpstreamTimeout()) from None
             raise
@@ -67,7 +67,7 @@ class Interrupt:
             if self._ended:
                 task.uncancel()
             self._task = self._deadline = None
-        if self._error is not None:  # what was there already was not waited for, so nothing could end the wait
+        if self._error is not None:  # the result was already there, so no wait took place that could be ended
             raise self._error
         return result
 

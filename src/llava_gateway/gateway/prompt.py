@@ -1,6 +1,6 @@
-"""Makes a question ready for the engine: which model, which images in which form, which part of the conversation.
+"""Builds the prompt of a question: the renditions of its images, and the part of the conversation that fits.
 
-`gateway.py` walks; what happens here spends nothing of the engine, so `count_tokens` and `read_ahead` share it with `ask`.
+Nothing here makes the engine work, so `count_tokens` and `read_ahead` share it with `ask`. `gateway.py` is the walk.
 """
 
 from __future__ import annotations
@@ -8,22 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import ChatRequest, EngineRequest, ImagePart, Message, Rendition, TextPart
+from llava_gateway.chat import ChatRequest, EngineRequest, Message, Rendition
 from llava_gateway.context.prompt import Conversation, anchors
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Rules, Window, cost
 from llava_gateway.engines.base import ModelInfo, same_name
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import ContextLengthExceeded, ModelLacksVision
-from llava_gateway.gateway.attachments import Attachment, Attachments, Hold, Question
+from llava_gateway.gateway.attachments import Attachment, Attachments, Question
 from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted
+from llava_gateway.gateway.holding import Hold
+from llava_gateway.gateway.links import Files, Links
+from llava_gateway.gateway.pages import has_open_documents
 from llava_gateway.gateway.replay import Replay
 from llava_gateway.images.store import ImageStore
 from llava_gateway.notes import Note, Value, note
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, TextPart
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
+
+_SHARES = (1.0, 0.7)
+_LAST_SHARE = 0.4
+"""How much of the room the pages of a document may fill, in the first attempt and after each that did not fit: until the engine counts,
+the tokens of words are an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,12 @@ class Prompt:
     """A question as the engine will get it.
 
     Attributes:
-        question: its messages that are new, with our notes; its images go by `new:` names, since their ids may not be known yet.
+        question: its new messages, with our notes. Their images have `new:` names, since the final ids may not be known yet.
         attachments: the question's own images, in order, with what is sent of each.
-        draft: all there was to send, before anything was dropped.
-        fitted: the engine's request, and how the conversation was made to fit.
-        warnings: what the person should know.
-        beyond: numbers of images that are left out because this model takes no more.
+        draft: the whole conversation, before anything was dropped.
+        fitted: the engine request, and how the conversation was made to fit.
+        warnings: notes for the user.
+        beyond: numbers of images that are left out because the model takes no more.
     """
 
     model: ModelInfo
@@ -49,7 +58,7 @@ class Prompt:
 
     @property
     def window(self) -> Window:
-        """What a session keeps for its next turn."""
+        """The window that a session keeps for its next turn."""
         return replace(self.fitted.window, gone=self.fitted.window.gone - self.beyond)
 
     @property
@@ -66,34 +75,64 @@ class Prompt:
 
 
 class PromptBuilder:
-    """Args:
-    settings: limits and pins. pool: the engines. images: the one ingest and store. telemetry: counts images.
+    """Builds prompts.
+
+    Args:
+        settings: limits and pins.
+        pool: the engines.
+        images: the image store.
+        links: fetches images from addresses.
+        telemetry: counts images.
     """
 
-    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool, images: ImageStore, links: Links, telemetry: Telemetry) -> None:
         self.settings = settings
         self.pool = pool
         self.images = images
         self.fitter = ContextFitter(settings)
         self.replay = Replay(settings, self.fitter)
+        self.links = links
         self.attachments = Attachments(settings, pool, images, telemetry, self.fitter)
 
     async def build(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prompt:
-        """Everything up to the engine: the images, the conversation, what of it fits.
+        """Build the prompt, with fewer pages of its documents if those that seemed to fit don't. Takes and raises what `_built` does."""
+        async with self.links.files(hold) as files:
+
+            def can_shrink() -> bool:
+                return files.has_open_documents or has_open_documents(request.messages)
+
+            for share in _SHARES:
+                try:
+                    built = await self._built(request, session, model, files, exactly=exactly, share=share)
+                except ContextLengthExceeded:
+                    if not can_shrink():
+                        raise
+                else:
+                    if not built.fitted.over or not can_shrink():
+                        return built
+            return await self._built(request, session, model, files, exactly=exactly, share=_LAST_SHARE)
+
+    async def _built(
+        self, request: ChatRequest, session: Session, model: ModelInfo, files: Files, *, exactly: bool, share: float
+    ) -> Prompt:
+        """Build the prompt: prepare the images, collect the conversation, and fit it into the context.
 
         Args:
-            session: `under(request)`; an empty one where the request has the whole conversation.
-            exactly: count the tokens in any case, and don't raise where they are too many.
+            session: `under(request)`; an empty one if the request holds the whole conversation.
+            exactly: count the tokens in any case, and don't raise if they are too many.
+            share: how much of the room the pages of documents may fill.
 
-        Raises what is wrong with the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
+        Raises errors in the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
         """
         self._check_vision(request, session, model)
         options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
         rules, last = self._rules(request, session), session.prompt_state
-        history, asked, beside = await self._history(request, session, model, options, rules, hold)
+        history, asked, beside = await self._history(request, session, model, options, rules, files)
         in_session = request.session_id is not None
         first = len(request.messages) - len(asked) if len(request.messages) > 1 else None
-        question = await self.attachments.question(asked, model, options, hold, in_session=in_session, beside=beside, first=first)
+        question = await self.attachments.question(
+            asked, model, options, files, in_session=in_session, beside=beside, first=first, share=share
+        )
         conversation = _asking(history, question.messages)
         beyond = self._beyond(conversation, len(question.attachments), model) - last.window.gone
         window = _reopened(conversation, last.window, rules, beyond)
@@ -109,25 +148,27 @@ class PromptBuilder:
             before=last.tokens if same_words and len(question.messages) == 1 else None,
             summary=last.summary if rules.policy == "summarise" and last.summary_of == last.window.start else "",
         )
-        build = self._builder(request, model, question.renditions, hold)
+        build = self._builder(request, model, question.renditions, files.hold)
         if request.session_id is None and not session.turns:
             fitted = await self._fit_whole(draft, build, model, request.options, exactly=exactly)
         else:
             fitted = await self.fitter.fit(draft, build, self.pool.engine(model.engine), model, wanted=request.options, exactly=exactly)
         left_out = sum(number >= conversation.first_image for number in beyond)
         missing = (note("image_left_out", model=model.name, count=left_out),) if left_out else ()
-        warnings = (*request.warnings, *question.warnings, *missing, *fitted.warnings)
+        if not model.vision and (unseen := conversation.first_image - 1 + len(conversation.question_images)):
+            missing = (note("images_unseen", model=model.name, count=unseen),)
+        warnings = tuple(dict.fromkeys((*request.warnings, *question.warnings, *missing, *fitted.warnings)))
         return Prompt(model, question.messages, question.attachments, draft, fitted, warnings, beyond)
 
-    async def fitted_anew(self, request: ChatRequest, prompt: Prompt, refusal: ContextLengthExceeded, hold: Hold) -> Prompt:
-        """The question for an engine that found it too long: only then is the context of a model known that was not loaded before.
+    async def fit_again(self, request: ChatRequest, prompt: Prompt, refusal: ContextLengthExceeded, hold: Hold) -> Prompt:
+        """Shorten a prompt that the engine rejected as too long. The context of a model that was not loaded is known only then.
 
-        Raises ContextLengthExceeded, `refusal` itself where nothing more can be left out.
+        Raises ContextLengthExceeded; `refusal` itself if nothing more can be left out.
         """
         asked, model = prompt.engine_request, prompt.model
         engine = self.pool.engine(model.engine)
         n_ctx, found = (value if isinstance(value := refusal.values.get(name), int) else None for name in ("n_ctx", "n_prompt_tokens"))
-        self.fitter.refused(model.key, asked, n_ctx)
+        self.fitter.record_rejection(model.key, asked, n_ctx)
         count = prompt.fitted.count or await self.fitter.count(asked, engine, model.key)
         uncounted = max(0, (found or 0) - count.total)
         if uncounted and any(rendition.tokens is None for rendition in asked.shown):
@@ -135,7 +176,7 @@ class PromptBuilder:
             uncounted = 0
         question = Question(prompt.question, prompt.attachments, ())
         build = self._builder(request, model, question.renditions, hold)
-        if request.session_id is None:  # its context is known only now, so what was sent before must be looked at again
+        if request.session_id is None:  # the context is known only now, so the window of the earlier requests must be computed again
             fitted = await self._fit_whole(prompt.draft, build, model, request.options, uncounted=uncounted)
         else:
             fitted = await self.fitter.fit(prompt.draft, build, engine, model, wanted=request.options, uncounted=uncounted)
@@ -148,7 +189,7 @@ class PromptBuilder:
     async def _fit_whole(
         self, draft: Draft, build: Build, model: ModelInfo, wanted: Options, *, exactly: bool = False, uncounted: int = 0
     ) -> Fitted:
-        """How a conversation fits that the client sent as a whole: its window follows from it. Raises ContextLengthExceeded."""
+        """Fit a conversation that the client sent as a whole. Its window follows from the history alone. Raises ContextLengthExceeded."""
         engine = self.pool.engine(model.engine)
         replayed = await self.replay.window(draft, build, engine, model, wanted)
         draft = replace(draft, window=replayed.window)
@@ -161,12 +202,13 @@ class PromptBuilder:
         return Rules(policy, session.branches.pins, request.annotate)
 
     async def _history(
-        self, request: ChatRequest, session: Session, model: ModelInfo, options: Options, rules: Rules, hold: Hold
+        self, request: ChatRequest, session: Session, model: ModelInfo, options: Options, rules: Rules, files: Files
     ) -> tuple[Conversation, tuple[Message, ...], int]:
-        """The conversation so far, built once; the messages that are new; and the tokens of what is sent beside these in any case.
+        """Return the conversation so far, the new messages, and the tokens of everything that is always sent together with these.
 
-        Of a session its turns are the conversation, else what stands in the request before the last message by the user. What came after
-        that one was asked before too, up to the last message by the assistant: calls of tools and their results.
+        For a session the conversation is its turns. Otherwise it is the part of the request before the last message by the user.
+        Messages between that one and the last message by the assistant (tool calls and their results) were part of earlier requests
+        too.
         """
         scale = self.fitter.scale(model.key)
         if request.session_id is not None or len(request.messages) == 1:
@@ -181,34 +223,40 @@ class PromptBuilder:
         begin = _last_question(request.messages)
         new = _newest(request.messages, begin)
         head = session.defaults.head
-        known = await self.attachments.history((*head, *request.messages[:new]), model, options, hold, rules.policy, first=-len(head))
+        known = await self.attachments.history((*head, *request.messages[:new]), model, options, files, rules.policy, first=-len(head))
         begin += len(head)
         history = Conversation.of((*known.messages[:begin], Message("user", ())), known.costs.get, scale)
         return replace(history, question=known.messages[begin:]), request.messages[new:], known.beside
 
     def _beyond(self, conversation: Conversation, own: int, model: ModelInfo) -> frozenset[int]:
-        """The numbers of earlier images, those of unanswered questions among them, that a model which takes only so many can't have beside
-        the question's own."""
-        most = self.attachments.profile(model).max_images
+        """Return the numbers of earlier images, unanswered questions included, for which the model has no room beside the question's
+        own: of all images, if it can't see. Traces with their descriptions take their places."""
+        most = self.attachments.profile(model).max_images if model.vision else 0
         if most is None:
             return frozenset()
-        first_own = conversation.first_image + len(conversation.asked_images) - own
+        first_own = conversation.first_image + len(conversation.question_images) - own
         return frozenset(range(1, first_own - max(0, most - own)))
 
     def _check_vision(self, request: ChatRequest, session: Session, model: ModelInfo) -> None:
-        """Refuses images, new ones or the session's, before anything is sent to a model that can't see."""
-        if model.vision or not (session.image_ids or request.has_images):
+        """Reject images of the question if the model can't see, and the session's if the client or the settings want that.
+
+        Otherwise it answers from what was said about the session's images. Nothing has been sent by then.
+        """
+        strict = self.settings.strict_vision if request.strict_vision is None else request.strict_vision
+        known = request.session_id is not None and not request.has_images and not strict
+        if model.vision or known or not (session.image_ids or request.has_images):
             return
         values: dict[str, Value] = {"model": model.name, "installed": self.pool.state.seeing}
         raise ModelLacksVision("model_lacks_vision_named", values=values).at("model")
 
     def _builder(self, request: ChatRequest, model: ModelInfo, new: Mapping[ImagePart, Rendition], hold: Hold) -> Build:
-        """What makes the engine's request of messages: with the bytes of the question's own images (`new`), and of those stored before."""
+        """Return the function that builds engine requests, with the bytes of the question's own images (`new`) and of those stored
+        earlier."""
 
         async def build(messages: tuple[Message, ...], runner: Options) -> EngineRequest:
             renditions = {
                 part: self.attachments.priced(rendition, model) for part, rendition in new.items()
-            }  # its cost may be known by now
+            }  # the cost may be known by now
             for part in dict.fromkeys(part for message in messages for part in message.images):
                 if part not in renditions:
                     image = hold(self.images.get(part.image_id))
@@ -229,15 +277,15 @@ class PromptBuilder:
         return build
 
     def pins(self, model: str) -> Options:
-        """The runner options that the settings pin for a model."""
+        """Return the runner options that the settings pin for a model."""
         for name, pins in self.settings.models.items():
             if same_name(name, model):
-                return Options(num_ctx=pins.num_ctx, num_gpu=pins.num_gpu)
+                return Options(**pins.model_dump())
         return Options()
 
 
 def _last_question(messages: Sequence[Message]) -> int:
-    """Where the last question begins: at the first of the last messages by the user that follow each other; 0 where nobody asks."""
+    """Return the index where the last question begins: the first message of the last run of user messages; 0 if there are none."""
     last = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
     while last and messages[last].role == messages[last - 1].role == "user":
         last -= 1
@@ -245,8 +293,11 @@ def _last_question(messages: Sequence[Message]) -> int:
 
 
 def _newest(messages: Sequence[Message], begin: int) -> int:
-    """Where in the question that begins there the messages begin that follow the last one by the assistant. The beginning of an answer
-    at the very end is none of these."""
+    """Return the index where the new messages begin: after the last assistant message since `begin`, which is where the question
+    begins.
+
+    The beginning of an answer at the very end does not count as an assistant message.
+    """
     end = len(messages)
     while end > begin and messages[end - 1].role == "assistant":
         end -= 1
@@ -254,15 +305,19 @@ def _newest(messages: Sequence[Message], begin: int) -> int:
 
 
 def _asking(history: Conversation, question: tuple[Message, ...]) -> Conversation:
-    """The conversation with the question. What a session's earlier turns left unanswered goes before it, in the same message, so that
-    nothing is lost and roles alternate; so do the calls of tools that the question is about."""
+    """Add the question to the conversation.
+
+    Unanswered turns of a session go before the question, in the same message, so that nothing is lost and roles alternate. The tool
+    calls that the question is about go before it too.
+    """
     if not history.question or question[0].role != "user":
         return replace(history, question=(*history.question, *question))
-    return replace(history, question=(*history.asking(*question[0].parts).question, *question[1:]))
+    return replace(history, question=(*history.with_question(*question[0].parts).question, *question[1:]))
 
 
 def _beside(history: Conversation, window: Window, rules: Rules, scale: Scale) -> int:
-    """Tokens that are sent beside a question in any case: the instructions, and of the turns those that don't go for a new one."""
+    """Estimate the tokens that are always sent together with a question: the instructions, and the parts of earlier turns that are
+    never dropped for a new question."""
     if rules.policy != "strict":
         window = replace(window, start=len(history.exchanges))
     instructions = scale.message(history.instructions) if history.instructions else 0
@@ -270,13 +325,14 @@ def _beside(history: Conversation, window: Window, rules: Rules, scale: Scale) -
 
 
 def _reopened(conversation: Conversation, window: Window, rules: Rules, beyond: frozenset[int]) -> Window:
-    """The window before anything more is dropped: without the images `beyond`, with those that were pinned since they went."""
+    """Return the window before anything more is dropped: without the images `beyond`, but with those that the user has pinned since
+    they were dropped."""
     images = (item for exchange in conversation.exchanges for item in exchange.numbered_images.items())
     pinned = {number for number, part in images if (rules.pins or {}).get(part.image_id)}
     return replace(window, gone=window.gone - pinned | beyond)
 
 
 def _with_notes(question: tuple[Message, ...], lines: tuple[TextPart, ...]) -> tuple[Message, ...]:
-    """The question with lines of ours before its last words."""
+    """Insert our own lines before the last part of the question."""
     first, *rest = question
     return (replace(first, parts=(*first.parts[:-1], *lines, *first.parts[-1:])), *rest)

@@ -1,7 +1,7 @@
-"""Reads ahead: while nobody asks an engine anything, it may read what the next question will begin with, images above all.
+"""Reads ahead: an idle engine may already read the beginning of the next prompt, above all its images.
 
-The question is not known yet, so the engine gets the conversation and the images with some other words after them, and is to answer
-one token (0 means no limit to Ollama). Its prompt cache then holds everything up to the last image's end.
+The question is not known yet, so the engine gets the conversation and the images with other words after them, and answers with one
+token (0 would mean no limit to Ollama). Its prompt cache then holds everything up to the end of the last image.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from llava_gateway.chat import EngineRequest, Finish, ImagePart, Part, PromptProgress, Usage
+from llava_gateway.chat import EngineRequest, Finish, PromptProgress, Usage
 from llava_gateway.engines.base import Engine, EngineName
 from llava_gateway.errors import GatewayError, SessionDeleted, ShuttingDown, UpstreamIncomplete, UpstreamTimeout
 from llava_gateway.gateway.calibration import Calibration
 from llava_gateway.gateway.prompt import Prompt, PromptBuilder
 from llava_gateway.gateway.queue import EngineQueue
 from llava_gateway.notes import note
-from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Part
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
 
 LAST_WORD_LIMIT = 1.0
-"""Seconds that a shutdown waits for the end of a one-word answer."""
+"""Seconds that a shutdown waits for the end of a one-token answer."""
 Status: TypeAlias = Literal["reading", "read", "skipped", "busy", "preempted"]
-"""reading: it has begun; read: the next question finds it read; skipped: there would be no gain; busy: there was no time for it;
-preempted: it had to end, and what was read until then is kept by the engine."""
+"""reading: it has begun; read: the engine has read the prompt; skipped: there would be no gain; busy: the engine had no time;
+preempted: it was stopped, and the engine keeps what it had read until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadAheadResult:
-    """What came of reading ahead.
+    """The outcome of reading ahead.
 
     Attributes:
-        reason: why it was not read, as a code; "" where it was.
-        usage: tokens as the engine counted them, those of the words in place of the question included.
-        ms: how long it took.
+        reason: a code that says why nothing was read; "" if it was read.
+        usage: tokens as the engine counted them, including the words in place of the question.
+        ms: how long it took, in milliseconds.
     """
 
     status: Status
@@ -49,7 +49,7 @@ class ReadAheadResult:
 
     @property
     def message(self) -> str:
-        """The reason as a sentence; "" where there is none."""
+        """The reason as a sentence; "" if there is none."""
         return note(f"read_ahead_{self.reason}").text if self.reason else ""
 
 
@@ -65,13 +65,14 @@ NEWER = ReadAheadResult("preempted", "newer")
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """One that is under way.
+    """A read-ahead in progress.
 
     Attributes:
-        anew: prepares it once more. key: names the prompt; the same twice is read once.
-        sessions: who it is for; None for whoever has no session.
-        ending: why it is being ended, once it is.
-        answered: the engine has begun to answer.
+        anew: builds the prompt again.
+        key: identifies the prompt, so that two requests for the same prompt share one read-ahead.
+        sessions: the ids of the sessions that it serves; None stands for clients without a session.
+        ending: why it was stopped, or None.
+        answered: whether the engine has begun to answer.
     """
 
     prompt: Prompt
@@ -87,26 +88,31 @@ class _Reading:
         self.request = read_ahead_request(self.prompt.engine_request)
         self.key = prompt_key(self.request)
 
-    async def prepare_anew(self) -> None:
-        """With what is known of the model since it is loaded: its context, and whether it is on a GPU."""
+    async def prepare_again(self) -> None:
+        """Build the prompt again, with what is known now that the model is loaded: its context, and whether it is on a GPU."""
         self.prompt = await self.anew()
         self.__post_init__()
 
     def end(self, ending: ReadAheadResult | GatewayError) -> None:
-        """Ends it, unless only the end of its one-word answer is outstanding: that takes no time, and an Ollama whose client leaves
-        between two words may lose its slot."""
+        """Stop it, unless only the end of its one-token answer is missing.
+
+        That end takes no time, and Ollama may lose a slot if its client disconnects between two tokens.
+        """
         if self.task is not None and self.ending is None and not self.answered:
             self.ending = ending
-            # Not at once: a task that is cancelled before its first step ends without a word.
+            # Not at once: a task that is cancelled before its first step never runs its error handlers.
             asyncio.get_running_loop().call_soon(self.task.cancel)
 
 
 class ReadAhead:
-    """What is read ahead, at most one prompt for each engine at a time; the newest wins.
+    """Runs read-aheads, at most one prompt per engine at a time. A newer prompt stops an older one.
 
     Args:
-        settings: read_ahead, limits. prompt_builder: writes the prompts. calibration: learns from what the engine counted.
-        queues: real questions go first. telemetry: figures.
+        settings: read_ahead, limits.
+        prompt_builder: builds the prompts.
+        calibration: learns from what the engine counted.
+        queues: give questions priority.
+        telemetry: the metrics.
     """
 
     def __init__(
@@ -129,10 +135,10 @@ class ReadAhead:
         self._closed = False
 
     async def read(self, prompt: Prompt, session_id: str | None, anew: Callable[[], Awaitable[Prompt]], *, wait: bool) -> ReadAheadResult:
-        """Reads what was prepared, or joins in where that is being done; without `wait` it only begins.
+        """Read the prompt ahead, or join a read-ahead of the same prompt. Without `wait`, returns when it has begun.
 
         Args:
-            anew: prepares it once more, where the model must be loaded first.
+            anew: builds the prompt again if the model must be loaded first.
 
         Raises what the engine raises, SessionDeleted, ShuttingDown.
         """
@@ -141,12 +147,12 @@ class ReadAhead:
         wanted = _Reading(prompt, anew)
         request, name = wanted.request, prompt.model.engine
         if len(request.messages) == 1 and not request.renditions:
-            return self.told(NOTHING, prompt)
+            return self.not_started(NOTHING, prompt)
         if self._prompt_builder.pool.engine(name).unloads_after(request):
-            return self.told(UNLOADED, prompt)
+            return self.not_started(UNLOADED, prompt)
         reading = self._newest.get(name)
         if reading is None and self._queues[name].active:
-            return self.told(ANSWERING, prompt)
+            return self.not_started(ANSWERING, prompt)
         if reading is None or reading.key != wanted.key or reading.ending is not None:
             if reading is not None:
                 reading.end(NEWER)
@@ -160,14 +166,14 @@ class ReadAhead:
             return self._of(ReadAheadResult("reading"), prompt)
         return await asyncio.shield(reading.task)
 
-    def told(self, result: ReadAheadResult, prompt: Prompt | None = None) -> ReadAheadResult:
-        """Counts what was not even begun."""
-        told = self._of(result, prompt) if prompt else result
-        self._telemetry.read_ahead(told.engine, told.reason)
-        return told
+    def not_started(self, result: ReadAheadResult, prompt: Prompt | None = None) -> ReadAheadResult:
+        """Count a read-ahead that did not begin. Returns the result with its model and engine."""
+        result = self._of(result, prompt) if prompt else result
+        self._telemetry.read_ahead(result.engine, result.reason)
+        return result
 
     def end_session(self, session_id: str) -> None:
-        """Ends what is read for a session that is deleted, unless it is read for others too."""
+        """Stop the read-ahead of a deleted session, unless it serves other sessions too."""
         for reading in self._newest.values():
             if session_id in reading.sessions:
                 reading.sessions.discard(session_id)
@@ -175,7 +181,7 @@ class ReadAhead:
                     reading.end(SessionDeleted())
 
     async def aclose(self) -> None:
-        """Ends everything; nothing begins any more."""
+        """Stop everything and start nothing any more."""
         self._closed = True
         for reading in self._newest.values():
             reading.end(ShuttingDown())
@@ -211,13 +217,14 @@ class ReadAhead:
         return self._of(replace(result, ms=round((time.monotonic() - began) * 1000, 3)), reading.prompt)
 
     async def _read(self, reading: _Reading) -> ReadAheadResult:
-        """Loads the model where that must be done first, which takes no slot: a question for it would have to wait for the same."""
+        """Load the model if necessary, then let the engine read. Loading takes no slot: a question would have to wait for the same
+        load."""
         pool = self._prompt_builder.pool
         engine = pool.engine(reading.prompt.model.engine)
         if await engine.loading(reading.request):
             await self._load(engine, reading.request)
             await pool.refresh()
-            await reading.prepare_anew()
+            await reading.prepare_again()
         request = reading.request
         if request.messages[-1].images and not await engine.images_first(request):
             return TEXT_FIRST
@@ -234,7 +241,7 @@ class ReadAhead:
 
     @staticmethod
     async def _answer(reading: _Reading, engine: Engine) -> Finish:
-        """The end of the engine's answer."""
+        """Return the end of the engine's answer."""
         async with engine.chat(reading.request) as events:
             async for event in events:
                 if isinstance(event, Finish):
@@ -243,7 +250,7 @@ class ReadAhead:
         raise UpstreamIncomplete
 
     async def _load(self, engine: Engine, request: EngineRequest) -> None:
-        """A load that has begun goes on, whatever becomes of who began it: Ollama would give it up and begin again for the question."""
+        """Load the model. A load continues even if its caller is gone: Ollama would give up and start again for the question."""
         key = (engine.name, request.model, request.options)
         load = self._loads.get(key)
         if load is None:
@@ -262,19 +269,19 @@ class ReadAhead:
 
 
 def _no_news(task: asyncio.Task[Any]) -> None:
-    """A failure that nobody waits for must not be told of by asyncio."""
+    """Retrieve the error of a task that nobody awaits, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
 
 def read_ahead_request(request: EngineRequest) -> EngineRequest:
-    """The request that reads ahead of this one: the same prompt and the same runner, but one token of an answer of any kind."""
-    options = Options(num_predict=1, num_ctx=request.options.num_ctx, num_gpu=request.options.num_gpu)
+    """Return the request that reads ahead: the same prompt and runner options, but a free-form answer of one token."""
+    options = replace(request.options.runner, num_predict=1)
     return replace(request, options=options, format=None)
 
 
 def prompt_key(request: EngineRequest) -> Hashable:
-    """Equal for requests with the same prompt for the same model, whatever their images are called."""
+    """Return a key that is equal for requests with the same prompt and model, whatever the ids of their images."""
 
     def content(part: Part) -> Hashable:
         return tuple(piece.data for piece in request.renditions[part].pieces) if isinstance(part, ImagePart) else part

@@ -1,8 +1,8 @@
-"""The window of a conversation that a client sends as a whole: where a session with the same history would have it.
+"""Computes the window of a conversation that a client sends as a whole: the window that a session with the same history would have.
 
-Each time that the model was asked is asked once more in thought, and where the prompt did not fit, the window moves as it did then. So it
-depends on the history alone, and the engine finds the prompt in its cache. What was found for a history is kept for a while: it is the
-beginning of the next one, and only what came since must be looked at.
+It replays every earlier request of the history. If a prompt did not fit, the window moves as it did then. So the window depends on
+the history alone, and the engine finds the prompt in its prefix cache. The result for a history is kept for a while: that history is
+the beginning of the next one, and only what follows must be replayed.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llava_gateway.chat import EngineRequest, ImagePart, Message, TextPart
+from llava_gateway.chat import EngineRequest, Message
 from llava_gateway.context.prompt import TYPICAL_IMAGE, Conversation
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Rules, Window, answer_room, furthest
 from llava_gateway.engines.base import Engine, ModelInfo
 from llava_gateway.gateway.context import Build, ContextFitter, Draft, Fitted, density, moved, surely_fits
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, TextPart
 from llava_gateway.settings import Settings
 
 KEPT = 8192
-"""Windows that are kept; one takes about as many bytes as a short message."""
+"""The number of windows kept. One takes about as much memory as a short message."""
 MOST_REFUSED = 4
-"""Questions that fit with nothing beside them, after which the history is of another model and not looked at any further."""
+"""After this many questions that do not even fit alone, the history must come from another model, and the replay stops."""
 
 Over: TypeAlias = Callable[["Ask", Window], Awaitable[tuple[int, float]]]
-"""Tokens that the prompt of an ask, with a window, has too many; and the density of its words."""
+"""Returns how many tokens the prompt of an ask has too many with a window (negative: free), and the density of its words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A time at which the model was asked.
+    """An earlier request of the history, or the current one.
 
     Attributes:
-        turn, ends: it had the exchanges before `turn`, and of that one (or of the question) the first `ends` messages.
-        size: about the tokens of all that there was then.
-        key: names it, equal for histories that are cut alike: their images may differ as long as they cost the same.
+        turn, ends: its prompt held the exchanges before `turn`, and the first `ends` messages of that exchange (or of the question).
+        size: estimated tokens of everything up to there.
+        key: equal for histories that are cut alike. Their images may differ if they cost the same.
     """
 
     turn: int
@@ -50,15 +51,18 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """`window` is what a session would have sent last; `key` names what is asked now, None where nothing is to be kept of it."""
+    """The result of a replay: the window of a session's last request, and the key of the current ask (None: don't keep the result)."""
 
     window: Window
     key: bytes | None = None
 
 
 class Replay:
-    """Args:
-    settings: answer_room. fitter: counts, and knows the context of each model.
+    """Replays histories.
+
+    Args:
+        settings: answer_room.
+        fitter: counts tokens, and knows each model's context.
     """
 
     def __init__(self, settings: Settings, fitter: ContextFitter) -> None:
@@ -67,7 +71,7 @@ class Replay:
         self._kept: dict[bytes, Window] = {}
 
     async def window(self, draft: Draft, build: Build, engine: Engine, model: ModelInfo, wanted: Options) -> Replayed:
-        """Where the window of a history is. Raises what `build` does."""
+        """Return the window of a history. Raises what `build` raises."""
         conversation, rules = draft.conversation, draft.rules
         if rules.policy == "strict" or not conversation.exchanges:
             return Replayed(draft.window)
@@ -84,7 +88,7 @@ class Replay:
         *asks, now = _asks(conversation, request, repr(alike))
 
         async def over(ask: Ask, window: Window) -> tuple[int, float]:
-            await asyncio.sleep(0)  # an engine that counts nothing gives way nowhere
+            await asyncio.sleep(0)  # an engine that can't count never yields to the event loop
             asked = await build(conversation.upto(ask.turn, ask.ends).messages(window, rules), runner)
             count = await self._fitter.count(asked, engine, model.key, limit=limit)
             return count.total + room - limit, density(asked, count.text)
@@ -94,12 +98,12 @@ class Replay:
         return Replayed(window, now.key)
 
     def keep(self, replayed: Replayed, fitted: Fitted) -> None:
-        """Takes note of the window with which a question was sent in the end."""
+        """Keep the window with which a question was finally sent."""
         if replayed.key is not None and not fitted.over:
             self._keep(replayed.key, fitted.window)
 
     def _begin(self, asks: list[Ask], window: Window) -> tuple[int, Window]:
-        """The first ask that must be looked at, and the window until then."""
+        """Return the index of the first ask that must be replayed, and the window before it."""
         for place in range(len(asks) - 1, -1, -1):
             if known := self._kept.get(asks[place].key):
                 return place + 1, known
@@ -108,7 +112,7 @@ class Replay:
     async def _moved(
         self, conversation: Conversation, rules: Rules, asks: list[Ask], begin: int, window: Window, over: Over, context: int
     ) -> Window:
-        """The window after all asks from `begin` on."""
+        """Return the window after replaying all asks from `begin` on."""
         refused = 0
         while begin < len(asks):
             at = await _first_over(asks, begin, window, over)
@@ -119,7 +123,7 @@ class Replay:
             earlier, further = conversation.exchanges[: asks[at].turn], window
             while (excess := await over(asks[at], further))[0] > 0 and further != furthest(earlier, further, rules):
                 further = moved(earlier, further, rules, over=excess[0], density=excess[1], context=context)
-            if excess[0] > 0:  # then this one was refused, and nothing moved
+            if excess[0] > 0:  # this ask was rejected, so the window did not move
                 refused += 1
             else:
                 window = further
@@ -135,10 +139,10 @@ class Replay:
 
 
 async def _first_over(asks: list[Ask], begin: int, window: Window, over: Over) -> int:
-    """The first ask from `begin` on whose prompt is too long; as many as there are for none.
+    """Return the index of the first ask from `begin` on whose prompt is too long, or the number of asks if all fit.
 
-    While the window stays, a prompt only grows. So the ask is looked for near where the sizes say that it is, in growing steps: few prompts
-    are counted, and none that is much too long.
+    While the window stays, prompts only grow. So the search starts where the sizes suggest and moves in growing steps: it counts few
+    prompts, and none that is much too long.
     """
     fits, exceeds = begin - 1, len(asks)
     probe, step = begin, 1
@@ -146,7 +150,7 @@ async def _first_over(asks: list[Ask], begin: int, window: Window, over: Over) -
         too_many, _ = await over(asks[probe], window)
         if too_many > 0:
             exceeds, probe, step = probe, probe - step, 2 * step
-        elif fits < begin:  # the first: there was so much room left
+        elif fits < begin:  # the first ask shows how much room is left
             fits, probe = probe, bisect_left(asks, asks[probe].size - too_many, key=lambda ask: ask.size)
         else:
             fits, probe, step = probe, probe + step, 2 * step
@@ -156,13 +160,13 @@ async def _first_over(asks: list[Ask], begin: int, window: Window, over: Over) -
 
 
 def _asks(conversation: Conversation, request: EngineRequest, alike: str) -> Iterator[Ask]:
-    """Every time that the model was asked, the last of them now.
+    """Yield every request of the history, the current one last.
 
     Args:
-        alike: what decides about windows beside the messages.
+        alike: what decides about windows besides the messages.
     """
     digest, size = hashlib.sha256(alike.encode()), 0
-    asked = tuple(request.renditions[part].tokens or TYPICAL_IMAGE for part in conversation.asked_images)
+    asked = tuple(request.renditions[part].tokens or TYPICAL_IMAGE for part in conversation.question_images)
     turns: list[tuple[tuple[int, ...], tuple[Message, ...]]] = [((), conversation.head)]
     turns += [(exchange.image_tokens, exchange.messages) for exchange in conversation.exchanges]
     turns.append((asked, conversation.question))
@@ -174,5 +178,5 @@ def _asks(conversation: Conversation, request: EngineRequest, alike: str) -> Ite
             images = [next(costs, TYPICAL_IMAGE) for _ in message.images]
             said = [part for part in message.parts if not (isinstance(part, ImagePart) or (isinstance(part, TextPart) and part.note))]
             digest.update(repr((message.role, images, said)).encode())
-            size += Scale().message(message.written) + sum(images)
+            size += Scale().message(message.prompt_text) + sum(images)
     yield Ask(len(conversation.exchanges), len(conversation.question), size, digest.digest())

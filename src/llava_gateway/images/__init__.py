@@ -1,1 +1,1 @@
-"""Images: one ingest for every door. `store.py` is the way in; decoding runs in the processes of `worker.py`."""
+"""Images: every image enters through `store.py`, whichever API it comes from; decoding runs in the processes of `worker.py`."""

@@ -1,8 +1,8 @@
-"""What a LLaVA gets of an image: one square, or the tiles of a grid and an overview, as LLaVA-1.6 was trained (pure).
+"""Plan the pieces that a LLaVA gets of an image: one square, or the tiles of a grid and an overview, as LLaVA-1.6 was trained (pure).
 
-Grid, fit and padding are those of LLaVA-NeXT's own processor (transformers, `models/llava_next` and `select_best_resolution`), so that
-each tile has the pixels the model was trained on. The tiles go to the engine as images side by side. Each has exactly the size of one
-encode, so the engine resamples nothing, and the tokens are those that a projector with grids of its own makes of the whole image.
+Grid, size and padding follow LLaVA-NeXT's own processor (transformers, `models/llava_next` and `select_best_resolution`), so each tile
+has the pixels that the model was trained on. The tiles go to the engine as separate images. Each tile has exactly the input size of the
+vision encoder, so the engine resamples nothing. A projector with its own grids produces the same tokens from the whole image.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from llava_gateway.chat import Box, Sight
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, WHOLE, Canvas, Plan, Size, letterbox, pixels
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Box, Sight
 
 Overview: TypeAlias = Literal["last", "first"]
-"""Where the overview stands among the tiles: last as in llama.cpp's own grids, first as LLaVA-NeXT was trained."""
+"""The position of the overview: after the tiles as in llama.cpp's own grids, or before them as in LLaVA-NeXT's training."""
 
 GRIDS: tuple[Size, ...] = ((2, 1), (1, 2), (2, 2), (1, 3), (3, 1))
-"""(columns, rows) of LLaVA-1.6, from the configuration of its weights (`image_grid_pinpoints`), in that order."""
+"""The grids of LLaVA-1.6 as (columns, rows), in the order of its configuration (`image_grid_pinpoints`)."""
 LONG_GRIDS: tuple[Size, ...] = ((4, 1), (1, 4))
-"""Announced with LLaVA-1.6 (336x1344 and 1344x336) but not in its configuration: taken only where they are wished for."""
+"""Grids that LLaVA-1.6 announced (336x1344 and 1344x336) but does not configure: used only when the client asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SquareEye:
-    """An encoder that sees squares, several of them side by side.
+    """A vision encoder that sees squares, several of them per image.
 
     Attributes:
-        side: of the square, in pixels.
-        tokens: that a square costs; None where that is not known.
-        grids: (width, height) in pixels, multiples of the side: the `image_grid_pinpoints` of a projector that has its own, else those of
-            LLaVA-1.6.
-        trained: whether the model learned with tiles, so that `auto` may choose them.
-        stretched: an image that is one square is stretched to it, as engines do for a projector with pinpoints, not letterboxed.
-        overview: where it stands among the tiles.
+        side: side of a square in pixels.
+        tokens: tokens per square; None if unknown.
+        grids: the projector's own grids (`image_grid_pinpoints`) as (width, height) in pixels, multiples of `side`; empty to use the
+            grids of LLaVA-1.6.
+        trained: whether the model was trained with tiles, so that `auto` may choose them.
+        stretched: whether a single square holds the stretched image, as engines do for a projector with pinpoints, instead of a
+            letterboxed one.
+        overview: position of the overview among the tiles.
     """
 
     side: int
@@ -54,7 +55,7 @@ class SquareEye:
         return self.grids or tuple(self._pixels(grid) for grid in (*GRIDS, *LONG_GRIDS))
 
     def pieces(self, grid: Size | None) -> int:
-        """Squares of a grid and its overview; None is no grid."""
+        """Return the number of squares in a grid and its overview; 1 for no grid (None)."""
         return 1 if grid is None else 1 + (grid[0] // self.side) * (grid[1] // self.side)
 
     def _pixels(self, grid: Size) -> Size:
@@ -62,9 +63,9 @@ class SquareEye:
 
 
 def plan(size: Size, sight: Sight, eye: SquareEye) -> Plan:
-    """What is sent of an image of `size` (width, height) pixels.
+    """Plan the pieces to send of an image of `size` (width, height) pixels.
 
-    Both sides within the square: one square, whatever is wished for; there is nothing more to see.
+    An image that lies within one square is always sent as one square: tiles would show nothing more.
     """
     if sight.region and sight.region != WHOLE:
         return _closer(size, sight, sight.region, eye)
@@ -76,8 +77,26 @@ def plan(size: Size, sight: Sight, eye: SquareEye) -> Plan:
     return _plan((overview, tiles) if eye.overview == "first" else (tiles, overview), eye, notes)
 
 
+def close(size: Size, sight: Sight, eye: SquareEye) -> Plan:
+    """Plan a part of an image of `size` pixels without an overview: in one square, or in the grid within `max_image_tokens` that keeps
+    most of its pixels."""
+    every = ((eye.side, eye.side), *eye.usual_grids)
+    most, each = sight.max_image_tokens, eye.tokens
+    grids = tuple(grid for grid in every if not (most and each) or each * math.prod(grid) // eye.side**2 <= most)
+    grid = best_grid(size, grids or every[:1])
+    if grid != every[0]:
+        return _plan((_tiles(size, grid, eye),), eye, ())
+    square = letterbox(size, eye.side, BLACK if eye.stretched else CLIP_MEAN)
+    return _plan((square,), eye, ())
+
+
+def overview(size: Size, eye: SquareEye) -> Plan:
+    """Plan the whole image in one square."""
+    return _plan((_square(size, eye),), eye, ())
+
+
 def best_grid(size: Size, grids: tuple[Size, ...]) -> Size:
-    """The grid in which most of the image's pixels survive; of equal ones that with the least padding (`select_best_resolution`)."""
+    """Return the grid that keeps most of the image's pixels; among equals, the one with the least padding (`select_best_resolution`)."""
     width, height = size
 
     def merit(grid: Size) -> tuple[int, int]:
@@ -89,7 +108,7 @@ def best_grid(size: Size, grids: tuple[Size, ...]) -> Size:
 
 
 def fit_inside(size: Size, grid: Size) -> Size:
-    """The size of the image inside a grid (`get_patch_output_size`, with its rounding in floating point)."""
+    """Return the size of the image inside a grid (`get_patch_output_size`, with the same floating-point rounding)."""
     across, down = grid[0] / size[0], grid[1] / size[1]
     if across < down:
         return grid[0], min(math.ceil(size[1] * across), grid[1])
@@ -97,7 +116,10 @@ def fit_inside(size: Size, grid: Size) -> Size:
 
 
 def _closer(size: Size, sight: Sight, region: Box, eye: SquareEye) -> Plan:
-    """An overview of the whole, then the region: latest, because a question is mostly about that, in a square or a grid of its own."""
+    """Plan an overview of the whole image, then the region in a square or a grid of its own.
+
+    The region comes last because most questions are about it.
+    """
     left, top, right, bottom = pixels(region, size)
     part = right - left, bottom - top
     grid, notes = _choose(part, sight, eye, least=2)
@@ -132,10 +154,10 @@ def _plan(canvases: tuple[Canvas, ...], eye: SquareEye, notes: tuple[Note, ...])
 
 
 def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Size | None, tuple[Note, ...]]:
-    """The grid for an image or a part of it, None for one square, and notes on wishes it does not meet.
+    """Choose the grid for an image or a part of it. Returns (grid or None for one square, notes on wishes that it does not meet).
 
     Args:
-        least: squares that are sent where there is no grid.
+        least: number of squares to send without a grid.
     """
     wished = sight.image_size is not None or sight.num_visual_tokens is not None
     high = sight.detail == "high" or (sight.detail == "auto" and (wished or eye.trained))
@@ -153,7 +175,11 @@ def _choose(size: Size, sight: Sight, eye: SquareEye, *, least: int) -> tuple[Si
 
 
 def _wished(size: Size, sight: Sight, eye: SquareEye) -> Size | None:
-    """The largest grid within the wish. A size that is a grid is that grid; of any other, the one that shows most of the image."""
+    """Return the grid for a wished size or token count; None if no grid is within the wish.
+
+    A wished size that equals a grid selects that grid. Otherwise the grid that keeps most of the image's pixels wins; a token count
+    first narrows the choice to the grids with the most squares.
+    """
     options = [grid for grid in eye.all_grids if _affordable(grid, sight, eye)]
     if (most := sight.image_size) is not None:
         options = [grid for grid in options if grid[0] <= most[0] and grid[1] <= most[1]]

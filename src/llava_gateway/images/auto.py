@@ -1,42 +1,43 @@
-"""Decides how much of an image `detail: auto` may show: by the room in the context and by how fast the model reads (pure)."""
+"""Decide how much of an image `detail: auto` may show, by the free context and the model's reading speed (pure)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from llava_gateway.chat import Sight
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Sight
 
 PATIENCE_MS = 120_000
-"""Longest an image may take to be read."""
+"""The longest time that reading one image may take."""
 STEP = 256
-"""Bounds are rounded down to this many tokens, so that nearly equal ones ask for the same bytes."""
+"""Bounds are rounded down to multiples of this many tokens, so that nearly equal bounds give the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoBound:
-    """Most tokens an image may cost, and why it is no more: a note's code and values."""
+    """An upper bound for the tokens of an image, and the reason for it (a note without token counts)."""
 
     tokens: int
     why: Note
 
-    def put_on(self, sight: Sight) -> Sight:
-        """The sight with the bound, where it is left to us how much is shown; a lower one that was wished for stays."""
+    def apply_to(self, sight: Sight) -> Sight:
+        """Return the sight with this bound applied if the sight is undecided; a lower `max_image_tokens` from the client stays."""
         most = min(self.tokens, sight.max_image_tokens or self.tokens)
         return replace(sight, max_image_tokens=most) if sight.undecided else sight
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """What decides about the images of a question.
+    """The inputs of the decision for the images of one question.
 
     Attributes:
-        bound: of each; None where the largest is within it.
-        room: tokens of the context that each may take at all.
-        limit: tokens of the context. images: how many the question has.
+        bound: bound for each image; None if even the largest rendition is within it.
+        room: context tokens available to each image.
+        limit: context length in tokens.
+        images: number of images in the question.
     """
 
     bound: AutoBound | None
@@ -47,11 +48,13 @@ class Auto:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How much is shown of an image where that is left to us, and the warning that says why it is not all; None where it is.
+    """A decision for one undecided image.
 
     Attributes:
-        limit, images: the tokens of context, and the number of images in the question, for which it was chosen.
-        bounded: whether its `max_image_tokens` is our bound, and nobody's wish.
+        sight: how much of the image to show.
+        note: the warning that explains why the image is reduced; None if it is not.
+        limit, images: context length in tokens and number of images in the question at the time of the decision.
+        bounded: whether `sight.max_image_tokens` is our bound and not the client's wish.
     """
 
     sight: Sight
@@ -60,19 +63,19 @@ class Choice:
     images: int
     bounded: bool = False
 
-    def told(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
-        """The notes of a plan by this sight, with the warning in place of those on a bound that nobody wished for."""
+    def explain(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
+        """Return the plan's notes with this choice's warning; drop notes on a bound that the client did not ask for."""
         wished = tuple(each for each in notes if not (self.bounded and each.code == "max_image_tokens_adjusted"))
         return (*wished, self.note) if self.note else wished
 
 
 def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None, wish: Sight = Sight()) -> Choice:
-    """What is shown of an image of `size` pixels for an undecided wish.
+    """Choose how much to show of an image of `size` (width, height) pixels when the sight `wish` is undecided.
 
-    What was chosen `before` stays while it is the same context, as many images are asked about and there is room for it: so what was read
-    ahead is what is asked about then, and the engine finds it in its cache.
+    The earlier choice `before` stays as long as the context length and the number of images are the same and the image still fits.
+    The question then sends the same bytes as its read-ahead, and the engine finds them in its cache.
     """
-    sight = auto.bound.put_on(wish) if auto.bound else wish
+    sight = auto.bound.apply_to(wish) if auto.bound else wish
     tokens = profile.plan(size, sight).tokens or 0
     if before and (before.limit, before.images) == (auto.limit, auto.images):
         cost = profile.plan(size, before.sight).tokens or 0
@@ -80,18 +83,28 @@ def choose(profile: VisionProfile, size: Size, auto: Auto, before: Choice | None
             return before
     every = profile.plan(size, wish).tokens or 0
     why = auto.bound.why if auto.bound and tokens < every else None
-    told = Note(why.code, {"tokens": tokens, "full": every, **why.values}) if why else None
-    return Choice(sight, told, auto.limit, auto.images, bounded=sight != wish)
+    warning = Note(why.code, {"tokens": tokens, "full": every, **why.values}) if why else None
+    return Choice(sight, warning, auto.limit, auto.images, bounded=sight != wish)
+
+
+def choose_strips(profile: VisionProfile, size: Size, room: int, limit: int, images: int, before: Choice | None, wish: Sight) -> Choice:
+    """Choose the tokens for the strips of a long image: as many as there is room for. The earlier choice `before` stays as in `choose`."""
+    if before and (before.limit, before.images) == (limit, images) and (profile.plan(size, before.sight).tokens or 0) <= room:
+        return before
+    most = max(STEP, room // STEP * STEP)
+    bounded = wish.max_image_tokens is None or wish.max_image_tokens > most
+    return Choice(replace(wish, max_image_tokens=most) if bounded else wish, None, limit, images, bounded=bounded)
 
 
 def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *, on_gpu: bool, limit: int) -> AutoBound | None:
-    """The bound, or None where the largest image is within it.
+    """Return the bound for each image, or None if even the largest rendition is within it.
 
     Args:
-        profile: of the model. free: tokens of the context that one image may take.
-        ms_per_token: how long the model takes to read one; None if it was not measured yet.
-        on_gpu: whether the whole model is on a GPU, where nothing takes that long.
-        limit: tokens of the context.
+        profile: the model's vision profile.
+        free: context tokens available to one image.
+        ms_per_token: measured reading speed in milliseconds per token; None before the first measurement.
+        on_gpu: whether the whole model is on a GPU; reading is then fast enough without a measurement.
+        limit: context length in tokens.
     """
     most = profile.most_tokens
     if most is None:
@@ -109,6 +122,6 @@ def auto_bound(profile: VisionProfile, free: int, ms_per_token: float | None, *,
 
 
 def _rounded(tokens: int, profile: VisionProfile) -> int:
-    """At least what one tile costs: less can't be sent."""
+    """Round down to a multiple of STEP, but not below the cost of one tile, the least that can be sent."""
     tile = profile.eye.tokens if isinstance(profile.eye, SquareEye) else None
     return max(tokens // STEP * STEP, tile or STEP)

@@ -1,44 +1,81 @@
-"""Base64 as people send it (data: URLs, line breaks, URL-safe letters, no padding) to bytes."""
+"""Decode base64 as clients send it: with data: URLs, line breaks, the URL-safe alphabet or without padding."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+from contextlib import suppress
+
+from pybase64 import b64decode
 
 from llava_gateway.errors import ImageError, InvalidBase64Image
 
 _WHITESPACE = b" \t\r\n\f\v"
+_PADDING = "= \t\r\n\f\v"
 _MOST_WRAPPINGS = 4
-_STEP = 4 * 64 * 1024
-"""Characters that are decoded in one go: no other thread runs meanwhile."""
+_STEP = 1024 * 1024
+"""Characters to decode in one call, which takes a millisecond or two; no other thread runs during the call."""
 _STANDARD = bytes.maketrans(b"-_", b"+/")
+_UNUSUAL = b"-_" + _WHITESPACE
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of an image sent as base64 or as a `data:` URL; the media type in the URL is not looked at, the content decides.
+    """Decode an image sent as base64 or as a `data:` URL. Ignores the URL's media type; the content decides.
 
-    Whitespace, the URL-safe alphabet and missing padding are accepted, a second data: prefix, and what Python makes of bytes
-    (`b'...'`). Anything else that is not base64 is refused: plain `b64decode` drops such characters and hands back a damaged file.
+    Accepts whitespace, the URL-safe alphabet, missing padding, a second data: prefix and the repr of Python bytes (`b'...'`). Rejects
+    any other character that is not base64; plain `b64decode` would drop such characters and return a damaged file.
 
     Raises InvalidBase64Image, ImageError `empty_image_file`.
     """
     text = _bare(text)
-    try:
-        steps = range(0, len(text), _STEP)
-        packed = b"".join(text[at : at + _STEP].encode("ascii").translate(_STANDARD, _WHITESPACE) for at in steps).rstrip(b"=")
-        if b"=" in packed:
-            raise InvalidBase64Image
-        packed += b"=" * (-len(packed) % 4)
-        data = b"".join(base64.b64decode(packed[at : at + _STEP], validate=True) for at in range(0, len(packed), _STEP))
-    except (UnicodeEncodeError, binascii.Error):
-        raise InvalidBase64Image from None
+    data = _as_most_write_it(text) or _however_written(text.rstrip(_PADDING))
     if not data:
         raise ImageError(code="empty_image_file")
     return data
 
 
+def _as_most_write_it(text: str) -> bytes | None:
+    """Decode the standard alphabet with padding and without whitespace. Returns None for anything else."""
+    if len(text) <= _STEP:
+        with suppress(ValueError):
+            return b64decode(text, validate=True)
+    return None
+
+
+def _however_written(text: str) -> bytes:
+    """Decode text without padding, in steps. Raises InvalidBase64Image."""
+    found: list[bytes] = []
+    rest = b""
+    try:
+        for at in range(0, len(text), _STEP):
+            part = rest + _in_standard_letters(text[at : at + _STEP].encode("ascii"))
+            if b"=" in part:
+                raise InvalidBase64Image
+            whole = len(part) - len(part) % 4
+            found.append(b64decode(part[:whole], validate=True))
+            rest = part[whole:]
+        found.append(b64decode(rest + b"=" * (-len(rest) % 4), validate=True))
+    except ValueError:
+        raise InvalidBase64Image from None
+    return b"".join(found)
+
+
+def beginning(text: str, size: int) -> bytes:
+    """Decode about the first `size` bytes of an image sent as base64; b"" if they are not base64."""
+    try:
+        return decode_base64(text[: 2 * size])
+    except ImageError:
+        return b""
+
+
+def _in_standard_letters(part: bytes) -> bytes:
+    """Replace the letters of the URL-safe alphabet, if there are any. Looking for them takes a tenth of the time of replacing."""
+    return part.translate(_STANDARD, _WHITESPACE) if any(letter in part for letter in _UNUSUAL) else part
+
+
 def _bare(text: str) -> str:
-    """The base64 without what is around it. Programs that put a data: prefix before what has one, or make a text of bytes, are common."""
+    """Strip the wrappings around the base64 text.
+
+    Many programs add a second data: prefix or send the repr of Python bytes. Raises InvalidBase64Image for a data: URL without base64.
+    """
     for _ in range(_MOST_WRAPPINGS):
         text = text.strip()
         if text[:5].lower() == "data:":

@@ -1,4 +1,4 @@
-"""Colour: whatever mode and profile the pixels came in becomes 8-bit sRGB on white."""
+"""Convert pixels of any mode and colour profile to 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from PIL import Image, ImageChops, ImageCms
 
 from llava_gateway.notes import Note, note
 
-# A profile that moves none of these by more than two steps is sRGB under another name (or a nearly equal one); converting would only round.
-_PROBE = bytes(v for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255) for v in (r, g, b))
+# A profile that moves none of these colours by more than two steps is sRGB or nearly sRGB; a conversion would only add rounding errors.
+# The dark level tells it from a plain gamma of 2.2.
+_LEVELS = (0, 24, 128, 255)
+_PROBE = bytes(v for r in _LEVELS for g in _LEVELS for b in _LEVELS for v in (r, g, b))
 
 
 def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) -> tuple[Image.Image, tuple[Note, ...]]:
-    """A decoded image in one of the modes that can be resampled: L, LA, RGB, RGBA or CMYK, and what that took.
+    """Convert a decoded image to a mode that can be resampled: L, LA, RGB, RGBA or CMYK. Returns (image, changes).
 
     Args:
-        bits: bits per channel in the file; Pillow itself cuts 16-bit RGB to the high byte, which is right to one step.
-        white_is_zero: TIFF's photometric interpretation 0, which Pillow does not undo in 16-bit.
+        bits: bits per channel in the file. Pillow itself cuts 16-bit RGB to the high byte, which is correct to one step.
+        white_is_zero: TIFF's photometric interpretation 0, which Pillow does not undo for 16-bit images.
     """
     match im.mode:
         case "I;16" | "I;16L" | "I;16B" | "I;16N":
@@ -27,12 +29,13 @@ def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) ->
             return _stretched(im), (note("eight_bit_stretched", bits=bits),)
     changes = (note("eight_bit", bits=bits),) if bits > 8 else ()
     match im.mode:
-        case "1":
+        case "1" if not im.has_transparency_data:
             return im.convert("L"), changes
         case "P":
             return im.convert("RGBA" if im.has_transparency_data else "RGB"), changes
-        case "L" | "RGB" if im.has_transparency_data:
-            return im.convert("LA" if im.mode == "L" else "RGBA"), changes
+        case "1" | "L" | "RGB" if im.has_transparency_data:
+            _scale_clear(im, bits)
+            return im.convert("RGBA" if im.mode == "RGB" else "LA"), changes
         case "L" | "LA" | "RGB" | "RGBA" | "CMYK":
             return im, changes
         case "La" | "RGBa":
@@ -46,7 +49,7 @@ def eight_bit(im: Image.Image, bits: int = 8, *, white_is_zero: bool = False) ->
 
 
 def _from_16_bit(im: Image.Image, bits: int, white_is_zero: bool) -> Image.Image:
-    """Scaled by a table, for Pillow's own `convert` clips: it turns everything above 255 white."""
+    """Scale 16-bit gray to 8 bits with a lookup table; Pillow's own `convert` would clip all values above 255 to white."""
     top = (1 << bits) - 1
     scale = [min(255, (value * 255 + top // 2) // top) for value in range(65536)]
     wide = im.convert("I")
@@ -57,8 +60,23 @@ def _from_16_bit(im: Image.Image, bits: int, white_is_zero: bool) -> Image.Image
     return gray
 
 
+def _scale_clear(im: Image.Image, bits: int) -> None:
+    """Scale the value that is transparent to 8 bits: Pillow scales the pixels of a PNG and leaves this value as it is in the file.
+
+    Of 16-bit colours, whose low bytes Pillow drops, those with the same high bytes become transparent too.
+    """
+    clear = im.info.get("transparency")
+    if isinstance(clear, tuple) and bits == 16:
+        im.info["transparency"] = tuple(value >> 8 for value in clear)
+    elif isinstance(clear, int) and im.mode == "L" and bits in (2, 4):
+        im.info["transparency"] = clear * 255 // ((1 << bits) - 1)
+
+
 def _stretched(im: Image.Image) -> Image.Image:
-    """32-bit and float images say nothing of their range, so the darkest becomes black and the lightest white."""
+    """Stretch a 32-bit or float image, which states no range, so that its darkest pixel is black and its lightest white.
+
+    Raises ValueError for infinite values or NaN.
+    """
     wide = im.convert("F")
     low, high = wide.getextrema()
     if not isinstance(low, float) or not isinstance(high, float) or not -3e38 < low <= high < 3e38:
@@ -67,23 +85,19 @@ def _stretched(im: Image.Image) -> Image.Image:
     return wide.point(lambda value: value * scale + -low * scale).convert("L")
 
 
-def on_white(im: Image.Image) -> Image.Image:
-    """Without its alpha channel, composited on white."""
-    if im.mode not in ("LA", "RGBA"):
-        return im
-    ground = Image.new(im.mode[:-1], im.size, "white")
-    ground.paste(im.convert(im.mode[:-1]), mask=im.getchannel("A"))
-    return ground
-
-
-def is_see_through(im: Image.Image) -> bool:
-    return im.mode in ("LA", "RGBA") and im.getchannel("A").getextrema() != (255, 255)
+def clear_around(im: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Make an image transparent outside a box."""
+    im = im if im.mode in ("LA", "RGBA") else im.convert("LA" if im.mode == "L" else "RGBA")
+    alpha = Image.new("L", im.size)
+    alpha.paste(im.getchannel("A").crop(box), box)
+    im.putalpha(alpha)
+    return im
 
 
 def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[Note, ...]]:
-    """An opaque image (L, RGB, CMYK) as RGB in sRGB, through its profile if it has one, and what was done.
+    """Convert an opaque image (L, RGB, CMYK) to sRGB with its ICC profile, if it has one. Returns (RGB image, changes).
 
-    A profile that littlecms can't use for these pixels is ignored and said so.
+    Ignores a profile that littlecms can't use for these pixels, and reports that.
     """
     if icc:
         try:
@@ -96,7 +110,7 @@ def to_srgb(im: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[Note
 
 
 def _plain_rgb(im: Image.Image) -> Image.Image:
-    """Without a profile CMYK is taken as ideal inks, (1 - C)(1 - K), as browsers do."""
+    """Convert to RGB without a profile. CMYK counts as ideal inks, (1 - C)(1 - K), as in browsers."""
     return im if im.mode == "RGB" else im.convert("RGB")
 
 
@@ -105,18 +119,18 @@ def _cmyk_change(im: Image.Image) -> tuple[Note, ...]:
 
 
 def uninverted(im: Image.Image) -> Image.Image:
-    """CMYK with ink and no ink swapped."""
+    """Invert every channel of a CMYK image."""
     return ImageChops.invert(im)
 
 
 def _transform(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """The profile's name, and what turns `mode` into sRGB; None where nothing needs turning. Raises PyCMSError."""
+    """Return (profile name, transform from `mode` to sRGB); the transform is None if the profile is sRGB. Raises PyCMSError."""
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
     transform = ImageCms.buildTransform(
         profile, _srgb(), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
     )
     if mode == "RGB":
-        probe = Image.frombytes("RGB", (27, 1), _PROBE)
+        probe = Image.frombytes("RGB", (len(_PROBE) // 3, 1), _PROBE)
         moved = ImageChops.difference(probe, _applied(transform, probe)).getextrema()
         if all(isinstance(band, tuple) and band[1] <= 2 for band in moved):
             return "sRGB", None
@@ -128,7 +142,7 @@ def _applied(transform: ImageCms.ImageCmsTransform, im: Image.Image) -> Image.Im
     out = ImageCms.applyTransform(im, transform)
     if out is None:
         raise ImageCms.PyCMSError("nothing came of the transform")
-    out.info.clear()  # Pillow notes the source's profile there, and would write it
+    out.info.clear()  # Pillow keeps the source's profile there and would write it to the file
     return out
 
 

@@ -1,197 +1,458 @@
-"""Opening an image file: limits from its header, what it says of itself, and its pixels, reduced while decoding where that can be.
+"""Open an image file: check its header against the limits, read its metadata, and decode its pixels at reduced size where possible.
 
-Runs in worker processes only: these decoders read what strangers send.
+Runs only in worker processes, because these decoders read untrusted files.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 import warnings
 from contextlib import suppress
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
+    PsdImagePlugin,
+    TgaImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 from pillow_heif import register_heif_opener
 
-from llava_gateway.errors import ImageError, ImageParseError
-from llava_gateway.images import colour, jpeg, resize, sniff
+from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
+from llava_gateway.images import (
+    colour,
+    ground,
+    icc,
+    jpeg,
+    odd_tiff,
+    partial,
+    png,
+    psd,
+    raw,
+    resize,
+    signalled,
+    sniff,
+    tiff,
+    tiff_strips,
+    webp,
+)
+from llava_gateway.images.flaws import ENOUGH, cut_off, damaged, incomplete
 from llava_gateway.images.info import Limits
+from llava_gateway.images.metadata import metadata
 from llava_gateway.images.profile import Size
+from llava_gateway.images.signalled import Signal
 from llava_gateway.images.sniff import Format
-from llava_gateway.images.unread import unread
+from llava_gateway.images.unsupported import unsupported_file
 from llava_gateway.notes import Note, Value, note
 
-# Imported one by one: `Image.open` would otherwise load every plugin Pillow has, and none but these is ever tried.
-_PLUGINS = (AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+Box: TypeAlias = tuple[int, int, int, int]
+
+# Imported one by one: otherwise `Image.open` loads all of Pillow's plugins. No other plugin is ever tried.
+_PLUGINS = (
+    *(AvifImagePlugin, BmpImagePlugin, GifImagePlugin, IcoImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin),
+    *(PpmImagePlugin, PsdImagePlugin, TgaImagePlugin, TiffImagePlugin, WebPImagePlugin),
+)
+# A HEIC's thumbnail may show another picture, which only a full decode can tell. It also has less detail than our own shrinking keeps.
 register_heif_opener(thumbnails=False, decode_threads=1)
-Image.MAX_IMAGE_PIXELS = None  # ours are stricter, and Pillow only warns between 89 and 179 MP
+Image.MAX_IMAGE_PIXELS = None  # our limits are stricter; Pillow only warns between 89 and 179 MP
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-_ORIENTATION = 0x0112
-_GPS = 0x8825
-# Tags that tell of people, places, times and machines: ImageDescription, Make, Model, Software, DateTime, Artist, XMP, Copyright, IPTC,
-# Exif, GPS. (A TIFF is made of tags, most of which only say how the pixels lie.)
-_TELLING = {270, 271, 272, 305, 306, 315, 700, 33432, 33723, 0x8769, _GPS}
-_TELLING_INFO = {"xmp", "XML:com.adobe.xmp", "comment", "photoshop"}
-_GPS_IN_XMP = re.compile(rb"GPSL(?:ati|ongi)tude")
+_SQUARE, _OBLONG = 1.01, 8.0
+"""The ratio of two resolutions up to which pixels count as square, and up to which the ratio is believed."""
+_ROW_BY_ROW = ("JPEG", "PNG", "GIF", "BMP", "TIFF")
+"""Formats of which a part can be decoded."""
 
 
 def check_size(size: Size, kind: Format, limits: Limits) -> None:
-    """Raises ImageError `image_too_small` or `image_too_large`."""
+    """Check (width, height) in pixels against the limits. Raises ImageError `image_too_small` or `image_too_large`."""
     width, height = size
-    most = limits.max_pixels_webp_gif if kind in ("WEBP", "GIF") else limits.max_pixels
+    of_kind = {"JPEG": "max_pixels_jpeg", "WEBP": "max_pixels_webp_gif", "GIF": "max_pixels_webp_gif"}.get(kind, "max_pixels")
+    most = getattr(limits, of_kind)
     values: dict[str, Value] = {"width": width, "height": height}
     if min(size) < limits.min_side:
         raise ImageError("image_short_side", values={**values, "least": limits.min_side}, code="image_too_small")
     if max(size) > limits.max_side:
-        reason, values = "image_long_side", {**values, "most": limits.max_side}
+        reason, setting, values = "image_long_side", "max_side", {**values, "most": limits.max_side}
     elif width * height > most:
-        reason, values = "image_megapixels", {**values, "most": most / 1e6, "format": kind}
+        reason, setting, values = "image_megapixels", of_kind, {**values, "most": most / 1e6, "format": kind}
     elif max(size) > limits.max_aspect * min(size):
-        reason, values = "image_aspect", {**values, "most": limits.max_aspect}
+        reason, setting, values = "image_aspect", "max_aspect", {**values, "most": limits.max_aspect}
     else:
         return
-    raise ImageError(reason, values=values, code="image_too_large")
+    raise ImageError(reason, values={**values, "setting": f"image_{setting}"}, code="image_too_large")
+
+
+def check_buffer(size: Size, samples: int, limits: Limits) -> None:
+    """Check a JPEG of which the decoder keeps `samples` values in memory, which it does for several scans, by progressive files for one.
+
+    A JPEG in full colour of `max_pixels` pixels has three samples for each pixel, and needs 6 bytes for each. Raises ImageError
+    `image_too_large`.
+    """
+    if samples <= 3 * limits.max_pixels:
+        return
+    most = int(3 * limits.max_pixels * size[0] * size[1] / samples / 1e6)
+    values: dict[str, Value] = {"width": size[0], "height": size[1], "most": most, "setting": "image_max_pixels"}
+    raise ImageError("image_megapixels_progressive", values=values, code="image_too_large")
 
 
 class Source:
-    """An image file, its header read and found within the limits.
+    """An opened image file whose header is within the limits.
+
+    The constructor raises ImageError. `background` is the colour behind transparent parts, "#rrggbb"; None to choose it by contrast.
 
     Attributes:
-        size: pixels as `pixels` gives them; rotating them by `orientation` makes them upright.
-        original_size: pixels as they lie in the file.
+        format: format of the file.
+        kind: format in which its pixels are stored: that of the preview in a camera raw file, and PNG for a drawing.
+        size: (width, height) in pixels of the image that `pixels` returns at full size; rotate it by `orientation` to make it upright.
+        orientation: EXIF orientation, 1 to 8, still to be applied; 1 where the decoder applies it.
+        original_size: (width, height) in pixels as stored in the file.
+        icc: ICC profile, its own or one that says what the file signals; None if there is none.
+        hdr: how an HDR image signals its light; None for all others.
         facts: changes known from the header alone.
-        warnings: what a person should know of the file.
-        lossless: whether the file keeps exact pixels.
-        subsampled: whether its chroma has half the resolution each way (JPEG 4:2:0).
+        lossless: whether the file stores exact pixels.
+        ground: the colour behind the transparent parts of what `pixels` returned; None if nothing is transparent.
+        subsampled: whether its chroma has half the resolution in both directions (JPEG 4:2:0).
+
+    Args:
+        frame: index of the page or frame of the file, as the decoder counts them; None for a file that is one image.
     """
 
-    def __init__(self, data: bytes, limits: Limits) -> None:
+    def __init__(self, data: bytes, limits: Limits, frame: int | None = None, background: str | None = None) -> None:
         kind = sniff.sniff(data)
         if kind is None:
-            raise unread(data)
+            raise unsupported_file(data)
+        self.format: Format = kind
+        preview: tuple[Note, ...] = ()
+        turned = 1
+        if kind == "RAW":
+            data, turned, preview = _preview(data)
+            kind = "JPEG"
+        drawn_size: Size | None = None
+        self._about_drawing: tuple[Note, ...] = ()
+        if kind == "SVG":
+            from llava_gateway.images import svg
+
+            data, drawn_size, self._about_drawing = svg.drawn(data, limits)
+            kind = "PNG"
         self.kind: Format = kind
-        self._data = data
-        # Decoders fill what is missing with grey, or hand out half of it; a file that says how long it is is taken at its word.
-        if kind in ("WEBP", "AVIF", "HEIC") and (sniff.present(data, kind) or 1) < 1:
-            raise damaged(data, cut=True)
+        self._limits = limits
+        self._frame = frame
+        self._background = background
+        self.ground: ground.RGB | None = None
+        self._flaws: list[Note] = []
+        self._tells_its_end = False
+        self._missing: tuple[tuple[int, int, int, int], ...] = ()
+        self._data = self._mended(data)
         if kind == "WEBP" and (canvas := sniff.webp_size(data)):
             check_size(canvas, kind, limits)
         im = self._open()
         check_size(im.size, kind, limits)
-        if kind == "PNG" and (fault := sniff.png_fault(data)):
-            raise damaged(data, cut=fault == "cut")
         if kind == "JPEG":
-            self._data, fault = jpeg.strict(data)
-            if fault:
-                raise damaged(data, cut=fault == "cut")
+            check_buffer(im.size, jpeg.samples_kept(data), limits)
+            self._data = self._checked_jpeg()
             im = self._open()
-        if isinstance(im, TiffImagePlugin.TiffImageFile) and not _is_covered(im):
-            raise damaged(data, cut=True)
         self.size = im.size
-        self.icc = icc if isinstance(icc := im.info.get("icc_profile"), bytes) and icc else None
+        self.icc = found if isinstance(found := im.info.get("icc_profile"), bytes) and found else None
+        self.hdr: Signal | None = None
+        self._signals = False
+        self._read_signal()
         self.lossless = _is_lossless(im, kind, data)
         self.subsampled = isinstance(im, JpegImagePlugin.JpegImageFile) and JpegImagePlugin.get_sampling(im) == 2
         self._bits = _bits(im, kind, data)
-        if kind == "PNG":  # Pillow would do it in the search for EXIF behind the pixels, where what it raises passes for damage to that
-            with warnings.catch_warnings(action="ignore"), suppress(ValueError, SyntaxError, TypeError, IndexError, struct.error):
-                im.load()  # all but OSError is about texts behind the pixels
-        facts, said = _metadata(im)
-        self.orientation = said
+        self._covered = not isinstance(im, TiffImagePlugin.TiffImageFile) or _is_covered(im)
+        if kind == "PNG":  # else `getexif` decodes the pixels to look for EXIF behind them, and `metadata` takes its errors for bad EXIF
+            im = _shown_frame(self._loaded(im, 1))
+        facts, said = metadata(im)
+        self.orientation = said = said if said != 1 else turned
         if kind in ("HEIC", "TIFF"):
-            # libheif rotates by `irot` and `imir` of the container (Exif is but a copy of them); Pillow rotates a TIFF when it loads it.
+            # libheif applies the container's `irot` and `imir` (EXIF only copies them); Pillow rotates a TIFF when it loads it.
             self.orientation = 1
             if kind == "HEIC":
                 box = b"irot" in data[:65536] or b"imir" in data[:65536]
                 copy = im.info.get("original_orientation")
                 said = copy if box and isinstance(copy, int) else 1
+        self._part = _part_of_canvas(im)
+        self._stretched = _in_square_pixels(im, said)
+        if self._stretched:
+            check_size(self._stretched, kind, limits)
         self.original_size = resize.rotated(im.size, said) if self.orientation == 1 else im.size
-        first, self.warnings = _first_of_many(im, kind)
-        self.facts = tuple(fact for fact in (resize.turn_note(said), first, *facts) if fact)
+        if drawn_size:
+            preview, self.original_size = (note("svg_drawn", width=im.width, height=im.height),), drawn_size
+        first, self._many = _first_of_many(im, kind) if frame is None else (None, ())
+        square = note("square_pixels", width=self._stretched[0], height=self._stretched[1]) if self._stretched else None
+        self.facts = tuple(fact for fact in (*preview, resize.turn_note(said), square, first, *facts) if fact)
         self._full: tuple[Image.Image, tuple[Note, ...]] | None = None
         self._unloaded: Image.Image | None = im
 
+    def _read_signal(self) -> None:
+        """Set `icc` or `hdr` to what the file signals about its colours, unless its own ICC profile counts more."""
+        found = signalled.read(self._data, self.kind)
+        if found is None or (self.icc and not signalled.overrides_icc(self._data, self.kind, found)):
+            return
+        self.hdr = found if found.hdr else None
+        self._signals = not found.is_srgb
+        self.icc = None if found.hdr or found.is_srgb else icc.profile(found)
+
+    @property
+    def warnings(self) -> tuple[Note, ...]:
+        """Warnings about the file for the user; those about missing pixels are known once `pixels` was called."""
+        lacking = [flaw for flaw in self._flaws if flaw.code.startswith("image_incomplete")]
+        return (*self._about_drawing, *self._many, *dict.fromkeys(lacking or self._flaws))
+
     @property
     def upright_size(self) -> Size:
-        return resize.rotated(self.size, self.orientation)
+        """(width, height) of the upright image in square pixels."""
+        return self._stretched or resize.rotated(self.size, self.orientation)
 
     def pixels(self, at_least: Size) -> tuple[Image.Image, tuple[Note, ...]]:
-        """Decoded to 8 bits in the orientation of the file, not (much) smaller than twice `at_least`, and what was done.
+        """Decode to 8 bits in the file's orientation. Returns (image, changes).
 
-        Only a JPEG can be reduced while it is decoded; everything else is decoded once and kept for the next call.
+        A JPEG or WebP is decoded at reduced size if it stays large enough for `at_least`, (width, height) in pixels
+        (`resize`). An image at full size is decoded once and kept for the next call. Raises ImageError, and any error of a decoder.
         """
-        scale = resize.draft_scale(self.size, at_least) if self.kind == "JPEG" else 1
-        if scale == 1 and self._full:
+        scale = self._scale(at_least)
+        if self._full and (scale == 1 or self.kind == "WEBP"):
             return self._full
-        im = self._unloaded or self._open()
-        self._unloaded = None
-        if scale > 1:
-            im.draft(None, (self.size[0] // scale, self.size[1] // scale))
-        im.load()
-        if self.kind == "PNG" and _ends_blank(im) and sniff.png_is_short(self._data):
-            raise damaged(self._data, cut=True)
+        im = self._decoded(scale)
+        if self.kind == "WEBP" and im.size == self.size:
+            scale = 1  # the file has no smaller form
+        if im.mode == "I" and self.kind == "PPM":
+            im = im.convert("I;16")  # Pillow has scaled it to 16 bits
+        if im.mode == "RGBA" and self.kind == "PSD" and psd.fourth_is_selection(self._data):
+            im = im.convert("RGB")
         if im.mode == "CMYK" and self.kind == "JPEG" and "adobe" not in im.info:
-            # Pillow takes every CMYK JPEG as Adobe's, which are inverted; without Adobe's marker they are not (as ImageMagick reads them).
+            # Pillow treats every CMYK JPEG as Adobe's, which are inverted. Files without Adobe's marker are not (ImageMagick agrees).
             im = colour.uninverted(im)
         white_is_zero = isinstance(im, TiffImagePlugin.TiffImageFile) and im.tag_v2.get(262) == 0
-        decoded, changes = colour.eight_bit(im, self._bits, white_is_zero=white_is_zero)
-        if colour.is_see_through(decoded):
-            changes = (*changes, note("white_ground"))
-        elif decoded.mode in ("LA", "RGBA"):
+        bits = 16 if im.mode.startswith("I;16") and self.kind in ("PPM", "JPEG2000") else self._bits
+        decoded, changes = colour.eight_bit(im, bits, white_is_zero=white_is_zero)
+        if self._signals and decoded.mode in ("L", "LA"):
+            decoded = decoded.convert("RGB" if decoded.mode == "L" else "RGBA")  # a signal always concerns colours
+        if self._part:
+            decoded = colour.clear_around(decoded, self._part)
+        if chosen := ground.chosen(decoded, self._background):
+            changes, self.ground = (*changes, chosen.fact), chosen.colour
+        if self.ground is None and decoded.mode in ("LA", "RGBA"):
             decoded = decoded.convert(decoded.mode[:-1])
-        decoded.info.clear()  # Pillow would write profiles and comments again
+        decoded.info.clear()  # Pillow would write its profiles and comments to the new file
         if scale == 1:
             self._full = decoded, changes
         return decoded, changes
 
+    def _scale(self, at_least: Size) -> int:
+        """Return the factor by which to reduce the image during decoding."""
+        match self.kind:
+            case "JPEG":
+                return resize.draft_scale(self.size, at_least)
+            case "WEBP":
+                return resize.averaged_scale(self.size, at_least)
+        return 1
+
+    def _decoded(self, scale: int) -> Image.Image:
+        if self.kind == "WEBP" and not self._frame and (im := webp.decoded(self._data, self.size, scale)):
+            return im
+        im = self._unloaded or self._open()
+        self._unloaded = None
+        return self._loaded(im, scale)
+
+    @property
+    def frames(self) -> int:
+        """The number of pages or frames. Counting them may mean to read the whole file."""
+        return int(getattr(self._open(), "n_frames", 1))
+
+    def opened(self) -> Image.Image:
+        """Open the file once more, for readers of its directories."""
+        return self._open()
+
+    def _mended(self, data: bytes) -> bytes:
+        """Return the file without the faults that concern no pixels. Raises ImageParseError for a file that lacks too much."""
+        match self.kind:
+            case "PNG":
+                png_file = png.mended(data)
+                if not png_file.sound:
+                    raise damaged(data)
+                if png_file.wrong:
+                    self._flaws.append(note("checksum_wrong", chunks=", ".join(png_file.wrong)))
+                if not png_file.ended:
+                    self._flaws.append(note("end_missing"))
+                return png_file.data
+            case "WEBP" if (whole := sniff.webp_whole(data)) is not None:
+                self._flaws.append(note("end_missing"))
+                return whole
+            case "BMP" if (part := sniff.present(data, "BMP")) and part < ENOUGH:
+                raise damaged(data, cut=True)
+            case "WEBP" | "AVIF" | "HEIC" if (sniff.present(data, self.kind) or 1) < 1:
+                # Decoders return half an image, so compare the file's length with the length in its header.
+                raise damaged(data, cut=True)
+        return data
+
+    def _checked_jpeg(self) -> bytes:
+        """Return the file to decode. Raises ImageParseError."""
+        checked = jpeg.strict(self._data)
+        if checked.fault == "damaged":
+            raise ImageParseError
+        if checked.fault:
+            raise cut_off(checked.share, about=True)
+        if not checked.ended:
+            self._flaws.append(note("end_missing"))
+        if checked.share < 1:
+            self._flaws.append(incomplete(checked.share, about=True))
+        self._tells_its_end = checked.tells_its_end
+        return checked.data
+
+    def _loaded(self, im: Image.Image, scale: int) -> Image.Image:
+        """Decode an opened file. If pixels are missing, decode those that are there, and note that. Raises ImageParseError for too few."""
+        self._draft(im, scale)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                im.load()
+            if not self._is_short(im):
+                return partial.whitened(im, self.size, self._missing)
+        except Exception as error:  # damaged files make Pillow raise many types, which change with its version
+            if self.kind not in _ROW_BY_ROW:
+                raise
+            if isinstance(error, MemoryError) or (self.kind == "JPEG" and not self._tells_its_end):
+                raise
+        if self.kind == "JPEG":
+            return self._without_end(scale)
+        whole, share, _ = partial.what_is_there(self._open)
+        if self.kind == "TIFF" and share < 1 and not self._frame:
+            other, more = tiff_strips.without_missing_strips(self._data, self.size, ENOUGH, self._opened)
+            whole, share = (other or whole, more) if more > share else (whole, share)
+        self._accept(share)
+        return whole
+
+    def _without_end(self, scale: int) -> Image.Image:
+        """Decode a JPEG that ends early."""
+        missing = jpeg.missing(self._data)
+        self._accept(missing.share)
+        self._data, self._missing, self._tells_its_end = missing.data, missing.boxes, False
+        return self._loaded(self._open(), scale)
+
+    def _accept(self, share: float) -> None:
+        """Note how much of the image is there. Raises ImageParseError if it is too little."""
+        if share < ENOUGH:
+            raise cut_off(share)
+        if share < 1:
+            self._flaws.append(incomplete(share))
+
+    def _draft(self, im: Image.Image, scale: int) -> Image.Image:
+        if scale > 1:
+            im.draft(None, (self.size[0] // scale, self.size[1] // scale))
+        return im
+
+    def _is_short(self, im: Image.Image) -> bool:
+        """Return whether pixels are missing although the decoder did not say so."""
+        if isinstance(im, TiffImagePlugin.TiffImageFile):
+            return not self._covered
+        return self.kind == "PNG" and _ends_blank(im) and png.is_short(self._data)
+
     def _open(self) -> Image.Image:
+        return self._opened(self._data)
+
+    def _opened(self, data: bytes) -> Image.Image:
         pillow_name = "HEIF" if self.kind == "HEIC" else self.kind
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata mostly; none of it concerns a client
-            return Image.open(BytesIO(self._data), formats=[pillow_name])
+            warnings.simplefilter("ignore")  # mostly about metadata, and irrelevant to a client
+            try:
+                im = Image.open(BytesIO(data), formats=[pillow_name])
+            except UnidentifiedImageError:
+                if self.kind == "TIFF":
+                    return self._odd_tiff()
+                raise
+            if self._frame:
+                im.seek(self._frame)
+            return im
+
+    def _odd_tiff(self) -> Image.Image:
+        """Open a TIFF that Pillow does not know. Raises ImageError: `unsupported_image_media_type` if nothing else is wrong with it."""
+        if opened := odd_tiff.opened_as_gray(self._data):
+            wide, channels = opened
+            check_size((wide.width // channels, wide.height), self.kind, self._limits)
+            return odd_tiff.channels_of(wide, channels)
+        tags = next(tiff.directories(self._data), None)
+        if tags and tiff.is_there(self._data, tags):
+            raise UnsupportedImageType("image_kind", values={"format": "TIFF", "kind": tiff.kind_of(tags)})
+        raise damaged(self._data)
 
 
-def damaged(data: bytes, *, cut: bool = False) -> ImageParseError:
-    """What to say of a file that a decoder gave up on. How much is there is only told where the file itself says how long it should be."""
-    kind = sniff.sniff(data)
-    part = sniff.present(data, kind) if kind else None
-    # Below one percent it is the length that is damaged.
-    if part is not None and 0.01 <= part < 1:
-        return ImageParseError("image_cut_off_at", values={"percent": int(part * 100)})
-    return ImageParseError("image_cut_off") if cut else ImageParseError()
+def _shown_frame(im: Image.Image) -> Image.Image:
+    """Return an animated PNG at the first frame that is shown; the file's first picture may be one for programs without animation."""
+    if getattr(im, "default_image", False):
+        with suppress(EOFError, OSError, SyntaxError, ValueError):
+            im.seek(1)
+            im.load()
+    return im
+
+
+def _part_of_canvas(im: Image.Image) -> Box | None:
+    """Return the box that the first frame of a GIF covers; None if it covers the canvas. Pillow paints the rest in any colour."""
+    extents = im.tile[0].extents if isinstance(im, GifImagePlugin.GifImageFile) and im.tile else None
+    return extents if extents and extents != (0, 0, *im.size) else None
+
+
+def _in_square_pixels(im: Image.Image, orientation: int) -> Size | None:
+    """Return the upright size of a TIFF whose pixels are not square, as those of faxes; None for all other images.
+
+    The side with the lower resolution is enlarged.
+    """
+    if not isinstance(im, TiffImagePlugin.TiffImageFile):
+        return None
+    try:
+        across, down = float(im.tag_v2.get(282, 0)), float(im.tag_v2.get(283, 0))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (across > 0 and down > 0 and _SQUARE < max(across / down, down / across) <= _OBLONG):
+        return None
+    if resize.rotated((1, 2), orientation) != (1, 2):
+        across, down = down, across
+    width, height = im.size
+    return (round(width * down / across), height) if across < down else (width, round(height * across / down))
+
+
+def _preview(data: bytes) -> tuple[bytes, int, tuple[Note, ...]]:
+    """Return the largest preview of a camera raw file, its orientation, and what to report. Raises ImageError."""
+    found = raw.largest_preview(data)
+    if found is None:
+        raise UnsupportedImageType("raw_without_preview", values={"least": raw.LEAST_SIDE})
+    width, height = resize.rotated(found.size, found.orientation)
+    return data[found.begin :], found.orientation, (note("raw_preview", width=width, height=height),)
 
 
 def _is_covered(im: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether every pixel of a TIFF is in one of its strips or tiles: Pillow leaves others black. (libtiff, which unpacks them, raises.)"""
+    """Return whether strips or tiles cover every pixel of a TIFF.
+
+    Pillow leaves missing pixels black. libtiff, which decodes compressed files, raises for them.
+    """
     if any(tile.codec_name == "libtiff" for tile in im.tile):
         return True
     layers = len(im.getbands()) if im.tag_v2.get(284) == 2 else 1
-    # One at 0 was never written.
+    # A strip or tile at offset 0 was never written.
     there = [tile.extents for tile in im.tile if tile.extents and tile.offset]
     return sum((right - left) * (lower - upper) for left, upper, right, lower in there) >= im.width * im.height * layers
 
 
 def _ends_blank(im: Image.Image) -> bool:
-    """Whether the pixels that come last in a PNG may be missing: Pillow leaves them 0. In an interlaced one they are the last odd row."""
+    """Return whether the last pixels of a PNG may be missing: Pillow leaves them 0. In an interlaced PNG they are the last odd row."""
     last = im.height - (1 + im.height % 2 if im.info.get("interlace") else 1)
     return not any(im.crop((0, last, im.width, last + 1)).tobytes())
 
 
 def _is_lossless(im: Image.Image, kind: Format, data: bytes) -> bool:
     match kind:
-        case "PNG" | "GIF" | "BMP":
+        case "PNG" | "GIF" | "BMP" | "PSD" | "ICO" | "TGA" | "PPM":
             return True
         case "TIFF":
             return im.info.get("compression") not in ("jpeg", "tiff_jpeg", "webp")
@@ -202,43 +463,29 @@ def _is_lossless(im: Image.Image, kind: Format, data: bytes) -> bool:
 
 
 def _bits(im: Image.Image, kind: Format, data: bytes) -> int:
-    """Bits per channel."""
+    """Return the bits per channel."""
     bits: Any = 8
     if kind == "PNG":
         bits = data[24]
     elif isinstance(im, TiffImagePlugin.TiffImageFile):
         bits = im.tag_v2.get(258, 8)
         bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    elif kind == "TIFF" and (tags := next(tiff.directories(data), None)):
+        bits = tags.get(tiff.BITS, (8,))[0]
     elif kind == "HEIC":
         bits = im.info.get("bit_depth", 8)
     return bits if isinstance(bits, int) else 8
 
 
-def _metadata(im: Image.Image) -> tuple[tuple[Note, ...], int]:
-    """What is left behind, and the EXIF orientation (1 where there is none that means anything)."""
-    facts = []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif = im.getexif()
-            orientation = exif.get(_ORIENTATION, 1)
-            telling = set(exif) & _TELLING
-            gps = bool(exif.get_ifd(_GPS)) if _GPS in telling else False
-    except Exception:  # whatever a damaged EXIF block makes Pillow raise (TypeError, struct.error, ...), the pixels may be fine
-        exif, orientation, telling, gps = None, 1, set(), False
-        facts.append(note("exif_unreadable"))
-    xmp = im.info.get("xmp") or im.info.get("XML:com.adobe.xmp") or b""
-    if gps or _GPS_IN_XMP.search(xmp.encode() if isinstance(xmp, str) else bytes(xmp)):
-        facts.append(note("gps_removed"))
-    if telling - {_GPS} or any(key in _TELLING_INFO or (isinstance(value, str) and im.format == "PNG") for key, value in im.info.items()):
-        facts.append(note("metadata_removed"))
-    return tuple(facts), orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
 def _first_of_many(im: Image.Image, kind: Format) -> tuple[Note | None, tuple[Note, ...]]:
-    """Whether there is more than the first frame. Asked of the header or of the next frame's, never by counting frames."""
+    """Return (change, warnings) for a file with more than one frame.
+
+    Reads only this frame's header or the next one's; counting all frames would be slow.
+    """
+    if kind in ("PSD", "ICO"):
+        return None, ()  # the layers of a picture that is stored flattened too; smaller sizes of the same icon
     if kind == "JPEG":
-        return None, ()  # what follows in a phone's MPO are previews and gain maps
+        return None, ()  # the further images in a phone's MPO are previews and gain maps
     try:
         more = bool(getattr(im, "is_animated", False))
     except (OSError, SyntaxError, ValueError, struct.error, IndexError):

@@ -1,4 +1,4 @@
-"""Pixels to files, always the same way: PNG for what came lossless and packs well, JPEG for the rest."""
+"""Encode pixels deterministically: PNG for lossless images that compress well, JPEG for all others."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class Encoded:
 
 
 def packs_well(im: Image.Image) -> bool:
-    """Whether PNG is the right form for an image that came lossless: yes if it is small, or if a sample of 4x4 tiles spread over it
-    takes at most one byte per pixel. Screenshots, drawings and scans do (0.05 to 0.5), photos don't (1 to 2.5)."""
+    """Return whether PNG suits an image that came lossless.
+
+    It does for small images, and where 16 sample tiles spread over the image take at most one byte per pixel as PNG. Screenshots,
+    drawings and scans take 0.05 to 0.5 bytes, photos 1 to 2.5.
+    """
     if im.width * im.height <= _SMALL:
         return True
     sample = Image.new("RGB", (_TILE * _TILES, _TILE * _TILES))
@@ -36,11 +39,14 @@ def packs_well(im: Image.Image) -> bool:
 
 
 def encode(im: Image.Image, *, lossless: bool, subsampled: bool = False, mark: str = "") -> Encoded:
-    """A file without any metadata but `mark`, as a comment, where it must differ from another of the same pixels.
+    """Encode an image as PNG (`lossless`) or JPEG, without metadata.
 
-    JPEG quality 92 is where text and edges stop changing visibly. Chroma stays whole (4:4:4), or coloured letters smear; only what came
-    subsampled and keeps its size may stay so (`subsampled`, 4:2:0), for there is nothing left to lose. PNG takes the fastest level:
-    higher ones take twice the time for a twentieth of the size.
+    JPEG quality 92 is the lowest at which text and edges don't change visibly. Chroma keeps its full resolution (4:4:4), because
+    coloured letters would smear otherwise. PNG uses the fastest level; higher levels take twice the time to save 5 % of the size.
+
+    Args:
+        subsampled: write chroma at half resolution (4:2:0), for a JPEG that came so and keeps its size: it loses nothing.
+        mark: text for the file's comment, to distinguish the file from another with the same pixels; "" for no comment.
     """
     out = BytesIO()
     if lossless:

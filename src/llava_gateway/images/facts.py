@@ -1,4 +1,4 @@
-"""What an engine says of a model's eye, and the profile that follows from it (pure)."""
+"""Derive a model's vision profile from the facts that its engine reports about the vision encoder (pure)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from llava_gateway.settings import VisionFamily, VisionOverride, built_in_vision
 
 @dataclass(frozen=True, slots=True)
 class VisionFacts:
-    """What the engine itself says of a model's eye.
+    """The facts that an engine reports about a model's vision encoder.
 
     Attributes:
-        projector_type: clip.projector_type ("mlp", ...) or, for inline-vision models, the architecture ("gemma3"); "" if unknown.
-        image_size: side in pixels of the square that one encode sees; None if unknown.
-        patch_size: side of a patch in pixels.
-        pinpoints: (width, height) pairs of LLaVA-1.6's grids; empty where the projector has none.
-        merge: patches a side that become one token (clip.vision.spatial_merge_size or .projector.scale_factor); None: the family's own.
-        queries: tokens of a slice (clip.minicpmv_query_num); None: the version's own.
-        version: clip.minicpmv_version.
-        least_tokens: what the engine was told to spend at least on an image; None: the family's own.
+        projector_type: clip.projector_type ("mlp", ...) or, for models with built-in vision, the architecture ("gemma3"); "" if unknown.
+        image_size: side in pixels of the encoder's square input; None if unknown.
+        patch_size: side of a patch in pixels; None if unknown.
+        pinpoints: grids of LLaVA-1.6 as (width, height) in pixels; empty if the projector has none.
+        merge: patches along each side that merge into one token (clip.vision.spatial_merge_size or .projector.scale_factor); None for
+            the family's default.
+        queries: tokens per slice (clip.minicpmv_query_num); None for the version's default.
+        version: clip.minicpmv_version; None if unknown.
+        least_tokens: minimum tokens per image that the engine is configured to spend; None for the family's default.
     """
 
     projector_type: str = ""
@@ -40,8 +41,11 @@ class VisionFacts:
 
 
 def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, VisionOverride] | None = None) -> VisionProfile:
-    """What a model does with images: from what its engine says of its eye, and of what engines don't tell from configs/vision.toml and
-    `overrides` (the setting `vision`), whose patterns are matched with the model's name. Later entries win over earlier ones."""
+    """Return the vision profile of a model.
+
+    The engine's facts come first. Values from configs/vision.toml and `overrides` (the setting `vision`) replace them where a pattern
+    matches the model's name; later entries win over earlier ones.
+    """
     override = _override(name, overrides or {})
     facts = replace(
         facts,
@@ -57,7 +61,7 @@ def profile_for(facts: VisionFacts, name: str = "", overrides: Mapping[str, Visi
 
 
 def _with_tiles(eye: Eye, override: VisionOverride) -> Eye:
-    """The eye with what is told of its tiles; none for a model that takes one image, since tiles are images too."""
+    """Apply the override's tile settings. A model that takes one image gets no tiles, because each tile counts as an image."""
     if not isinstance(eye, SquareEye):
         return eye
     if override.max_images == 1:
@@ -67,7 +71,7 @@ def _with_tiles(eye: Eye, override: VisionOverride) -> Eye:
 
 
 def _override(name: str, overrides: Mapping[str, VisionOverride]) -> VisionOverride:
-    """All entries whose pattern fits the name, one over the other."""
+    """Merge all entries whose pattern matches the name; later ones win. A name without a tag also matches as `name:latest`."""
     plain = name.lower()
     forms = (plain,) if ":" in plain.rpartition("/")[2] else (plain, f"{plain}:latest")
     found: dict[str, Any] = {}
@@ -96,13 +100,16 @@ FAMILIES: Mapping[str, VisionFamily] = {
     "mistral3": "pixtral",
     "llama4": "llama4",
 }
-"""By projector type (tools/mtmd/clip-impl.h) or by architecture, where the eye is inside the model (Ollama's llama/compat says which
-projector it becomes)."""
+"""The family for each projector type (tools/mtmd/clip-impl.h), or for each architecture with built-in vision (Ollama's llama/compat maps
+it to a projector)."""
 
 
 def _llava(facts: VisionFacts) -> SquareEye | None:
-    """One square of (image_size / patch_size)^2 tokens. A projector with pinpoints cuts larger images into tiles itself, but leaves those
-    of one square as they are, so tiles of ours are seen alike by both."""
+    """Return an eye of (image_size / patch_size)^2 tokens per square.
+
+    A projector with pinpoints cuts larger images into tiles itself but leaves images of one square as they are, so both kinds of
+    projector see our tiles alike.
+    """
     side, patch = facts.image_size, facts.patch_size
     if not (side and patch):
         return None
@@ -112,7 +119,7 @@ def _llava(facts: VisionFacts) -> SquareEye | None:
 
 
 def _gemma3(facts: VisionFacts) -> OneSquare | None:
-    """A square of 4 x 4 patches a token, two markers, padded with black; no pan and scan."""
+    """Return one square with 4 x 4 patches per token and two markers, padded with black. Pan and scan is not used."""
     if not (facts.image_size and facts.patch_size):
         return None
     tokens = (facts.image_size // facts.patch_size) ** 2 // (facts.merge or 4) ** 2
@@ -120,7 +127,7 @@ def _gemma3(facts: VisionFacts) -> OneSquare | None:
 
 
 def _cells(facts: VisionFacts, merge: int, usual: Cells) -> Cells | None:
-    """`usual` without its side, which is that of `merge` x `merge` patches where the engine says nothing else."""
+    """Fill in the side and minimum of `usual`. A cell has `merge` x `merge` patches unless the engine reports another number."""
     if not facts.patch_size:
         return None
     side, least = facts.patch_size * (facts.merge or merge), facts.least_tokens or usual.least
@@ -128,7 +135,11 @@ def _cells(facts: VisionFacts, merge: int, usual: Cells) -> Cells | None:
 
 
 def _minicpm(facts: VisionFacts) -> Slices | None:
-    """clip.cpp: 96 queries and markers around all slices in version 2 (MiniCPM-V 2.5), 64 and none from 3 (2.6) on."""
+    """Return the slices of MiniCPM-V.
+
+    By clip.cpp, version 2 (MiniCPM-V 2.5) has 96 queries per slice and markers around all slices. Versions from 3 (2.6) on have 64
+    queries and no such markers.
+    """
     if not (facts.image_size and facts.patch_size):
         return None
     old = (facts.version or 2) == 2
@@ -143,8 +154,8 @@ def _llama4(facts: VisionFacts) -> Grid | None:
     return Grid(facts.image_size, tokens)
 
 
-# Limits in tokens: `set_limit_image_tokens` in clip.cpp. Of Gemma 4's 1,120 no more are asked for than its own processor spends (280): it
-# reads an image without causal attention, and a server whose batch is smaller than an image (512 by default) then ends.
+# Limits in tokens: `set_limit_image_tokens` in clip.cpp. Gemma 4 allows 1,120, but we send at most the 280 of its own processor: it reads
+# an image without causal attention, and a server whose batch (512 by default) is smaller than an image then exits.
 _EYES: Mapping[VisionFamily, Callable[[VisionFacts], Eye | None]] = {
     "llava": _llava,
     "gemma3": _gemma3,

@@ -1,8 +1,8 @@
-"""What each family of models does with an image of (width, height), and so the size to send it in: pure, one function a family.
+"""Choose the size at which to send an image to each model family, and count its tokens; one function per family (pure).
 
-The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how images are resized; clip.cpp, `clip_n_output_tokens`: what they cost;
-mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them), proved against the engine in tests/images/test_families.py. The sizes we
-send are fixed points of the family's rule: the engine copies their pixels. What it still makes itself is the overview of sliced images.
+The rules are those of llama.cpp's tools/mtmd (mtmd-image.cpp: how it resizes images; clip.cpp, `clip_n_output_tokens`: their token
+counts; mtmd.cpp, `mtmd_tokenizer::add_media`: the markers around them). tests/images/test_families.py checks them against the engine. The
+sizes we send are fixed points of the family's rule: the engine copies their pixels. It makes only the overview of sliced images itself.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llava_gateway.chat import Label, Sight
+from llava_gateway.chat import Label
 from llava_gateway.images.plan import BLACK, CLIP_MEAN, GRAY, SMALLEST_SIDE, Canvas, Colour, Plan, Size, letterbox
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Sight
 
 LOW_TOKENS = 576
-"""What `detail: low` costs at most, where the family can spend so little: one tile of LLaVA."""
+"""Most tokens for `detail: low`, the cost of one tile of LLaVA; a family whose minimum is higher spends its minimum."""
 AUTO_PIXELS = 1344 * 1344
-"""Most pixels without a wish: 2,304 tokens of Qwen2.5-VL, so that a question fits beside them into the 4,096 that Ollama starts with."""
+"""Most pixels for `detail: auto` without a wish: 2,304 tokens of Qwen2.5-VL, which leaves room in the 4,096 of Ollama's default context."""
 UNKNOWN_SIDE = 1344
 _MOST_STRETCH = 1.1
 MOST_SLICES = 9
@@ -29,11 +30,13 @@ GRID_SIDE = 3
 
 @dataclass(frozen=True, slots=True)
 class OneSquare:
-    """One square of `side` pixels, which is all that the eye can see of an image (Gemma 3, and eyes that take one image only).
+    """An eye that sees each image as one square (Gemma 3, and models that take only one image).
 
     Attributes:
-        tokens, around: tokens that it costs, and how many of them are markers; None where that is not known.
-        fill: colour of what is left over of the square.
+        side: side of the square in pixels.
+        tokens: tokens per image, markers included; None if unknown.
+        around: how many of these tokens are markers before and after the image.
+        fill: colour of the padding.
     """
 
     side: int
@@ -44,11 +47,13 @@ class OneSquare:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Images of any shape in square cells of `side` pixels, one token each, `least` to `most` of them.
+    """An eye that sees an image of any shape as square cells of one token each.
 
     Attributes:
+        side: side of a cell in pixels.
+        least, most: minimum and maximum number of cells.
         around: tokens of the markers before and after an image.
-        row_break: every row but the last ends with one token more.
+        row_break: whether every row but the last ends with one extra token.
     """
 
     side: int
@@ -60,10 +65,12 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """An overview of about `side` x `side` pixels and up to nine slices of as many, each `queries` tokens and two markers (MiniCPM-V).
+    """An eye that sees an overview and up to nine slices of the image (MiniCPM-V).
 
     Attributes:
-        align: sides of slices are multiples of it (the patch size).
+        side: the overview and each slice have about `side` x `side` pixels.
+        align: the sides of a slice are multiples of this many pixels (the patch size).
+        queries: tokens of the overview and of each slice, without the two markers of each.
         around_all: tokens of the markers around all slices together.
     """
 
@@ -75,9 +82,11 @@ class Slices:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """An overview and up to 3 x 3 tiles of `side` x `side` pixels, `tokens` each (Llama 4).
+    """An eye that sees an overview and up to 3 x 3 tiles (Llama 4).
 
     Attributes:
+        side: side of the overview and of each tile in pixels.
+        tokens: tokens of the overview and of each tile.
         around: tokens of the markers before and after an image.
     """
 
@@ -88,14 +97,14 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class AnyShape:
-    """An eye of which nothing is known: images keep their shape, and have no side of more than `max_side` pixels."""
+    """An unknown eye: images keep their shape, and their long side is at most `max_side` pixels."""
 
     max_side: int = UNKNOWN_SIDE
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One way to send an image: `visual` tokens of the image alone, `total` with all markers."""
+    """One way to send an image; it costs `visual` tokens for the image alone and `total` tokens with all markers."""
 
     canvas: Canvas
     visual: int
@@ -103,9 +112,9 @@ class _Option:
 
 
 def one_square(eye: OneSquare, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """The whole image inside one square, whatever its size.
+    """Plan the whole image inside one square.
 
-    llama.cpp `mtmd_image_preprocessor_fixed_size`: it pads like this itself, so an image of exactly this size is copied.
+    The padding is that of llama.cpp `mtmd_image_preprocessor_fixed_size`, which copies an image of exactly this size.
     """
     canvas = letterbox(size, eye.side, eye.fill)
     if eye.tokens is None:
@@ -114,16 +123,17 @@ def one_square(eye: OneSquare, size: Size, sight: Sight, label: Label = "exact")
 
 
 def cells(eye: Cells, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """The image in its own shape, both sides rounded to whole cells (Qwen-VL, Pixtral, Gemma 4).
+    """Plan the image in its own shape, with both sides rounded to whole cells (Qwen-VL, Pixtral, Gemma 4).
 
-    llama.cpp `mtmd_image_preprocessor_dyn_size`, `calc_size_preserved_ratio` (smart_resize in transformers). It pads what rounding leaves
-    over; we stretch, as the models' own processors do, and pad only where that would deform the image.
+    The rule is llama.cpp `mtmd_image_preprocessor_dyn_size`, `calc_size_preserved_ratio` (smart_resize in transformers). llama.cpp pads
+    the remainder of the rounding. We stretch the image instead, as the models' own processors do, and pad only if stretching would
+    distort it.
     """
     return _first_within(_cell_options(eye, size, sight), sight, label)
 
 
 def _cell_options(eye: Cells, size: Size, sight: Sight) -> Iterator[_Option]:
-    """From the largest that may be wished for down to the least that the engine takes."""
+    """Yield options from the largest that the wishes allow to the smallest that the engine accepts."""
     most = eye.most
     if sight.detail == "auto" and sight.num_visual_tokens is None and sight.image_size is None:
         most = min(most, max(eye.least, AUTO_PIXELS // eye.side**2))
@@ -141,13 +151,13 @@ def _cell_options(eye: Cells, size: Size, sight: Sight) -> Iterator[_Option]:
 
 
 def _boxed(eye: Cells, columns: int, rows: int, box: Size) -> Size:
-    """Rounding may go past the box; what is cut off to stay in it must leave enough."""
+    """Clip the cells to the box, because rounding may exceed it; don't clip if too few cells would remain."""
     wide, high = min(columns, max(1, box[0] // eye.side)), min(rows, max(1, box[1] // eye.side))
     return (wide, high) if wide * high >= eye.least else (columns, rows)
 
 
 def _cell_grid(eye: Cells, size: Size, budget: int) -> Size:
-    """(columns, rows) of the cells that an image is resized to, at most `budget` wherever that is at least `eye.least`."""
+    """Return (columns, rows) of the cells for an image of `size` pixels: at most `budget` cells, but at least `eye.least`."""
     width, height = (length / eye.side for length in size)
     columns, rows = max(1, math.floor(width + 0.5)), max(1, math.floor(height + 0.5))
     if columns * rows > budget:
@@ -160,23 +170,26 @@ def _cell_grid(eye: Cells, size: Size, budget: int) -> Size:
 
 
 def _clipped(columns: int, rows: int, most: int) -> Size:
-    """A side of one cell can't shrink any more, and rounding up may go past `most`: the engine would shrink the image once more."""
+    """Shorten the longer side so that there are at most `most` cells.
+
+    More cells can result because a side of one cell can't shrink and because of rounding up. The engine would then resize the image.
+    """
     if columns >= rows:
         return min(columns, max(1, most // rows)), rows
     return columns, min(rows, max(1, most // columns))
 
 
 def slices(eye: Slices, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """An overview, and slices of the image where it is larger than one (MiniCPM-V).
+    """Plan an overview and, for an image larger than one slice, its slices (MiniCPM-V).
 
-    llama.cpp `mtmd_image_preprocessor_llava_uhd` without pinpoints. We send the size that it would resize to before slicing. An image
-    that fits into one square is stretched to it there; ours is padded to it instead.
+    The rule is llama.cpp `mtmd_image_preprocessor_llava_uhd` without pinpoints. We send the size to which it would resize before slicing.
+    llama.cpp stretches an image that fits into one square; we pad it instead.
     """
     return _first_within(_slice_options(eye, size, sight), sight, label)
 
 
 def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
-    """From the most slices to the overview alone."""
+    """Yield options from the most slices to the overview alone."""
     each = eye.queries + 2
     if max(size) > eye.side and sight.detail != "low":
         for most in range(MOST_SLICES, 0, -1):
@@ -188,10 +201,11 @@ def _slice_options(eye: Slices, size: Size, sight: Sight) -> Iterator[_Option]:
 
 
 def _sliced(eye: Slices, size: Size) -> tuple[Size, Size]:
-    """The size to send, and (columns, rows) of its slices.
+    """Return (size to send in pixels, (columns, rows) of its slices).
 
-    That is the size that the image has when it is cut, or one a patch a slice smaller: often that keeps it from being cut into more
-    slices than the image as it came. Where nothing does (long shapes of few pixels) it is sent as it came, and the engine enlarges it.
+    The size is the one at which the engine cuts the image, or a size smaller by one patch per slice. The smaller size often prevents a cut
+    into more slices than the original needs. If no such size exists (long images of few pixels), the original size is sent and the engine
+    enlarges it.
     """
     first = grid = _slice_grid(eye, size)
     tried = size
@@ -210,7 +224,7 @@ def _sliced(eye: Slices, size: Size) -> tuple[Size, Size]:
 
 
 def _slice_grid(eye: Slices, size: Size) -> Size:
-    """llama.cpp `get_best_grid`: of the grids of about area / side^2 slices the one nearest in shape; the first of equals."""
+    """Choose among the grids of about area / side^2 slices the one nearest in shape, the first of equals (llama.cpp `get_best_grid`)."""
     width, height = size
     shape = _f32(math.log(_f32(width / height)))
     count = min(math.ceil(_f32(width * height / eye.side**2)), MOST_SLICES)
@@ -220,7 +234,7 @@ def _slice_grid(eye: Slices, size: Size) -> Size:
 
 
 def _refined(eye: Slices, size: Size, grid: Size) -> Size:
-    """llama.cpp `get_refine_size`: slices of about side^2 pixels in the image's shape, in whole patches."""
+    """Return the image size for a grid of slices of about side^2 pixels each, in whole patches (llama.cpp `get_refine_size`)."""
     width, height = (_divisible(length, parts) // parts for length, parts in zip(size, grid, strict=True))
     shape = _f32(width / height)
     high = int(_f32(eye.side / _f32(math.sqrt(shape))))
@@ -229,22 +243,22 @@ def _refined(eye: Slices, size: Size, grid: Size) -> Size:
 
 
 def _divisible(length: int, by: int) -> int:
-    """llama.cpp `ensure_divide`."""
+    """Round to the nearest multiple of `by`, at least `by` (llama.cpp `ensure_divide`)."""
     return max(math.floor(length / by + 0.5) * by, by)
 
 
 def grid(eye: Grid, size: Size, sight: Sight, label: Label = "exact") -> Plan:
-    """Tiles of the best grid, and an overview (Llama 4).
+    """Plan the tiles of the best grid, and an overview (Llama 4).
 
-    llama.cpp `mtmd_image_preprocessor_llava_uhd` with the grids of `set_llava_uhd_res_candidates`. We send the image as it fits into
-    its grid, without the padding: so the engine makes its overview from the image alone. An image that fits into one tile is
-    stretched to it there; ours is padded to it instead.
+    The rule is llama.cpp `mtmd_image_preprocessor_llava_uhd` with the grids of `set_llava_uhd_res_candidates`. We resize the image to fit
+    its grid but send it without padding, so that the engine's overview shows only the image. llama.cpp stretches an image that fits
+    into one tile; we pad it instead.
     """
     return _first_within(_grid_options(eye, size, sight), sight, label)
 
 
 def _grid_options(eye: Grid, size: Size, sight: Sight) -> Iterator[_Option]:
-    """From the grid that the engine itself would take down to one tile."""
+    """Yield options from the grid that the engine itself would choose down to one tile."""
     every = [(x * eye.side, y * eye.side) for x in range(1, GRID_SIDE + 1) for y in range(1, GRID_SIDE + 1) if (x, y) != (1, 1)]
     seen = set()
     if max(size) > eye.side and sight.detail != "low":
@@ -259,7 +273,10 @@ def _grid_options(eye: Grid, size: Size, sight: Sight) -> Iterator[_Option]:
 
 
 def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
-    """llama.cpp `select_best_resolution`, as LLaVA-NeXT's own: most of the image's pixels kept, then least waste; the first of equals."""
+    """Return the candidate that keeps most of the image's pixels, then has the least padding; the first of equals.
+
+    Follows llama.cpp `select_best_resolution`, which follows LLaVA-NeXT.
+    """
 
     def rank(candidate: Size) -> tuple[int, int]:
         scale = min(_f32(candidate[0] / size[0]), _f32(candidate[1] / size[1]))
@@ -270,7 +287,7 @@ def best_resolution(size: Size, candidates: Iterable[Size]) -> Size:
 
 
 def any_shape(eye: AnyShape, size: Size, sight: Sight) -> Plan:
-    """The image in its own shape, never enlarged: all that can be done where nothing is known of the model's eye."""
+    """Plan the image in its own shape, never enlarged, for a model whose eye is unknown."""
     longest = eye.max_side // 2 if sight.detail == "low" else eye.max_side
     scale = min(1.0, longest / max(size))
     inner = _within((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), sight.image_size)
@@ -280,7 +297,7 @@ def any_shape(eye: AnyShape, size: Size, sight: Sight) -> Plan:
 
 
 def _first_within(options: Iterable[_Option], sight: Sight, label: Label) -> Plan:
-    """The first option that is within all wishes, or else the last one; notes say what it misses."""
+    """Plan the first option that meets all wishes, or the last option with notes on the wishes that it does not meet."""
     for option in options:
         if not (notes := _beyond(option, sight)):
             break
@@ -291,7 +308,7 @@ def _first_within(options: Iterable[_Option], sight: Sight, label: Label) -> Pla
 
 
 def _beyond(option: _Option, sight: Sight) -> list[Note]:
-    """Notes on the wishes that an option goes beyond."""
+    """Return notes on the wishes that an option exceeds."""
     notes = []
     if (visual := sight.num_visual_tokens) is not None and option.visual > visual:
         notes.append(note("num_visual_tokens_adjusted", tokens=option.visual, wanted=visual))
@@ -304,32 +321,32 @@ def _beyond(option: _Option, sight: Sight) -> list[Note]:
 
 
 def _within(size: Size, box: Size | None) -> Size:
-    """Shrunk into a box; as it is where it fits or there is none."""
+    """Shrink a size to fit inside a box; return it unchanged if it fits or there is no box."""
     if box is None or (size[0] <= box[0] and size[1] <= box[1]):
         return size
     return _fitted(size, box)
 
 
 def _fitted(size: Size, box: Size) -> Size:
-    """The largest size of this shape inside a box: one side is the box's, the other at most."""
+    """Return the largest size of the same shape inside a box; at least one side equals the box's."""
     if size[0] * box[1] >= size[1] * box[0]:
         return box[0], min(box[1], max(1, round(size[1] * box[0] / size[0])))
     return min(box[0], max(1, round(size[0] * box[1] / size[1]))), box[1]
 
 
 def _shrunk(size: Size, pixels: int) -> Size:
-    """At most about so many pixels, in the same shape."""
+    """Shrink a size to at most about `pixels` pixels in all, in the same shape."""
     scale = min(1.0, math.sqrt(pixels / (size[0] * size[1])))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _shaped(size: Size, target: Size) -> Size:
-    """`target` itself where filling it hardly deforms the image, else the size of the image inside it."""
+    """Return `target` if stretching to it hardly distorts the image, else the size of the image inside it."""
     stretch = (target[0] * size[1]) / (target[1] * size[0])
     return target if 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH else _fitted(size, target)
 
 
 def _f32(value: float) -> float:
-    """As a C float: the engine chooses grids in them, and a tie is broken by the last digit."""
+    """Round to a C float. The engine compares grids in floats, and the last digit breaks a tie."""
     rounded: float = struct.unpack("f", struct.pack("f", value))[0]
     return rounded

@@ -1,4 +1,4 @@
-"""The frames that the gateway and a worker process exchange: two lengths, a JSON header, a blob."""
+"""Read and write the frames that the gateway and a worker process exchange: two lengths, a JSON header, a blob."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import struct
 from itertools import accumulate
 from typing import Any, BinaryIO, TypeAlias
 
-from llava_gateway.errors import ImageError, ImageParseError, UnsupportedImageType
+from llava_gateway.errors import ImageError, ImageParseError, InvalidRequest, UnsupportedImageType
 
 Frame: TypeAlias = tuple[dict[str, Any], bytes]
 
 LENGTHS = struct.Struct(">II")
-"""How a frame begins: the lengths of its header and of its blob."""
-_KINDS: dict[str, type[ImageError]] = {cls.__name__: cls for cls in (ImageError, ImageParseError, UnsupportedImageType)}
+"""The start of a frame: the lengths of its header and of its blob in bytes, as 32-bit big-endian integers."""
+_KINDS: dict[str, type[ImageError | InvalidRequest]] = {
+    cls.__name__: cls for cls in (ImageError, ImageParseError, UnsupportedImageType, InvalidRequest)
+}
 
 
 def pack(header: dict[str, Any], blob: bytes) -> bytes:
-    """The start of a frame; the blob follows it (apart, so that 20 MB are not copied)."""
+    """Return the start of a frame, without the blob; write the blob separately, so that 20 MB are not copied."""
     text = json.dumps(header).encode()
     return LENGTHS.pack(len(text), len(blob)) + text
 
 
 def read(stream: BinaryIO) -> Frame | None:
-    """The next frame, None at the end of the stream."""
+    """Read the next frame; None at the end of the stream."""
     lengths = stream.read(LENGTHS.size)
     if len(lengths) < LENGTHS.size:
         return None
@@ -38,14 +40,15 @@ def write(stream: BinaryIO, header: dict[str, Any], blob: bytes = b"") -> None:
 
 
 def split(blob: bytes, sizes: list[int]) -> list[bytes]:
-    """The files that lie in a blob one after the other."""
+    """Split a blob into the concatenated files of these `sizes` in bytes."""
     ends = list(accumulate(sizes))
     return [blob[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def error_header(error: ImageError) -> dict[str, Any]:
-    return {"is": "error", "kind": type(error).__name__, "reason": error.reason, "values": error.values, "code": error.code}
+def error_header(error: ImageError | InvalidRequest) -> dict[str, Any]:
+    values = {"reason": error.reason, "values": error.values, "code": error.code, "place": error.place}
+    return {"is": "error", "kind": type(error).__name__, **values}
 
 
-def error_from(header: dict[str, Any]) -> ImageError:
-    return _KINDS[header["kind"]](header["reason"], values=header["values"], code=header["code"])
+def error_from(header: dict[str, Any]) -> ImageError | InvalidRequest:
+    return _KINDS[header["kind"]](header["reason"], values=header["values"], code=header["code"]).at(*header["place"])

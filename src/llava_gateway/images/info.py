@@ -1,4 +1,4 @@
-"""What is known of an image apart from its pixels."""
+"""Describe an image apart from its pixels, and the limits that an image file must meet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, Literal, TypeAlias
 from llava_gateway.notes import Note
 
 Degrees: TypeAlias = Literal[90, 180, 270]
-"""By which an image can be rotated, clockwise."""
+"""The clockwise rotations that an image can get."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """An image and the file it came from.
+    """An image's sizes, the file it came from, and its changes.
 
     Attributes:
-        width, height: pixels of the canonical image, upright.
-        original_width, original_height: pixels of the file as they were stored in it.
-        original_format: one of sniff.FORMATS.
-        original_bytes: size of the file.
-        changes: what was done to it.
-        warnings: what a person should know of it.
+        width, height: size of the canonical image in pixels, upright.
+        original_width, original_height: size in pixels as stored in the file.
+        original_format: a `sniff.Format`.
+        original_bytes: size of the file in bytes.
+        changes: changes made to the image.
+        warnings: warnings about the image for the user.
     """
 
     width: int
@@ -35,7 +35,7 @@ class ImageInfo:
 
     @property
     def bytes(self) -> int:
-        """What its notes take in memory."""
+        """The memory that its notes take, in bytes."""
         return sum(fact.size for fact in (*self.changes, *self.warnings))
 
     def to_json(self) -> dict[str, Any]:
@@ -53,11 +53,12 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an image may be, from the settings of the same names (`image_` left out)."""
+    """Limits for an image file: pixels, sides in pixels, and long side / short side; from the settings of these names with `image_`."""
 
-    max_pixels: int = 50_000_000
+    max_pixels: int = 64_000_000
+    max_pixels_jpeg: int = 270_000_000
     max_pixels_webp_gif: int = 25_000_000
-    max_side: int = 30_000
+    max_side: int = 65_500
     min_side: int = 8
     max_aspect: float = 64
     store_max_pixels: int = 12_000_000
@@ -66,5 +67,5 @@ class Limits:
         return asdict(self)
 
 
-UNLIMITED = Limits(max_pixels=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31)
-"""For canonical images: what they came from was within the limits."""
+UNLIMITED = Limits(max_pixels=2**40, max_pixels_jpeg=2**40, max_pixels_webp_gif=2**40, max_side=2**31, min_side=1, max_aspect=2**31)
+"""For canonical images, whose original files were within the limits."""

@@ -1,4 +1,4 @@
-"""What images cost models whose rule is not known, learned from the tokens that their engines counted (pure, kept in memory)."""
+"""Learn the token cost of images for models whose rule is unknown, from the counts of their engines (pure, kept in memory)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llava_gateway.chat import Label
 from llava_gateway.images.plan import Size
 
 Pieces: TypeAlias = tuple[Size, ...]
-"""(width, height) of each file that is sent of an image."""
+"""(width, height) in pixels of each file sent for an image."""
 
 MOST_SAMPLES = 256
-"""Kept of each model and profile; those not seen for longest go first."""
+"""Samples kept for each model and profile; the least recently learned are dropped first."""
 
 
 @dataclass(slots=True)
@@ -22,8 +22,10 @@ class _Samples:
     tokens: OrderedDict[Pieces, tuple[int, Label]] = field(default_factory=OrderedDict)
 
     def line(self) -> tuple[float, float] | None:
-        """(tokens of a piece, tokens of a pixel) that fit the samples best: least squares of tokens = pieces * a + pixels * b. None without
-        samples. Where they are too alike to tell the two apart, all is put on the pieces: most models cost the same for every image."""
+        """Fit tokens = pieces * a + pixels * b by least squares. Returns (a, b); None without samples.
+
+        If the samples are too similar to separate a from b, b is 0: most models spend the same on every image.
+        """
         rows = [(len(pieces), _pixels(pieces), tokens) for pieces, (tokens, _) in self.tokens.items()]
         if not rows:
             return None
@@ -33,27 +35,27 @@ class _Samples:
         if determinant <= 1e-6 * nn * pp:
             return nt / nn, 0.0
         piece, pixel = (nt * pp - pt * np) / determinant, (nn * pt - np * nt) / determinant
-        # No engine takes tokens back: what looks so is noise of rounding to whole patches.
+        # No image costs fewer tokens for more pixels: a negative b is noise from rounding to whole patches.
         if pixel < 0:
             return nt / nn, 0.0
         return (piece, pixel) if piece >= 0 else (0.0, pt / pp)
 
 
 class LearnedCosts:
-    """Samples by model, however that is named, and profile key (`VisionProfile.key`)."""
+    """Samples for each model (any hashable key) and profile key (`VisionProfile.key`)."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[Hashable, str], _Samples] = {}
 
     def learn(self, model: Hashable, key: str, images: Iterable[Pieces], tokens: int, label: Label = "measured") -> None:
-        """Takes note of what new images of one prompt cost together.
+        """Record the combined cost of the new images of one prompt.
 
         Args:
-            images: the pieces of each. Those of different sizes tell only about what one costs: all files as much, and only until
-                something better is known.
-            tokens: prompt_tokens less those of the text and of other images. Below one a piece nothing is learned: the engine has
-                ignored the images.
-            label: "estimated" where the text was only reckoned; that takes no measured one's place.
+            images: the pieces of each image. Images of different sizes give only an estimate (the same cost for every file), which is
+                recorded only while nothing else is known.
+            tokens: prompt_tokens minus the tokens of the text and of other images. Learns nothing from less than one token per piece:
+                the engine ignored the images.
+            label: "estimated" if the tokens of the text were only estimated; it never replaces a measured sample.
         """
         every = list(images)
         pieces = sum(map(len, every))
@@ -72,8 +74,10 @@ class LearnedCosts:
             samples.popitem(last=False)
 
     def predict(self, model: Hashable, key: str, image: Pieces) -> tuple[int, Label] | None:
-        """What an image costs: "measured" where one of this size was seen and its text counted, "estimated" by its area where others were,
-        else None."""
+        """Predict the tokens of an image. Returns (tokens, label), or None without samples.
+
+        The label is that of an earlier image of the same size, or "estimated" for a prediction from images of other sizes.
+        """
         samples = self._of.get((model, key))
         if samples is None:
             return None

@@ -1,20 +1,21 @@
-"""What a model does with an image, and the plan of what it is sent (pure: no pixels here). `facts.py` tells which profile a model has."""
+"""Describe how a model sees images, and plan the pieces to send to it (pure, no pixels). `facts.py` finds the profile of a model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from llava_gateway.chat import Box, Label, Sight
-from llava_gateway.images import anyres, families
+from llava_gateway.chat import Label
+from llava_gateway.images import anyres, families, strips
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.families import AnyShape, Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import CLIP_MEAN, SMALLEST_SIDE, WHOLE, Canvas, Colour, Plan, Size, letterbox, pixels
+from llava_gateway.parts import Box, Sight
 
-if TYPE_CHECKING:  # the workers get this module, and should not get the settings with it
+if TYPE_CHECKING:  # workers import this module, and should not import the settings
     from llava_gateway.settings import VisionFamily
 
 __all__ = [
@@ -23,23 +24,23 @@ __all__ = [
 
 
 Eye: TypeAlias = SquareEye | OneSquare | Cells | Slices | Grid | AnyShape
-"""The kinds of eyes, each with what it does with an image of any size."""
+"""The kinds of vision encoders, with the way each resizes and cuts an image."""
 
 _KINDS: Mapping[str, type[Eye]] = {
     "squares": SquareEye, "one_square": OneSquare, "cells": Cells, "slices": Slices, "grid": Grid, "any_shape": AnyShape,
 }  # fmt: skip
-"""By their names in JSON."""
+"""The eyes by their names in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class VisionProfile:
-    """How an image is made ready for one model. A value that travels to the worker processes as JSON.
+    """The way to prepare images for one model. It travels to the worker processes as JSON.
 
     Attributes:
-        eye: what the model sees an image with.
-        family: whose rule it is.
-        max_images: images it can tell apart in one conversation; None: several.
-        label: how far its tokens can be trusted.
+        eye: the model's vision encoder.
+        family: model family whose rule applies.
+        max_images: most images in one conversation; None for no limit.
+        label: how far the token counts of its plans can be trusted.
     """
 
     eye: Eye = AnyShape()
@@ -50,11 +51,11 @@ class VisionProfile:
     @property
     def key(self) -> str:
         """Names everything that shapes the rendition, its tokens among it: same key and sight, same bytes and the same cost."""
-        return json.dumps(self.to_json(), separators=(",", ":"))
+        return _key(self)
 
     @property
     def most_tokens(self) -> int | None:
-        """About what `detail: auto` may cost at most; None where it costs the same for every image, or that is not known."""
+        """The approximate maximum tokens for `detail: auto`; None if every image costs the same or the cost is unknown."""
         match self.eye:
             case SquareEye() as eye:
                 return eye.tokens * max(eye.pieces(grid) for grid in eye.usual_grids) if eye.trained and eye.tokens else None
@@ -70,7 +71,7 @@ class VisionProfile:
 
     @property
     def square(self) -> int | None:
-        """Side in pixels of the one square that an image fills, or its tiles do; None for eyes that see other shapes."""
+        """The side in pixels of the square that an image or each of its tiles fills; None for eyes that see other shapes."""
         match self.eye:
             case SquareEye() | OneSquare() as eye:
                 return eye.side
@@ -79,7 +80,13 @@ class VisionProfile:
         assert_never(self.eye)
 
     def plan(self, size: Size, sight: Sight = Sight()) -> Plan:
-        """What the model is sent of an image of `size` (width, height) pixels, upright."""
+        """Plan the pieces to send of an image of `size` (width, height) pixels, upright."""
+        if self.max_images != 1 and strips.may_cut(size, sight):
+            return _long(self, size, sight)
+        return self._plain(size, sight)
+
+    def _plain(self, size: Size, sight: Sight) -> Plan:
+        """Plan an image without cutting it into strips."""
         if isinstance(self.eye, SquareEye):
             return anyres.plan(size, sight, self.eye)
         whole = partial(_whole, self.eye, self.label)
@@ -94,10 +101,27 @@ class VisionProfile:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> VisionProfile:
-        """From `to_json`, also as JSON gives it back: with lists for tuples."""
+        """Build a profile from `to_json`, also after a round trip through JSON, which makes lists of tuples."""
         fields = dict(value["eye"])
         kind = _KINDS[fields.pop("kind")]
         return cls(**{**value, "eye": kind(**{name: _tuples(field) for name, field in fields.items()})})
+
+
+@lru_cache(256)
+def _key(profile: VisionProfile) -> str:
+    return json.dumps(profile.to_json(), separators=(",", ":"))
+
+
+@lru_cache(256)
+def _long(profile: VisionProfile, size: Size, sight: Sight) -> Plan:
+    """Plan a long image in strips if they show more than one piece. Kept, because a question plans its images several times."""
+    plain = profile._plain(size, sight)
+    if isinstance(profile.eye, SquareEye):
+        overview, close = anyres.overview(size, profile.eye), partial(anyres.close, eye=profile.eye)
+    else:
+        close = partial(_whole, profile.eye, profile.label)
+        overview = close(size, Sight(detail="low"))
+    return strips.in_strips(size, sight, plain, overview, close, profile.max_images) or plain
 
 
 def _tuples(value: Any) -> Any:
@@ -120,7 +144,7 @@ def _whole(eye: OneSquare | Cells | Slices | Grid | AnyShape, label: Label, size
 
 
 def _closer(whole: Callable[[Size, Sight], Plan], size: Size, sight: Sight, region: Box, *, overview: bool) -> Plan:
-    """An overview that costs little, where the model takes two images, then the region as large as the wishes allow."""
+    """Plan a cheap overview (unless the model takes only one image), then the region as large as the wishes allow."""
     before = whole(size, Sight(detail="low")) if overview else Plan((), tokens=0)
     left, top, right, bottom = pixels(region, size)
     spent = before.tokens or 0

@@ -1,4 +1,4 @@
-"""Geometry and resampling: how large an image becomes, and the filters that make it so."""
+"""Compute image sizes and rotations, and resample pixels to them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from PIL import Image
 
-from llava_gateway.chat import Box
 from llava_gateway.images.plan import SMALLEST_SIDE, Canvas, Size
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Box
 
 _LARGE = 4_000_000
-# EXIF orientation: what makes the image upright (the table of PIL.ImageOps.exif_transpose), and what to call it.
+# EXIF orientation: the transpose that makes the image upright (the table of PIL.ImageOps.exif_transpose), and the note for it.
 _UPRIGHT: dict[int, tuple[Image.Transpose, Note]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, note("mirrored")),
     3: (Image.Transpose.ROTATE_180, note("rotated", degrees=180)),
@@ -24,12 +24,12 @@ _UPRIGHT: dict[int, tuple[Image.Transpose, Note]] = {
 
 
 def rotated(size: Size, orientation: int) -> Size:
-    """The size after (or before: it is its own inverse) rotating upright."""
+    """Return the size after rotating upright, or before it: the function is its own inverse."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 
 def rotated_box(box: Box, orientation: int) -> Box:
-    """Where a part of the upright image lies in the image as it is stored."""
+    """Convert a box of the upright image into the box of the stored image."""
     x, y, width, height = box
     right, bottom = 1 - x - width, 1 - y - height
     match orientation:
@@ -55,12 +55,12 @@ def rotate_upright(im: Image.Image, orientation: int) -> Image.Image:
 
 
 def turn_note(orientation: int) -> Note | None:
-    """What `rotate_upright` does; degrees are clockwise."""
+    """Return the note for `rotate_upright`, in degrees clockwise; None if it changes nothing."""
     return _UPRIGHT[orientation][1] if orientation in _UPRIGHT else None
 
 
 def stored_size(size: Size, max_pixels: int) -> Size:
-    """The size at which an image is kept: at most `max_pixels`, the short side at least SMALLEST_SIDE."""
+    """Return the size at which to keep an image: at most about `max_pixels`, but with a short side of at least SMALLEST_SIDE."""
     width, height = size
     scale = min(1.0, math.sqrt(max_pixels / (width * height)))
     if min(size) * scale < SMALLEST_SIDE:
@@ -71,11 +71,13 @@ def stored_size(size: Size, max_pixels: int) -> Size:
 
 
 def resample(im: Image.Image, size: Size) -> Image.Image:
-    """BICUBIC, antialiased when it shrinks: what CLIP was trained on (`CLIPImageProcessor`) and what engines use that do it right
-    (llama.cpp since b11549), so that an image resampled here looks to the model like one resampled there.
+    """Resample to (width, height) pixels with BICUBIC, antialiased when it shrinks.
 
-    Of large images `reducing_gap` first takes whole-number box means while at least twice the target remains: nobody sees that
-    (51 to 55 dB against BICUBIC alone), and 12 MP take 12 ms instead of 63 to 336 px, 34 instead of 72 to 672 px.
+    CLIP was trained with this filter (`CLIPImageProcessor`), and llama.cpp uses it since b11549, so an image resampled here looks to the
+    model like one resampled by the engine.
+
+    For large images, `reducing_gap` first averages whole boxes of pixels, down to no less than twice the target. The difference is
+    invisible (51 to 55 dB against BICUBIC alone), and 12 MP to 336 px take 12 ms instead of 63 ms, to 672 px 34 ms instead of 72 ms.
     """
     if im.size == size:
         return im
@@ -83,7 +85,7 @@ def resample(im: Image.Image, size: Size) -> Image.Image:
 
 
 def on_canvas(im: Image.Image, canvas: Canvas) -> Image.Image:
-    """Centred on the canvas; `im` has its inner size."""
+    """Centre `im`, which has the canvas's inner size, on the canvas."""
     if im.size == canvas.size:
         return im
     padded = Image.new("RGB", canvas.size, canvas.fill)
@@ -92,11 +94,11 @@ def on_canvas(im: Image.Image, canvas: Canvas) -> Image.Image:
 
 
 def draft_scale(size: Size, target: Size) -> int:
-    """By how much (8, 4, 2 or 1) a JPEG may be reduced while it is decoded, so that a filter still has enough to work on.
+    """Return the factor (8, 4, 2 or 1) by which to reduce a JPEG of `size` during decoding, before it is resampled to `target`.
 
-    Twice the target is kept, or 1.4 times where twice would be more than 1.5 MP to filter. Measured on a 4000x3000 photo to 672x504
-    against BICUBIC on a full decode: 26 ms and 45.9 dB instead of 42 ms and 51.6 dB (libvips: 29 ms and 42.9 dB); nobody sees a
-    difference beyond 40 dB.
+    Keeps at least twice the target, or 1.4 times if the next finer factor would leave more than 1.5 MP to resample. Measured on a
+    4000x3000 photo resampled to 672x504, against BICUBIC on a full decode: 26 ms and 45.9 dB instead of 42 ms and 51.6 dB (libvips: 29 ms
+    and 42.9 dB). Differences beyond 40 dB are invisible.
     """
     ratio = min(size[0] / target[0], size[1] / target[1])
     for scale in (8, 4, 2):
@@ -104,3 +106,11 @@ def draft_scale(size: Size, target: Size) -> int:
         if ratio / scale >= 2 or (ratio / scale >= 1.4 and finer > 1_500_000):
             return scale
     return 1
+
+
+def averaged_scale(size: Size, target: Size) -> int:
+    """Return the factor by which to reduce a WebP of `size` during decoding, before it is resampled to `target`; 1 for not at all.
+
+    Keeps at least 1.5 times the target. libwebp averages pixels by any factor and so needs no finer steps.
+    """
+    return max(1, int(min(size[0] / target[0], size[1] / target[1]) / 1.5))

@@ -1,4 +1,4 @@
-"""A contact sheet: several images as one, numbered, for a model that takes only one. Runs in a worker."""
+"""Make a contact sheet of several numbered images for a model that takes only one image. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from llava_gateway.images.info import UNLIMITED
 from llava_gateway.images.plan import CLIP_MEAN, Size
 
 MOST_SIDE = 2016
-"""Long side of a sheet in pixels: six times what LLaVA sees, so that its regions and tiles still show something."""
+"""Longest side of a sheet in pixels: six squares of LLaVA, so that regions and tiles of the sheet still show details."""
 _BADGE = 7
-"""A number's height: this part of its cell's short side."""
+"""The short side of a cell divided by the height of its number."""
 _LEAST_BADGE = 10
 
 
 def sheet(images: Sequence[bytes]) -> Encoded:
-    """Canonical images in a grid, row by row, with the numbers 1, 2, ... in their top left corners. Raises ImageError."""
+    """Draw canonical images in a grid, row by row, with the numbers 1, 2, ... in their top left corners. Raises ImageError."""
     sizes = [_opened(data).upright_size for data in images]
     columns, rows, shape = best_grid(sizes)
     cell = _cell(sizes, columns, rows, shape)
     gap = max(1, min(cell) // 50)
     whole = Image.new("RGB", (columns * (cell[0] + gap) - gap, rows * (cell[1] + gap) - gap), CLIP_MEAN)
     lossless = True
-    for index, data in enumerate(images):  # one at a time: each decoded image may have 36 MB
+    for index, data in enumerate(images):  # one at a time: each decoded image may take 36 MB
         small, is_lossless = _shrunk(_opened(data), cell)
         lossless = lossless and is_lossless
         left, top = index % columns * (cell[0] + gap), index // columns * (cell[1] + gap)
@@ -39,11 +39,11 @@ def sheet(images: Sequence[bytes]) -> Encoded:
 
 
 def best_grid(sizes: Sequence[Size]) -> tuple[int, int, float]:
-    """Columns, rows, and a cell's width over its height, with which the images cover most of a square that the sheet is fitted into."""
+    """Return (columns, rows, width / height of a cell) for which the images cover most of a square that the sheet fits into."""
     shapes = [width / height for width, height in sizes]
 
     def covered(columns: int, rows: int, shape: float) -> float:
-        # With cells of height 1: an image that fits into its cell covers min(its shape / the cell's, the inverse) of it.
+        # With cells of height 1, an image covers min(its shape / the cell's shape, the inverse) of its cell.
         area = sum(min(own / shape, shape / own) for own in shapes) * shape
         return area / max(columns * shape, rows) ** 2
 
@@ -52,7 +52,7 @@ def best_grid(sizes: Sequence[Size]) -> tuple[int, int, float]:
 
 
 def _cell(sizes: Sequence[Size], columns: int, rows: int, shape: float) -> Size:
-    """As large as the sheet allows, but not so large that every image would be enlarged."""
+    """Return the size of a cell in pixels: as large as the sheet allows, but no larger than the largest image needs."""
     height = min(MOST_SIDE / (columns * shape), MOST_SIDE / rows)
     height = min(height, max(max(h, w / shape) for w, h in sizes))
     return max(1, round(height * shape)), max(1, round(height))
@@ -71,7 +71,7 @@ def _shrunk(source: Source, cell: Size) -> tuple[Image.Image, bool]:
 
 
 def _number(im: Image.Image, corner: Size, number: int, height: int) -> None:
-    """White on black: the largest contrast there is, for it must outlive being shrunk to what the model sees."""
+    """Write a number at a corner, white on black: the contrast must survive the reduction to the size that the model sees."""
     pen = ImageDraw.Draw(im)
     font = ImageFont.load_default(height * 0.9)
     width = max(height, round(pen.textlength(str(number), font) + height * 0.4))

@@ -1,28 +1,36 @@
-"""What the bytes of a file say of themselves without being decoded: the format, and whether the end is missing."""
+"""Recognise the format of a file, and whether its end is missing, without decoding it."""
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Literal, TypeAlias
 
-Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"]
+from llava_gateway.images.raw import is_raw
+
+Format: TypeAlias = Literal[
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC", "RAW", "JPEG2000", "PSD", "ICO", "TGA", "PPM", "SVG"
+]
 
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_CONTAINER = {b"mif1", b"msf1", b"miaf"}
 _ISOBMFF_BOXES = {b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"free", b"skip", b"uuid"}
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
-_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
-"""By colour type; one for all others."""
-_PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of an interlaced one: its first column and row, and the steps to the next ones."""
-_INFLATED_AT_ONCE = 2**20
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PPM = re.compile(rb"P[1-6f](?>\s+|#[^\n]*\n)++\d")
+_TGA_BITS = {1: (8,), 2: (15, 16, 24, 32), 3: (8, 16), 9: (8,), 10: (15, 16, 24, 32), 11: (8, 16)}
+"""The bits per pixel of each kind of TGA."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SVG = re.compile(
+    r"(?>\s+|<\?(?>.*?\?>)|<!--(?>.*?-->)|<!DOCTYPE[^\[>]*+(?>\[(?>.*?\]\s*>)|>))*+<(?:[\w.-]{1,40}:)?svg[\s>/]", re.DOTALL | re.IGNORECASE
+)
+"""The beginning of an SVG: the root may follow comments, instructions and a document type."""
+_SVG_LOOKED_AT = 16_384
 
 
 def sniff(data: bytes) -> Format | None:
-    """The format by content, None for whatever is not on the list. Names and media types are never asked."""
+    """Return the format by content, or None if it is not on the list. File names and media types don't count."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -31,16 +39,57 @@ def sniff(data: bytes) -> Format | None:
         return "GIF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data.startswith(_TIFF):
+    if is_raw(data):
+        return "RAW"
+    if data.startswith(TIFF):
         return "TIFF"
-    # "BM" alone is also how plain text may begin; the length of the header that follows settles it.
+    # Plain text may also begin with "BM"; the length of the header that follows decides.
     if data[:2] == b"BM" and len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] in _BMP_HEADERS:
         return "BMP"
-    return _sniff_isobmff(data) if data[4:8] == b"ftyp" else None
+    if data[4:8] == b"ftyp":
+        return _sniff_isobmff(data)
+    if data.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
+        return "JPEG2000"
+    if data.startswith(b"8BPS\0\1"):
+        return "PSD"
+    if _PPM.match(data):
+        return "PPM"
+    # An icon's entries follow its number of images; each has a reserved byte of 0.
+    if data.startswith(b"\0\0\1\0") and len(data) >= 22 and data[4:6] != b"\0\0" and data[9] == 0:
+        return "ICO"
+    if _is_tga(data):
+        return "TGA"
+    return "SVG" if _is_svg(data) else None
+
+
+def _is_svg(data: bytes) -> bool:
+    """Return whether a file is an SVG, as text of any encoding or packed with gzip."""
+    head = data[:_SVG_LOOKED_AT]
+    if head.startswith(b"\x1f\x8b\x08"):
+        try:
+            head = zlib.decompressobj(31).decompress(head, _SVG_LOOKED_AT)
+        except zlib.error:
+            return False
+    wide = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(head[:2])
+    text = head.decode(wide or "latin-1", "ignore").removeprefix("\ufeff").removeprefix("\xef\xbb\xbf")
+    return _SVG.match(text) is not None
+
+
+def _is_tga(data: bytes) -> bool:
+    """Return whether the header is one of a TGA, which has no signature: a colour map where it needs one, a size, bits per pixel."""
+    if len(data) < 19:
+        return False
+    has_map, kind, map_start, map_length, map_bits = struct.unpack_from("<BBHHB", data, 1)
+    width, height, bits, flags = struct.unpack_from("<HHBB", data, 12)
+    if not width or not height or flags & 0xC0 or kind not in _TGA_BITS or bits not in _TGA_BITS[kind]:
+        return False
+    if kind in (1, 9):
+        return bool(has_map == 1 and map_bits in (15, 16, 24, 32) and 0 < map_length <= 256 and map_start < map_length)
+    return (has_map, map_start, map_length, map_bits) == (0, 0, 0, 0)
 
 
 def _sniff_isobmff(data: bytes) -> Format | None:
-    """AVIF and HEIC share a container: `ftyp` holds a major brand, a version and compatible brands (ISO 14496-12, 4.3)."""
+    """Tell AVIF from HEIC by the brands in `ftyp`: a major brand, a version and compatible brands (ISO 14496-12, 4.3)."""
     end = min(struct.unpack_from(">I", data)[0], len(data), 512)
     brands = [data[8:12], *(data[i : i + 4] for i in range(16, end - 3, 4))]
     if brands[0] not in _AVIF | _HEIC | _HEIF_CONTAINER:
@@ -54,10 +103,10 @@ def _sniff_isobmff(data: bytes) -> Format | None:
 
 
 def present(data: bytes, kind: Format) -> float | None:
-    """Which part of the file is there (below 1: its end is missing), None where the file does not say how long it should be."""
+    """Return the fraction of the file that is present (below 1: its end is missing), or None if the file does not state its length."""
     match kind:
         case "WEBP":
-            whole = struct.unpack_from("<I", data, 4)[0] + 7  # some writers count a padding byte that they leave out
+            whole = struct.unpack_from("<I", data, 4)[0] + 7  # not 8: some writers count a padding byte but don't write it
         case "BMP":
             whole = struct.unpack_from("<I", data, 2)[0]
         case "AVIF" | "HEIC":
@@ -68,13 +117,13 @@ def present(data: bytes, kind: Format) -> float | None:
 
 
 def _boxes_end(data: bytes) -> int:
-    """Where the last top-level box says that it ends; what follows the boxes (phones put things there) is no part of the image."""
+    """Return the offset at which the last top-level box ends. Data behind the boxes, which phones add, is no part of the image."""
     at = 0
     while at + 8 <= len(data) and data[at + 4 : at + 8] in _ISOBMFF_BOXES:
         size = int(struct.unpack_from(">I", data, at)[0])
         if size == 1 and at + 16 <= len(data):
             size = int(struct.unpack_from(">Q", data, at + 8)[0])
-        # 0 is "to the end of the file"; anything else below 8 is not a box, and the decoder will say so.
+        # 0 means "to the end of the file"; any other size below 8 is not a box, and the decoder will raise.
         if size < 8:
             return len(data)
         at += size
@@ -82,7 +131,10 @@ def _boxes_end(data: bytes) -> int:
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height from a WebP header (RFC 9649): Pillow's decoder takes memory for the whole canvas as soon as it is opened."""
+    """Read (width, height) in pixels from a WebP header (RFC 9649); None if it is too short or unknown.
+
+    Pillow allocates memory for the whole canvas as soon as it opens a WebP, so its size must be checked before.
+    """
     if len(data) < 30:
         return None
     match data[12:16]:
@@ -96,41 +148,18 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def png_fault(data: bytes) -> Literal["cut", "damaged"] | None:
-    """Whether a PNG ends in the middle of a chunk, or a chunk that matters fails its checksum, which Pillow does not look at."""
-    at = 8
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 8 + length
-        if kind == b"IEND":
-            return None
-        if end + 4 > len(data):
-            return "cut"
-        # An upper-case first letter makes a chunk critical (PNG specification, 5.4).
-        if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return "damaged"
-        at = end + 4
-    return "cut"
-
-
-def png_is_short(data: bytes) -> bool:
-    """Whether a PNG's compressed data, itself whole, has fewer pixels than the header says (PNG specification, 8 and 9)."""
-    width, height, bits, colour, _, _, interlaced = tuple[int, ...](struct.unpack_from(">IIBBBBB", data, 16))
-    pixel = bits * _PNG_CHANNELS.get(colour, 1)
-    passes = _PNG_PASSES if interlaced else [(0, 0, 1, 1)]
-    sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
-    expected = sum(rows * (1 + (columns * pixel + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
-    return _png_inflated(data, expected) < expected
-
-
-def _png_inflated(data: bytes, most: int) -> int:
-    """Bytes that the pixels have, counted no further than `most`."""
-    inflater, found, at = zlib.decompressobj(), 0, 8
-    while at + 8 <= len(data) and found < most:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        left = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
-        while left and found < most and not inflater.eof:
-            found += len(inflater.decompress(left, _INFLATED_AT_ONCE))
-            left = inflater.unconsumed_tail
-        at += length + 12
-    return found
+def webp_whole(data: bytes) -> bytes | None:
+    """Return a WebP that is cut off behind its first image as a file that ends there; None if the file is whole or lacks pixels."""
+    said = int.from_bytes(data[4:8], "little") + 8
+    if said <= len(data) + 1:  # some writers count a padding byte but don't write it
+        return None
+    at = last = 12
+    names = set()
+    while at + 8 <= len(data) and (end := at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")) <= len(data):
+        names.add(data[at : at + 4])
+        at = end + end % 2
+        last = end
+    if not names & {b"VP8 ", b"VP8L", b"ANMF"}:
+        return None
+    body = data[8:last] + bytes(last % 2)
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -1,15 +1,16 @@
-"""What is done to an image on its way to a model, step by step, as notes (pure)."""
+"""Describe the processing of an image, from the file to the tokens, step by step in notes (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llava_gateway.chat import Box, Piece, Rendition
+from llava_gateway.chat import Piece, Rendition
 from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.layout import inner_box
 from llava_gateway.images.plan import WHOLE, Canvas, Plan, Size, pixels
 from llava_gateway.notes import Note, note
+from llava_gateway.parts import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,10 @@ class ShownPiece:
     """One file that is sent.
 
     Attributes:
-        role: of its canvas.
-        box: the part of the image that is on it; None where it shows nothing but padding.
-        tokens: what it costs; None where only the sum is known.
+        role: role of its canvas.
+        box: the part of the image that it shows; None if it shows only padding.
+        piece: the file.
+        tokens: its token count; None if only the sum of all pieces is known.
     """
 
     role: str
@@ -29,7 +31,7 @@ class ShownPiece:
 
 
 def steps(info: ImageInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ...]:
-    """From the file to the tokens, in order."""
+    """Return the notes from the file to the tokens, in order."""
     size = info.original_width, info.original_height
     decoded = note("decoded", format=info.original_format, width=size[0], height=size[1], bytes=info.original_bytes)
     canvases = [step for canvas in plan.canvases for step in _canvas_steps((info.width, info.height), canvas)]
@@ -37,7 +39,7 @@ def steps(info: ImageInfo, plan: Plan, rendition: Rendition) -> tuple[Note, ...]
 
 
 def shown_pieces(plan: Plan, rendition: Rendition) -> tuple[ShownPiece, ...]:
-    """The pieces in the order they are sent, each with the part of the image it shows."""
+    """Return the pieces in the order of sending, each with the part of the image that it shows."""
     boxes = [(canvas.role, box) for canvas in plan.canvases for box in _boxes(canvas)]
     alike = len({(piece.width, piece.height) for piece in rendition.pieces}) == 1
     share, rest = divmod(rendition.tokens or 0, len(boxes))
@@ -46,8 +48,10 @@ def shown_pieces(plan: Plan, rendition: Rendition) -> tuple[ShownPiece, ...]:
 
 
 def in_words(plan: Plan) -> str:
-    """What kind of eye this is, in one sentence."""
-    parts = [_canvas_words(canvas) for canvas in plan.canvases]
+    """Return one English sentence that describes what the plan shows."""
+    parts = [_canvas_words(canvas) for canvas in plan.canvases if canvas.role != "strip"]
+    if strips := [canvas for canvas in plan.canvases if canvas.role == "strip"]:
+        parts.append(f"{len(strips)} parts in reading order of at most {_x(max(canvas.size for canvas in strips))} pixels")
     return f"{' and '.join(parts)}.".capitalize()
 
 
@@ -70,7 +74,9 @@ def _canvas_steps(image: Size, canvas: Canvas) -> Iterator[Note]:
         x, y, *_ = canvas.region
         left, top, right, bottom = pixels(canvas.region, image)
         part = right - left, bottom - top
-        yield note("region", x=x, y=y, width=part[0], height=part[1])
+        values = {"x": x, "y": y, "width": part[0], "height": part[1]}
+        number, _, count = canvas.label.rstrip(":").partition("/")
+        yield note("strip", number=int(number), count=int(count), **values) if canvas.role == "strip" else note("region", **values)
     if part != canvas.inner:
         yield _resized(part, canvas.inner)
     if canvas.inner != canvas.size:
@@ -82,7 +88,7 @@ def _canvas_steps(image: Size, canvas: Canvas) -> Iterator[Note]:
 
 
 def _resized(before: Size, after: Size) -> Note:
-    # Beyond what rounding one side to whole pixels can do to the shape.
+    # Stretched: the shape changes by more than rounding one side to whole pixels explains.
     stretched = abs(after[0] * before[1] - after[1] * before[0]) > max(before)
     code = "stretched" if stretched else "shrunk" if after < before else "enlarged"
     return note(code, from_width=before[0], from_height=before[1], width=after[0], height=after[1])
@@ -99,7 +105,7 @@ def _tokens(rendition: Rendition) -> Note:
 
 
 def _boxes(canvas: Canvas) -> Iterator[Box | None]:
-    """The part of the image on each of its pieces."""
+    """Yield the part of the image that each piece of the canvas shows; None for padding alone."""
     columns, rows = canvas.grid
     for row in range(rows):
         for column in range(columns):
@@ -109,7 +115,8 @@ def _boxes(canvas: Canvas) -> Iterator[Box | None]:
 
 
 def _span(index: int, axis: int, canvas: Canvas) -> tuple[float, float] | None:
-    """(start, length) of what a column (axis 0) or row (axis 1) of pieces shows, in fractions of the image."""
+    """Return (start, length) of the part that a column (axis 0) or row (axis 1) of pieces shows, as fractions of the image; None for
+    padding alone."""
     length = (canvas.tile or canvas.size)[axis]
     inner = canvas.inner[axis]
     offset = inner_box(canvas)[axis]

@@ -1,4 +1,7 @@
-"""The image store, the one way in for every image: ingest, renditions, and the byte budget all of it lives in."""
+"""Store images in memory within a byte budget: every image enters here, and models get its renditions from here.
+
+An image that is also on disk takes memory only for its renditions, and is evicted soon; it comes back when someone asks for it.
+"""
 
 from __future__ import annotations
 
@@ -8,89 +11,52 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from llava_gateway.chat import Piece, Rendition, Sight
-from llava_gateway.errors import (
-    ImageError,
-    ImageFileTooLarge,
-    ImageNotFound,
-    ImageParseError,
-    Place,
-    ShuttingDown,
-    StorageFull,
-)
-from llava_gateway.images.auto import Choice
+from llava_gateway.chat import Rendition
+from llava_gateway.errors import ImageError, ImageNotFound, ImageParseError, Place, ShuttingDown, StorageFull
+from llava_gateway.images.check import check_file
+from llava_gateway.images.frames import split
 from llava_gateway.images.info import Degrees, ImageInfo, Limits
+from llava_gateway.images.jobs import Ingest, rendition_job, sha256_of
+from llava_gateway.images.pages import Document
 from llava_gateway.images.profile import VisionProfile
-from llava_gateway.images.sniff import sniff
-from llava_gateway.images.unread import unread
+from llava_gateway.images.stored import ImageDisk, MediaType, StoredImage, held_bytes, rendition_key, rendition_of
 from llava_gateway.images.workers import Answers, WorkerDied, WorkerPool
-from llava_gateway.notes import Note, Value, note
+from llava_gateway.notes import note
+from llava_gateway.parts import Page, Selection, Sight
 from llava_gateway.settings import Settings
 
 __all__ = ["ImageInfo", "ImageStore", "StoredImage"]
 
 REFUSED_FOR = 600.0
-"""Seconds for which a file that brought a worker down is not tried again."""
+"""Seconds for which a file that killed a worker is rejected without another try."""
 _MOST_REFUSED = 4096
+ON_DISK_BYTES = 64 * 2**20
+"""Memory in use from which images that nobody holds are evicted if they are also on disk."""
+MOST_ON_DISK = 4096
+"""Most images in memory that nobody holds and that are also on disk, however little memory they take."""
 _MOST_LOOKS = 16
-"""Renditions that are kept though only a person looked at them."""
-_CANONICAL_MEDIA_TYPES: dict[str, Literal["image/png", "image/jpeg"]] = {"PNG": "image/png", "JPEG": "image/jpeg"}
-
-
-class StoredImage:
-    """One image: what is known of it, its canonical bytes, and what models get of it.
-
-    Attributes:
-        info: sizes, and what was changed.
-        latest: the same of the file that came last, of all files with these very pixels; known of the image that `get` gives.
-        chosen: by engine and model, what was wished for and whether for an earlier turn, how much of it is shown where that is left to us;
-            the newest few.
-        read_by: the models that have read it, and how much of it.
-        renditions: by profile and sight (`_key`); what is in it never changes.
-        canonical, media_type: None until `stored()`.
-    """
-
-    def __init__(self, info: ImageInfo) -> None:
-        self.info = self.latest = info
-        self.renditions: dict[str, Rendition] = {}
-        self.chosen: dict[tuple[tuple[str, str], Sight, bool], Choice] = {}
-        self.read_by: set[tuple[tuple[str, str], Sight]] = set()
-        self.canonical: bytes | None = None
-        self.media_type: Literal["image/png", "image/jpeg"] | None = None
-        self._id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # Nobody need ever ask, and asyncio complains of failures that nobody looked at.
-        self._id.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._holders = 0
-        self._rendering: dict[str, asyncio.Task[Rendition]] = {}
-
-    async def stored(self) -> str:
-        """Wait for the canonical image; its sha256 (hex) is the id. Raises ImageError, StorageFull."""
-        return await asyncio.shield(self._id)
-
-    @property
-    def id(self) -> str | None:
-        """The id, None until `stored()`."""
-        return self._id.result() if self._is_stored else None
-
-    @property
-    def size(self) -> int:
-        """Bytes it takes: a rendition is held as a file and as base64 of that."""
-        return len(self.canonical or b"") + sum(_held(rendition) for rendition in self.renditions.values())
-
-    @property
-    def _is_stored(self) -> bool:
-        return self._id.done() and not self._id.cancelled() and self._id.exception() is None
+"""Most renditions to keep that only a person looked at and no question uses."""
+_MOST_EXAMINED = 256
+"""How many documents' page counts and sizes are kept, so that the next question about one need not open it again."""
+_CANONICAL_MEDIA_TYPES: dict[str, MediaType] = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 
 class ImageStore:
-    """Images by id, in memory. `start()` before the first `add`."""
+    """Images by id. Call `start()` before the first `add`.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: limits.
+        disk: where images of sessions are kept; None if nowhere.
+    """
+
+    def __init__(self, settings: Settings, disk: ImageDisk | None = None) -> None:
+        self._disk = disk
         self._settings = settings
         self._limits = Limits(
             max_pixels=settings.image_max_pixels,
+            max_pixels_jpeg=settings.image_max_pixels_jpeg,
             max_pixels_webp_gif=settings.image_max_pixels_webp_gif,
             max_side=settings.image_max_side,
             min_side=settings.image_min_side,
@@ -101,41 +67,85 @@ class ImageStore:
         self._images: OrderedDict[StoredImage, str] = OrderedDict()  # least recently used first, each with the sha256 of its upload
         self._by_id: dict[str, StoredImage] = {}
         self._by_upload: dict[str, StoredImage] = {}
-        self._ingests: dict[str, _Ingest] = {}
+        self._ingests: dict[str, Ingest] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: dict[str, float] = {}
-        self._looks: OrderedDict[tuple[StoredImage, str], Rendition] = OrderedDict()  # those that no question has; the oldest first
+        self._examined: OrderedDict[tuple[str, Selection], Document] = OrderedDict()
+        self._looks: OrderedDict[tuple[StoredImage, str], Rendition] = OrderedDict()  # renditions that no question uses; the oldest first
         self.bytes_used = 0
         self.reserved = 0
-        """Bytes of the same budget that others use: the text of sessions."""
-        self.let_go: Callable[[], bool] | None = None
-        """Drops one idle holder of images (a session); False when there is none."""
+        """Bytes of the same budget that the text of sessions uses."""
+        self.evict_session: Callable[[], bool] | None = None
+        """A callback that drops one idle holder of images (a session); returns False if there is none."""
 
     async def start(self) -> None:
         await self._pool.start()
 
     async def aclose(self) -> None:
-        """End the workers; whoever still waits gets an error."""
+        """Stop the workers; calls that still wait fail."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.aclose()
 
-    async def add(self, data: bytes, profile: VisionProfile | None = None, sight: Sight = Sight(), *, place: Place = ()) -> StoredImage:
-        """One ingest for every door. Returns when the rendition for `profile` is ready; the canonical image may still be encoded then.
+    async def examine(self, data: bytes, selection: Selection = Selection()) -> Document:
+        """Count the pages or frames of a file, and measure those of the selection. Raises ImageError, InvalidRequest, Overloaded."""
+        check_file(data, self._settings)
+        name = await sha256_of(data)
+        self._check_refused(name)
+        known = self._examined.get((name, selection))
+        if known is None:
+            job = {"do": "examine", "limits": self._limits.to_json(), "selection": selection.to_json()}
+            try:
+                async with self._pool.job(job, data) as answers:
+                    known = Document.from_json((await answers.next("document"))[0])
+            except WorkerDied:
+                self._refuse(name)
+                raise
+            self._examined[name, selection] = known
+            while len(self._examined) > _MOST_EXAMINED:
+                self._examined.popitem(last=False)
+        return known
 
-        The same bytes again are the same image, without decoding anything. The image is safe from eviction only while it is held.
+    async def thumbnails(self, data: bytes) -> tuple[Document, list[bytes]]:
+        """Return a document, and a small JPEG of each page that can be chosen. Raises ImageError, Overloaded."""
+        check_file(data, self._settings)
+        async with self._pool.job({"do": "thumbnails", "limits": self._limits.to_json()}, data) as answers:
+            header, blob = await answers.next("thumbnails")
+        return Document.from_json(header["document"]), split(blob, header["sizes"])
+
+    async def texts(self, data: bytes, indexes: Sequence[int]) -> list[str]:
+        """Return the text layers of pages of a PDF, "" for a page without one. Raises ImageError, Overloaded."""
+        async with self._pool.job({"do": "texts", "pages": list(indexes)}, data) as answers:
+            found: list[str] = (await answers.next("texts"))[0]["texts"]
+        return found
+
+    async def add(
+        self,
+        data: bytes,
+        profile: VisionProfile | None = None,
+        sight: Sight = Sight(),
+        *,
+        place: Place = (),
+        page: Page | None = None,
+        background: str | None = None,
+    ) -> StoredImage:
+        """Add an image file. Returns once the rendition for `profile` is ready; a worker may still be encoding the canonical image.
+
+        The same bytes again return the same image without decoding. The image is safe from eviction only while it is held.
 
         Args:
             data: an image file.
-            profile: of the model that will see it first; None where none is known.
-            sight: how much of it that model is to see.
-            place: the part of the request it came in, for errors.
+            profile: profile of the model that will see it first; None if no model is known.
+            sight: how much of the image to show to that model.
+            background: the colour behind transparent parts, "#rrggbb"; None to choose it. The same file on another ground is another image.
+            place: the part of the request that holds the image, for errors.
+            page: the page or frame of the file that is the image.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         try:
-            image = await self._ingested(data, profile, sight)
+            image = await self._ingested(data, profile, sight, page, background)
             if profile:
                 await self.rendition(image, profile, sight)
         except ImageError as error:
@@ -143,33 +153,62 @@ class ImageStore:
         return image
 
     def get(self, image_id: str) -> StoredImage:
-        """Raises ImageNotFound."""
+        """Return the image with this id, from memory or from the disk. Raises ImageNotFound."""
         image = self._by_id.get(image_id)
         if image is None:
-            raise ImageNotFound
+            file = self._disk.image(image_id) if self._disk else None
+            if file is None:
+                raise ImageNotFound
+            self._trim()
+            image = StoredImage.of(image_id, file)
+            self._keep(image, "")
         self._images.move_to_end(image)
         return image
 
+    async def read(self, image: StoredImage) -> bytes:
+        """Return the canonical file, once it is stored. Raises ImageError, StorageFull; ImageNotFound if it is gone from the disk."""
+        image_id = await image.stored()
+        if image.canonical is None and self._disk:
+            return await self._disk.read_image(image_id)
+        return image.canonical or b""
+
+    def mark_on_disk(self, image: StoredImage) -> None:
+        """Record that the canonical file is on disk now, and free its memory."""
+        if image in self._images:
+            self.bytes_used -= len(image.canonical or b"")
+        image.canonical, image.on_disk = None, True
+
+    def forget(self, image_id: str) -> bool:
+        """Evict an image that leaves the disk. Returns False, and keeps it, if someone holds it."""
+        every = [image for image in self._images if image.id == image_id] if image_id in self._by_id else []
+        if any(image.holders for image in every):
+            return False
+        for image in every:
+            if image.on_disk:
+                self._evict(image)
+        return True
+
     async def rendition(self, image: StoredImage, profile: VisionProfile, sight: Sight = Sight(), *, looking: bool = False) -> Rendition:
-        """What a model of this profile gets of the image; the same bytes as long as the image lives.
+        """Return the image's rendition for a model of this profile. It has the same bytes as long as the image lives.
 
         Args:
-            looking: only a person looks at it: it is kept among the last few of those, and nothing else goes for it.
+            looking: whether only a person looks at the rendition. The store then keeps it only among the last few of its kind, and only
+                if there is room.
 
         Raises ImageError, StorageFull, Overloaded.
         """
-        key = _key(profile, sight)
+        key = rendition_key(profile, sight)
         found = self._known(image, key, looking=looking)
         if found is None:
-            task = image._rendering.get(key)
+            task = image.rendering.get(key)
             if task is None:
-                task = image._rendering[key] = self._spawn(self._render(image, profile, sight, looking=looking))
+                task = image.rendering[key] = self._spawn(self._render(image, profile, sight, looking=looking))
             made = await asyncio.shield(task)
             found = self._known(image, key, looking=looking) or made
         return found
 
     def _known(self, image: StoredImage, key: str, *, looking: bool) -> Rendition | None:
-        """One that is kept; what was only looked at is a question's from when one has it."""
+        """Return a kept rendition. One that only a person looked at moves to the image as soon as a question uses it."""
         found = image.renditions.get(key)
         if found is None and (found := self._looks.pop((image, key), None)):
             if looking:
@@ -179,25 +218,25 @@ class ImageStore:
         return found
 
     async def view(self, image: StoredImage, profile: VisionProfile, sight: Sight = Sight()) -> bytes:
-        """A PNG of what a model of this profile sees, drawn from the pieces it gets (`view.draw`). It is not kept.
+        """Draw what a model of this profile sees, from the pieces that it gets (`view.draw`). Returns a PNG, which is not kept.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         pieces = [piece.data for piece in (await self.rendition(image, profile, sight, looking=True)).pieces]
         size = {"width": image.info.width, "height": image.info.height}
-        job = {"do": "view", **_asked(profile, sight), **size, "sizes": [len(piece) for piece in pieces]}
+        job = {"do": "view", **rendition_job(profile, sight), **size, "sizes": [len(piece) for piece in pieces]}
         async with self._pool.job(job, b"".join(pieces)) as answers:
             return (await answers.next("view"))[1]
 
     async def sheet(self, images: Sequence[StoredImage]) -> StoredImage:
-        """The images as one, numbered, for a model that takes only one (`sheet.sheet`). The same ones again are the same image.
+        """Combine images into one numbered contact sheet (`sheet.sheet`). The same images again return the same sheet.
 
-        Hold them meanwhile; as with `add`, the sheet is safe from eviction only while it is held.
+        Hold the images during the call. As with `add`, the sheet is safe from eviction only while it is held.
 
         Raises ImageError, StorageFull, Overloaded.
         """
         ids = [await image.stored() for image in images]
-        files = [image.canonical or b"" for image in images]
+        files = [await self.read(image) for image in images]
 
         def info(header: dict[str, Any], size_bytes: int) -> ImageInfo:
             size = header["width"], header["height"]
@@ -206,9 +245,9 @@ class ImageStore:
         return await self._made(f"sheet {' '.join(ids)}", {"do": "sheet", "sizes": [len(file) for file in files]}, files, info)
 
     async def rotated(self, image: StoredImage, degrees: Degrees) -> StoredImage:
-        """The image rotated clockwise, as another image (`rotate.rotated`). The same again is the same image.
+        """Rotate an image clockwise into a new image (`rotate.rotated`). The same rotation again returns the same new image.
 
-        Hold it meanwhile; as with `add`, what comes back is safe from eviction only while it is held.
+        Hold the image during the call. As with `add`, the new image is safe from eviction only while it is held.
 
         Raises ImageError, StorageFull, Overloaded.
         """
@@ -219,83 +258,114 @@ class ImageStore:
             return replace(file, width=header["width"], height=header["height"], changes=changes)
 
         job = {"do": "rotate", "degrees": degrees}
-        return await self._made(f"rotate {degrees} {image_id} {file}", job, [image.canonical or b""], info)
+        return await self._made(f"rotate {degrees} {image_id} {file}", job, [await self.read(image)], info)
 
     async def _made(
         self, what: str, job: dict[str, Any], files: Sequence[bytes], info: Callable[[dict[str, Any], int], ImageInfo]
     ) -> StoredImage:
-        """An image that a worker makes of others; `what` names it."""
+        """Have a worker make an image from other images.
+
+        Args:
+            what: a text that identifies the new image; the same text again returns the same image.
+            job: header of the job for the worker.
+            files: the canonical files of the other images.
+            info: builds the new image's info from the worker's header and the file size in bytes.
+        """
         key = hashlib.sha256(what.encode()).hexdigest()
-        if known := self._known_upload(key):
+        if known := self.of_upload(key):
             return known
         async with self._pool.job(job, b"".join(files)) as answers:
             header, canonical = await answers.next("canonical")
-        if known := self._known_upload(key):  # someone else was quicker
+        if known := self.of_upload(key):  # another call was quicker
             return known
         self.make_room(len(canonical))
         made = StoredImage(info(header, len(canonical)))
         self._keep(made, key)
-        self._store(made, canonical, await _sha256(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
+        self._store(made, canonical, await sha256_of(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
         return made
 
     def hold(self, image: StoredImage) -> None:
-        """Keep it until `release`; one that was evicted a moment ago comes back. Raises StorageFull where it can't."""
+        """Protect an image from eviction until `release`; an evicted image is stored again. Raises StorageFull if there is no room."""
         if image in self._images:
             self._images.move_to_end(image)
-        elif image._is_stored:
+        elif image.is_stored:
             self._keep(image, "")
-        image._holders += 1
+        image.holders += 1
 
     def release(self, image: StoredImage) -> None:
         """Undo one `hold`."""
-        image._holders -= 1
+        image.holders -= 1
         if image in self._images:
             self._images.move_to_end(image)
+        self._trim()
 
     def make_room(self, size: int) -> None:
-        """Evict what nobody holds, least recently used first, until `size` more bytes fit into the budget; where all is held, ask
-        `let_go` to drop an idle holder. What was only looked at goes before that. Raises StorageFull."""
+        """Free memory until `size` more bytes fit into the budget.
+
+        Evicts images that nobody holds, least recently used first; then renditions that only a person looked at; then calls
+        `evict_session`, which frees the images of an idle session. Raises StorageFull.
+        """
         while not self._has_room(size):
-            if not self._drop_something() and (self.let_go is None or not self.let_go()):
+            if not self._drop_one() and (self.evict_session is None or not self.evict_session()):
                 raise StorageFull
+
+    def _trim(self) -> None:
+        """Evict images that can be read from the disk again while much memory is in use."""
+        if self._disk is None:
+            return
+        while self.bytes_used > ON_DISK_BYTES or len(self._images) > MOST_ON_DISK:
+            idle = next((image for image in self._images if image.on_disk and not image.holders), None)
+            if idle is None:
+                return
+            self._evict(idle)
 
     def _has_room(self, size: int) -> bool:
         return self.bytes_used + self.reserved + size <= self._settings.store_max_bytes
 
-    def _drop_something(self) -> bool:
-        """What nobody holds; False where there is nothing of the kind."""
-        idle = next((p for p in self._images if p._holders == 0 and p._id.done()), None)
+    def _drop_one(self) -> bool:
+        """Drop one image that nobody holds, or else one rendition that no question uses. Returns False if there was nothing to drop."""
+        idle = next((p for p in self._images if p.holders == 0 and p.id_ready.done()), None)
         if idle is not None:
             self._evict(idle)
         elif self._looks:
             self._forget_look(*next(iter(self._looks)))
-        return idle is not None or bool(self._looks)
+        else:
+            return False
+        return True
 
-    async def _ingested(self, data: bytes, profile: VisionProfile | None, sight: Sight) -> StoredImage:
-        self._check_file(data)
-        key = await _sha256(data)
-        if self._refused.get(key, 0.0) > time.monotonic():
-            raise ImageParseError("decoder_crashed_before")
-        if known := self._known_upload(key):
+    async def _ingested(
+        self, data: bytes, profile: VisionProfile | None, sight: Sight, page: Page | None, background: str | None
+    ) -> StoredImage:
+        check_file(data, self._settings)
+        key = page.key if page else await sha256_of(data)
+        if background:
+            key = f"{key} {background}"
+        self._check_refused(key)
+        if known := self.of_upload(key):
             return known
         ingest = self._ingests.get(key)
         if ingest is None:
-            self.make_room(len(data))  # a first guess at what it will take, so that a full store says so before any work
-            ingest = self._ingests[key] = _Ingest()
-            ingest.task = self._spawn(self._ingest(ingest, key, data, profile, sight))
+            self.make_room(len(data))  # an estimate of the memory, so that a full store rejects the image before any work
+            ingest = self._ingests[key] = Ingest()
+            job = {"do": "ingest", "limits": self._limits.to_json(), "page": page and page.to_json(), "background": background}
+            ingest.task = self._spawn(self._ingest(ingest, key, data, {**job, **rendition_job(profile, sight)}, profile, sight))
         ingest.waiters += 1
         try:
             return await asyncio.shield(ingest.image)
         finally:
             ingest.waiters -= 1
             if ingest.waiters == 0 and not ingest.has_worker and ingest.task:
-                # Nobody wants it any more, and no worker has begun. (One that has may as well finish.)
+                # Nobody waits for the image any more, and no worker has started on it. (A worker that has started may finish.)
                 ingest.task.cancel()
                 self._forget(key, ingest)
 
-    def _known_upload(self, key: str) -> StoredImage | None:
-        """The image that this upload was found to be before; the upload is the latest of it now."""
-        known = self._by_upload.get(key)
+    def upload_of(self, image: StoredImage) -> str:
+        """Return the sha256 of the upload that an image was made from; "" if it is unknown."""
+        return self._images.get(image, "")
+
+    def of_upload(self, sha256: str) -> StoredImage | None:
+        """Return the image of an earlier upload with this sha256, and mark this upload as its latest."""
+        known = self._by_upload.get(sha256)
         if known:
             self._images.move_to_end(known)
             self._is_latest(known)
@@ -305,32 +375,20 @@ class ImageStore:
         if image.id:
             self._by_id[image.id].latest = image.info
 
-    def _check_file(self, data: bytes) -> None:
-        """What can be refused without a worker. Raises ImageError."""
-        if not data:
-            raise ImageError(code="empty_image_file")
-        if len(data) > self._settings.image_max_bytes:
-            raise ImageFileTooLarge("image_bytes", values={"bytes": len(data), "most_bytes": self._settings.image_max_bytes})
-        kind = sniff(data)
-        if kind is None:
-            raise unread(data)
-        if kind not in self._settings.image_formats:
-            values: dict[str, Value] = {"format": kind, "accepted": tuple(self._settings.image_formats)}
-            raise ImageError("image_format_off", values=values, code="invalid_image_format")
-
-    async def _ingest(self, ingest: _Ingest, key: str, data: bytes, profile: VisionProfile | None, sight: Sight) -> None:
-        """The whole life of an ingest: its first answer resolves `ingest.image`, its second the image's id."""
+    async def _ingest(
+        self, ingest: Ingest, key: str, data: bytes, job: dict[str, Any], profile: VisionProfile | None, sight: Sight
+    ) -> None:
+        """Run an ingest to its end: the worker's first answer resolves `ingest.image`, its second the image's id."""
         image: StoredImage | None = None
         try:
-            job = {"do": "ingest", "limits": self._limits.to_json(), **_asked(profile, sight)}
             async with self._pool.job(job, data) as answers:
                 ingest.has_worker = True
                 image = await self._ready(answers, profile, sight)
                 self._keep(image, key)
                 ingest.image.set_result(image)
                 header, canonical = await answers.next("canonical")
-            self._store(image, canonical, await _sha256(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
-        except BaseException as error:  # whatever it is, someone may be waiting
+            self._store(image, canonical, await sha256_of(canonical), _CANONICAL_MEDIA_TYPES[header["format"]])
+        except BaseException as error:  # any error must reach the calls that wait
             if isinstance(error, WorkerDied):
                 self._refuse(key)
             self._fail(ingest, image, error)
@@ -338,7 +396,7 @@ class ImageStore:
         finally:
             self._forget(key, ingest)
 
-    def _forget(self, key: str, ingest: _Ingest) -> None:
+    def _forget(self, key: str, ingest: Ingest) -> None:
         if self._ingests.get(key) is ingest:
             del self._ingests[key]
 
@@ -346,26 +404,30 @@ class ImageStore:
         header, blob = await answers.next("canonical")
         image = StoredImage(ImageInfo.from_json(header["info"]))
         if profile and (made := header["rendition"]):
-            image.renditions[_key(profile, sight)] = _rendition(made, blob)
+            image.renditions[rendition_key(profile, sight)] = rendition_of(made, blob)
         return image
 
-    def _store(self, image: StoredImage, canonical: bytes, image_id: str, media_type: Literal["image/png", "image/jpeg"]) -> None:
+    def _store(self, image: StoredImage, canonical: bytes, image_id: str, media_type: MediaType) -> None:
         self.make_room(len(canonical))
-        image.canonical, image.media_type = canonical, media_type
+        image.canonical, image.media_type, image.file_bytes = canonical, media_type, len(canonical)
         self.bytes_used += len(canonical)
-        image._id.set_result(image_id)
+        image.id_ready.set_result(image_id)
         self._by_id.setdefault(image_id, image)
         self._is_latest(image)
 
-    def _fail(self, ingest: _Ingest, image: StoredImage | None, error: BaseException) -> None:
+    def _fail(self, ingest: Ingest, image: StoredImage | None, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
-            error = ShuttingDown()  # a task whose waiters have all gone is cancelled too, but then nobody hears this
+            error = ShuttingDown()  # a task without waiters is cancelled too, but then nobody sees this error
         if not ingest.image.done():
             ingest.image.set_exception(error)
-        if image and not image._id.done():
-            image._id.set_exception(error)
+        if image and not image.id_ready.done():
+            image.id_ready.set_exception(error)
             if image in self._images:
                 self._evict(image)
+
+    def _check_refused(self, key: str) -> None:
+        if self._refused.get(key, 0.0) > time.monotonic():
+            raise ImageParseError("decoder_crashed_before")
 
     def _refuse(self, key: str) -> None:
         now = time.monotonic()
@@ -373,20 +435,20 @@ class ImageStore:
         self._refused[key] = now + REFUSED_FOR
 
     async def _render(self, image: StoredImage, profile: VisionProfile, sight: Sight, *, looking: bool) -> Rendition:
-        key = _key(profile, sight)
+        key = rendition_key(profile, sight)
         try:
             await image.stored()
             self.hold(image)
             try:
-                async with self._pool.job({"do": "render", **_asked(profile, sight)}, image.canonical or b"") as answers:
-                    rendition = _rendition(*await answers.next("rendition"))
-                size = _held(rendition)
+                async with self._pool.job({"do": "render", **rendition_job(profile, sight)}, await self.read(image)) as answers:
+                    rendition = rendition_of(*await answers.next("rendition"))
+                size = held_bytes(rendition)
                 if not looking:
                     self.make_room(size)
                     image.renditions[key] = rendition
                     self.bytes_used += size
                 else:
-                    while not self._has_room(size) and self._drop_something():
+                    while not self._has_room(size) and self._drop_one():
                         pass
                     if self._has_room(size):
                         self._looks[image, key] = rendition
@@ -397,7 +459,7 @@ class ImageStore:
             finally:
                 self.release(image)
         finally:
-            del image._rendering[key]
+            del image.rendering[key]
 
     def _keep(self, image: StoredImage, upload: str) -> None:
         self.make_room(image.size)
@@ -409,10 +471,10 @@ class ImageStore:
             self._by_id.setdefault(image.id, image)
 
     def _forget_look(self, image: StoredImage, key: str) -> None:
-        self.bytes_used -= _held(self._looks.pop((image, key)))
+        self.bytes_used -= held_bytes(self._looks.pop((image, key)))
 
     def _evict(self, image: StoredImage) -> None:
-        """The whole image goes, so that none ever lives with a rendition other than the one it had."""
+        """Evict a whole image with all its renditions, so that an image never gets a second, different rendition."""
         for look in [look for look in self._looks if look[0] is image]:
             self._forget_look(*look)
         upload = self._images.pop(image)
@@ -420,7 +482,7 @@ class ImageStore:
         self._by_upload.pop(upload, None)
         if image.id and self._by_id.get(image.id) is image:
             del self._by_id[image.id]
-            # Another upload may have come to the very same pixels.
+            # Another upload may have the same pixels.
             if twin := next((p for p in self._images if p.id == image.id), None):
                 self._by_id[image.id] = twin
 
@@ -433,43 +495,4 @@ class ImageStore:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits gets it; if all have left, nobody need hear of it
-
-
-class _Ingest:
-    """A file on its way in; everyone who sends the same bytes meanwhile waits for the same image."""
-
-    def __init__(self) -> None:
-        self.image: asyncio.Future[StoredImage] = asyncio.get_running_loop().create_future()
-        self.image.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.task: asyncio.Task[Any] | None = None
-        self.waiters = 0
-        self.has_worker = False
-
-
-def _key(profile: VisionProfile, sight: Sight) -> str:
-    return f"{profile.key} {sight.key}"
-
-
-def _asked(profile: VisionProfile | None, sight: Sight) -> dict[str, Any]:
-    return {"profile": profile.to_json() if profile else None, "sight": sight.to_json()}
-
-
-def _rendition(header: dict[str, Any], data: bytes) -> Rendition:
-    """From a worker's answer (`worker._rendered`)."""
-    pieces, at = [], 0
-    for piece in header["pieces"]:
-        pieces.append(Piece(data[at : at + piece["bytes"]], piece["format"], piece["width"], piece["height"]))
-        at += piece["bytes"]
-    return Rendition(tuple(pieces), header["tokens"], header["label"], header["detail"], tuple(map(Note.from_json, header["notes"])))
-
-
-async def _sha256(data: bytes) -> str:
-    """In a thread where it takes long: 20 MB are 20 ms and more, in which nothing else would be served."""
-    if len(data) < 2**20:
-        return hashlib.sha256(data).hexdigest()
-    return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-
-
-def _held(rendition: Rendition) -> int:
-    return rendition.size_bytes + sum(4 * ((len(piece.data) + 2) // 3) for piece in rendition.pieces)
+            task.exception()  # marks it as retrieved: waiting calls get the exception, and without any nobody needs it

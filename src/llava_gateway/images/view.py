@@ -1,4 +1,4 @@
-"""Draws what a model sees: the very pieces it is sent, put together again, with padding, tiles and region marked. Runs in a worker."""
+"""Draw what a model sees: the pieces that are sent, joined again, with padding, tiles and region marked. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_gateway.chat import Box
 from llava_gateway.images.encode import Encoded, encode
 from llava_gateway.images.layout import GAP, corners, drawn_size, inner_box, magnification
 from llava_gateway.images.plan import WHOLE, Canvas, Colour, Size
+from llava_gateway.parts import Box
 
 _HATCH = 10
 _BADGE_TEXT = 15
@@ -18,13 +18,13 @@ _DARK, _LIGHT, _ACCENT = (20, 20, 20), (255, 255, 255), (255, 140, 0)
 
 
 def draw(pieces: Sequence[bytes], canvases: Sequence[Canvas]) -> Encoded:
-    """A PNG with the canvases side by side; what is not a canvas is transparent.
+    """Draw the canvases side by side on a transparent background. Returns a PNG.
 
     Args:
-        pieces: the files as they are sent, in order.
-        canvases: of the plan they were made by.
+        pieces: the files in the order of sending.
+        canvases: the canvases of the plan from which the pieces were made.
 
-    Raises ValueError where the pieces are not those of the plan.
+    Raises ValueError if the pieces don't match the plan.
     """
     sources = iter(pieces)
     scale = magnification(canvases)
@@ -61,7 +61,7 @@ def _put_together(canvas: Canvas, pieces: Iterator[bytes]) -> Image.Image:
 
 
 def _mark_padding(im: Image.Image, canvas: Canvas, scale: int) -> None:
-    """Hatched, with a line along the image's edge."""
+    """Hatch the padding, and draw a line along the image's edge."""
     if canvas.inner == canvas.size:
         return
     inner = tuple(side * scale for side in inner_box(canvas))
@@ -81,13 +81,13 @@ def _mark_padding(im: Image.Image, canvas: Canvas, scale: int) -> None:
 
 
 def _beside(colour: Colour) -> Colour:
-    """A colour that can be told from `colour`, and no more."""
+    """Return a colour that differs from `colour` just enough to be visible."""
     red, green, blue = (value + 48 if value < 128 else value - 48 for value in colour)
     return red, green, blue
 
 
 def _mark_tiles(im: Image.Image, canvas: Canvas, scale: int) -> None:
-    """A dark and a light line side by side: one of them shows on every ground."""
+    """Draw a dark and a light line along each edge between tiles: one of the two is visible on any background."""
     pen = ImageDraw.Draw(im)
     for left, top in corners(canvas):
         x, y = left * scale, top * scale
@@ -104,14 +104,14 @@ def _mark_region(im: Image.Image, canvas: Canvas, region: Box, scale: int) -> No
     width, height = right - left, bottom - top
     x, y = (left + region[0] * width) * scale, (top + region[1] * height) * scale
     corner = round(x + region[2] * width * scale) - 1, round(y + region[3] * height * scale) - 1
-    box = (round(x), round(y), max(round(x), corner[0]), max(round(y), corner[1]))  # a thin one is a line
+    box = (round(x), round(y), max(round(x), corner[0]), max(round(y), corner[1]))  # a thin region becomes a line
     pen = ImageDraw.Draw(im)
     pen.rectangle(box, outline=_ACCENT, width=3)
     pen.rectangle(box, outline=_DARK, width=1)
 
 
 def _mark_numbers(im: Image.Image, canvas: Canvas, first: int, scale: int) -> int:
-    """Each piece's place in the order of sending; the number after the last."""
+    """Write on each piece its number in the order of sending. Returns the next number."""
     font = ImageFont.load_default(_BADGE_TEXT)
     pen = ImageDraw.Draw(im)
     for number, (left, top) in enumerate(corners(canvas), first):

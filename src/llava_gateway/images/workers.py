@@ -1,4 +1,4 @@
-"""The worker processes: hand a job to an idle one, end the ones that take too long, replace the ones that die."""
+"""Manage the worker processes: give a job to an idle one, kill those that take too long, and replace those that die."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ DEATHS_TO_PAUSE = 3
 DEATHS_WITHIN = 60.0
 PAUSE = 10.0
 MAX_WAITING = 64
-"""Jobs that may wait for a worker: their files wait in memory."""
+"""Most jobs that may wait for a worker; their files wait in memory."""
 
 _START_TIMEOUT = 30.0
 _PIPE_BUFFER = 4 * 1024 * 1024
 
 
 class WorkerDied(ImageParseError):
-    """A worker died or was ended while it decoded: this file is not to be tried again soon."""
+    """A worker died or was killed while it decoded a file; don't try the file again soon."""
 
 
 class _NotStarted(Exception):
-    """The worker was gone before it had read the job: the job is not to blame."""
+    """The worker died before it had read the job, so the job is not the cause."""
 
 
 class WorkerPool:
-    """`size` processes of `worker.py`.
+    """A pool of processes that run `worker.py`.
 
     Args:
-        memory: bytes of address space a worker may use.
-        timeout: seconds a worker may take for one answer.
-        now: the clock by which deaths are counted.
+        size: number of processes.
+        memory: address space per worker in bytes.
+        timeout: seconds that a worker may take for one answer.
+        now: clock in seconds, for counting deaths and pauses.
     """
 
     def __init__(self, size: int, *, memory: int, timeout: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -63,14 +64,14 @@ class WorkerPool:
         return frozenset(worker.pid for worker in self._workers)
 
     async def start(self) -> None:
-        """Start all processes; a first job then need not wait for one."""
+        """Start all processes, so that the first job doesn't wait for one. Raises the error of a process that doesn't start."""
         started = await asyncio.gather(*(self._start_worker() for _ in range(self._size)), return_exceptions=True)
         self._idle.extend(worker for worker in started if not isinstance(worker, BaseException))
         if error := next((end for end in started if isinstance(end, BaseException)), None):
             raise error
 
     async def aclose(self) -> None:
-        """End all processes; jobs that run fail."""
+        """Kill all processes; running jobs fail."""
         self._closed = True
         for worker in list(self._workers):
             self._drop(worker)
@@ -79,9 +80,10 @@ class WorkerPool:
 
     @asynccontextmanager
     async def job(self, header: dict[str, Any], blob: bytes) -> AsyncIterator[Answers]:
-        """Enter: a worker has read the job. Leave: the worker is free again, or ended and replaced if its answers were not all taken.
+        """Give a job to a worker, and yield the worker's answers once it has read the job.
 
-        Raises Overloaded (images are paused after several deaths, or too many jobs wait), WorkerDied.
+        On exit, the worker is free again, or it is killed if not all its answers were taken. Raises Overloaded (images are paused after
+        several deaths, too many jobs wait, or no worker starts).
         """
         self._check()
         self._waiting += 1
@@ -110,7 +112,7 @@ class WorkerPool:
             try:
                 await answers.begin(header, blob)
             except _NotStarted:
-                # One that died while it was idle is replaced, and nobody need know.
+                # A worker that died while it was idle is replaced silently.
                 self._drop(worker)
                 if idle is None:
                     raise Overloaded("images_not_started", retry_after=PAUSE) from None
@@ -128,7 +130,7 @@ class WorkerPool:
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        """Its replacement starts with the next job that finds no idle worker."""
+        """Kill a worker. The next job that finds no idle worker starts its replacement."""
         self._workers.discard(worker)
         task = asyncio.create_task(worker.end())
         self._ending.add(task)
@@ -165,7 +167,7 @@ class Answers:
         self._on_death = on_death
 
     async def begin(self, header: dict[str, Any], blob: bytes) -> None:
-        """Hand the job over. Raises _NotStarted."""
+        """Send the job and wait until the worker has read it. Raises _NotStarted."""
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 await self.worker.send(header, blob)
@@ -174,7 +176,7 @@ class Answers:
             raise _NotStarted from None
 
     async def next(self, last: str) -> Frame:
-        """The next answer. After one called `last`, or an error, the worker is done. Raises ImageError, WorkerDied."""
+        """Return the next answer. An answer called `last`, or an error, completes the job. Raises ImageError, WorkerDied."""
         try:
             async with asyncio.timeout(self._timeout):
                 header, blob = await self.worker.receive()
@@ -198,9 +200,9 @@ class _Worker:
 
     @classmethod
     async def start(cls, memory: int) -> _Worker:
-        # No settings of ours (an API key may be among them) in the one process that reads what strangers send.
+        # This process reads untrusted files, so it doesn't get our settings (an API key may be among them).
         env = {name: value for name, value in os.environ.items() if not name.upper().startswith("LLAVA_GATEWAY_")}
-        # -P: the folder we were started in is no place to import from.
+        # -P: don't import from the current folder.
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "llava_gateway.images.worker", str(memory)),
             stdin=asyncio.subprocess.PIPE,
@@ -218,16 +220,16 @@ class _Worker:
         return self._process.pid
 
     async def send(self, header: dict[str, Any], blob: bytes) -> None:
-        """Raises OSError where the worker is gone, if that is known already."""
+        """Send a frame. Raises OSError if the worker is already known to be dead."""
         try:
             self._stdin.write(frames.pack(header, blob))
             self._stdin.write(blob)
-        except RuntimeError as error:  # uvloop says so of a closed pipe; asyncio's `drain` raises ConnectionResetError
+        except RuntimeError as error:  # uvloop raises this for a closed pipe; asyncio's `drain` raises ConnectionResetError
             raise BrokenPipeError from error
         await self._stdin.drain()
 
     async def receive(self) -> Frame:
-        """Raises EOFError where the worker is gone."""
+        """Receive a frame. Raises EOFError if the worker is dead."""
         header, blob = frames.LENGTHS.unpack(await self._stdout.readexactly(frames.LENGTHS.size))
         return json.loads(await self._stdout.readexactly(header)), await self._stdout.readexactly(blob)
 

@@ -1,1 +1,1 @@
-"""Conversations: `session.py` has the pure value, `memory.py` keeps them."""
+"""Conversations as sessions: `session.py` has the pure value, `memory.py` stores them."""

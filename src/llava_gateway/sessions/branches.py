@@ -1,32 +1,34 @@
-"""The turns of a session as a tree, of which one path is told (pure).
+"""The turns of a session as a tree, of which one path is sent to the model (pure).
 
-A turn that is asked in another one's place makes a branch: both follow the same turn, one of them is told. So the turns are a tree, with
-one path through it (`turns`) and all others beside it (`aside`).
+A turn that replaces another one makes a branch: both follow the same turn, and one of them is on the path. So the turns form a tree,
+with one path through it (`turns`) and all other turns beside it (`aside`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
-from llava_gateway.chat import ImagePart, Message, Part, Sight, TextPart
+from llava_gateway.chat import Message
 from llava_gateway.context.prompt import TYPICAL_IMAGE
 from llava_gateway.context.tokens import Scale
 from llava_gateway.context.window import Exchange
 from llava_gateway.errors import TurnNotFound
 from llava_gateway.images.info import ImageInfo
+from llava_gateway.parts import ImagePart, Part, Sight, TextPart
 from llava_gateway.sessions.turn import FIRST, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """All turns of a session, and what a person chose for their images.
+    """All turns of a session, and the user's choices for their images.
 
     Attributes:
-        turns: the path that the model is told, in order.
-        aside: all other turns; those of the path that was left last stand last.
-        pins: by image id, whether a person pinned an image (True) or let it go (False).
-        sights: by image id, how much of an image is to be seen from now on, where that was changed; each turn keeps its region.
+        turns: the path that is sent to the model, in order.
+        aside: all other turns. Those of the most recently left path come last.
+        pins: by image id, whether the user pinned an image (True) or released it (False).
+        sights: by image id, how much of an image the model sees from now on, if the user changed that. Each turn keeps its region.
     """
 
     turns: tuple[Turn, ...] = ()
@@ -41,7 +43,7 @@ class Branches:
 
     @property
     def siblings(self) -> Mapping[int, tuple[int, ...]]:
-        """By the turn that they follow (or FIRST), the ids of all turns that follow it, in the order they were asked."""
+        """The ids of all turns that follow a turn (or FIRST), by its id, in the order they were asked."""
         found: dict[int, tuple[int, ...]] = {}
         for turn in self.every_turn:
             found[turn.parent] = (*found.get(turn.parent, ()), turn.id)
@@ -64,13 +66,13 @@ class Branches:
 
     @property
     def bytes(self) -> int:
-        """What all turns take in memory, roughly."""
+        """What all turns take in memory, in bytes, roughly."""
         return sum(turn.bytes for turns in (self.turns, self.aside) for turn in turns)
 
     def exchanges(self, scale: Scale) -> tuple[tuple[Exchange, ...], tuple[Part, ...]]:
-        """The path as exchanges, and the parts of the turns at its end that got no answer.
+        """Return the path as exchanges, and the parts of the turns at its end that have no answer.
 
-        The parts of an unanswered turn go into the next question: nothing that the person gave is lost, and roles alternate.
+        The parts of an unanswered turn go into the next question, so that nothing the user sent is lost and roles alternate.
         """
         exchanges: list[Exchange] = []
         unanswered: tuple[Turn, ...] = ()
@@ -84,23 +86,26 @@ class Branches:
         return tuple(exchanges), tuple(part for turn in unanswered for part in turn.parts)
 
     def seen(self, part: ImagePart) -> ImagePart:
-        """The image with the sight that was chosen for it since: how much is shown may change, what is looked at stays."""
+        """Return the image with the sight that the user chose later. The amount shown may change; the region stays."""
         if part.image_id not in self.sights:
             return part
         return replace(part, sight=replace(self.sights[part.image_id], region=part.sight.region))
 
     def with_turn(self, turn: Turn) -> Branches:
-        """Add a turn at the end of the path; it gets its id and parent here."""
+        """Add a turn at the end of the path. The turn gets its id and parent here. If it already has the id of the last turn, it takes that
+        turn's place."""
+        if self.turns and self.turns[-1].id == turn.id:
+            return replace(self, turns=(*self.turns[:-1], turn))
         last = max((known.id for turns in (self.turns, self.aside) for known in turns), default=0)
         added = replace(turn, id=last + 1, parent=self.turns[-1].id if self.turns else FIRST)
         return replace(self, turns=(*self.turns, added))
 
     def after(self, turn_id: int) -> Branches:
-        """Go back to where this turn was the last one; FIRST: to where there was none. Raises TurnNotFound."""
+        """Go back to where this turn was the last one (FIRST: to where there was no turn). Raises TurnNotFound."""
         return self._along(self._path_to(turn_id))
 
     def on_branch(self, turn_id: int) -> Branches:
-        """Go along the path through this turn, on to where that branch was left. Raises TurnNotFound."""
+        """Follow the path through this turn to the point where that branch was left. Raises TurnNotFound."""
         if turn_id == FIRST:
             raise TurnNotFound
         if any(turn.id == turn_id for turn in self.turns):
@@ -112,7 +117,8 @@ class Branches:
         return self._along(tuple(path))
 
     def first(self, at: int) -> Branches:
-        """Keep the first `at` turns of the path alone, and what was chosen for their images. Raises IndexError when there are fewer."""
+        """Keep only the first `at` turns of the path, and the user's choices for their images. Raises IndexError if there are fewer
+        turns."""
         if not 0 <= at <= len(self.turns):
             raise IndexError(at)
         turns = self.turns[:at]
@@ -124,7 +130,7 @@ class Branches:
         )
 
     def with_images(self, ids: Mapping[str, str], files: Mapping[str, ImageInfo]) -> Branches:
-        """Give the images other ids, each by the one it has, and `files` to turns that do not tell their own."""
+        """Replace each image id by `ids[id]`, and add `files` to turns that have no facts about their files."""
 
         def renamed(turn: Turn) -> Turn:
             parts = (ImagePart(ids[part.image_id], part.sight) if isinstance(part, ImagePart) else part for part in turn.parts)
@@ -135,6 +141,22 @@ class Branches:
             tuple(map(renamed, self.aside)),
             {ids[image_id]: pinned for image_id, pinned in self.pins.items()},
             {ids[image_id]: sight for image_id, sight in self.sights.items()},
+        )
+
+    def without_images(self, ids: Collection[str]) -> Branches:
+        """Remove these images from all turns, and the user's choices for them."""
+
+        def reduced(turn: Turn) -> Turn:
+            stays = [part.image_id not in ids for part in turn.images]
+            parts = tuple(part for part in turn.parts if not (isinstance(part, ImagePart) and part.image_id in ids))
+            sent, files = tuple(compress(turn.sent, stays)), tuple(compress(turn.files, stays))
+            return turn if all(stays) else replace(turn, parts=parts or (TextPart(""),), sent=sent, files=files)
+
+        return Branches(
+            tuple(map(reduced, self.turns)),
+            tuple(map(reduced, self.aside)),
+            {image_id: pinned for image_id, pinned in self.pins.items() if image_id not in ids},
+            {image_id: sight for image_id, sight in self.sights.items() if image_id not in ids},
         )
 
     def _path_to(self, turn_id: int) -> tuple[Turn, ...]:
@@ -150,13 +172,13 @@ class Branches:
     def _along(self, path: tuple[Turn, ...]) -> Branches:
         if path == self.turns:
             return self
-        told = {turn.id for turn in path}
-        aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in told)
+        on_path = {turn.id for turn in path}
+        aside = tuple(turn for turns in (self.aside, self.turns) for turn in turns if turn.id not in on_path)
         return replace(self, turns=path, aside=aside)
 
 
 def _exchange(index: int, turns: tuple[Turn, ...], first_image: int, scale: Scale) -> Exchange:
-    """The last of the turns was answered, those before it were not."""
+    """Return the turns as one exchange: the last turn was answered, the turns before it were not."""
     asked = Message("user", tuple(part for turn in turns for part in turn.parts))
     answer = turns[-1].answer
     tokens, size = (one.message(asked.text) + one.message(answer) for one in (scale, Scale()))

@@ -1,4 +1,4 @@
-"""Finds words in sessions: in their titles, and in the questions and answers of all branches (pure)."""
+"""Searches sessions for words: in titles, and in the questions and answers of all branches (pure)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Literal
+from itertools import chain, islice
+from typing import Literal, TypeAlias
 
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, Summary
+from llava_gateway.sessions.turn import Turn
 
 MOST_MATCHES = 5
-"""For each session."""
+"""Matches that are returned for each session."""
 AROUND = 48
-"""Characters that are shown before and after what was found."""
+"""Characters that are shown before and after a match."""
+_WORD = re.compile(r"[^\W_]+")
+_MARKS = re.compile(r"[*`~#]+|^[ \t]*>[ \t]?|\b_+|_+\b", re.MULTILINE)
+"""The marks of Markdown, which a person does not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`text` is what was found, between what stands `before` and `after` it; `turn` is the id of the turn, None in a title."""
+    """A match: `text` is the matched text, with the text `before` and `after` it. `turn` is the id of the turn, None for a title."""
 
     turn: int | None
     place: Literal["title", "prompt", "answer"]
@@ -28,26 +32,53 @@ class Match:
     after: str
 
 
-def search(sessions: Iterable[Session], words: str) -> list[tuple[Session, tuple[Match, ...]]]:
-    """The sessions that have the words, in the order given, each with its first matches.
+Hit: TypeAlias = tuple[Summary, Turn | None]
+"""A text that an index found: a turn, or with None the title of the session."""
+Found: TypeAlias = tuple[Summary, tuple[Match, ...]]
 
-    Upper and lower case are the same, and so is any white space between the words. With gigabytes of text it takes seconds.
+
+def search(sessions: Iterable[Session], text: str) -> list[Found]:
+    """Return the sessions that contain the text, in the given order, each with its first matches.
+
+    Ignores case, and treats all white space between words alike. Takes seconds on gigabytes of text.
     """
-    pattern = re.compile(r"\s+".join(re.escape(word) for word in _normal(words).split()), re.IGNORECASE)
-    found = ((session, tuple(islice(_matches(session, pattern), MOST_MATCHES))) for session in sessions)
-    return [(session, matches) for session, matches in found if matches]
+    pattern = _pattern(r"\s+".join(map(re.escape, _normal(text).split())))
+    found = ((session.summary, tuple(islice(_matches(session, pattern), MOST_MATCHES))) for session in sessions)
+    return [(summary, matches) for summary, matches in found if matches]
+
+
+def matches_among(hits: Iterable[Hit], text: str) -> list[Found]:
+    """Return the sessions of the texts that an index found, in the order of the hits, each with its first matches.
+
+    An index knows only words, so anything may stand between them, and the last one may continue.
+    """
+    pattern = _pattern(r"[\W_]+".join(map(re.escape, _WORD.findall(_normal(text)))))
+    found: dict[str, tuple[Summary, list[Match]]] = {}
+    for summary, turn in hits:
+        _, matches = found.setdefault(summary.id, (summary, []))
+        matches += _in_turn(turn, pattern) if turn else _in_text(summary.title, pattern, None, "title")
+    in_order = ((summary, sorted(matches, key=lambda match: match.turn or 0)) for summary, matches in found.values())
+    return [(summary, tuple(matches[:MOST_MATCHES])) for summary, matches in in_order]
+
+
+def _pattern(regex: str) -> re.Pattern[str]:
+    return re.compile(regex, re.IGNORECASE)
 
 
 def _matches(session: Session, pattern: re.Pattern[str]) -> Iterator[Match]:
     yield from _in_text(session.title, pattern, None, "title")
     for turn in session.branches.every_turn:
-        yield from _in_text(turn.prompt, pattern, turn.id, "prompt")
-        yield from _in_text(turn.answer, pattern, turn.id, "answer")
+        yield from _in_turn(turn, pattern)
+
+
+def _in_turn(turn: Turn, pattern: re.Pattern[str]) -> Iterator[Match]:
+    """Yield the first match in the question or, if there is none, in the answer."""
+    yield from islice(chain(_in_text(turn.prompt, pattern, turn.id, "prompt"), _in_text(turn.answer, pattern, turn.id, "answer")), 1)
 
 
 def _in_text(text: str, pattern: re.Pattern[str], turn: int | None, place: Literal["title", "prompt", "answer"]) -> Iterator[Match]:
-    """The first place in the text: more of one text tell no more."""
-    text = _normal(text)
+    """Yield the first match in the text; one match per text is enough."""
+    text = _MARKS.sub("", _normal(text))
     if found := pattern.search(text):
         start, end = found.span()
         before, after = text[max(0, start - AROUND) : start], text[end : end + AROUND]
@@ -56,5 +87,5 @@ def _in_text(text: str, pattern: re.Pattern[str], turn: int | None, place: Liter
 
 
 def _normal(text: str) -> str:
-    """In one of the ways in which accents can be written."""
+    """Normalise accents, which can be written in several ways."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)

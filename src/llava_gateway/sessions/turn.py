@@ -1,26 +1,29 @@
-"""One question of a session and what came of it, as a value (pure)."""
+"""One turn of a session as a value: a question and its answer (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from llava_gateway.answers import Sent
-from llava_gateway.chat import FinishReason, ImagePart, Message, Part, Timings, Usage
+from llava_gateway.chat import FinishReason, Message, Timings, Usage
 from llava_gateway.images.info import ImageInfo
 from llava_gateway.notes import Note
 from llava_gateway.options import Options
+from llava_gateway.parts import ImagePart, Part
 
 TurnStatus: TypeAlias = Literal["complete", "cancelled", "incomplete"]
-"""complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. What came of the answer is kept."""
+"""complete: the engine finished; cancelled: the client left; incomplete: engine or server failed. A partial answer is kept."""
 
 TITLE_MAX_CHARS = 60
 FIRST = 0
-"""What the first turn of a conversation follows."""
+"""The parent of the first turn of a conversation."""
+_OF_THE_END = ("context_full", "format_cut")
+"""Warnings about how an answer ended, which no longer hold once it goes on."""
 PART_OVERHEAD_BYTES = 256
-"""What a turn costs in memory beside its text, roughly; budgets need no more."""
+"""What a turn costs in memory besides its text, roughly; budgets need no better figure."""
 
 
 def now() -> datetime:
@@ -29,13 +32,13 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and what came of it.
+    """One question and its answer.
 
     Attributes:
-        bytes: what it takes in memory, roughly; kept, because a session adds it up for every turn of its own.
-        answer: "" where nothing came. sent: what went to the model of each image, in order.
-        files: what is known of the file that each image came as, in order; the same pixels may have come as another file before.
-        id: counts the turns of the session from 1, in the order they were asked. parent: the turn it follows, or FIRST.
+        bytes: what the turn takes in memory, roughly; stored, because a session adds it up over all its turns.
+        answer: "" if there is none. sent: what was sent to the model of each image, in order.
+        files: facts about the file of each image, in order. The same pixels may have come in another file before.
+        id: counts the turns of the session from 1, in the order they were asked. parent: the turn that it follows, or FIRST.
     """
 
     parts: tuple[Part, ...]
@@ -59,18 +62,33 @@ class Turn:
         object.__setattr__(self, "bytes", self._bytes())
 
     @property
-    def tokens(self) -> int | None:
-        """Of the conversation up to the end of this turn; None where the engine didn't count."""
-        prompt, answer = self.usage.prompt_tokens, self.usage.completion_tokens
-        return None if prompt is None or answer is None else prompt + answer
-
-    @property
     def prompt(self) -> str:
-        return Message("user", self.parts).asked
+        return Message("user", self.parts).text_without_notes
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
         return Message("user", self.parts).images
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer ended before its end: it was stopped, broke off, or reached the most tokens allowed."""
+        return self.status != "complete" or self.finish_reason == "length"
+
+    def continued_by(self, rest: Turn) -> Turn:
+        """Return this turn as `rest` ended it, whose answer has all words. Tokens and times are sums over all parts."""
+        settled = tuple(warning for warning in self.warnings if warning.code not in _OF_THE_END)
+        return replace(
+            rest,
+            id=self.id,
+            parent=self.parent,
+            parts=self.parts,
+            sent=self.sent,
+            files=self.files,
+            created_at=self.created_at,
+            usage=self.usage.plus(rest.usage),
+            timings=self.timings.plus(rest.timings),
+            warnings=tuple(dict.fromkeys((*settled, *rest.warnings))),
+        )
 
     def _bytes(self) -> int:
         texts = (self.answer, Message("user", self.parts).text)
@@ -80,8 +98,8 @@ class Turn:
 
 
 def title_of(parts: Sequence[Part]) -> str:
-    """The first words of a question, cut at a word where that is possible."""
-    text = Message("user", tuple(parts)).asked.split()
+    """Return the first words of a question, cut between words if possible."""
+    text = Message("user", tuple(parts)).text_without_notes.split()
     title = " ".join(text)
     if not title:
         return "Picture" if any(isinstance(part, ImagePart) for part in parts) else ""

@@ -4,7 +4,7 @@ import { signal } from '../vendor/signals.js';
 import { language } from './i18n.js';
 import { serverSentEvents } from './sse.js';
 
-/** A failure with what a person can do about it. `code` is the server's, or `network`, `cut_off`, `bad_answer`; `reason` tells apart what has one code. */
+/** A failure and what a person can do about it. `code` is the server's, or `network`, `cut_off` or `bad_answer`; `reason` is the exact case. */
 export class Failure extends Error {
   /**
    * @param {string} code
@@ -15,7 +15,7 @@ export class Failure extends Error {
     super(message || code);
     this.code = code;
     this.reason = reason;
-    /** The numbers and names in what is said of it. */
+    /** The numbers and names in its message. */
     this.values = values;
     this.sentence = message;
     this.hint = hint;
@@ -33,10 +33,13 @@ export class Failure extends Error {
   }
 }
 
+/** @param {unknown} error */
+export const asFailure = (error) => (error instanceof Failure ? error : new Failure('page_error', { message: String(error) }));
+
 const KEY_NAME = 'llava.key';
 let key = readKey();
 
-/** Whether the server asked for a key and got a wrong one or none: the dialog shows, requests wait for it. */
+/** Whether the server wants a key and got a wrong one or none. Then the dialog is open, and requests wait for it. */
 export const keyNeeded = signal(/** @type {false|'missing'|'wrong'} */ (false));
 /** @type {((key: string) => void)[]} */
 let waiting = [];
@@ -55,13 +58,13 @@ export function giveKey(given) {
   try {
     sessionStorage.setItem(KEY_NAME, given);
   } catch {
-    // It then holds until the page is closed.
+    // Then the key is kept until the page is closed.
   }
   keyNeeded.value = false;
   for (const go of waiting.splice(0)) go(given);
 }
 
-/** Waits until a key other than the one that failed is there. @param {string} failed */
+/** Waits for a key other than the one that failed. @param {string} failed */
 function anotherKey(failed) {
   if (key !== failed) return Promise.resolve(key);
   keyNeeded.value = failed ? 'wrong' : 'missing';
@@ -103,7 +106,7 @@ async function failureOf(response) {
   }
 }
 
-/** The JSON that a route answers with. @param {string} path @param {string} [method] @param {unknown} [body] */
+/** Returns the JSON of a response. @param {string} path @param {string} [method] @param {unknown} [body] */
 export async function json(path, method = 'GET', body = undefined) {
   const response = await request(path, {
     method,
@@ -114,7 +117,7 @@ export async function json(path, method = 'GET', body = undefined) {
 }
 
 /**
- * Whether an engine can answer; null when the gateway itself does not.
+ * Whether an engine can answer; null if the gateway itself does not answer.
  * @returns {Promise<import('./types.js').Readiness|null>}
  */
 export async function readiness() {
@@ -126,16 +129,15 @@ export async function readiness() {
     } catch {
       return null;
     }
-    if (response.status === 401) {
-      await anotherKey(used);
-      continue;
-    }
+    let body;
     try {
-      const body = await response.json();
-      return typeof body.ready === 'boolean' ? body : null;
+      body = await response.json();
     } catch {
       return null;
     }
+    if (typeof body.ready !== 'boolean') return null;
+    if (body.reason) return body;
+    await anotherKey(used); // without the key, the response only says whether it is ready
   }
 }
 
@@ -148,14 +150,16 @@ export const catalogue = () => json('options');
 let listTag = /** @type {string|null} */ (null);
 
 /** All sessions. @returns {Promise<import('./types.js').SessionSummary[]>} */
-export const sessions = async () => /** @type {import('./types.js').SessionSummary[]} */ (await sessionsNews(null));
+export const sessions = async () => /** @type {import('./types.js').SessionSummary[]} */ (await sessionsSince(null));
 
 /**
- * All sessions if the list has changed since it was asked for last (since `tag`), else null.
- * @param {string|null} [tag]
- * @returns {Promise<import('./types.js').SessionSummary[]|null>}
+ * Returns all sessions if the list has changed since the last request, else null.
+ * @param {string} [now]  the tag that the list has now, if it is known
  */
-export async function sessionsNews(tag = listTag) {
+export const sessionsNews = async (now) => (now && now === listTag ? null : sessionsSince(listTag));
+
+/** @param {string|null} tag @returns {Promise<import('./types.js').SessionSummary[]|null>} */
+async function sessionsSince(tag) {
   const response = await request('sessions', { headers: tag ? { 'If-None-Match': tag } : {} });
   if (response.status === 304) return null;
   listTag = response.headers.get('ETag');
@@ -172,7 +176,7 @@ export const session = (id) => json(`sessions/${encodeURIComponent(id)}`);
 export const changeSession = (id, changes) => json(`sessions/${encodeURIComponent(id)}`, 'PATCH', changes);
 
 /**
- * The session if anything in it has changed since it had this tag, else null.
+ * Returns the session if it has changed since it had this tag, else null.
  * @param {string} id
  * @param {string|null} tag
  * @returns {Promise<{session: import('./types.js').Session, tag: string|null}|null>}
@@ -182,7 +186,7 @@ export async function sessionNews(id, tag) {
   return response.status === 304 ? null : { session: await response.json(), tag: response.headers.get('ETag') };
 }
 
-/** Goes to the branch of a turn. @param {string} id @param {number} turnId @returns {Promise<import('./types.js').Session>} */
+/** Switches to the branch of a turn. @param {string} id @param {number} turnId @returns {Promise<import('./types.js').Session>} */
 export const switchBranch = (id, turnId) => changeSession(id, { branch: turnId });
 
 /** @param {string} words @returns {Promise<import('./types.js').Found[]>} */
@@ -192,7 +196,7 @@ export const searchSessions = async (words) => (await json(`sessions?q=${encodeU
 export const restoreSession = (id) => json(`sessions/${encodeURIComponent(id)}/restore`, 'POST', {});
 
 /**
- * A session as a file, and its name.
+ * Returns a session as a file, and the file's name.
  * @param {string} id
  * @param {'zip'|'json'|'html'|'markdown'} format
  */
@@ -201,6 +205,11 @@ export async function exportSession(id, format) {
   const name = /filename\*=UTF-8''(\S+)/.exec(response.headers.get('Content-Disposition') ?? '')?.[1];
   return { file: await response.blob(), name: decodeURIComponent(name ?? 'session') };
 }
+
+/** Returns all sessions except temporary ones, as one zip. @returns {Promise<Blob>} */
+export const exportAllSessions = async () => (await request('sessions/export')).blob();
+
+export const deleteAllSessions = () => json('sessions', 'DELETE');
 
 /** @param {File} file  an exported session @returns {Promise<import('./types.js').Session>} */
 export async function importSession(file) {
@@ -211,14 +220,14 @@ export async function importSession(file) {
 /** @param {string} id @param {string} title */
 export const renameSession = (id, title) => changeSession(id, { title });
 
-/** The session's first `at` turns as a new session. @param {string} id @param {number} [at] @returns {Promise<import('./types.js').Session>} */
+/** Copies the session's first `at` turns into a new session. @param {string} id @param {number} [at] @returns {Promise<import('./types.js').Session>} */
 export const forkSession = (id, at) => json(`sessions/${encodeURIComponent(id)}/fork`, 'POST', { at });
 
 /** @param {string} id */
 export const deleteSession = (id) => json(`sessions/${encodeURIComponent(id)}`, 'DELETE');
 
 /**
- * The bytes of a picture, for pages that must send a key (an <img> can't).
+ * Returns the bytes of a picture, for pages that must send a key (an <img> can't).
  * @param {string} path
  */
 export const pictureBytes = async (path) => (await request(path)).blob();
@@ -227,7 +236,7 @@ export const pictureBytes = async (path) => (await request(path)).blob();
 export const seen = (path) => json(path);
 
 /**
- * A stored picture turned clockwise, as another picture.
+ * Rotates a stored picture clockwise. Returns the new picture.
  * @param {string} id
  * @param {90|180|270} by
  * @param {string|null} model
@@ -240,17 +249,31 @@ export async function turnPicture(id, by, model, stop) {
 }
 
 /**
- * Uploads one picture. XMLHttpRequest, because fetch does not tell how much has left.
+ * The pages of a document, or the frames of an animation that differ most, with thumbnails.
+ * @param {import('./images/documents.js').Source} source
+ * @param {AbortSignal} stop
+ * @returns {Promise<import('./types.js').PageList>}
+ */
+export async function listPages({ name, file, from }, stop) {
+  const form = new FormData();
+  if (file) form.append('image', file, name || 'document');
+  else if (from) form.append('image_url', from);
+  return (await request('documents', { method: 'POST', body: form, signal: stop })).json();
+}
+
+/**
+ * Uploads one picture. It uses XMLHttpRequest, because fetch does not report the progress.
  * @param {File} file
  * @param {string|null} model
  * @param {(share: number) => void} onProgress  from 0 to 1; 1 means the server has it and prepares it
  * @param {AbortSignal} stop
+ * @param {Record<string, string>} [fields]  which page of a document it is
  * @returns {Promise<import('./types.js').Picture>}
  */
-export async function uploadPicture(file, model, onProgress, stop) {
+export async function uploadPicture(file, model, onProgress, stop, fields = {}) {
   for (;;) {
     const used = key;
-    const { status, text } = await post(file, model, used, onProgress, stop);
+    const { status, text } = await post(file, model, used, onProgress, stop, fields);
     if (status === 401) {
       await anotherKey(used);
       continue;
@@ -268,13 +291,14 @@ export async function uploadPicture(file, model, onProgress, stop) {
 
 /**
  * @param {File} file @param {string|null} model @param {string} used
- * @param {(share: number) => void} onProgress @param {AbortSignal} stop
+ * @param {(share: number) => void} onProgress @param {AbortSignal} stop @param {Record<string, string>} fields
  * @returns {Promise<{status: number, text: string}>}
  */
-function post(file, model, used, onProgress, stop) {
+function post(file, model, used, onProgress, stop, fields) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
     if (model) form.append('model', model);
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append('image', file, file.name || 'picture');
     const xhr = new XMLHttpRequest();
     xhr.open('POST', 'images');
@@ -290,7 +314,23 @@ function post(file, model, used, onProgress, stop) {
 }
 
 /**
- * Has the engine read ahead of a question; real questions go first. Settles when it is read, or when it is known why not.
+ * Has the gateway fetch a picture; this page may not ask other hosts.
+ * @param {string} from  its address
+ * @param {string|null} model
+ * @param {AbortSignal} stop
+ * @param {Record<string, string>} [fields]  which page of a document it is
+ * @returns {Promise<import('./types.js').Picture>}
+ */
+export async function fetchPicture(from, model, stop, fields = {}) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) body.append(name, value);
+  if (model) body.append('model', model);
+  body.append('image_url', from);
+  return (await request('images', { method: 'POST', body, signal: stop })).json();
+}
+
+/**
+ * Lets the engine read ahead of a question; real questions go first. Settles when it is read, or when the reason is known why not.
  * @param {string|null} sessionId
  * @param {object} question  the body of POST /sessions/{id}/turns, so far
  * @param {AbortSignal} stop
@@ -307,7 +347,7 @@ export async function readAhead(sessionId, question, stop) {
 }
 
 /**
- * Counts the tokens of a question, before anything is spent.
+ * Counts the tokens of a question before it is asked.
  * @param {object} question  as `ask` and `readAhead` take it, with the session_id
  * @param {AbortSignal} stop
  * @returns {Promise<import('./types.js').Counted>}
@@ -318,7 +358,7 @@ export async function countTokens(question, stop) {
 }
 
 /**
- * Asks, and yields the events of the answer; the last is `done` (`error` is thrown as a Failure).
+ * Asks a question and yields the events of the answer. The last one is `done`; an `error` is thrown as a Failure.
  * Aborting `stop` frees the engine.
  * @param {string|null} sessionId  null asks outside any session: nothing is kept
  * @param {object} question  the body of POST /sessions/{id}/turns
@@ -327,7 +367,7 @@ export async function countTokens(question, stop) {
 export const ask = (sessionId, question, stop) => events(sessionId ? `sessions/${encodeURIComponent(sessionId)}/turns` : 'ask', question, stop);
 
 /**
- * The events that a route answers with; the last is `done` (`error` is thrown as a Failure).
+ * Yields the events of a response. The last one is `done`; an `error` is thrown as a Failure.
  * @param {string} path @param {object} body @param {AbortSignal} stop
  */
 export async function* events(path, body, stop) {
@@ -337,13 +377,44 @@ export async function* events(path, body, stop) {
     body: JSON.stringify(body),
     signal: stop,
   });
+  yield* answerEvents(response, stop);
+}
+
+/**
+ * Yields the events of the running answer of a session, after the one with the id `last` ('': all of them, after an event `question`
+ * with the question); null if there is no running answer.
+ * @param {string} sessionId @param {string} last @param {AbortSignal} stop
+ */
+export async function follow(sessionId, last, stop) {
+  const headers = { Accept: 'text/event-stream', ...(last && { 'Last-Event-ID': last }) };
+  const response = await request(`sessions/${encodeURIComponent(sessionId)}/events`, { headers, signal: stop });
+  return response.status === 204 ? null : answerEvents(response, stop);
+}
+
+/**
+ * Continues the last answer of a session, and yields its new events as `ask` does.
+ * @param {string} sessionId @param {number} turn @param {AbortSignal} stop
+ */
+export const goOn = (sessionId, turn, stop) =>
+  events(`sessions/${encodeURIComponent(sessionId)}/continue`, { turn, on_disconnect: 'continue' }, stop);
+
+/** Yields the changes in the gateway as they happen. It ends with a Failure. @param {AbortSignal} stop */
+export async function* news(stop) {
+  yield* answerEvents(await request('events', { headers: { Accept: 'text/event-stream' }, signal: stop }), stop);
+}
+
+/** Stops the running answer of a session. @param {string} sessionId */
+export const cancel = (sessionId) => json(`sessions/${encodeURIComponent(sessionId)}/cancel`, 'POST');
+
+/** @param {Response} response @param {AbortSignal} stop */
+async function* answerEvents(response, stop) {
   if (!response.body) throw new Failure('bad_answer');
   let whole = false;
   try {
-    for await (const { event, data } of serverSentEvents(response.body)) {
+    for await (const { event, data, id } of serverSentEvents(response.body)) {
       const content = JSON.parse(data);
       if (event === 'error') throw Failure.fromBody(content);
-      yield { event, content };
+      yield { event, content, id };
       whole ||= event === 'done';
     }
   } catch (error) {

@@ -4,7 +4,7 @@ import { coded, told, under } from './i18n.js';
 import { withUnits } from './notes.js';
 
 /**
- * By its reason or its code; where the page has no words for either, as the gateway says it.
+ * Looks for words by the reason, then by the code. If the page has none, uses the gateway's words.
  * @param {import('./api.js').Failure} failure
  * @returns {{cause: any, next: any}}
  */

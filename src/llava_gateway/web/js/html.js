@@ -2,7 +2,7 @@
 
 import htm from '../vendor/htm.js';
 import { h } from '../vendor/preact.js';
-// Importing signals makes every component that reads one draw itself again when it changes.
+// Importing signals makes every component draw itself again when a signal that it reads changes.
 import '../vendor/signals.js';
 
 export const html = htm.bind(h);

@@ -3,6 +3,7 @@
 import { computed, effect } from '../vendor/signals.js';
 import { html } from './html.js';
 import { FIRST, LANGUAGES } from './i18n/languages.js';
+import { preferred } from './i18n/preferred.js';
 import { kept } from './prefs.js';
 
 /** @typedef {import('./i18n/languages.js').Key} Key */
@@ -12,16 +13,7 @@ import { kept } from './prefs.js';
 
 const CODES = Object.keys(LANGUAGES);
 
-/** The first language that this browser's person reads and the page is in. */
-function preferred() {
-  for (const tag of navigator.languages) {
-    const fitting = CODES.filter((code) => tag === code || tag.startsWith(`${code}-`));
-    if (fitting.length) return fitting.reduce((a, b) => (b.length > a.length ? b : a));
-  }
-  return FIRST;
-}
-
-export const language = kept('language', preferred(), (v) => CODES.includes(/** @type {string} */ (v)));
+export const language = kept('language', preferred(CODES, FIRST), (v) => CODES.includes(/** @type {string} */ (v)));
 const spoken = computed(() => LANGUAGES[language.value]);
 const plurals = computed(() => new Intl.PluralRules(spoken.value.tag));
 
@@ -48,7 +40,7 @@ function shown(value) {
 const filled = (text, values) => text.replace(PLACE, (_, name) => shown(values[name]));
 
 /**
- * The words for `key`, with {name} replaced by values.
+ * Returns the text for `key`, with each {name} replaced by its value.
  * @param {Key} key
  * @param {Values} [values]
  * @returns {string}
@@ -58,7 +50,7 @@ export function t(key, values = {}) {
 }
 
 /**
- * The first words that a language has and that have all their values; null where neither this language nor the first one has any.
+ * Returns the first text for which all values are known, in this language or else in the first one; null if there is none.
  * @param {(of: import('./types.js').Language) => (Words|undefined)[]} choose
  * @param {Values} [values]
  */
@@ -71,14 +63,14 @@ export function told(choose, values = {}) {
   return null;
 }
 
-/** What a table has under a name that may come from anywhere. @template T @param {Record<string, T>} table @param {string} name */
+/** Looks up a name that may come from anywhere. @template T @param {Record<string, T>} table @param {string} name */
 export const under = (table, name) => (Object.hasOwn(table, name) ? table[name] : undefined);
 
-/** What stands between two sentences. */
+/** Returns the text between two sentences. */
 export const between = () => spoken.value.between;
 
 /**
- * As `t`, with `code` between backticks set as code.
+ * Does the same as `t`, and formats text in backticks as code.
  * @param {Key} key
  * @param {Values} [values]
  */
@@ -96,7 +88,7 @@ export function number(value, how) {
   return new Intl.NumberFormat(spoken.value.tag, how).format(value);
 }
 
-/** Milliseconds for people: 84 ms, 1.2 s, 48 s. @param {number} ms */
+/** Formats milliseconds for people: 84 ms, 1.2 s, 48 s. @param {number} ms */
 export function duration(ms) {
   if (ms < 1000) return `${number(Math.round(ms))} ms`;
   const digits = ms < 10_000 ? 1 : 0;

@@ -1,31 +1,31 @@
-// On a narrow screen the picture panel and the lightbox fill the page: there Back closes them, as if each were a page of its own.
+// On a narrow screen, the picture panel and the lightbox fill the page. There, Back closes them as if each were a page.
 
 import { effect } from '../vendor/signals.js';
 import { chat, lightbox, panel } from './state.js';
 
-/** From the top to the bottom. On a narrow screen each has an entry in the history for as long as it is open, and no longer. */
+/** The layers from top to bottom. On a narrow screen, each has an entry in the history while it is open. */
 const layers = [lightbox, panel];
 const narrow = matchMedia('(max-width: 699px)');
-/** Whether entries are being left because what they were for was closed; the browser does that by and by. */
+/** Whether the browser is still leaving the entries of closed layers, which it does asynchronously. */
 let leaving = false;
 
-/** A chat that got its address while something lay over it: its own entry is named when that is on top again. */
-let unnamed = /** @type {{chat: import('./chat/chat.js').Chat, hash: string}|null} */ (null);
+/** A chat that got its address while a layer was over it. Its own entry gets the address when the layer is closed. */
+let unnamed = /** @type {{chat: import('./chat/turns.js').Chat, hash: string}|null} */ (null);
 
 const countOpen = () => layers.filter((layer) => layer.value !== null).length;
-/** How many entries on the way here are layers' own. @returns {number} */
+/** The number of history entries up to here that belong to layers. @returns {number} */
 export const countEntries = () => history.state?.layers ?? 0;
 
-/** Gives the entry of a chat its address. @param {import('./chat/chat.js').Chat} of @param {string} hash */
+/** Gives the entry of a chat its address. @param {import('./chat/turns.js').Chat} of @param {string} hash */
 export function nameEntry(of, hash) {
   unnamed = countEntries() ? { chat: of, hash } : null;
   history.replaceState(history.state, '', hash);
 }
 
-/** Keeps the history and what is open alike, for as long as the page is open. */
+/** Keeps the history in step with the open layers, as long as the page is open. */
 export function watchLayers() {
   addEventListener('popstate', () => {
-    // Back, or forward to what is closed by now; not what was done about a layer that had been closed before.
+    // Handles Back, and Forward to a closed layer; ignores the steps that left the entry of a closed layer.
     if (!leaving) for (const layer of layers) if (countOpen() > countEntries()) layer.value = null;
     leaving = false;
     if (unnamed && !countEntries()) {
@@ -39,7 +39,7 @@ export function watchLayers() {
 }
 
 function match() {
-  const missing = countOpen() - countEntries(); // read first, so that an effect knows what it is of
+  const missing = countOpen() - countEntries(); // read first, so that the effect depends on it
   if (leaving) return;
   if (missing < 0) {
     leaving = true;

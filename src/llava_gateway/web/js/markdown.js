@@ -1,4 +1,4 @@
-// A model's words as Markdown: never as code, never with a picture or anything else that is fetched.
+// Renders a model's text as Markdown: it never runs code, and never fetches a picture or anything else.
 
 import DOMPurify from '../vendor/purify.js';
 import { Marked } from '../vendor/marked.js';
@@ -16,7 +16,7 @@ const marked = new Marked({
   gfm: true,
   breaks: true,
   renderer: {
-    // Markup that a model writes is shown, not obeyed.
+    // HTML that a model writes is shown as text.
     html: ({ text, block }) => (block ? `<p>${escape(text)}</p>` : escape(text)),
     image: ({ href, text }) => link(href, escape(text || href)),
     link({ href, tokens }) {
@@ -43,7 +43,7 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
 });
 
 /**
- * Model text. Only the blocks that changed are made again, so a long answer streams without redrawing its start.
+ * Renders the text of a model. Only the blocks that changed are rendered again, so a long answer streams without redrawing its start.
  * @param {{text: string, pictures?: number}} props  `pictures`: how many there are to speak of
  */
 export function Markdown({ text, pictures = 0 }) {

@@ -1,4 +1,4 @@
-// What the gateway notes of pictures, of the context and of the engine, in the person's language: by codes and values.
+// The gateway's notes on pictures, the context and the engine, in the person's language: from codes and values.
 
 import { between, bytes, duration, number, t, told, under } from './i18n.js';
 
@@ -11,13 +11,13 @@ const asNumber = (value, words) => (typeof value === 'number' ? words(value) : u
 /** @param {unknown} share */
 const percent = (share) => asNumber(share, (value) => number(value, { style: 'percent' }));
 
-/** What the model is no longer told: the texts of so many turns, and so many pictures. @param {number} texts @param {number} pictures */
+/** Says what is no longer sent to the model: the text of some turns, and some pictures. @param {number} texts @param {number} pictures */
 export function droppedWords(texts, pictures) {
   if (!texts) return t('context.pictures', { count: pictures });
   return t('context.texts', { count: texts }) + (pictures ? t('context.and_pictures', { count: pictures }) : '');
 }
 
-/** Values that words need as words themselves, by code. @type {Record<string, (values: any) => Values>} */
+/** Values that must be replaced by words, by code. @type {Record<string, (values: any) => Values>} */
 const IN_WORDS = {
   context_trimmed: ({ turns, images, summarised }) => ({
     what: turns || images ? droppedWords(turns, images) : undefined,
@@ -25,10 +25,11 @@ const IN_WORDS = {
   }),
   model_reload: ({ reason, ...values }) => ({ why: wordsFor(reason, values) ?? undefined }),
   region: ({ x, y }) => ({ x: percent(x), y: percent(y) }),
+  strip: ({ x, y }) => ({ x: percent(x), y: percent(y) }),
   tokens: ({ label }) => ({ label: told(({ words }) => [under(words, `label.${label}`)]) ?? label }),
 };
 
-/** Values as the page shows such figures elsewhere; their names tell what they are. @param {Values} values @returns {Values} */
+/** Formats values as elsewhere on the page; the name of a value gives its kind. @param {Values} values @returns {Values} */
 export function withUnits(values) {
   const shown = { ...values };
   for (const [name, value] of Object.entries(values)) {
@@ -46,11 +47,11 @@ function wordsFor(code, values) {
   return told(({ notes }) => [under(notes, code)], { ...withUnits(values), ...more });
 }
 
-/** A note in words; as the gateway says it where the page has no words for it. @param {Note} note */
+/** Returns a note in words; in the gateway's words if the page has none. @param {Note} note */
 export const said = ({ code, message, values }) => wordsFor(code, values) ?? message;
 
 /**
- * The steps from the file to the tokens. What the gateway tells of the file is of the latest one with these pixels; the picture knows its own.
+ * Returns the steps from the file to the tokens. The gateway describes the latest file with these pixels; the picture knows its own file.
  * @param {import('./types.js').Picture} picture
  * @param {import('./types.js').Seen} told
  */
@@ -60,5 +61,11 @@ export function stepsOf({ original, changes }, told) {
   return [{ code: 'decoded', message: '', values: original }, ...changes, ...ofModel].map(said);
 }
 
-/** What was changed about a picture; "" for nothing. @param {import('./types.js').Picture} picture */
+/** Returns the changes made to a picture; "" for none. @param {import('./types.js').Picture} picture */
 export const changesOf = ({ changes = [] }) => changes.map(said).join(between());
+
+/** Warnings about what was chosen from a sound file. The changes tell the same. */
+const CHOICES = ['first_frame_only', 'animation_sheet'];
+
+/** Returns what is wrong with the file of a picture. @param {import('./types.js').Picture} picture */
+export const flawsOf = ({ warnings = [] }) => warnings.filter(({ code }) => !CHOICES.includes(code)).map(said);

@@ -1,9 +1,9 @@
-// The turns of a chat in order: those of the session's current branch, and among them those that are known to this page only.
+// The turns of a chat in order: those of the session's current branch, and those that only this page knows.
 
 /** @typedef {import('./types.js').StoredTurn} StoredTurn */
 /**
- * A turn as far as its place goes. `after` is the id of the one it follows, 0 for none; `instead`: it was asked in the place of others, its
- * `siblings`; `stand` tells it its place in the session.
+ * A turn and its place. `after` is the id of the turn it follows, 0 for none; `instead`: it is another version of the turns `siblings`;
+ * `stand` sets its place in the session.
  * @typedef {{id: number|null, after: number|null, instead: boolean, siblings: {value: number[]}, prompt: string,
  *   stand: (stored: StoredTurn) => void}} Placed
  */
@@ -28,7 +28,7 @@ export function placed(stored, shown, made) {
 }
 
 /**
- * The turn of this page that the session has got meanwhile (its answer was stopped or broke off), taken from those it has not.
+ * Finds the turn of this page that the session has stored meanwhile (its answer was stopped or broke off), and removes it from the others.
  * @template {Placed} T
  * @param {T[]} unkept
  * @param {StoredTurn} stored
@@ -43,20 +43,20 @@ function takeSame(unkept, stored) {
 /** @template {Placed} T @param {T[]} path @param {T} turn */
 function place(path, turn) {
   const before = turn.after ? path.findIndex((one) => one.id === turn.after) : -1;
-  if (turn.after && before < 0) return; // what it follows is on another branch
+  if (turn.after && before < 0) return; // the turn before it is on another branch
   if (turn.after === null) path.push(turn);
   else if (turn.instead) path.splice(before + 1, Infinity, turn);
   else path.splice(nextKept(path, before + 1), 0, turn);
 }
 
-/** Behind those of this page that stand there already. @param {Placed[]} path @param {number} at */
+/** After turns of this page that are already there. @param {Placed[]} path @param {number} at */
 function nextKept(path, at) {
   while (path[at]?.id === null) at++;
   return at;
 }
 
-/** The id of the last turn that the session has, 0 for none. @param {readonly Placed[]} turns */
+/** Returns the id of the last turn in the session, 0 for none. @param {readonly Placed[]} turns */
 export const lastKept = (turns) => turns.findLast((turn) => turn.id !== null)?.id ?? 0;
 
-/** Those before the place of a turn that follows `after`. @template {Placed} T @param {readonly T[]} turns @param {number} after */
+/** Returns the turns before the place of a turn that follows `after`. @template {Placed} T @param {readonly T[]} turns @param {number} after */
 export const upTo = (turns, after) => turns.slice(0, turns.findIndex((turn) => turn.id === after) + 1);

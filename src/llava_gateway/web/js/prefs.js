@@ -1,4 +1,4 @@
-// What a person chose about the page itself; kept in this browser.
+// A person's choices for the page itself, stored in this browser.
 
 import { effect, signal } from '../vendor/signals.js';
 
@@ -16,7 +16,7 @@ export function kept(name, initial, valid) {
     const stored = JSON.parse(localStorage.getItem(key) ?? 'null');
     if (stored !== null && valid(stored)) value.value = stored;
   } catch {
-    // Storage is closed or holds something else: the initial value serves.
+    // Storage is unavailable or contains something else: use the initial value.
   }
   let first = true;
   effect(() => {
@@ -28,7 +28,7 @@ export function kept(name, initial, valid) {
     try {
       localStorage.setItem(key, text);
     } catch {
-      // The choice then holds until the page is closed.
+      // Then the choice is kept until the page is closed.
     }
   });
   return value;

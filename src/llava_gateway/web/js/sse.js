@@ -1,15 +1,16 @@
-// Server-sent events out of a fetch response: EventSource can't POST.
+// Reads server-sent events from a fetch response, because EventSource can't POST.
 
 /**
- * Yields each event as {event, data}; comments (pings) are left out. The form is the HTML standard's, section 9.2.6.
+ * Yields each event as {event, data, id}, without comments (pings). Format: HTML standard, section 9.2.6; an id stays valid until the next one.
  * @param {ReadableStream<Uint8Array>} body
- * @returns {AsyncGenerator<{event: string, data: string}>}
+ * @returns {AsyncGenerator<{event: string, data: string, id: string}>}
  */
 export async function* serverSentEvents(body) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
   let event = '';
+  let id = '';
   /** @type {string[]} */
   let data = [];
   try {
@@ -20,7 +21,7 @@ export async function* serverSentEvents(body) {
       rest = /** @type {string} */ (lines.pop());
       for (const line of lines) {
         if (line === '') {
-          if (data.length) yield { event: event || 'message', data: data.join('\n') };
+          if (data.length) yield { event: event || 'message', data: data.join('\n'), id };
           event = '';
           data = [];
         } else if (!line.startsWith(':')) {
@@ -28,6 +29,7 @@ export async function* serverSentEvents(body) {
           const field = colon < 0 ? line : line.slice(0, colon);
           const content = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
           if (field === 'event') event = content;
+          else if (field === 'id') id = content;
           else if (field === 'data') data.push(content);
         }
       }

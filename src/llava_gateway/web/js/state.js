@@ -1,19 +1,19 @@
-// What the page knows, as signals; the actions that change it are in models/gateway.js, images/pictures.js and chat/chat.js.
+// The state of the page, as signals. The actions that change it are in models/gateway.js, images/pictures.js and chat/chat.js.
 
 import { computed, signal } from '../vendor/signals.js';
 
-/** @typedef {import('./chat/chat.js').Chat} Chat */
+/** @typedef {import('./chat/turns.js').Chat} Chat */
 
-/** The gateway's word on its engines; undefined before the first answer, null when it does not answer. */
+/** The gateway's report on its engines; undefined before the first answer, null if the gateway does not answer. */
 export const readiness = signal(/** @type {import('./types.js').Readiness|null|undefined} */ (undefined));
 
 export const models = signal(/** @type {import('./types.js').Model[]} */ ([]));
-/** What is on its way in, the machine's memory, and whether this page may change models. */
+/** The installs in progress, the machine's memory, and whether this page may change models. */
 export const library = signal(/** @type {import('./types.js').Library|null} */ (null));
 export const defaultModel = signal(/** @type {string|null} */ (null));
 export const catalogue = signal(/** @type {import('./types.js').Catalogue|null} */ (null));
 
-/** What changed about the engine while the page was open: shown until it is put away. */
+/** A change of the engine while the page was open; shown until it is dismissed. */
 export const engineNews = signal(/** @type {{from: string|null, to: string}|null} */ (null));
 
 export const sessions = signal(/** @type {import('./types.js').SessionSummary[]|null} */ (null));
@@ -28,7 +28,7 @@ export const model = computed(() => pickedModel.value ?? chat.value?.model.value
 export const modelInfo = computed(() => models.value.find((m) => m.name === model.value) ?? null);
 
 /** Which overlay is open: only one at a time. */
-export const overlay = signal(/** @type {null|'models'|'options'|'compare'|'context'|'shortcuts'} */ (null));
+export const overlay = signal(/** @type {null|'address'|'models'|'options'|'compare'|'context'|'shortcuts'|'chats'|'pages'} */ (null));
 
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);
@@ -37,5 +37,5 @@ export const drawer = signal(false);
 export const panel = signal(/** @type {number|null} */ (null));
 export const lightbox = signal(/** @type {{at: number, picking: boolean}|null} */ (null));
 
-/** Spoken by screen readers when it changes. */
+/** Announced by screen readers when it changes. */
 export const announcement = signal('');

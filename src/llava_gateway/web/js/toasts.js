@@ -1,4 +1,4 @@
-// Short news at the edge of the page, with a way to take back what was done.
+// Short messages at the edge of the page, with a button to undo.
 
 import { signal } from '../vendor/signals.js';
 

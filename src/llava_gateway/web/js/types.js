@@ -1,4 +1,4 @@
-// What the gateway sends, as types for the editor and the checker; nothing here runs.
+// Types of what the gateway sends, for the editor and the type checker; no code.
 
 /**
  * @typedef {Record<string, number|string|string[]|undefined>} Values  the numbers and names in what is said; a list is of names, any of which may be meant
@@ -21,6 +21,19 @@
  * @property {Record<string, {cause?: Words, next?: Words}>} failures  by reason or code
  * @property {Record<string, Words>} options  what each does
  * @property {Record<string, Words>} presets  what the built-in ones are for
+ *
+ * @typedef {object} ListedPage  a page or frame of POST /documents; no thumbnail where it can't be read
+ * @property {number} number
+ * @property {number} width
+ * @property {number} height
+ * @property {number|null} seconds
+ * @property {string|null} thumbnail
+ *
+ * @typedef {object} PageList  POST /documents
+ * @property {string} format
+ * @property {number} count
+ * @property {'pages'|'frames'} field
+ * @property {ListedPage[]} pages
  *
  * @typedef {object} Readiness  GET /readyz
  * @property {boolean} ready
@@ -63,11 +76,12 @@
  *
  * @typedef {object} Setup  GET /setup
  * @property {'ready'|'demo'|'no_model'} state
- * @property {'ollama_not_used'|'ollama_not_installed'|'ollama_not_running'|'vision_model'|'chosen_model'|null} missing
+ * @property {'ollama_not_used'|'ollama_not_installed'|'ollama_not_running'|'vision_model'|'chosen_model'|'embedded_not_installed'|null} missing
  * @property {string|null} chosen_model
  * @property {'linux'|'macos'|'windows'} platform
  * @property {{installed: boolean|null, running: boolean, version: string}} ollama
  * @property {{page: string, command: string}} install
+ * @property {{installed: boolean, command: string}} embedded
  * @property {{command: string}} start
  * @property {{model: string, download_bytes: number, memory: Fit|null}[]} suggested
  * @property {boolean} may_change
@@ -101,7 +115,9 @@
  * @typedef {object} Catalogue  GET /options
  * @property {Record<string, OptionLimit>} options
  * @property {Record<string, Preset>} presets
- * @property {{images_per_turn: number, image_max_bytes: number, image_formats: string[]}} limits
+ * @property {{images_per_turn: number, image_max_bytes: number, document_max_bytes: number, image_formats: string[]}} limits
+ * @property {'memory'|'sqlite'} keep  where chats are kept
+ * @property {boolean} fetch  whether the gateway fetches pictures from addresses
  *
  * @typedef {object} Sent  what one model gets of a picture
  * @property {number} width
@@ -175,6 +191,13 @@
  *
  * @typedef {{turn: number|null, turn_id: number|null, asked: string, sent: boolean, text_tokens: number, images: ImageCost[]}} TurnCost  turn is null for the question
  *
+ * @typedef {object} RunningQuestion  the event `question`
+ * @property {number|null} continues  the turn whose answer goes on
+ * @property {string} prompt
+ * @property {number|null} after
+ * @property {string|null} model
+ * @property {Picture[]} images
+ *
  * @typedef {object} Counted  POST /count_tokens
  * @property {number} total
  * @property {number} limit
@@ -199,6 +222,7 @@
  * @property {string|number} created_at
  * @property {string|number} updated_at
  * @property {number} turn_count
+ * @property {boolean} temporary  whether nothing of it is written to disk
  *
  * @typedef {SessionSummary & {matches: Match[]}} Found  one of GET /sessions?q=
  *

@@ -1,15 +1,15 @@
-// What screen readers hear of an answer: what is being done, then its words in whole sentences, some seconds apart.
+// What screen readers hear of an answer: the progress, then the text in whole sentences, some seconds apart.
 
 import { effect } from '../../vendor/signals.js';
-import { phaseWords } from './chat.js';
+import { phaseWords } from './answer.js';
 import { t } from '../i18n.js';
 import { announcement, chat } from '../state.js';
 
-/** Every word as it comes would interrupt the one before. */
+/** If every word was announced when it arrives, it would interrupt the one before. */
 const PAUSE_MS = 3000;
 const SENTENCE_ENDS = /[.!?…:](?=\s)|[。！？；：\n]/g;
 
-/** Speaks of the answer that is being written on screen, for as long as the page is open. */
+/** Announces the running answer on screen, as long as the page is open. */
 export function speakAnswers() {
   effect(() => {
     const turn = chat.value?.running.value?.turn;
@@ -17,9 +17,9 @@ export function speakAnswers() {
   });
 }
 
-/** @param {import('./chat.js').Turn} turn @returns {() => void} ends it */
+/** @param {import('./turns.js').Turn} turn @returns {() => void} ends it */
 function speak(turn) {
-  let told = 0;
+  let told = turn.base?.length ?? 0; // earlier text was announced when it arrived
   /** @param {number} end */
   const tell = (end) => {
     const words = spoken(turn.text.peek().slice(told, end + 1));
@@ -40,7 +40,7 @@ function speak(turn) {
     const status = turn.status.peek();
     if (status === 'complete') tell(Infinity);
     else if (status === 'cancelled') announcement.value = t('turn.stopped');
-    // A failure is an alert, which is spoken by itself.
+    // A failure is an alert, which screen readers announce anyway.
   };
 }
 
@@ -49,7 +49,7 @@ function lastSentenceEnd(text) {
   return [...text.matchAll(SENTENCE_ENDS)].at(-1)?.index ?? -1;
 }
 
-/** A piece of Markdown without its signs. @param {string} markdown */
+/** Removes the markup from a piece of Markdown. @param {string} markdown */
 function spoken(markdown) {
   return markdown
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')

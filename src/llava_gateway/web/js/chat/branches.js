@@ -1,11 +1,12 @@
-// Asking again: a question as it was, or changed, becomes a branch beside the one that is there; going from one to the other.
+// Branches: a question that is asked again, unchanged or edited, becomes a branch beside the existing one. Also switches between branches.
 
 import * as api from '../api.js';
-import { ask, asFailure } from './chat.js';
+import { asFailure } from '../api.js';
+import { ask } from './chat.js';
 import { t } from '../i18n.js';
 import { announcement, chat as onScreen, pickedModel } from '../state.js';
 
-/** @typedef {import('./chat.js').Turn} Turn */
+/** @typedef {import('./turns.js').Turn} Turn */
 
 /**
  * Asks a question again, in its place.
@@ -26,14 +27,14 @@ export function askAgain(turn, { prompt = turn.prompt, images = turn.images.valu
   });
 }
 
-/** Where a turn stands among those in its place, counted from 0, and how many there are. @param {Turn} turn */
+/** Returns a turn's position among its versions, counted from 0, and the number of versions. @param {Turn} turn */
 export function placeOf(turn) {
   const siblings = turn.siblings.value;
   const at = turn.id === null ? siblings.length : siblings.indexOf(turn.id);
   return { at, count: Math.max(siblings.length, at + 1) };
 }
 
-/** Goes to the branch that is `by` places from a turn's. @param {Turn} turn @param {number} by */
+/** Switches to the branch that is `by` positions from that of a turn. @param {Turn} turn @param {number} by */
 export async function step(turn, by) {
   const { at, count } = placeOf(turn);
   const next = turn.siblings.value[at + by];
@@ -44,7 +45,7 @@ export async function step(turn, by) {
   if (focused) requestAnimationFrame(() => setTimeout(() => focusOn(next, by)));
 }
 
-/** The buttons of the turn that was shown are gone with it; those of the new one take the focus. @param {number} turnId @param {number} by */
+/** The buttons of the earlier turn are gone. The buttons of the new turn take the focus. @param {number} turnId @param {number} by */
 function focusOn(turnId, by) {
   const turn = onScreen.value.turns.value.find((one) => one.id === turnId);
   const buttons = [...document.querySelectorAll(`.turn[data-key="${turn?.key}"] .branches button:not(:disabled)`)];
@@ -57,16 +58,16 @@ export async function show(turnId) {
   const id = chat.id.value;
   if (!id || chat.running.value || chat.elsewhere.value) return false;
   const going = go(chat, id, turnId);
-  chat.settled = going.then(() => {}); // what is asked meanwhile waits for it
+  chat.settled = going.then(() => {}); // questions wait for it
   return going;
 }
 
-/** @param {import('./chat.js').Chat} chat @param {string} id @param {number} turnId */
+/** @param {import('./turns.js').Chat} chat @param {string} id @param {number} turnId */
 async function go(chat, id, turnId) {
   try {
     const stored = await api.switchBranch(id, turnId);
     const asked = chat.running.value?.turn;
-    // Asked meanwhile in the place of another one, it is a branch itself, and that is gone to.
+    // The turn was asked as another version meanwhile, so it is a branch itself: switch to that.
     if (asked && asked.after !== null) return false;
     chat.turns.value = chat.turns.value.filter((turn) => turn.id !== null || turn === asked);
     chat.fill(stored);
@@ -78,7 +79,7 @@ async function go(chat, id, turnId) {
   }
 }
 
-/** [ and ] go through the branches of the turn that has the focus, else of the last one that has any. @param {-1|1} by */
+/** [ and ] switch the branches of the turn that has the focus, else of the last turn that has branches. @param {-1|1} by */
 export function stepHere(by) {
   const turns = onScreen.value.turns.value;
   const focused = document.activeElement?.closest('.turn')?.getAttribute('data-key');

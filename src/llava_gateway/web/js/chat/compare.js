@@ -1,8 +1,11 @@
-// Comparing: one question about the same pictures, asked of several models or with several options at once, and which answer was best.
+// Comparing: one question about the same pictures, sent to several models or with several options at once, and a vote for the best answer.
 
 import { computed, signal } from '../../vendor/signals.js';
 import * as api from '../api.js';
-import { asFailure, listen, setPhase, Turn } from './chat.js';
+import { listen, setPhase } from './answer.js';
+import { asFailure } from '../api.js';
+import { nextSeat } from '../connections.js';
+import { Turn } from './turns.js';
 import { seeing } from '../models/models.js';
 import { ready } from '../images/pictures.js';
 import { catalogue, chat, model, models } from '../state.js';
@@ -11,35 +14,35 @@ import { catalogue, chat, model, models } from '../state.js';
 
 export const MOST = 4;
 export const LEAST = 2;
-/** What a vote may hold of an answer. */
+/** The longest text of an answer in a vote. */
 const ANSWER_MOST = 20_000;
 let keys = 0;
 
-/** One of those that are asked: what with, and its answer. */
+/** One column: its model and options, and its answer. */
 export class Column {
   /** @param {string|null} name @param {string|null} [preset] */
   constructor(name, preset = null) {
     this.key = ++keys;
     this.model = signal(name);
-    /** A preset, OWN, or null for what the model does by itself. */
+    /** A preset, OWN, or null for the model's own defaults. */
     this.preset = signal(preset);
     this.detail = signal(/** @type {'auto'|'low'|'high'} */ ('auto'));
     this.turn = signal(/** @type {Turn|null} */ (null));
     this.stop = new AbortController();
-    /** What it was asked with, and by whom it was answered. */
+    /** The options of its question, and the model that answered. */
     this.asked = /** @type {{engine: string, preset: string|null, detail: 'auto'|'low'|'high', options: Record<string, number>}} */ ({});
   }
 }
 
-/** In place of a preset: the options and the preset of the chat on screen. */
+/** Stands for the options and the preset of the chat on screen. */
 export const OWN = ' own';
 
 export const columns = signal(/** @type {Column[]} */ ([]));
 export const question = signal('');
-/** The chat that is compared in: the one on screen, or while answers that were asked for in another one run, that one. */
-const where = signal(/** @type {import('./chat.js').Chat|null} */ (null));
+/** The chat of the comparison: the one on screen, or another one while its answers are running. */
+const where = signal(/** @type {import('./turns.js').Chat|null} */ (null));
 export const isElsewhere = computed(() => where.value !== chat.value);
-/** What the answers on screen are about. */
+/** The question and pictures of the answers on screen. */
 const asked = signal(/** @type {{prompt: string, pictures: Picture[]}|null} */ (null));
 export const running = computed(() => columns.value.some(({ turn }) => turn.value?.status.value === 'running'));
 export const complete = computed(() => columns.value.filter(({ turn }) => turn.value?.status.value === 'complete'));
@@ -48,14 +51,14 @@ export const complete = computed(() => columns.value.filter(({ turn }) => turn.v
 export const verdict = signal(/** @type {Column|'tie'|null} */ (null));
 export const votes = signal(/** @type {import('../types.js').Votes|null} */ (null));
 
-/** The pictures that are asked about: those in the composer, else those of the chat's last question. */
+/** The pictures of the question: those in the composer, else those of the chat's last question. */
 export const subject = computed(() => {
   if (isElsewhere.value) return asked.value?.pictures ?? [];
   if (ready.value.length) return ready.value.map((chip) => /** @type {Picture} */ (chip.picture));
   return chat.value.turns.value.findLast((turn) => turn.images.value.length)?.images.value ?? [];
 });
 
-/** Makes ready to compare; answers about the same pictures of this chat stay, and those that run. @param {string} words  what stands in the composer */
+/** Prepares a comparison. Keeps running answers, and answers about the same pictures of this chat. @param {string} words  what stands in the composer */
 export function begin(words) {
   if (running.value && isElsewhere.value) return;
   if (!running.value) settleHere();
@@ -64,11 +67,11 @@ export function begin(words) {
   if (columns.value.length) return;
   const first = model.value ?? seeing.value?.name ?? null;
   const other = models.value.find((m) => m.name !== first && m.vision)?.name;
-  // With a single model it is the options that differ.
+  // With a single model, the options differ.
   columns.value = [new Column(first), new Column(other ?? first, other ? null : (Object.keys(catalogue.value?.presets ?? {})[0] ?? null))];
 }
 
-/** Takes away what was answered in another chat, or about other pictures. */
+/** Removes answers from another chat, or about other pictures. */
 function settleHere() {
   const moved = isElsewhere.value;
   where.value = chat.value;
@@ -78,7 +81,7 @@ function settleHere() {
   question.value = '';
 }
 
-/** Tells pictures, and parts of them, from others. @param {Picture[]} pictures */
+/** Returns a key that identifies pictures and their parts. @param {Picture[]} pictures */
 const namesOf = (pictures) => JSON.stringify(pictures.map(({ id, region }) => [id, region ?? null]));
 
 export function add() {
@@ -93,7 +96,7 @@ export function drop(column) {
   columns.value = columns.value.filter((other) => other !== column);
 }
 
-/** Asks all at once; whom the engine can't serve yet it lets wait, and says so. @param {string} prompt */
+/** Asks all at once. The engine queues those that it can't serve yet, and reports that. @param {string} prompt */
 export function askAll(prompt) {
   asked.value = { prompt, pictures: subject.value };
   verdict.value = null;
@@ -117,8 +120,10 @@ async function ask(column, prompt, pictures) {
     ...(detail !== 'auto' && { detail }),
     ...(Object.keys(options).length && { options }),
   };
+  const seat = await nextSeat(column.stop.signal);
   try {
-    const answer = await listen(turn, api.ask(null, body, column.stop.signal));
+    column.stop.signal.throwIfAborted();
+    const answer = /** @type {import('../types.js').Answer} */ (await listen(turn, api.ask(null, body, column.stop.signal)));
     turn.text.value = answer.message.content;
     turn.model.value = answer.model;
     turn.summary.value = answer;
@@ -129,6 +134,7 @@ async function ask(column, prompt, pictures) {
     if (!stopped) turn.failure.value = asFailure(error);
     turn.status.value = stopped ? 'cancelled' : 'failed';
   } finally {
+    seat?.leave();
     turn.phase.value = null;
   }
 }
@@ -137,7 +143,7 @@ export function stopAll() {
   for (const { stop } of columns.value) stop.abort();
 }
 
-/** Saves which answer was best, with the figures of all that are whole. Raises a Failure. @param {Column|'tie'} best */
+/** Saves the vote with the figures of all complete answers. Throws a Failure. @param {Column|'tie'} best */
 export async function vote(best) {
   const about = asked.value;
   if (!about) return;
@@ -170,5 +176,5 @@ export async function forgetVotes() {
   await loadVotes();
 }
 
-/** From the end of the queue to the first word, in ms. @param {Record<string, number|null>} timings */
+/** Returns the milliseconds from the end of the queue to the first word. @param {Record<string, number|null>} timings */
 export const firstWord = ({ first_token_ms: first, queue_ms: queue }) => (first == null ? null : first - (queue ?? 0));

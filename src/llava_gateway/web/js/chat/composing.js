@@ -1,35 +1,35 @@
-// What is being composed: for each chat its next question, and beside it an earlier one while that is being changed.
+// The drafts: each chat has its next question and, while an earlier question is being edited, that one too.
 
 import { computed, signal } from '../../vendor/signals.js';
 
-/** @typedef {import('./chat.js').Turn} Turn */
+/** @typedef {import('./turns.js').Turn} Turn */
 /** @typedef {import('../images/pictures.js').Chip} Chip */
 
-/** A question that is not yet asked; its pictures are in images/pictures.js. */
+/** A question that is not sent yet. Its pictures are in images/pictures.js. */
 export class Draft {
   constructor(words = '', ocrText = '') {
     this.words = signal(words);
     /** Text that another program read. */
     this.ocrText = signal(ocrText);
-    /** While it is to be sent as soon as its pictures are prepared: the refused ones that it goes without. */
+    /** Set while the question waits for its pictures: the refused pictures, without which it will be sent. */
     this.waits = signal(/** @type {ReadonlySet<Chip>|null} */ (null));
   }
 }
 
-/** All that is composed for one chat. */
+/** All drafts of one chat. */
 export class Desk {
   constructor(name = '', next = new Draft()) {
-    /** What it is kept as. */
+    /** The key under which it is stored. */
     this.name = signal(name);
     this.next = next;
-    /** The question that is being changed, and what it is changed to; `next` waits until that is done. */
+    /** The turn whose question is being edited, and the edited question. `next` waits until that is done. */
     this.changed = signal(/** @type {{turn: Turn, draft: Draft}|null} */ (null));
   }
 }
 
-/** That of the chat on screen. */
+/** The drafts of the chat on screen. */
 export const desk = signal(new Desk());
-/** What the composer shows. */
+/** The draft in the composer. */
 export const composing = computed(() => desk.value.changed.value?.draft ?? desk.value.next);
-/** The turn whose question is being changed in the composer. */
+/** The turn whose question is being edited in the composer. */
 export const editing = computed(() => desk.value.changed.value?.turn ?? null);

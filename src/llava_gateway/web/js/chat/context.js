@@ -1,4 +1,4 @@
-// How full the model's context is: told by every answer, counted while a question is made, never while an answer runs.
+// How full the model's context is: reported by every answer, counted while a question is typed, and never counted during an answer.
 
 import { computed, effect, signal } from '../../vendor/signals.js';
 import * as api from '../api.js';
@@ -8,30 +8,30 @@ import { ready, underway } from '../images/pictures.js';
 import { chat, model, modelInfo, readiness } from '../state.js';
 
 /** @typedef {import('../types.js').Counted} Counted */
-/** @typedef {import('./chat.js').Chat} Chat */
+/** @typedef {import('./turns.js').Chat} Chat */
 
 /**
- * Tokens by what they are spent on. `label` is null where the engine itself counted an answer; `assumed` says why where the limit is no fact.
+ * Tokens by use. `label` is null if the engine itself counted an answer; `assumed` gives the reason if the limit is only assumed.
  * @typedef {{system: number, text: number, images: number, used: number, limit: number, over: number, assumed: import('../types.js').Note|null,
  *   label: Counted['label']|null}} Meter
  */
 
-/** Nobody reads the figure between two keys. */
+/** Nobody reads the figure between two keystrokes. */
 const PAUSE_MS = 500;
-/** Share of the context from which on it is called nearly full. */
+/** From this share on, the context counts as nearly full. */
 export const NEARLY = 0.85;
 
-/** The last count, and the last figure of counts and answers, each with the chat that it is of. */
+/** The last count, and the last figure from a count or an answer, each with its chat. */
 const lastCount = signal(/** @type {{chat: Chat, counted: Counted}|null} */ (null));
 const lastFigure = signal(/** @type {{chat: Chat, meter: Meter}|null} */ (null));
 
 export const counted = computed(() => (lastCount.value?.chat === chat.value ? lastCount.value.counted : null));
 export const meter = computed(() => (lastFigure.value?.chat === chat.value ? lastFigure.value.meter : null));
 
-/** Pictures of the chat on screen that the model is no longer told. */
+/** Pictures of the chat on screen that are no longer sent to the model. */
 export const untold = computed(() => new Set(counted.value?.dropped.flatMap(({ image_id: id }) => id ?? [])));
 
-/** What is to be counted, as JSON; null while there is nothing to count, it would be refused, or an answer runs. */
+/** The request to count, as JSON; null if there is nothing to count, if it would be rejected, or during an answer. */
 const wanted = computed(() => {
   const at = chat.value;
   if (!at || at.running.value || at.elsewhere.value || underway.value || !readiness.value?.ready || !modelInfo.value) return null;
@@ -39,12 +39,12 @@ const wanted = computed(() => {
   const images = ready.value.map((chip) => /** @type {import('../types.js').Picture} */ (chip.picture));
   const prompt = composing.value.words.value.trim();
   if (!at.id.value && !images.length && !prompt) return null;
-  if (!modelInfo.value.vision && (images.length || turns.some((turn) => turn.images.value.length))) return null;
+  if (!modelInfo.value.vision && images.length) return null;
   const body = { ...draft(at, images, prompt), ...(at.id.value && { session_id: at.id.value }) };
   return JSON.stringify({ body, of: [model.value, turns.length, at.choices.now.value, at.pictures.value] });
 });
 
-/** Keeps the meter true for as long as the page is open. */
+/** Keeps the meter up to date as long as the page is open. */
 export function watchContext() {
   effect(() => {
     const { value: at } = chat;
@@ -79,7 +79,7 @@ async function count(at, body, stop) {
       meter: { system, text, images: sum(images), used: found.total, limit: found.limit, over: found.over, assumed, label: found.label },
     };
   } catch {
-    // What is wrong will be said when the question is asked.
+    // Errors are reported when the question is asked.
   }
 }
 
@@ -87,7 +87,7 @@ async function count(at, body, stop) {
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /**
- * What an answer told; of its text, the system prompt was counted before.
+ * The report of an answer. Its system prompt was counted earlier.
  * @param {import('../types.js').ContextReport} report
  * @param {{chat: Chat, meter: Meter}|null} before
  * @returns {Meter}
@@ -99,7 +99,7 @@ function told({ used, limit, images }, before) {
   return { system, text: all - system - seen, images: seen, used: all, limit: limit ?? all, over: 0, assumed: null, label: null };
 }
 
-/** Pins a picture of the chat on screen, lets it go or shows less of it. @param {string} imageId @param {{pinned?: boolean|null, detail?: import('../types.js').Detail}} patch */
+/** Pins or unpins a picture of the chat on screen, or lowers its detail. @param {string} imageId @param {{pinned?: boolean|null, detail?: import('../types.js').Detail}} patch */
 export async function changePicture(imageId, patch) {
   const { value: at } = chat;
   const id = at.id.value;
@@ -111,7 +111,7 @@ export async function changePicture(imageId, patch) {
 /** The sizes that the gateway lets a context grow to. */
 const SIZES = [4096, 8192, 16384, 32768];
 
-/** The next context with room for so many tokens, null where the model was not trained for it. @param {number} needed */
+/** Returns the next size with room for that many tokens; null if the model was not trained for it. @param {number} needed */
 export function larger(needed) {
   const trained = modelInfo.value?.context_length ?? Infinity;
   const size = Math.min(SIZES.find((one) => one >= needed) ?? Math.ceil(needed / 4096) * 4096, trained);

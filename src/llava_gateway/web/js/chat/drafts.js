@@ -1,35 +1,37 @@
-// What is being typed and attached, kept for each chat until it is sent: it survives a reload, and going to another chat.
+// Drafts: text and pictures that are not sent yet, kept for each chat. They survive a reload and switching to another chat.
 
 import { computed, effect, untracked } from '../../vendor/signals.js';
 import { askAgain } from './branches.js';
-import { composed, newChat } from './chat.js';
+import { asFailure } from '../api.js';
+import { composed, newChat, openSession } from './chat.js';
 import { composing, desk, Desk, Draft, editing } from './composing.js';
 import { t } from '../i18n.js';
 import { upTo } from '../path.js';
 import { addKnown, chipsOf, discard, handOver, lookFor } from '../images/pictures.js';
-import { chat } from '../state.js';
+import { revive } from './revival.js';
+import { chat, readiness } from '../state.js';
 import { toast } from '../toasts.js';
 
 /** @typedef {import('../types.js').Picture} Picture */
-/** @typedef {import('./chat.js').Chat} Chat */
-/** @typedef {import('./chat.js').Turn} Turn */
-/** A draft as it is kept. @typedef {{words: string, ocrText: string, pictures: Picture[]}} Kept */
-/** All that is kept for a chat; `turn` is the id of the one whose question is being changed. @typedef {Kept & {changed?: Kept & {turn: number|null}}} KeptDesk */
+/** @typedef {import('./turns.js').Chat} Chat */
+/** @typedef {import('./turns.js').Turn} Turn */
+/** A draft as it is stored. @typedef {{words: string, ocrText: string, pictures: Picture[]}} Kept */
+/** Everything that is stored for a chat. `turn` is the id of the turn whose question is being edited. @typedef {Kept & {changed?: Kept & {turn: number|null}}} KeptDesk */
 
 const NONE = /** @type {ReadonlySet<Turn>} */ (new Set());
-/** The turns that another version takes the place of once the changed question is sent. */
+/** The turns that another version replaces when the edited question is sent. */
 export const leaving = computed(() => {
   const here = chat.value;
   if (!editing.value || !here) return NONE;
   return new Set(here.turns.value.slice(upTo(here.turns.value, editing.value.after ?? 0).length));
 });
 
-/** Chats without a session share one: nobody is in two new chats at once. */
+/** Chats without a session share one entry, because a tab has only one new chat. */
 const NEW = 'new';
-/** Those of this page, by the sessions of their chats. */
+/** The drafts of this page, by the sessions of their chats. */
 const desks = /** @type {Map<string, Desk>} */ (new Map());
 
-/** Keeps drafts for as long as the page is open. */
+/** Stores drafts as long as the page is open. */
 export function keepDrafts() {
   let shown = /** @type {Chat|null} */ (null);
   effect(() => {
@@ -37,12 +39,22 @@ export function keepDrafts() {
     if (!here) return;
     const name = here.id.value ?? NEW;
     untracked(() => {
-      // A chat that has just got its session is still the same one.
+      // A chat that just got its session is still the same chat.
       if (shown === here) rename(desk.value, name);
       else show(here, name);
       shown = here;
     });
   });
+  let away = false;
+  effect(() => {
+    // After a restart, the gateway may have lost pictures that were not sent in a question yet.
+    if (readiness.value && away) untracked(lookForAll);
+    away = readiness.value === null;
+  });
+}
+
+function lookForAll() {
+  for (const draft of [desk.value.next, desk.value.changed.value?.draft]) if (draft) lookFor(draft);
 }
 
 /** @param {Chat} here @param {string} name */
@@ -51,11 +63,11 @@ function show(here, name) {
   const known = desks.get(name);
   const next = known ?? restored(name, turns.value);
   const changed = known?.changed.value;
-  // Its turns may have been fetched anew.
+  // Its turns may have been fetched again.
   if (changed) goOn(next, turns.value.find((turn) => turn === changed.turn || (turn.id !== null && turn.id === changed.turn.id)), changed.draft);
   if (next !== desk.value) stopWaiting();
   desk.value = next;
-  for (const draft of [next.next, next.changed.value?.draft]) if (draft) lookFor(draft);
+  lookForAll();
 }
 
 /** @param {Desk} of @param {string} name */
@@ -68,7 +80,7 @@ function rename(of, name) {
   store(before, null);
 }
 
-/** Nothing is sent behind the back of a person who went elsewhere. */
+/** Nothing is sent after the person switched to another chat. */
 function stopWaiting() {
   if (!composing.value.waits.value) return;
   composing.value.waits.value = null;
@@ -81,7 +93,7 @@ function goOn(of, turn, draft) {
   if (!turn) join(of.next, draft);
 }
 
-/** Nothing of a draft that has no place any more is lost: it comes before another one. @param {Draft} to @param {Draft} from */
+/** A draft that lost its chat is not dropped: its text goes before that of another draft. @param {Draft} to @param {Draft} from */
 function join(to, from) {
   for (const part of /** @type {const} */ (['words', 'ocrText'])) {
     to[part].value = [from[part].value, to[part].value].filter((text) => text.trim()).join('\n\n');
@@ -90,7 +102,14 @@ function join(to, from) {
   handOver(from, to);
 }
 
-/** What was kept for a chat, and is from now on. @param {string} name @param {Turn[]} turns */
+/** Appends text that was typed elsewhere to the text in the composer. @param {string} words */
+export function addWords(words) {
+  if (!words) return;
+  const before = composing.value.words;
+  before.value = [before.value, words].filter((text) => text.trim()).join('\n\n');
+}
+
+/** Returns the stored drafts of a chat, and stores them from now on. @param {string} name @param {Turn[]} turns */
 function restored(name, turns) {
   const { changed, ...kept } = load(name);
   const made = new Desk(name, draftOf(kept));
@@ -111,7 +130,7 @@ function draftOf({ words, ocrText, pictures }) {
 /** @param {Turn} turn */
 const draftOfTurn = ({ prompt, ocrText, images }) => draftOf({ words: prompt, ocrText, pictures: images.value });
 
-/** As JSON; null where there is nothing to keep. @param {Desk} of */
+/** Returns the draft as JSON; null if there is nothing to store. @param {Desk} of */
 function recordOf({ next, changed }) {
   const kept = keptOf(next);
   const { turn, draft } = changed.value ?? {};
@@ -143,11 +162,11 @@ function store(name, record) {
     if (record) sessionStorage.setItem(key(name), record);
     else sessionStorage.removeItem(key(name));
   } catch {
-    // It then holds until the page is closed.
+    // Then the draft is kept until the page is closed.
   }
 }
 
-/** Takes a question into the composer, to be changed. @param {Turn} turn */
+/** Puts a question into the composer to edit it. @param {Turn} turn */
 export function edit(turn) {
   stopWaiting();
   endEditing();
@@ -156,7 +175,7 @@ export function edit(turn) {
   document.getElementById('words')?.focus();
 }
 
-/** Ends that; what was typed before comes back. */
+/** Cancels editing. The text that was typed before comes back. */
 export function endEditing() {
   const { changed } = desk.value;
   if (!changed.value) return;
@@ -165,19 +184,37 @@ export function endEditing() {
 }
 
 /**
- * Goes on in a new chat with what this one can't answer, put before what was being typed there.
+ * Moves a question that this chat can't answer into a new chat, before the text that is being typed there.
  * @param {Turn} [turn]  whose question failed; without it, what stands in the composer
  */
 export function startOver(turn) {
   const taken = turn ? draftOfTurn(turn) : composing.value;
   if (!turn) desk.value.changed.value = null;
   newChat();
-  // Where no chat was open, the composer has the new chat's draft already.
+  // If no chat was open, the composer already has the new chat's draft.
   if (taken !== composing.value) join(composing.value, taken);
+  lookFor(composing.value);
   document.getElementById('words')?.focus();
 }
 
-/** Asks the changed question in the place of what it was; refused pictures stay with their reason. */
+/** Restores the chat on screen, which the gateway has lost, and keeps the question in the composer. */
+export async function goOnAgain() {
+  const gone = chat.value;
+  const taken = composing.value;
+  try {
+    const { id, lost } = await revive(gone);
+    if (chat.value === gone) {
+      await openSession(id);
+      if (taken !== composing.value) join(composing.value, taken);
+      lookFor(composing.value);
+    }
+    toast(lost ? t('revival.without', { count: lost }) : t('revival.done'));
+  } catch (error) {
+    gone.failure.value = asFailure(error);
+  }
+}
+
+/** Sends the edited question as another version. Refused pictures stay, with their reason. */
 export function sendEdited() {
   const { turn, draft } = desk.value.changed.value ?? {};
   if (!turn || !draft) return;

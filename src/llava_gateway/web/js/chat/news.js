@@ -1,48 +1,102 @@
-// Keeps the list of chats, and the chat on screen, as the gateway has them: another page may ask, go to another branch, or delete.
+// Keeps the list of chats and the chat on screen up to date: another page may ask, switch branches, or delete.
 
+import { effect } from '../../vendor/signals.js';
 import * as api from '../api.js';
-import { asFailure } from './chat.js';
+import { asFailure } from '../api.js';
 import { chat as onScreen, sessions } from '../state.js';
+import { attach, leaveTo } from './running.js';
 
-const PAUSE_MS = 2000;
-const PAUSE_WHILE_ELSEWHERE_MS = 500;
+/** @typedef {import('./turns.js').Chat} Chat */
 
-/** Looks for as long as the page is open. */
-export async function watchChat() {
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, onScreen.value?.elsewhere.value ? PAUSE_WHILE_ELSEWHERE_MS : PAUSE_MS));
-    if (document.hidden || !onScreen.value) continue;
-    await look(onScreen.value);
-    await lookAtAll();
+const PAUSE_MS = 3000;
+
+/** Handles the gateway's events about sessions. @param {import('../events.js').News} news */
+export function tellChats({ event, content }) {
+  const chat = onScreen.value;
+  const id = chat?.id.value;
+  if (event === 'running') {
+    const running = content.sessions.includes(id);
+    if (id && !chat.running.value && running !== chat.elsewhere.value) lookAtChat();
+  } else if (event === 'sessions') {
+    lookAtAll(content.etag);
+    if (id && (!content.changed || content.changed.includes(id))) lookAtChat();
   }
 }
 
-async function lookAtAll() {
+/** Fetches the list and the chat on screen, if they have changed. */
+export async function lookAtChats() {
+  await Promise.all([lookAtAll(), lookAtChat()]);
+}
+
+let lists = Promise.resolve();
+
+/** One after the other, so that each request knows the result of the one before. @param {string} [tag]  that the list has now */
+function lookAtAll(tag) {
+  lists = lists.then(async () => {
+    try {
+      const list = await api.sessionsNews(tag);
+      if (list) sessions.value = list;
+    } catch {
+      again();
+    }
+  });
+  return lists;
+}
+
+let looking = false;
+let lookAgain = false;
+
+/** Fetches the chat on screen, if it has changed. */
+export async function lookAtChat() {
+  lookAgain = true;
+  if (looking) return;
+  looking = true;
   try {
-    const list = await api.sessionsNews();
-    if (list) sessions.value = list;
-  } catch {
-    // A gateway that does not answer is spoken of in the banner.
+    while (lookAgain) {
+      lookAgain = false;
+      if (onScreen.value) await look(onScreen.value);
+    }
+  } finally {
+    looking = false;
   }
 }
 
-/** @param {import('./chat.js').Chat} chat */
+let timer = 0;
+
+/** Tries again later: the gateway did not answer, and it does not repeat its events. */
+function again() {
+  clearTimeout(timer);
+  timer = setTimeout(() => document.hidden || lookAtChats(), PAUSE_MS);
+}
+
+/** @param {Chat} chat */
 async function look(chat) {
   const id = chat.id.value;
   if (!id || chat.running.value) return;
-  // One that is gone is looked at again once the list has it: it was brought back.
-  if (chat.gone && !sessions.value?.some((listed) => listed.id === id)) return;
   try {
     await chat.settled;
     const news = await api.sessionNews(id, chat.tag);
+    chat.unsettled.value = false;
     if (chat.gone) chat.works();
-    if (!news || chat.running.value || chat !== onScreen.value) return;
-    chat.tag = news.tag;
-    chat.fill(news.session);
+    if (chat.running.value || chat !== onScreen.value) return;
+    if (news) {
+      chat.tag = news.tag;
+      chat.fill(news.session);
+    }
+    if (!chat.elsewhere.value) leaveTo(chat);
+    else attach(chat).then((attached) => attached || again());
   } catch (error) {
     const failure = asFailure(error);
+    if (failure.code === 'network') again();
     if (failure.code !== 'session_not_found' || chat.gone) return;
     chat.gone = true;
     chat.failure.value = failure;
   }
+}
+
+/** Fetches a chat until it equals the gateway's. */
+export function watchChat() {
+  effect(() => {
+    if (onScreen.value?.unsettled.value) again();
+  });
 }

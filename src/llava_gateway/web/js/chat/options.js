@@ -1,4 +1,4 @@
-// What questions are asked with beside their words: of a session as the gateway keeps it, of new chats as this browser keeps it.
+// The options of questions. The gateway stores those of a session, this browser stores those of new chats.
 
 import { computed, signal } from '../../vendor/signals.js';
 import * as api from '../api.js';
@@ -14,7 +14,7 @@ const object = (/** @type {unknown} */ value) => typeof value === 'object' && va
 
 export const POLICIES = /** @type {const} */ (['pin_images', 'sliding', 'summarise', 'strict']);
 
-/** What new chats begin with. */
+/** The options of new chats. */
 const begin = {
   preset: kept('preset', /** @type {Asked['preset']} */ (null), text),
   options: kept('options', /** @type {Asked['options']} */ ({}), object),
@@ -49,10 +49,10 @@ function beginWith(changes) {
   for (const [name, value] of Object.entries(changes)) /** @type {any} */ (begin)[name].value = value;
 }
 
-/** The names and terms that come with a preset. @param {string|null} preset @returns {string[]} */
+/** The names and terms of a preset. @param {string|null} preset @returns {string[]} */
 const glossaryOf = (preset) => (preset && catalogue.value?.presets[preset]?.glossary) || [];
 
-/** Whether a JSON text says just this. @param {string} typed @param {unknown} value */
+/** Returns whether a JSON text has exactly this value. @param {string} typed @param {unknown} value */
 export function means(typed, value) {
   try {
     return JSON.stringify(JSON.parse(typed)) === JSON.stringify(value);
@@ -61,28 +61,28 @@ export function means(typed, value) {
   }
 }
 
-/** What a chat is asked with. Before it has a session that is what new chats begin with. */
+/** The options of a chat. Before it has a session, they are those of new chats. */
 export class Choices {
   /** @param {import('../../vendor/signals.js').Signal<string|null>} id  of the session */
   constructor(id) {
     this.id = id;
     this.own = signal(/** @type {Asked|null} */ (null));
     this.now = computed(() => this.own.value ?? forNewChats.value);
-    /** Settles when the gateway has all that was chosen. */
+    /** Settles when the gateway has stored every change. */
     this.saved = Promise.resolve();
-    /** Why it did not take what was chosen last. */
+    /** Why the gateway rejected the last change. */
     this.failure = signal(/** @type {Failure|null} */ (null));
-    /** A JSON schema as it was typed last, and why the gateway did not take it. */
+    /** The JSON schema as it was last typed, and why the gateway rejected it. */
     this.schema = signal(/** @type {{typed: string, refused: Failure|null}|null} */ (null));
-    /** The last form of answers that was right, in a new chat. */
+    /** The last valid format, in a new chat. */
     this.right = begin.format.peek();
     /** @type {Partial<Asked>} */
     this.unsaved = {};
-    /** As the gateway has it. */
+    /** The options as the gateway has them. */
     this.stored = NOTHING;
   }
 
-  /** Takes what the gateway has of the session. @param {Asked} stored */
+  /** Applies the gateway's values of the session. @param {Asked} stored */
   fill(stored) {
     this.stored = only(stored);
     this.own.value = { ...this.stored, ...this.unsaved };
@@ -92,7 +92,7 @@ export class Choices {
   choose(changes) {
     this.failure.value = null;
     if (!this.own.value) {
-      // As the gateway does it in a session: a preset's glossary comes and goes with it.
+      // As in a session of the gateway, a preset's glossary comes and goes with the preset.
       const own = 'preset' in changes ? glossaryOf(changes.preset ?? null) : [];
       const before = glossaryOf(this.now.value.preset).join('\n');
       const leaves = 'preset' in changes && before !== '' && this.now.value.glossary.join('\n') === before;
@@ -106,7 +106,7 @@ export class Choices {
     this.saved = this.saved.then(() => this.save());
   }
 
-  /** One after the other, so that what was chosen last is what is kept; what was chosen while one was on its way goes together. */
+  /** One request after the other, so that the last change wins. Changes made during a request are sent together. */
   async save() {
     const id = this.id.value;
     const changes = this.unsaved;
@@ -118,7 +118,7 @@ export class Choices {
       const failure = error instanceof Failure ? error : new Failure('page_error', { message: String(error) });
       const { format, ...others } = changes;
       if (failure.code === 'invalid_format' && this.schema.value) {
-        this.refuse(format, failure); // the others were right
+        this.refuse(format, failure); // the other values were valid
         this.unsaved = { ...others, ...this.unsaved };
       } else this.failure.value = failure;
       this.fill(this.stored);
@@ -126,7 +126,7 @@ export class Choices {
     }
   }
 
-  /** Asks the gateway about a schema that no session has yet: a count with it costs nothing. @param {Asked['format']} format */
+  /** Lets the gateway check a schema that no session has yet. A token count with it costs nothing. @param {Asked['format']} format */
   async check(format) {
     try {
       await api.countTokens({ prompt: '-', format }, new AbortController().signal);
@@ -140,7 +140,7 @@ export class Choices {
     this.right = format;
   }
 
-  /** Says that a schema is wrong where it was typed, unless more was typed since. @param {unknown} format @param {Failure} failure */
+  /** Shows an invalid schema's error where it was typed, unless the text has changed since. @param {unknown} format @param {Failure} failure */
   refuse(format, failure) {
     const { schema } = this;
     if (schema.value && means(schema.value.typed, format)) schema.value = { ...schema.value, refused: failure };
@@ -152,32 +152,32 @@ export class Choices {
     this.choose({ options: value === undefined ? rest : { ...rest, [name]: value } });
   }
 
-  /** All but the texts that a person wrote. */
+  /** All options except texts that a person wrote. */
   reset() {
     const { system, glossary } = this.now.value;
     this.schema.value = null;
     this.choose({ ...NOTHING, system, glossary });
   }
 
-  /** Lets new chats begin with what this one is asked with. */
+  /** Uses the options of this chat for new chats. */
   forNewChats() {
     beginWith(this.now.value);
   }
 
-  /** Whether new chats begin so already. */
+  /** Whether new chats already use these options. */
   get areForNewChats() {
     return JSON.stringify(this.now.value) === JSON.stringify(forNewChats.value);
   }
 }
 
-/** What is set by hand, as the body of a request has it; a preset's glossary may have been changed. @param {Asked} choices @returns {Partial<Asked>} */
+/** The options that differ from the preset, as fields of a request. The preset's glossary may have been edited. @param {Asked} choices @returns {Partial<Asked>} */
 export const asFields = (choices) => ({ ...set(choices), ...(choices.preset && { glossary: choices.glossary }) });
 
 /** @param {Asked} choices @returns {Partial<Asked>} */
 const set = (choices) =>
   Object.fromEntries(Object.entries(choices).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(/** @type {any} */ (NOTHING)[name])));
 
-/** How many things are set by hand; the preset, with its glossary, is named beside that. @param {Asked} choices */
+/** The number of changed options, without the preset and its glossary, which are shown beside it. @param {Asked} choices */
 export function countOf({ preset, options, ...others }) {
   const own = set({ ...NOTHING, ...others });
   if (own.glossary?.join('\n') === glossaryOf(preset).join('\n')) delete own.glossary;

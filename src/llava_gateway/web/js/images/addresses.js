@@ -1,21 +1,21 @@
-// Where pictures are fetched from: the gateway's own addresses, or copies where requests must carry a key (an <img> can't).
+// The addresses of pictures: the gateway's own, or those of copies if requests must carry a key (an <img> can't).
 
 import { signal } from '../../vendor/signals.js';
 import { hasKey, pictureBytes } from '../api.js';
 
-/** How many copies that nothing shows are kept, to be shown again. */
+/** How many copies are kept that nothing shows at the moment. */
 const IDLE_MOST = 48;
 
 /** @type {Map<string, import('../../vendor/signals.js').Signal<string|null>>} */
 const copies = new Map();
-/** Those that nothing shows; the one that was shown last comes last. @type {Set<string>} */
+/** Copies that nothing shows; the most recently shown one comes last. @type {Set<string>} */
 const idle = new Set();
 
-/** The path of a picture. @param {string} id */
+/** Returns the path of a picture. @param {string} id */
 export const pathOf = (id) => `images/${encodeURIComponent(id)}`;
 
 /**
- * The address of what the gateway has at `path`, for an <img>. Null until it is there.
+ * Returns the address for an <img> of the content at `path`; null until it is there.
  * @param {string} path
  * @returns {string|null}
  */
@@ -36,11 +36,11 @@ async function copy(path, known) {
     const bytes = await pictureBytes(path);
     if (copies.get(path) === known) known.value = URL.createObjectURL(bytes);
   } catch {
-    known.value = path; // the <img> then fails and says so
+    known.value = path; // then the <img> fails and shows it
   }
 }
 
-/** Nothing shows a copy any more: it is kept for a while; one that failed is fetched again when it is next to be shown. @param {string} path */
+/** Nothing shows the copy any more. It is kept for a while; a failed one is fetched again when it is shown next. @param {string} path */
 function rest(path) {
   idle.add(path);
   if (copies.get(path)?.peek() === path) release(path);

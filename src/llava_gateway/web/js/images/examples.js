@@ -1,10 +1,10 @@
-// Pictures that the page draws itself, each with a question that the model can answer: for people who have none at hand.
+// Example pictures that the page draws, each with a question that the model can answer.
 
 const SIDE = 448;
 
 /** @typedef {{name: string, question: import('../i18n.js').Key, draw: (on: CanvasRenderingContext2D) => void}} Example */
 
-/** What the demo model was trained on: one shape, large letters, a colour. @type {Example[]} */
+/** Examples for the demo model: one shape, large letters, a colour. @type {Example[]} */
 const SIMPLE = [
   {
     name: 'circle.png',
@@ -43,7 +43,7 @@ const SIMPLE = [
   },
 ];
 
-/** What people ask larger models about: a receipt, a chart, a view. @type {Example[]} */
+/** Examples for larger models: a receipt, a chart, a view. @type {Example[]} */
 const NATURAL = [
   {
     name: 'receipt.png',
@@ -113,7 +113,7 @@ const NATURAL = [
   },
 ];
 
-/** Whether a model is the demo model, under any of the names it can have. @param {string} model */
+/** Returns whether a model is the demo model, under any of its names. @param {string} model */
 export const isDemo = (model) => /(^|\/)demo(:[\w.-]+)?$/.test(model);
 
 /** @param {string} model @returns {Example[]} */
@@ -145,13 +145,13 @@ function ground(on, colour) {
   rectangle(on, colour, 0, 0, SIDE, SIDE);
 }
 
-/** Draws on a canvas of the page. @param {Example} example @param {HTMLCanvasElement} canvas */
+/** Draws a picture on a canvas of the page. @param {Example} example @param {HTMLCanvasElement} canvas */
 export function drawOn(example, canvas) {
   canvas.width = canvas.height = SIDE;
   example.draw(/** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')));
 }
 
-/** The drawing as a PNG file. @param {Example} example @returns {Promise<File>} */
+/** Returns the drawing as a PNG file. @param {Example} example @returns {Promise<File>} */
 export async function drawnFile(example) {
   const canvas = document.createElement('canvas');
   drawOn(example, canvas);

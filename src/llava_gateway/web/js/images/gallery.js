@@ -1,4 +1,4 @@
-// Every picture of the chat on screen, those about to be sent included, by the numbers that the model is told too.
+// Every picture of the chat on screen, including those about to be sent, by the numbers that the model gets too.
 
 import { computed, effect, signal } from '../../vendor/signals.js';
 import { editing } from '../chat/composing.js';
@@ -11,18 +11,18 @@ import { chat, lightbox, model, panel } from '../state.js';
 /** @typedef {import('../types.js').Detail} Detail */
 /** @typedef {import('../types.js').Region} Region */
 /**
- * A picture that can be looked at. `at` names it here: its number, or in the composer less than 0, for while a question is being changed both
- * may have the same number. `chip` is its key in the composer, null once it was sent; `model` is who saw it, or will see it.
+ * A picture that can be opened. `at` identifies it: its number, or a negative number in the composer, because two pictures may have
+ * the same number while a question is edited. `chip` is its key in the composer, null once it was sent; `model` saw it, or will see it.
  * @typedef {{at: number, number: number, picture: Picture, chip: number|null, model: string|null}} Hung
  */
 
 /** @param {number} key  of a chip */
 export const atOf = (key) => -key;
 
-/** @param {import('../chat/chat.js').Turn[]} turns */
+/** @param {import('../chat/turns.js').Turn[]} turns */
 const picturesOf = (turns) => turns.flatMap((turn) => turn.images.value);
 
-/** How many pictures come before those in the composer. */
+/** Returns the number of pictures before those in the composer. */
 export const countBefore = computed(() => {
   const at = chat.value;
   if (!at) return 0;
@@ -40,7 +40,7 @@ export const gallery = computed(() => {
   return found;
 });
 
-/** A picture with what its session keeps of it. @param {Picture} picture @returns {Picture} */
+/** Returns a picture with its pin and detail in the session. @param {Picture} picture @returns {Picture} */
 function withKept(picture) {
   const kept = chat.value.pictures.value[picture.id];
   return kept ? { ...picture, pinned: kept.pinned === true, detail: kept.detail ?? picture.detail } : picture;
@@ -49,7 +49,7 @@ function withKept(picture) {
 /** @param {number|null|undefined} at @returns {Hung|null} */
 export const hungAt = (at) => gallery.value.find((hung) => hung.at === at) ?? null;
 
-/** Closes what shows a picture once that is no longer here, for as long as the page is open. */
+/** Closes the panel and the lightbox when their picture is gone, as long as the page is open. */
 export function watchGallery() {
   effect(() => {
     if (panel.value !== null && !hungAt(panel.value)) panel.value = null;
@@ -57,13 +57,13 @@ export function watchGallery() {
   });
 }
 
-/** The picture after, or before, another one. @param {number} at @param {1|-1} step */
+/** Returns the next or the previous picture. @param {number} at @param {1|-1} step */
 export function beside(at, step) {
   const place = gallery.value.findIndex((hung) => hung.at === at);
   return place < 0 ? null : (gallery.value[place + step] ?? null);
 }
 
-/** The number of the picture that an answer speaks of, while it is pointed at. */
+/** The number of the picture whose mention in an answer is being pointed at. */
 export const lit = signal(/** @type {number|null} */ (null));
 
 /** Opens the lightbox. @param {number} at @param {boolean} [picking]  to pick a part of it */
@@ -71,20 +71,20 @@ export function lookCloser(at, picking = false) {
   lightbox.value = { at, picking };
 }
 
-/** Raises a Failure where the session did not take it. @param {Hung} hung @param {Detail} detail */
+/** Throws a Failure if the session rejected the change. @param {Hung} hung @param {Detail} detail */
 export async function setDetail(hung, detail) {
   if (hung.chip !== null) wish(hung.chip, { detail });
   else await changePicture(hung.picture.id, { detail });
 }
 
-/** Raises a Failure where the session did not take it. @param {Hung} hung @param {boolean} pinned */
+/** Throws a Failure if the session rejected the change. @param {Hung} hung @param {boolean} pinned */
 export async function setPinned(hung, pinned) {
   if (hung.chip !== null) wish(hung.chip, { pinned });
   else await changePicture(hung.picture.id, { pinned: pinned || null });
 }
 
 /**
- * Asks about a part of a picture with the next question: of one in the composer only this part goes, one in the chat goes once more.
+ * Asks about a part of a picture with the next question. Only that part of a picture in the composer is sent; a picture in the chat is sent again.
  * @param {Hung} hung
  * @param {Region} region
  */
@@ -92,6 +92,6 @@ export function askAbout(hung, region) {
   if (hung.chip !== null) wish(hung.chip, { region });
   else addKnown({ ...hung.picture, region, detail: undefined, pinned: undefined });
   lightbox.value = panel.value = null;
-  // What closes gives the focus back to what opened it; the question comes after that.
+  // A closing layer returns the focus to the element that opened it. The text box gets the focus after that.
   requestAnimationFrame(() => document.getElementById('words')?.focus());
 }

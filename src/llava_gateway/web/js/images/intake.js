@@ -1,14 +1,15 @@
-// The ways in for pictures beside the file picker: what is dropped or pasted, and the screen. Nothing is dropped in silence.
+// Ways to add pictures besides the file picker: drop, paste and screen capture. Nothing is ignored silently.
 
 import { t } from '../i18n.js';
-import { add, refuse } from './pictures.js';
+import { catalogue } from '../state.js';
+import { add, addFrom, refuse } from './pictures.js';
 
 const NAME_LENGTH = 200;
-/** A picture written out as an address, as web pages have them. */
+/** A picture as a data: URL, as web pages have them. */
 const PICTURE_AS_ADDRESS = /^data:(image\/[\w.+-]+);base64,([A-Za-z0-9+/=\s]+)$/;
 
 /**
- * Everything a drop or paste carries: files are taken; folders, addresses and text are refused in words.
+ * Handles everything in a drop or a paste. Takes files; refuses folders, addresses and text with the reason.
  * @param {DataTransfer} data
  * @returns {boolean} whether there was anything
  */
@@ -28,11 +29,13 @@ export function takeTransfer(data) {
 /** @param {string} link */
 function takeLink(link) {
   const picture = pictureIn(link);
+  const address = /^https?:/.test(link);
   if (picture) add(picture);
-  else refuse(link.slice(0, NAME_LENGTH), /^https?:/.test(link) ? 'picture_address' : 'not_a_file');
+  else if (address && catalogue.value?.fetch) addFrom(link);
+  else refuse(link.slice(0, NAME_LENGTH), address ? 'picture_address' : 'not_a_file');
 }
 
-/** The picture that is written out in an address; null where none is, or not rightly. @param {string} link */
+/** Returns the picture in a data: URL; null if there is none, or if it is invalid. @param {string} link */
 function pictureIn(link) {
   const [, type, base64] = PICTURE_AS_ADDRESS.exec(link) ?? [];
   try {
@@ -42,13 +45,13 @@ function pictureIn(link) {
   }
 }
 
-/** Whether this browser can show us a screen; phones can't. */
+/** Whether this browser can capture a screen; phones can't. */
 export const canCaptureScreen = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
 
-/** Whether there is a camera to take a picture with at hand: on phones and tablets the file picker opens it. */
+/** Whether the device has a camera at hand: on phones and tablets, the file picker opens it. */
 export const hasCamera = () => matchMedia('(pointer: coarse)').matches;
 
-/** Takes one picture of a screen, window or tab that the person chooses. */
+/** Captures a screen, window or tab that the person chooses. */
 export async function captureScreen() {
   /** @type {MediaStream|null} */
   let stream = null;
@@ -56,7 +59,7 @@ export async function captureScreen() {
     stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: false });
     add(await firstFrame(stream));
   } catch (error) {
-    // Who closes the browser's question wants no picture; all else is said.
+    // A person who closes the browser's dialog wants no picture. All other errors are reported.
     if (/** @type {Error} */ (error).name !== 'NotAllowedError') refuse(t('chip.screen'), 'screen');
   } finally {
     for (const track of stream?.getTracks() ?? []) track.stop();

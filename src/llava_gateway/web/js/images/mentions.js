@@ -1,4 +1,4 @@
-// "Picture 2" in an answer: pointing at these words lights that picture up, choosing them shows it.
+// Mentions such as "Picture 2" in an answer: pointing at one highlights the picture, choosing it opens the picture.
 
 import { lit } from './gallery.js';
 import { panel } from '../state.js';
@@ -15,7 +15,7 @@ const MENTION = new RegExp(
 const LEFT_ALONE = 'a, code, pre';
 
 /**
- * Marks the pictures that are spoken of.
+ * Marks mentions of pictures.
  * @param {DocumentFragment} words
  * @param {number} pictures  how many there are
  */
@@ -73,7 +73,7 @@ const show = (event) => {
   if (number) panel.value = number;
 };
 
-/** What the element around an answer listens to. */
+/** Event handlers for the element around an answer. */
 export const pointing = {
   onPointerOver: light,
   onPointerLeave: dim,

@@ -1,11 +1,14 @@
-// Pictures on their way into a question: checked, uploaded, prepared or refused with the reason; then turned, ordered, and wished for.
+// Pictures of a question that is not sent yet: checked, uploaded, prepared or refused with the reason; then rotated, ordered, and given options.
 
 import { computed, effect, signal, untracked } from '../../vendor/signals.js';
 import { pathOf } from './addresses.js';
-import { Failure, pictureBytes, turnPicture, uploadPicture } from '../api.js';
+import { Failure, fetchPicture, pictureBytes, turnPicture, uploadPicture } from '../api.js';
 import { composing } from '../chat/composing.js';
 import { t } from '../i18n.js';
-import { announcement, catalogue, model } from '../state.js';
+import { announcement, catalogue, chat, model } from '../state.js';
+import { toast } from '../toasts.js';
+import { choosePages, isDocument } from './documents.js';
+import { fileOf, forgetFile, keepFile } from './kept_files.js';
 
 /** @typedef {import('../types.js').Picture} Picture */
 /** @typedef {import('../types.js').Region} Region */
@@ -19,7 +22,9 @@ import { announcement, catalogue, model } from '../state.js';
  * @property {string} name
  * @property {'uploading'|'preparing'|'ready'|'refused'} state
  * @property {number} progress  share that was uploaded, 0 to 1
- * @property {File|null} file  kept so that the upload can be tried again; null where the gateway had the picture already
+ * @property {File|null} file  kept so that the upload can be tried again; null where the gateway had the picture already, or fetches it
+ * @property {string|null} from  the address that the gateway fetches it from
+ * @property {{field: 'pages'|'frames', number: number}|null} page  what is wanted of a document
  * @property {string|null} preview  address of the file itself, where the browser can show it
  * @property {Picture|null} picture
  * @property {Picture|null} unturned  the picture as it was before it was turned by hand
@@ -28,20 +33,22 @@ import { announcement, catalogue, model } from '../state.js';
  * @property {AbortController} upload
  */
 
-/** Those of all drafts: an upload goes on while another chat is looked at. */
+/** The pictures of all drafts: an upload continues while another chat is on screen. */
 const all = signal(/** @type {Chip[]} */ ([]));
 
 /** @param {Draft} draft */
 export const chipsOf = (draft) => all.value.filter((c) => c.draft === draft);
-/** Those in the composer. */
+/** The pictures in the composer. */
 export const chips = computed(() => chipsOf(composing.value));
-/** Those that are, or will be, part of the question. */
+/** The pictures that are, or will be, part of the question. */
 export const accepted = computed(() => chips.value.filter((c) => c.state !== 'refused'));
 export const underway = computed(() => chips.value.some((c) => c.state === 'uploading' || c.state === 'preparing'));
 export const ready = computed(() => chips.value.filter((c) => c.state === 'ready'));
 
-/** What browsers can show; the others get a preview from the gateway once they are prepared. */
+/** Formats that browsers can show. Others get a preview from the gateway once they are prepared. */
 const SHOWN = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/bmp', 'image/avif']);
+
+const SCHEME = 'https://';
 
 let keys = 0;
 
@@ -63,6 +70,8 @@ function chip(given) {
     state: 'uploading',
     progress: 0,
     file: null,
+    from: null,
+    page: null,
     preview: null,
     picture: null,
     unturned: null,
@@ -79,34 +88,101 @@ export function add(file) {
   const failure = refusedHere(file) ?? tooMany();
   const made = chip({ name, file, failure, state: failure ? 'refused' : 'uploading' });
   all.value = [...all.value, made];
-  if (!failure) upload(made.key);
+  if (failure) return;
+  if (isDocument(made)) choose(made);
+  else upload(made.key);
 }
 
-/** Takes a picture that the gateway has, as it was asked about or is to be. @param {Picture} picture @param {Draft} [draft] */
+/** Lets a person choose pages of a document; one with a single page is uploaded. @param {Chip} made */
+async function choose(made) {
+  const { key, upload: { signal: stop } } = made;
+  update(key, { state: 'preparing' });
+  try {
+    if (await choosePages(made, stop)) all.value = all.value.filter((c) => c.key !== key);
+    else upload(key);
+  } catch (error) {
+    if (!stop.aborted) update(key, { state: 'refused', failure: asFailure(error) });
+  }
+}
+
+/** Lets a person choose frames of an animation in place of its sheet. @param {number} key */
+export async function chooseFrames(key) {
+  const sheet = /** @type {Chip} */ (find(key));
+  try {
+    await choosePages(sheet, sheet.upload.signal, key);
+  } catch (error) {
+    update(key, { failure: asFailure(error) });
+  }
+}
+
+/** How many more pictures a draft can have. @param {Draft} draft */
+export function roomLeft(draft) {
+  const most = catalogue.value?.limits.images_per_turn ?? Infinity;
+  return Math.max(0, most - chipsOf(draft).filter((c) => c.state !== 'refused').length);
+}
+
+/**
+ * Adds the chosen pages of a document, each as a picture, in place of the chip `replaces` or at the end.
+ * @param {import('./documents.js').Source} source
+ * @param {import('../types.js').PageList} list
+ * @param {number[]} numbers
+ * @param {Draft} draft
+ * @param {number|null} replaces
+ */
+export function addPages({ name: whole, file, from }, list, numbers, draft, replaces) {
+  if (replaces !== null) remove(replaces);
+  for (const number of numbers) {
+    const name = t(list.field === 'pages' ? 'pages.named' : 'frames.named', { name: whole, number });
+    const made = chip({ name, draft, file, from, page: { field: list.field, number } });
+    all.value = [...all.value, made];
+    upload(made.key);
+  }
+}
+
+/** Has the gateway fetch a picture. @param {string} typed  its address; https is meant where it names no scheme */
+export function addFrom(typed) {
+  const from = /^[a-z][a-z0-9+.-]*:\/\//i.test(typed) ? typed : `${SCHEME}${typed}`;
+  const name = from.replace(/[?#].*/, '').split('/').filter(Boolean).at(-1) ?? from;
+  const failure = tooMany();
+  const made = chip({ name, from, failure, state: failure ? 'refused' : 'preparing' });
+  all.value = [...all.value, made];
+  if (failure) return;
+  if (isDocument(made)) choose(made);
+  else upload(made.key);
+}
+
+/** Adds a picture that the gateway already has, with its options. @param {Picture} picture @param {Draft} [draft] */
 export function addKnown(picture, draft = composing.value) {
   const failure = tooMany(draft);
   const name = picture.name ?? t('chip.known');
   all.value = [...all.value, chip({ name, draft, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
 }
 
-/** Refuses the pictures of a draft that the gateway has no longer; one that it can't be asked about stays. @param {Draft} draft */
+/** Uploads pictures of a draft again that the gateway has lost, or refuses them. Keeps those that could not be checked. @param {Draft} draft */
 export function lookFor(draft) {
   for (const { key, picture } of chipsOf(draft)) {
     if (!picture) continue;
     pictureBytes(pathOf(picture.id)).catch((/** @type {Failure} */ { status }) => {
-      if (status === 404) update(key, { state: 'refused', picture: null, failure: new Failure('picture_gone') });
+      if (status === 404) sendAgain(key, picture);
     });
   }
 }
 
-/** Gives the pictures of a draft to another one, before those that it has. @param {Draft} from @param {Draft} to */
+/** @param {number} key @param {Picture} picture */
+async function sendAgain(key, picture) {
+  const file = await fileOf(picture.id);
+  const now = find(key);
+  if (now?.picture !== picture || now.state !== 'ready') return; // it was rotated, or is being uploaded again
+  if (file) {
+    update(key, { file });
+    await upload(key);
+  } else update(key, { state: 'refused', picture: null, failure: new Failure('picture_gone') });
+}
+
+/** Moves the pictures of a draft to another draft, before that one's own. @param {Draft} from @param {Draft} to */
 export function handOver(from, to) {
   const given = chipsOf(from).map((c) => ({ ...c, draft: to }));
   all.value = [...given, ...all.value.filter((c) => c.draft !== from)];
-  const most = catalogue.value?.limits.images_per_turn ?? Infinity;
-  for (const { key, state } of chipsOf(to).filter((c) => c.state !== 'refused').slice(most)) {
-    if (state === 'ready') update(key, { state: 'refused', failure: tooMany(to) });
-  }
 }
 
 /** @param {Draft} draft */
@@ -122,7 +198,19 @@ function tooMany(draft = composing.value) {
   return most && chipsOf(draft).filter((c) => c.state !== 'refused').length >= most ? new Failure('too_many_pictures', { values: { count: most } }) : null;
 }
 
-// What was too many takes the room that it then finds: the others were sent, or removed, or refused.
+// There may be more pictures than a question can have: two drafts were merged, or the limit was not known yet.
+effect(() => {
+  const most = catalogue.value?.limits.images_per_turn;
+  if (!most) return;
+  for (const draft of new Set(all.value.map((c) => c.draft))) {
+    for (const { key, upload } of chipsOf(draft).filter((c) => c.state !== 'refused').slice(most)) {
+      upload.abort();
+      update(key, { state: 'refused', preview: null, failure: tooMany(draft), upload: new AbortController() });
+    }
+  }
+});
+
+// Pictures that were too many take the free places when others were sent, removed or refused.
 effect(() => {
   for (const { key, draft, picture, failure } of all.value) {
     if (failure?.code !== 'too_many_pictures' || tooMany(draft)) continue;
@@ -131,12 +219,15 @@ effect(() => {
   }
 });
 
-/** What need not be sent to be refused. @param {File} file */
+/** Returns a failure that is known before the upload. @param {File} file */
 function refusedHere(file) {
   const limits = catalogue.value?.limits;
   if (file.size === 0) return new Failure('empty_image_file');
-  if (limits && file.size > limits.image_max_bytes) {
-    return new Failure('image_file_too_large', { values: { bytes: file.size, most_bytes: limits.image_max_bytes } });
+  // Browsers know few camera raw files, which may be as large as documents: the gateway tells them from other files.
+  const large = file.type === 'application/pdf' || file.type === '' || file.type.startsWith('image/x-');
+  const most = large ? limits?.document_max_bytes : limits?.image_max_bytes;
+  if (most && file.size > most && !file.type.startsWith('video/')) {
+    return new Failure(large ? 'document_too_large' : 'image_file_too_large', { values: { bytes: file.size, most_bytes: most } });
   }
   return null;
 }
@@ -149,24 +240,30 @@ function update(key, change) {
   all.value = all.value.map((c) => (c.key === key ? { ...c, ...change } : c));
 }
 
-/** Uploads a picture, for the first time or once more. @param {number} key */
+/** Uploads a picture, or has it fetched, for the first time or again. @param {number} key */
 export async function upload(key) {
-  const { file = null, name = '' } = find(key) ?? {};
-  if (!file) return;
+  const { file = null, from = null, name = '', picture: before = null, page = null } = find(key) ?? {};
+  if (!file && !from) return;
   const forModel = model.value;
-  const preview = SHOWN.has(file.type) ? URL.createObjectURL(file) : null;
+  const preview = file && SHOWN.has(file.type) && !page ? URL.createObjectURL(file) : null;
   const stop = new AbortController();
-  update(key, { state: 'uploading', progress: 0, preview, failure: null, upload: stop });
+  update(key, { state: file ? 'uploading' : 'preparing', progress: 0, preview, failure: null, upload: stop });
+  /** @param {number} share */
+  const onProgress = (share) => update(key, { progress: share, state: share < 1 ? 'uploading' : 'preparing' });
   try {
-    const sent = await uploadPicture(
-      file,
-      forModel,
-      (share) => update(key, { progress: share, state: share < 1 ? 'uploading' : 'preparing' }),
-      stop.signal,
-    );
-    const picture = { ...sent, name, sentModel: forModel ?? undefined };
-    // From here on the gateway's picture is shown, not the file: it is what the model gets (upright, first frame, true colours).
+    const wanted = page ? { [page.field]: String(page.number) } : {};
+    const sent = file
+      ? await uploadPicture(file, forModel, onProgress, stop.signal, wanted)
+      : await fetchPicture(/** @type {string} */ (from), forModel, stop.signal, wanted);
+    if (!before && alreadyThere(key, sent.id)) {
+      toast(t('chip.twice', { name }));
+      return remove(key);
+    }
+    const { detail, pinned, region } = find(key)?.picture ?? before ?? {};
+    const picture = { ...sent, detail, pinned, region, name, sentModel: forModel ?? undefined };
+    // From here on, the gateway's picture is shown instead of the file: it is upright, in true colours, and one frame, as for the model.
     update(key, { state: 'ready', picture, unturned: picture, turn: 0, preview: null });
+    if (file && !chat.value?.temporary.value && !page) keepFile(picture.id, file);
   } catch (error) {
     if (!stop.signal.aborted) update(key, { state: 'refused', preview: null, failure: asFailure(error) });
   } finally {
@@ -174,23 +271,31 @@ export async function upload(key) {
   }
 }
 
+/** Whether a question has this picture, as a whole, by another file or the same one. @param {number} key @param {string} id */
+function alreadyThere(key, id) {
+  const draft = find(key)?.draft;
+  return draft !== undefined && chipsOf(draft).some((c) => c.key !== key && c.picture?.id === id && !c.picture.region);
+}
+
 /** @param {unknown} error */
 const asFailure = (error) => (error instanceof Failure ? error : new Failure('bad_answer', { message: String(error) }));
 
-/** Whether uploading once more can help; what was wrong with the file itself stays wrong. @param {Chip} chip */
-export function canTryAgain({ state, file, failure }) {
-  if (state !== 'refused' || !file || !failure) return false;
-  return failure.retryable || ['network', 'bad_answer', 'image_file_not_found', 'storage_full'].includes(failure.code);
+/** Whether uploading again can help. It can't if the file itself is bad. @param {Chip} chip */
+export function canTryAgain({ state, file, from, failure }) {
+  if (state !== 'refused' || !(file || from) || !failure) return false;
+  return failure.retryable || ['network', 'bad_answer', 'image_file_not_found', 'storage_full', 'failed_to_download_image'].includes(failure.code);
 }
 
 /** @param {number} key */
 export function remove(key) {
-  find(key)?.upload.abort();
+  const { upload: sending, picture } = find(key) ?? {};
+  sending?.abort();
+  if (picture) forgetFile(picture.id);
   all.value = all.value.filter((c) => c.key !== key);
 }
 
 /**
- * Puts a picture where another one is, among those of the question; refused ones stay behind them.
+ * Moves a picture to the place of another one, among those of the question. Refused ones stay at the end.
  * @param {number} key
  * @param {number} place  from 0
  */
@@ -204,7 +309,7 @@ export function move(key, place) {
 }
 
 /**
- * Turns a picture, always from what it was at first: a JPEG is encoded again only once.
+ * Rotates a picture, always from its original: then a JPEG is encoded again only once.
  * @param {number} key
  * @param {90|180|270} by  degrees, clockwise
  */
@@ -217,10 +322,10 @@ export async function turn(key, by) {
   update(key, { turn: angle, state: 'preparing', failure: null });
   try {
     const made = angle ? await turnPicture(unturned.id, /** @type {90|180|270} */ (angle), forModel, before.upload.signal) : unturned;
-    // Turned once more meanwhile: that one's picture is on its way.
+    // It was rotated again meanwhile: that picture is on its way.
     const now = find(key);
     if (!now?.picture || now.turn !== angle) return;
-    const { detail, pinned, region } = now.picture; // as they are wished for by now
+    const { detail, pinned, region } = now.picture; // with the options as they are now
     const wishes = { detail, pinned, region: region && turnedRegion(region, by) };
     update(key, { state: 'ready', picture: { ...made, ...wishes, name: before.name, sentModel: angle ? (forModel ?? undefined) : unturned.sentModel } });
   } catch (error) {
@@ -231,7 +336,7 @@ export async function turn(key, by) {
   }
 }
 
-/** A part of a picture in the picture turned clockwise. @param {Region} region @param {number} by @returns {Region} */
+/** Returns where a part of a picture is after the picture was rotated clockwise. @param {Region} region @param {number} by @returns {Region} */
 function turnedRegion(region, by) {
   let [x, y, width, height] = region;
   for (let done = 0; done < by; done += 90) [x, y, width, height] = [1 - y - height, x, height, width];
@@ -244,7 +349,7 @@ export function wish(key, wishes) {
   if (picture) update(key, { picture: { ...picture, ...wishes } });
 }
 
-/** A picture as a question names it. @param {Picture} picture */
+/** Returns a picture as a field of a question. @param {Picture} picture */
 export function reference({ id, detail, region }) {
   return { image_id: id, ...(detail && { detail }), ...(region && { region }) };
 }

@@ -1,4 +1,4 @@
-// Reading ahead: while a question is typed, the gateway has the engine read what it will begin with, the attached pictures above all.
+// Reading ahead: while a question is typed, the engine already reads the beginning of the prompt, above all the attached pictures.
 
 import { computed, effect, signal } from '../../vendor/signals.js';
 import * as api from '../api.js';
@@ -6,13 +6,13 @@ import { draft } from '../chat/chat.js';
 import { ready, underway } from './pictures.js';
 import { chat, model, modelInfo } from '../state.js';
 
-/** One picture seldom comes alone, and with another one beside it the prompt is another. */
+/** Pictures often come in groups, and another picture changes the prompt. */
 const PAUSE_MS = 400;
 
 /** Whether the engine has read the pictures in the composer. */
 export const haveBeenRead = signal(false);
 
-/** What is to be read, as JSON; null while there is nothing, or an answer runs. */
+/** The request to read ahead, as JSON; null if there is nothing to read, or during an answer. */
 const wanted = computed(() => {
   const at = chat.value;
   if (!at || !ready.value.length || underway.value || !modelInfo.value?.vision || at.running.value || at.elsewhere.value) return null;
@@ -20,7 +20,7 @@ const wanted = computed(() => {
   return JSON.stringify({ session: at.id.value, model: model.value, body: draft(at, images) });
 });
 
-/** Begins whenever all attached pictures are ready, and again when anything that comes before the question has changed. */
+/** Starts whenever all attached pictures are ready, and again when anything before the question changes. */
 export function readAhead() {
   effect(() => {
     if (wanted.value === null) return undefined;
@@ -41,6 +41,6 @@ async function read(session, body, stop) {
     const { status } = await api.readAhead(session, body, stop);
     if (!stop.aborted) haveBeenRead.value = status === 'read';
   } catch {
-    // What is wrong will be said when the question is asked.
+    // Errors are reported when the question is asked.
   }
 }

@@ -1,4 +1,4 @@
-// What a model sees of a picture, as the gateway tells and draws it.
+// What a model sees of a picture, as the gateway describes and draws it.
 
 import { computed, signal } from '../../vendor/signals.js';
 import { address, pathOf } from './addresses.js';
@@ -9,17 +9,17 @@ import { chat, models } from '../state.js';
 /** @typedef {import('../types.js').Picture} Picture */
 /** @typedef {import('../types.js').Seen} Seen */
 
-/** How closely the pictures of the chat are looked at where nothing is said of one. */
+/** The detail of the chat's pictures that have none of their own. */
 export const usualDetail = computed(() => chat.value?.choices.now.value.detail ?? 'auto');
 
 /** @type {Map<string, {age: string, seen: import('../../vendor/signals.js').Signal<Seen|null>}>} */
 const known = new Map();
 
-/** How much a model is shown where nobody says is decided when it is read or asked: what was told before may be otherwise since. */
+/** With `auto` detail, the gateway decides when the picture is read or asked about, so an earlier description may be outdated. */
 const age = computed(() => `${chat.value?.turns.value.length} ${chat.value?.running.value === null} ${haveBeenRead.value}`);
 
 /**
- * The steps, files and tokens of a picture; null where the model is gone or can't see, and until it is told.
+ * Returns the steps, files and tokens of a picture; null if the model is gone or can't see, and until the gateway answers.
  * @param {Picture} picture
  * @param {string|null} forModel
  * @returns {Seen|null}
@@ -44,11 +44,11 @@ async function learn(path, told) {
   try {
     told.value = await api.seen(path);
   } catch {
-    // The picture itself says it when it is gone.
+    // The picture itself shows that it is gone.
   }
 }
 
-/** The address of the drawing of it. @param {Picture} picture @param {string|null} forModel */
+/** Returns the address of the drawing. @param {Picture} picture @param {string|null} forModel */
 export function drawing(picture, forModel) {
   const path = viewPath(picture, forModel, 'png');
   return path && address(path);

@@ -1,39 +1,34 @@
-// Keeps what the page knows of the gateway true: engine, models, options, sessions.
+// Keeps the page's copy of the gateway's state up to date: engine, models, options, sessions.
 
 import * as api from '../api.js';
 import { defaultModel, catalogue, engineNews, library, models, readiness, sessions } from '../state.js';
 
-const POLL_MS = 3000;
-
-/** Asks /readyz for as long as the page is seen; what follows from a change is fetched with it. */
-export async function watch() {
-  for (;;) {
-    if (!document.hidden) await look();
-    await pause(POLL_MS);
-  }
-}
-
-/** Ends early when the page is seen again. @param {number} ms */
-function pause(ms) {
-  return new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
-    const timer = setTimeout(done, ms);
-    function done() {
-      clearTimeout(timer);
-      document.removeEventListener('visibilitychange', done);
-      resolve();
-    }
-    document.addEventListener('visibilitychange', done);
-  });
-}
-
-/** What is still to be fetched since the last change: all of it, and then what could not be had. @type {(() => Promise<void>)[]} */
+/** What must still be fetched: everything at first, and later whatever failed or has changed. @type {(() => Promise<void>)[]} */
 let due = [];
 
-/** The last engine and model that could answer, to tell a change from a pause. */
+/** The last engine and model that could answer, to distinguish a change from a pause. */
 let last = /** @type {{engine: string, model: string|null}|null} */ (null);
 
+/** Fetches the gateway's state, and everything else that has changed with it. */
 export async function look() {
-  const now = await api.readiness();
+  await take(await api.readiness());
+}
+
+/** The last revision of the models that the gateway reported. */
+let revision = /** @type {string|null} */ (null);
+
+/** Handles the gateway's events about engines. @param {import('../events.js').News} news */
+export async function tellEngines({ event, content }) {
+  if (event === 'ready') await take(content);
+  if (event !== 'models' || content.revision === revision) return;
+  // The first time, the models were just fetched with the rest.
+  if (revision) due = [...due.filter((load) => load !== loadModels), loadModels];
+  revision = content.revision;
+  await fetchDue();
+}
+
+/** @param {import('../types.js').Readiness|null} now */
+async function take(now) {
   const before = readiness.value;
   const same = before && now && before.ready === now.ready && before.engine === now.engine && before.model === now.model && alive(before) === alive(now);
   if (same) {
@@ -43,7 +38,7 @@ export async function look() {
   if (!now && before === null) return;
   readiness.value = now;
   if (!now) return;
-  due = [loadModels, ...(catalogue.value ? [] : [loadCatalogue]), loadSessions];
+  due = [loadModels, ...(catalogue.value ? [] : [loadCatalogue])];
   if (now.ready && now.engine) {
     if (last && (last.engine !== now.engine || last.model !== now.model)) {
       engineNews.value = { from: last.model, to: now.model ?? now.engine };
@@ -59,7 +54,7 @@ async function fetchDue() {
   if (due === tried) due = tried.filter((_, i) => ends[i].status === 'rejected');
 }
 
-/** The engines that live. @param {import('../types.js').Readiness} of */
+/** The names of the engines that answer. @param {import('../types.js').Readiness} of */
 const alive = ({ engines }) => engines.map(({ name, ok }) => ok && name).join();
 
 export async function loadModels() {

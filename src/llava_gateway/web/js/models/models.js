@@ -1,4 +1,4 @@
-// Bringing models in and taking them out: what runs goes on while the dialog is closed, and downloads go on after a reload.
+// Installing and deleting models. Downloads continue while the dialog is closed, and after a reload.
 
 import { computed, effect, signal } from '../../vendor/signals.js';
 import * as api from '../api.js';
@@ -7,14 +7,14 @@ import { loadModels, look } from './gateway.js';
 import { t } from '../i18n.js';
 import { announcement, defaultModel, models, pickedModel, readiness } from '../state.js';
 
-/** Speed is what came within this time. */
+/** The speed is measured over this time, in ms. */
 const WINDOW_MS = 5000;
 const LEAST_MS = 500;
 const KEPT_NAME = 'llava.pulls';
 
 /** @typedef {{digest: string, completed: number, total: number}} ModelFile */
 
-/** A model on its way into Ollama. */
+/** A model that is being installed into Ollama. */
 export class Arrival {
   /** @param {'pull'|'create'} kind @param {string} name */
   constructor(kind, name) {
@@ -22,12 +22,12 @@ export class Arrival {
     this.name = name;
     this.state = signal(/** @type {'running'|'done'|'failed'|'stopped'} */ ('running'));
     this.step = signal(/** @type {import('../types.js').Progress['step']|null} */ (null));
-    /** Its files, in the order in which they come; the last one is under way. */
+    /** Its files in the order in which they arrive; the last one is in progress. */
     this.files = signal(/** @type {ModelFile[]} */ ([]));
     this.failure = signal(/** @type {Failure|null} */ (null));
     this.since = performance.now();
     this.stop = new AbortController();
-    /** When how many bytes had come, for the speed. @type {{at: number, bytes: number}[]} */
+    /** Times and the bytes that had arrived then, to compute the speed. @type {{at: number, bytes: number}[]} */
     this.samples = [];
     this.received = 0;
   }
@@ -39,14 +39,14 @@ export class Arrival {
     if (step !== 'download' || !digest || !total) return;
     const before = this.files.value.find((file) => file.digest === digest);
     const file = { digest, completed: completed ?? before?.completed ?? 0, total };
-    // What was here before the download went on did not come now.
+    // Bytes that had arrived before the download resumed don't count for the speed.
     if (before) this.received += Math.max(0, file.completed - before.completed);
     this.files.value = before ? this.files.value.map((other) => (other.digest === digest ? file : other)) : [...this.files.value, file];
     const now = performance.now();
     this.samples = [...this.samples.filter(({ at }) => now - at < WINDOW_MS), { at: now, bytes: this.received }];
   }
 
-  /** Bytes a second just now; null where that can't be told. @param {number} now  performance.now() */
+  /** Returns the current bytes per second; null if that is unknown. @param {number} now  performance.now() */
   speed(now) {
     const first = this.samples.find(({ at }) => now - at < WINDOW_MS);
     if (!first || now - first.at < LEAST_MS) return null;
@@ -56,7 +56,7 @@ export class Arrival {
 
 export const arrivals = signal(/** @type {Arrival[]} */ ([]));
 
-/** What is missing until a photo can be asked about; null before it is known. */
+/** What is missing before a photo can be asked about; null before it is known. */
 export const setup = signal(/** @type {import('../types.js').Setup|null} */ (null));
 
 export const examples = signal(/** @type {import('../types.js').ModelfileExample[]|null} */ (null));
@@ -69,13 +69,13 @@ export async function loadExamples() {
   examples.value ??= (await api.json('models/examples')).examples;
 }
 
-/** The model to switch to when pictures are to be seen. */
+/** The model to switch to for pictures. */
 export const seeing = computed(() => {
   const able = models.value.filter((m) => m.vision);
   return able.find((m) => m.name === defaultModel.value) ?? able.find((m) => m.loaded) ?? able[0] ?? null;
 });
 
-/** Downloads a model; what runs already is left to run. @param {string} name */
+/** Downloads a model. A download that is already running continues. @param {string} name */
 export function pull(name) {
   const running = arrivals.value.find((a) => a.name === name && a.state.value === 'running');
   return running ?? bring(new Arrival('pull', name), 'models/pull', { model: name });
@@ -110,7 +110,7 @@ async function follow(arrival, path, body) {
   await refresh();
 }
 
-/** Takes note of what the gateway has now; the page goes on without where it does not answer. */
+/** Fetches the models of the gateway; without an answer, the page continues without them. */
 async function refresh() {
   await Promise.allSettled([look(), loadModels(), loadSetup()]);
 }
@@ -120,7 +120,7 @@ export function putAway(arrival) {
   arrivals.value = arrivals.value.filter((a) => a !== arrival);
 }
 
-/** Raises a Failure. @param {string} name */
+/** Throws a Failure. @param {string} name */
 export async function remove(name) {
   await api.json(`models/${encodeURI(name)}`, 'DELETE');
   if (pickedModel.value === name) pickedModel.value = null;
@@ -131,23 +131,23 @@ let leaving = false;
 addEventListener('pagehide', () => (leaving = true));
 addEventListener('pageshow', () => (leaving = false));
 
-/** A reload ends the requests of a page, and with them the downloads: their names are kept for the next page in this tab. */
+/** A reload ends the requests of a page, and so its downloads. Their names are stored for the next page in this tab. */
 function keepPulls() {
   if (leaving) return;
   const names = arrivals.value.filter((a) => a.kind === 'pull' && a.state.value === 'running').map((a) => a.name);
   try {
     sessionStorage.setItem(KEPT_NAME, JSON.stringify(names));
   } catch {
-    // They then end with this page.
+    // Then they end with this page.
   }
 }
 
-/** Goes on with the downloads of the page before, and keeps `setup` true. */
+/** Resumes the downloads of the previous page, and keeps `setup` up to date. */
 export function watchModels() {
   try {
     for (const name of JSON.parse(sessionStorage.getItem(KEPT_NAME) ?? '[]')) pull(String(name));
   } catch {
-    // Storage is closed or holds something else.
+    // Storage is unavailable or contains something else.
   }
   effect(() => {
     if (readiness.value) loadSetup().catch(() => {});

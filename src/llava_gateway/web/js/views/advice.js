@@ -20,7 +20,7 @@ export function modelFacts(m) {
   return facts.join(' · ');
 }
 
-/** Whether a model fits into this machine's memory. @param {import('../types.js').Fit|null} fit */
+/** Says whether a model fits into this machine's memory. @param {import('../types.js').Fit|null} fit */
 export function memoryWords(fit) {
   const machine = library.value?.memory;
   if (!fit || !machine) return '';

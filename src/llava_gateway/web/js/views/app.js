@@ -1,4 +1,4 @@
-// The whole page, and what works anywhere on it: dropping, pasting, shortcuts.
+// The whole page, and everything that works anywhere on it: drop, paste, shortcuts.
 
 import { stepHere } from '../chat/branches.js';
 import { stop } from '../chat/chat.js';
@@ -47,18 +47,18 @@ export function App() {
 
 const words = () => /** @type {HTMLTextAreaElement|null} */ (document.getElementById('words'));
 
-/** Words that are dragged into a text field go there. @param {DragEvent} event */
+/** Text that is dragged into a text field goes there. @param {DragEvent} event */
 function isWords({ dataTransfer, target }) {
   const types = dataTransfer?.types ?? [];
   const field = target instanceof HTMLElement && target.matches('input, textarea');
   return field && types.includes('text/plain') && !types.includes('Files') && !types.includes('text/uri-list');
 }
 
-/** Takes what is dropped anywhere; true while something is dragged over the page. */
+/** Handles drops anywhere on the page. Returns whether something is being dragged over it. */
 function useDrop() {
   const [dragging, setDragging] = useState(false);
   useEffect(() => {
-    // Every element that is entered is also left: the count is zero when the page is.
+    // Every element that is entered is also left, so the count is zero when the page is left.
     let inside = 0;
     /** @param {number} step */
     const count = (step) => (/** @type {DragEvent} */ event) => {
@@ -93,7 +93,7 @@ function usePaste() {
           const data = event.clipboardData;
           const target = /** @type {HTMLElement} */ (event.target);
           if (!data || (target.matches('input, textarea') && target.id !== 'words' && !data.files.length)) return;
-          // Copied cells and paragraphs come as text and as a picture of it: the text is meant.
+          // Copied cells and paragraphs come as text and as a picture of the text. The text is meant.
           if (data.getData('text/plain')) {
             if (target.id !== 'words') words()?.focus();
           } else if (takeTransfer(data)) {
@@ -131,7 +131,7 @@ function useShortcuts() {
   );
 }
 
-/** Esc closes what is on top, else stops the answer. */
+/** Esc closes the top layer, else stops the answer. */
 function escape() {
   if (drawer.value) drawer.value = false;
   else if (panel.value) panel.value = null;

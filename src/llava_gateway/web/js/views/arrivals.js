@@ -1,4 +1,4 @@
-// Models on their way in: how much of which file is here, how fast it comes, and what went wrong.
+// Models that are being installed: the progress of each file, the speed, and errors.
 
 import { explained } from '../failures.js';
 import { html } from '../html.js';
@@ -8,7 +8,7 @@ import { arrivals, pull, putAway } from '../models/models.js';
 import { chat, library, model, models, pickedModel } from '../state.js';
 import { useClock } from './parts.js';
 
-/** All that runs or has ended in this page, and what other pages and the shell have begun. @param {{only?: string[]}} props  `only` these names */
+/** All installs of this page, running or ended, and those that other pages and the shell have started. @param {{only?: string[]}} props  `only` these names */
 export function Arrivals({ only }) {
   const own = arrivals.value.filter((a) => !only || only.includes(a.name));
   const others = only ? [] : (library.value?.installing.filter(({ model: name }) => !arrivals.value.some((a) => a.name === name && a.state.value === 'running')) ?? []);
@@ -52,7 +52,7 @@ export function Refusal({ failure }) {
   return html`<div class="refusal" role="alert"><p><${Icon} name="warning" /><strong>${cause}</strong></p><p>${next}</p></div>`;
 }
 
-/** A model that has come is the one for this chat with one click, if it is not already. @param {{name: string}} props */
+/** A button chooses the installed model for this chat, if it is not chosen already. @param {{name: string}} props */
 function UseIt({ name }) {
   const found = models.value.find((m) => m.name === name || m.name === `${name}:latest`);
   if (!found || found.name === model.value || chat.value.running.value) return null;

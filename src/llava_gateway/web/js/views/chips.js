@@ -1,4 +1,4 @@
-// The pictures in the composer, in order and numbered: what is happening to each, and what can be done with it.
+// The pictures in the composer, in order and numbered, with their state and actions.
 
 import { haveBeenRead } from '../images/read_ahead.js';
 import { explained } from '../failures.js';
@@ -6,9 +6,9 @@ import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { accepted, canTryAgain, chips, move, remove, turn, upload, wish } from '../images/pictures.js';
+import { accepted, canTryAgain, chips, chooseFrames, move, remove, turn, upload, wish } from '../images/pictures.js';
 import { seen, usualDetail } from '../images/seen.js';
-import { changesOf } from '../notes.js';
+import { changesOf, flawsOf, said } from '../notes.js';
 import { model, panel } from '../state.js';
 import { focusAfterwards, wordsBox } from './focus.js';
 import { Menu } from './menu.js';
@@ -16,7 +16,7 @@ import { PartImage } from './part.js';
 
 /** @typedef {import('../images/pictures.js').Chip} Chip */
 
-/** Pixels that a pointer moves before it drags. */
+/** Pixels that a pointer must move to start dragging. */
 const DRAG_AFTER = 6;
 const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
 
@@ -32,7 +32,7 @@ function ChipView({ chip }) {
   const shownNumber = countBefore.value + place + 1;
   const drag = useDrag(key);
   const item = useRef(/** @type {HTMLElement|null} */ (null));
-  // Many pictures fill their list: what was refused is below its end.
+  // Many pictures fill their list, and refused ones are below its visible end.
   useLayoutEffect(() => {
     if (state === 'refused') item.current?.scrollIntoView({ block: 'nearest' });
   }, [state]);
@@ -40,7 +40,7 @@ function ChipView({ chip }) {
   function onKey(event) {
     const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
     if (!event.altKey || !step) return;
-    event.preventDefault(); // the browser would go back
+    event.preventDefault(); // otherwise the browser would go back
     shift(key, place + step);
   }
   return html`<li ref=${item} class="chip" data-state=${state} data-key=${key} onKeyDown=${onKey}>
@@ -79,11 +79,11 @@ function ChipState({ chip }) {
       return html`<p class="figures" role="status">${t('chip.uploading', { share: number(chip.progress, { style: 'percent' }) })}</p>
         <progress max="1" value=${chip.progress} aria-hidden="true"></progress>`;
     case 'preparing':
-      return html`<p role="status">${t('chip.preparing')}</p>`;
+      return html`<p role="status">${t(chip.from ? 'chip.fetching' : 'chip.preparing')}</p>`;
     case 'refused':
       return html`<${Refusal} chip=${chip} />`;
     default:
-      return html`<${ChipFacts} picture=${chip.picture} />${chip.failure && html`<${Refusal} chip=${chip} />`}`;
+      return html`<${ChipFacts} picture=${chip.picture} /><${TooLong} chip=${chip} />${chip.failure && html`<${Refusal} chip=${chip} />`}`;
   }
 }
 
@@ -112,10 +112,31 @@ function ChipFacts({ picture }) {
     haveBeenRead.value && t('chip.read'),
   ];
   return html`<p class="figures">${facts.filter(Boolean).join(' · ')}</p>
-    ${changes && html`<p class="chip-changes">${changes}</p>`}`;
+    ${changes && html`<p class="chip-changes">${changes}</p>`}
+    ${flawsOf(picture).map((words) => html`<p class="chip-flaw" key=${words}><${Icon} name="warning" />${words}</p>`)}`;
 }
 
-/** What can be done with a prepared picture. @param {Chip} chip @param {number} place @returns {(import('./menu.js').Item|false)[]} */
+/** What is said of a picture that is so long that its text becomes too small, with the way to see more. @param {{chip: Chip}} props */
+function TooLong({ chip }) {
+  const picture = /** @type {import('../types.js').Picture} */ (chip.picture);
+  const long = seen(picture, model.value)?.notes.find(({ code }) => code.startsWith('long_image'));
+  if (!long) return null;
+  const at = atOf(chip.key);
+  const action =
+    long.code === 'long_image'
+      ? html`<button class="button small" type="button" onClick=${() => inPartsAndStay(chip.key)}>${t('chip.in_parts')}</button>`
+      : html`<button class="button small" type="button" onClick=${() => lookCloser(at, true)}>${t('chip.pick')}</button>`;
+  return html`<div class="chip-long"><p>${said(long)}</p>
+    ${action}</div>`;
+}
+
+/** The button goes when it was used: who did so with the keyboard stays with the picture. @param {number} key */
+function inPartsAndStay(key) {
+  wish(key, { detail: 'high' });
+  focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
+}
+
+/** The menu of a prepared picture. @param {Chip} chip @param {number} place @returns {(import('./menu.js').Item|false)[]} */
 function items(chip, place) {
   const { key } = chip;
   const at = atOf(key);
@@ -124,6 +145,7 @@ function items(chip, place) {
   const hung = /** @type {import('../images/gallery.js').Hung} */ (hungAt(at));
   return [
     { label: t('chip.closer'), icon: 'zoomin', onChoose: () => lookCloser(at) },
+    isSheet(chip) && { label: t('chip.frames'), icon: 'picture', onChoose: () => chooseFrames(key) },
     { label: t('chip.pick'), icon: 'crop', onChoose: () => lookCloser(at, true) },
     Boolean(picture.region) && { label: t('chip.whole'), icon: 'picture', onChoose: () => wish(key, { region: null }) },
     { label: t('chip.turn_right'), icon: 'turnright', onChoose: () => turn(key, 90) },
@@ -142,10 +164,13 @@ function items(chip, place) {
   ];
 }
 
+/** Whether it is the sheet of an animation whose file is here, or at an address. @param {Chip} chip */
+const isSheet = ({ file, from, page, picture }) => Boolean((file || from) && !page && picture?.warnings?.some((warning) => warning.code === 'animation_sheet'));
+
 /** @param {number} key */
 const elementOf = (key) => document.querySelector(`.chip[data-key="${key}"]`);
 
-/** Moves a picture; who did so with the keyboard stays with it. @param {number} key @param {number} place */
+/** Moves a picture. The keyboard focus stays on it. @param {number} key @param {number} place */
 function shift(key, place) {
   move(key, place);
   focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
@@ -166,13 +191,13 @@ function removeAndStay(key) {
 }
 
 /**
- * Dragging a picture by its thumb over another one puts it there.
+ * Dragging a picture by its thumbnail over another one moves it there.
  * @param {number} key
  */
 function useDrag(key) {
   const dragged = useRef(false);
   return {
-    /** Whether the click that comes now ends a drag. */
+    /** Whether this click ends a drag. */
     over: () => dragged.current,
     /** @param {PointerEvent} from */
     start(from) {

@@ -1,6 +1,7 @@
 // Answers side by side, with their figures, and the vote.
 
-import { asFailure, phaseWords, speed } from '../chat/chat.js';
+import { phaseWords, speed } from '../chat/answer.js';
+import { asFailure } from '../api.js';
 import { add, askAll, begin, columns, complete, drop, firstWord, forgetVotes, isElsewhere, LEAST, loadVotes, MOST, OWN, question, running, stopAll, subject, verdict, vote, votes } from '../chat/compare.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { duration, number, t } from '../i18n.js';
@@ -52,7 +53,7 @@ function Question() {
     <ul class="compare-pictures" aria-label=${t('compare.pictures')}>
       ${pictures.map((picture, i) => html`<li key=${picture.id}><${PictureImage} picture=${picture} alt=${t('panel.alt', { number: i + 1 })} /></li>`)}
       ${!isElsewhere.value && html`<li>
-        <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick} accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
+        <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick} accept="image/*,.svgz,.heic,.heif,.avif,.tif,.tiff,.bmp" />
         <button class="icon-button" type="button" title=${t('composer.add')} aria-label=${t('composer.add')} onClick=${() => picker.current?.click()}><${Icon} name="plus" /></button>
       </li>`}
     </ul>
@@ -96,7 +97,7 @@ function ColumnView({ column, place }) {
   </li>`;
 }
 
-/** @param {{turn: import('../chat/chat.js').Turn, stop: () => void}} props */
+/** @param {{turn: import('../chat/turns.js').Turn, stop: () => void}} props */
 function AnswerView({ turn, stop }) {
   const status = turn.status.value;
   return html`<div class="column-answer" dir="auto" aria-busy=${status === 'running'}>
@@ -107,7 +108,7 @@ function AnswerView({ turn, stop }) {
     ${status === 'running' && html`<${Phase} turn=${turn} stop=${stop} />`} ${status === 'complete' && html`<${Figures} turn=${turn} />`}`;
 }
 
-/** @param {{turn: import('../chat/chat.js').Turn, stop: () => void}} props */
+/** @param {{turn: import('../chat/turns.js').Turn, stop: () => void}} props */
 function Phase({ turn, stop }) {
   const now = useClock();
   const phase = turn.phase.value;
@@ -117,7 +118,7 @@ function Phase({ turn, stop }) {
   </div>`;
 }
 
-/** The same figures in the same order in every column. @param {{turn: import('../chat/chat.js').Turn}} props */
+/** The same figures in the same order in every column. @param {{turn: import('../chat/turns.js').Turn}} props */
 function Figures({ turn }) {
   const summary = turn.summary.value;
   if (!summary) return null;
@@ -136,7 +137,7 @@ function Figures({ turn }) {
   </dl>`;
 }
 
-/** Asked when two answers at least are whole and none is on its way. */
+/** The vote, once at least two answers are complete and none is running. */
 function Vote() {
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
   if (running.value || complete.value.length < LEAST) return null;
@@ -158,7 +159,7 @@ function Vote() {
   </div>`;
 }
 
-/** How each model did in the votes so far. */
+/** The results of each model in the votes so far. */
 function Tally() {
   const [asks, setAsks] = useState(false);
   const found = votes.value;
@@ -183,7 +184,7 @@ function Tally() {
   </section>`;
 }
 
-/** Gives the votes to the person as a file. @param {import('../types.js').Votes} found */
+/** Downloads the votes as a file. @param {import('../types.js').Votes} found */
 function save(found) {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([JSON.stringify(found, null, 2)], { type: 'application/json' }));

@@ -10,7 +10,7 @@ import { canCaptureScreen, captureScreen, hasCamera } from '../images/intake.js'
 import { seeing } from '../models/models.js';
 import { countOf, presetName } from '../chat/options.js';
 import { addFiles, chips, ready, underway } from '../images/pictures.js';
-import { chat, model, modelInfo, overlay, pickedModel, readiness } from '../state.js';
+import { catalogue, chat, model, modelInfo, overlay, pickedModel, readiness } from '../state.js';
 import { Chips } from './chips.js';
 import { ContextMeter } from './context.js';
 import { PassingButton } from './focus.js';
@@ -36,7 +36,7 @@ export function Composer() {
       draft.waits.value = new Set(chips.value.filter((c) => c.state === 'refused'));
       return;
     }
-    // The button gives way to another one, the pictures go, and the focus would be lost with them.
+    // Another button replaces this one and the pictures disappear, so the focus would be lost.
     if (document.activeElement?.matches('.send, .chips :focus-visible')) text.current?.focus();
     if (changing) sendEdited();
     else {
@@ -45,7 +45,7 @@ export function Composer() {
     }
   }
 
-  // Enter was pressed while a picture was on its way: it goes when all are prepared, and not at all when one was refused since.
+  // Enter was pressed while a picture was uploading: send when all are prepared, and don't send if one was refused meanwhile.
   useEffect(() => {
     if (!without || underway.value || draft !== composing.value) return;
     draft.waits.value = null;
@@ -54,7 +54,7 @@ export function Composer() {
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
-    // 229: the key belongs to an input method (Safari sends it after isComposing is over).
+    // 229: the key belongs to an input method (Safari sends it after isComposing has ended).
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     submit();
@@ -75,12 +75,14 @@ export function Composer() {
     input.click();
   }
 
-  /** The ways in for pictures that this device has. */
+  /** The ways to add pictures on this device. */
   const ways = () => [
     { label: t('add.files'), icon: 'picture', onChoose: () => pick(false) },
     hasCamera() && { label: t('add.camera'), icon: 'camera', onChoose: () => pick(true) },
     canCaptureScreen() && !hasCamera() && { label: t('add.screen'), icon: 'screen', onChoose: captureScreen },
+    Boolean(catalogue.value?.fetch) && { label: t('add.address'), icon: 'link', onChoose: () => (overlay.value = 'address') },
   ];
+  const advice = [!hasCamera() && t('add.anywhere'), catalogue.value?.fetch === false && t('add.address_off')];
 
   return html`<div class="composer-frame">
     <form class="composer" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
@@ -92,8 +94,8 @@ export function Composer() {
       <${Chips} />
       <div class="compose-row">
         <input ref=${picker} class="for-readers" type="file" multiple tabindex="-1" aria-hidden="true" onChange=${onPick}
-          accept="image/*,.heic,.heif,.avif,.tif,.tiff,.bmp" />
-        <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} note=${hasCamera() ? undefined : t('add.anywhere')} />
+          accept="image/*,.svgz,.heic,.heif,.avif,.tif,.tiff,.bmp,application/pdf,.pdf,video/mp4,video/webm,video/quicktime,.mkv,.avi" />
+        <${Menu} class="icon-button round" label=${t('composer.add')} icon="plus" items=${ways} notes=${advice} />
         <textarea ref=${text} id="words" rows="1" dir="auto" placeholder=${t(chips.value.length ? 'composer.ask_about' : 'composer.ask')} aria-label=${t('composer.ask')}
           value=${words} enterkeyhint="send" onInput=${(/** @type {any} */ event) => (draft.words.value = event.currentTarget.value)} onKeyDown=${onKey}></textarea>
         ${running
@@ -101,23 +103,26 @@ export function Composer() {
           : html`<button key="send" class="icon-button round send" type="submit" title=${t('composer.send')} aria-label=${t('composer.send')} disabled=${!can}><${Icon} name="send" /></button>`}
       </div>
     </form>
-    <div class="composer-line">
-      <button class="line-button" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'models')}>
-        <span class="model-name">${model.value ?? t('models.none')}</span><${Icon} name="chevron" />
-      </button>
-      <button class="line-button" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'options')}>
-        <${Icon} name="sliders" />${optionsWords()}
-      </button>
-      <button class="line-button compare-open" type="button" aria-haspopup="dialog" aria-label=${t('compare.open')} onClick=${() => (overlay.value = 'compare')}>
-        <${Icon} name="compare" /><span>${t('compare.open')}</span>
-      </button>
-      <span class="line-note" aria-live="polite">${note({ sendsWhenReady: Boolean(without), blind: Boolean(blind) })}</span>
-      <${ContextMeter} />
-    </div>
+    <div class="composer-line">${readiness.value !== undefined && html`<${Line} note=${note({ sendsWhenReady: Boolean(without), blind: Boolean(blind) })} />`}</div>
   </div>`;
 }
 
-/** Makes a text box as high as its words, which take more lines in a narrower one. @param {{current: HTMLTextAreaElement|null}} box @param {string} words */
+/** The model that answers, and its options. Empty until the gateway has reported the model, because another name would replace a guess. @param {{note: any}} props */
+function Line({ note }) {
+  return html`<button class="line-button" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'models')}>
+      <span class="model-name">${model.value ?? t('models.none')}</span><${Icon} name="chevron" />
+    </button>
+    <button class="line-button" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'options')}>
+      <${Icon} name="sliders" />${optionsWords()}
+    </button>
+    <button class="line-button compare-open" type="button" aria-haspopup="dialog" aria-label=${t('compare.open')} onClick=${() => (overlay.value = 'compare')}>
+      <${Icon} name="compare" /><span>${t('compare.open')}</span>
+    </button>
+    <span class="line-note" aria-live="polite">${note}</span>
+    <${ContextMeter} />`;
+}
+
+/** Makes a text box as high as its text, which takes more lines in a narrower box. @param {{current: HTMLTextAreaElement|null}} box @param {string} words */
 function useFittingHeight(box, words) {
   function fit() {
     const area = box.current;
@@ -127,7 +132,7 @@ function useFittingHeight(box, words) {
   }
   useLayoutEffect(fit, [words]);
   useEffect(() => {
-    // In the next frame: the browser complains of an observer that changes the size it is told of.
+    // In the next frame, because browsers report an error if an observer changes the observed size.
     const watcher = new ResizeObserver(() => requestAnimationFrame(fit));
     watcher.observe(/** @type {Element} */ (box.current));
     return () => watcher.disconnect();
@@ -145,7 +150,7 @@ function note({ sendsWhenReady, blind }) {
   return null;
 }
 
-/** The preset, and how many options were set by hand. */
+/** The preset, and the number of changed options. */
 function optionsWords() {
   const { choices } = chat.value;
   const { ocrText } = composing.value;

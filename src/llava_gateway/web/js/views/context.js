@@ -1,4 +1,4 @@
-// How full the context is: a thin bar, and what the thread says when it is nearly full, when something was dropped, when a question does not fit.
+// How full the context is: a thin bar, and messages in the thread if it is nearly full, something was dropped, or a question does not fit.
 
 import { askAgain } from '../chat/branches.js';
 import { counted, larger, meter, NEARLY } from '../chat/context.js';
@@ -10,8 +10,8 @@ import { chat, overlay } from '../state.js';
 
 export const PARTS = /** @type {const} */ (['system', 'text', 'images']);
 
-/** @param {number} share */
-const percent = (share) => number(share, { style: 'percent' });
+/** Above 100 %, the exact figure does not matter: nobody compares 300 % with 7,929 %. @param {number} share */
+const percent = (share) => `${share > 1 ? '> ' : ''}${number(Math.min(1, share), { style: 'percent' })}`;
 
 /** The bar alone. @param {{of: import('../chat/context.js').Meter}} props */
 export function Bar({ of }) {
@@ -21,7 +21,7 @@ export function Bar({ of }) {
   </span>`;
 }
 
-/** The bar in the line under the composer; its place is kept while there is nothing to show. */
+/** The bar in the line under the composer. It keeps its place while there is nothing to show. */
 export function ContextMeter() {
   const now = meter.value;
   if (!now) return html`<span class="context-meter" aria-hidden="true"></span>`;
@@ -36,7 +36,7 @@ export function ContextMeter() {
 /** @param {import('../chat/context.js').Meter} now */
 export const free = (now) => Math.max(0, now.limit - now.used);
 
-/** Makes the chat's context larger, and says what that costs. @param {{size: number, lastLoad: number|null, then?: () => void}} props */
+/** The button that makes the chat's context larger, with the time that this takes. @param {{size: number, lastLoad: number|null, then?: () => void}} props */
 export function LargerButton({ size, lastLoad, then }) {
   const onClick = () => {
     chat.value.choices.set('num_ctx', size);
@@ -49,16 +49,16 @@ export function LargerButton({ size, lastLoad, then }) {
   </p>`;
 }
 
-/** What the thread says beside a way to the context. */
+/** A message in the thread with a button that opens the context. */
 const ABOUT_CONTEXT = new Set(['context_full', 'context_trimmed', 'num_ctx_grown']);
 
 /** @param {import('../types.js').Note} warning */
 export const isAboutContext = ({ code }) => ABOUT_CONTEXT.has(code);
 
-/** Whether an answer ended where the context does. @param {import('../types.js').Note[]} warnings */
+/** Whether an answer ended because the context was full. @param {import('../types.js').Note[]} warnings */
 export const isFull = (warnings) => warnings.some(({ code }) => code === 'context_full');
 
-/** What an answer did to the context, and under the last one, that it is nearly full. @param {{turn: import('../chat/chat.js').Turn}} props */
+/** The effect of an answer on the context; under the last answer also whether it is nearly full. @param {{turn: import('../chat/turns.js').Turn}} props */
 export function ContextNotes({ turn }) {
   const warnings = turn.summary.value?.warnings ?? [];
   const notes = warnings.filter(isAboutContext).map(said);
@@ -70,7 +70,7 @@ export function ContextNotes({ turn }) {
 
 const OpenButton = () => html`<button class="link-button" type="button" onClick=${() => (overlay.value = 'context')}>${t('context.show')}</button>`;
 
-/** What helps a question that does not fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat/chat.js').Turn}} props */
+/** Buttons that make a question fit. @param {{failure: import('../api.js').Failure, turn?: import('../chat/turns.js').Turn}} props */
 export function ContextWays({ failure, turn }) {
   const { choices } = chat.value;
   const size = larger(Number(failure.values.num_ctx_needed) || 0);

@@ -1,6 +1,6 @@
-// What the context is spent on, turn by turn; what goes next, in which order, and what helps.
+// The use of the context, turn by turn; what is dropped next, in which order, and what helps.
 
-import { asFailure } from '../chat/chat.js';
+import { asFailure } from '../api.js';
 import { composing } from '../chat/composing.js';
 import { changePicture, counted, meter } from '../chat/context.js';
 import { explained } from '../failures.js';
@@ -40,7 +40,7 @@ function Legend({ now, found }) {
   </div>`;
 }
 
-/** What goes when it is full, in one sentence. @param {import('../types.js').Counted} found */
+/** Says in one sentence what is dropped when the context is full. @param {import('../types.js').Counted} found */
 function order(found) {
   if (found.policy === 'strict') return t('context.order.strict');
   if (!found.next.length) return t('context.order.nothing');
@@ -56,7 +56,7 @@ function Turns({ found }) {
   </ol>`;
 }
 
-/** The place in the order in which things go, counted from 1; 0 for what stays. @param {import('../types.js').Counted} found @param {number|null} turn @param {string|null} image */
+/** Returns the place in the order of dropping, counted from 1; 0 for what stays. @param {import('../types.js').Counted} found @param {number|null} turn @param {string|null} image */
 const place = (found, turn, image) => 1 + found.next.findIndex((item) => item.turn === turn && item.image_id === image);
 
 /** @param {{turn: import('../types.js').TurnCost, found: import('../types.js').Counted}} props */
@@ -73,7 +73,7 @@ function TurnRow({ turn, found }) {
   </li>`;
 }
 
-/** What becomes of it. @param {{told: boolean, at: number, together: number}} props */
+/** Says when it will be dropped. @param {{told: boolean, at: number, together: number}} props */
 function Fate({ told, at, together }) {
   if (!told) return html`<span class="context-fate" data-fate="gone">${t('context.gone')}</span>`;
   if (!at) return null;

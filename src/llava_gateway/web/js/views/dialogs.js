@@ -1,4 +1,4 @@
-// What opens above the page: shortcuts, the question for the key, and what has files of its own, which come when they are opened.
+// Dialogs above the page: shortcuts and the API key; the others have their own files, which are loaded when they are opened.
 
 import { giveKey, keyNeeded } from '../api.js';
 import { html, useState } from '../html.js';
@@ -7,14 +7,17 @@ import { overlay } from '../state.js';
 import { Dialog, lazily } from './parts.js';
 
 const close = () => (overlay.value = null);
+const AllChats = lazily(async () => (await import('./all_chats.js')).AllChats, close);
 const Compare = lazily(async () => (await import('./compare.js')).Compare, close);
 const ContextSheet = lazily(async () => (await import('./context_sheet.js')).ContextSheet, close);
 const Models = lazily(async () => (await import('./models.js')).Models, close);
+const FromAddress = lazily(async () => (await import('./from_address.js')).FromAddress, close);
+const Pages = lazily(async () => (await import('./pages.js')).Pages, close);
 const Options = lazily(async () => (await import('./options.js')).Options, close);
 
 export function Overlays() {
   return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'compare' && html`<${Compare} />`} ${overlay.value === 'options' && html`<${Options} />`}
-  ${overlay.value === 'context' && html`<${ContextSheet} />`} ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
+  ${overlay.value === 'address' && html`<${FromAddress} />`} ${overlay.value === 'context' && html`<${ContextSheet} />`} ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${overlay.value === 'chats' && html`<${AllChats} />`} ${overlay.value === 'pages' && html`<${Pages} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
 }
 
 const KEYS = /** @type {const} */ ([

@@ -1,4 +1,4 @@
-// What a new chat shows: an invitation, three pictures to try, what is running, and how to get more.
+// An empty chat: an invitation, three example pictures, the running model, and how to get more models.
 
 import { signal } from '../../vendor/signals.js';
 import { send } from '../chat/chat.js';
@@ -7,7 +7,7 @@ import { html, useEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
 import { seeing, setup } from '../models/models.js';
 import { addFiles, chips, ready, refuse } from '../images/pictures.js';
-import { modelInfo, model, overlay, pickedModel, readiness } from '../state.js';
+import { catalogue, chat, library, modelInfo, model, overlay, pickedModel, readiness } from '../state.js';
 import { engineName } from './advice.js';
 import { PassingButton, useHeir } from './focus.js';
 import { lazily } from './parts.js';
@@ -15,27 +15,35 @@ import { lazily } from './parts.js';
 const TOUCH = matchMedia('(pointer: coarse)');
 const SetupCard = lazily(async () => (await import('./setup.js')).SetupCard);
 
-/** The example that is asked as soon as its picture is prepared. */
+/** The example that is sent as soon as its picture is prepared. */
 const asking = signal(/** @type {import('../images/examples.js').Example|null} */ (null));
 
 export function Empty() {
   const quiet = Boolean(readiness.value) && (asking.value || !chips.value.length);
   const sees = readiness.value?.ready && modelInfo.value?.vision;
+  // The running model is shown above what is missing, and would push it down.
+  const known = !readiness.value?.ready || Boolean(library.value);
   return html`<section class="empty">
     <h1>${t('empty.title')}</h1>
-    <p class="lead">${t(TOUCH.matches ? 'empty.lead_touch' : 'empty.lead')}${quiet && sees && t('empty.or')}</p>
-    ${quiet && sees && model.value && html`<${Examples} of=${model.value} />`}
+    <p class="lead">${t(TOUCH.matches ? 'empty.lead_touch' : 'empty.lead')}</p>
+    ${quiet && sees && model.value && html`<p class="lead">${t('empty.or')}</p><${Examples} of=${model.value} />`}
     ${quiet && html`<${Running} />`}
-    ${quiet && setup.value?.missing && html`<${SetupCard} brief />`}
+    ${quiet && known && setup.value?.missing && html`<${SetupCard} brief />`}
+    ${catalogue.value?.keep === 'sqlite' && html`<${Temporary} />`}
   </section>`;
 }
+
+/** The choice of a temporary chat, which the gateway does not write to disk. */
+const Temporary = () =>
+  html`<label class="temporary"><input type="checkbox" checked=${chat.value.temporary.value} onChange=${(/** @type {any} */ event) => (chat.value.temporary.value = event.currentTarget.checked)} />
+    <span>${t('empty.temporary')}</span></label>`;
 
 /** @param {{of: string}} props */
 function Examples({ of }) {
   const waiting = asking.value;
   const list = useRef(/** @type {HTMLElement|null} */ (null));
   useHeir(list);
-  // A refusal is shown in the composer.
+  // The composer shows a refused picture.
   useEffect(() => {
     if (!waiting) return;
     if (ready.value.length) {
@@ -43,7 +51,7 @@ function Examples({ of }) {
       send(t(waiting.question));
     } else if (chips.value.every((c) => c.state === 'refused')) asking.value = null;
   }, [waiting, chips.value]);
-  // Nothing is asked behind the back of a person who went elsewhere.
+  // Nothing is sent after the person switched to another chat.
   useEffect(() => () => void (asking.value = null), []);
 
   /** @param {import('../images/examples.js').Example} example */
@@ -78,13 +86,14 @@ function Drawing({ example }) {
 }
 
 function Running() {
-  const now = readiness.value;
   const name = model.value;
-  if (!now?.ready || !name) return null;
+  const info = modelInfo.value;
+  // Only once it is known whether the model can see, because then the examples appear above this and would push it down.
+  if (!readiness.value?.ready || !name || !info) return null;
   const other = seeing.value;
-  const blind = modelInfo.value && !modelInfo.value.vision;
+  const blind = !info.vision;
   return html`<div class="running">
-    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(modelInfo.value?.engine ?? now.engine) })}${isDemo(name) && t('empty.demo')}</p>
+    <p><strong class="model-name">${name}</strong> ${t('empty.answers', { engine: engineName(info.engine) })}${isDemo(name) && t('empty.demo')}</p>
     ${blind && html`<p class="care">${t('empty.no_vision')}</p>`}
     <p>
       ${blind && other && html`<${PassingButton} class="button small main" onClick=${() => (pickedModel.value = other.name)}>${t('models.switch_to', { name: other.name })}<//>`}

@@ -1,11 +1,11 @@
-// Where the focus goes when what has it goes away: who uses the keyboard keeps their place in the page.
+// Moves the focus when its element disappears, so that keyboard users keep their place in the page.
 
 import { html, useLayoutEffect, useRef } from '../html.js';
 
-/** The box that questions are typed into. */
+/** The text box for questions. */
 export const wordsBox = () => document.getElementById('words');
 
-/** Focuses what is there once the change is drawn, unless the person has gone elsewhere meanwhile. @param {() => Element|null|undefined} find */
+/** Focuses an element once the change is drawn, unless the person has moved the focus meanwhile. @param {() => Element|null|undefined} find */
 export function focusAfterwards(find) {
   const before = document.activeElement;
   requestAnimationFrame(() => {
@@ -15,8 +15,8 @@ export function focusAfterwards(find) {
 }
 
 /**
- * Hands the focus on when an element goes while it, or something in it, has it. Not where a finger or a mouse put it there: on phones the
- * keyboard would come up over what is being read.
+ * Moves the focus on when an element that contains it disappears. Not if a finger or a mouse put the focus there: on phones, the
+ * keyboard would cover the text that the person is reading.
  * @param {{current: Element|null}} going
  * @param {() => Element|null|undefined} [heir]  asked while the element is still there
  */
@@ -30,7 +30,7 @@ export function useHeir(going, heir = wordsBox) {
   );
 }
 
-/** A button that its own press takes away. @param {{heir?: () => Element|null|undefined, children?: any} & Record<string, any>} props */
+/** A button that disappears when it is pressed. @param {{heir?: () => Element|null|undefined, children?: any} & Record<string, any>} props */
 export function PassingButton({ heir, children, ...attributes }) {
   const button = useRef(/** @type {HTMLButtonElement|null} */ (null));
   useHeir(button, heir);

@@ -1,4 +1,4 @@
-// The form of answers: words, any JSON, or JSON of a schema that is ready made or written by hand.
+// The format of answers: text, any JSON, or JSON of a built-in or custom schema.
 
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { t } from '../i18n.js';
@@ -14,7 +14,7 @@ const object = (properties) => ({ type: 'object', properties, required: Object.k
 /** @param {Record<string, object>} properties */
 const list = (properties) => ({ type: 'array', items: object(properties) });
 
-/** Schemas for what is asked for most. */
+/** Schemas for common questions. */
 const READY = {
   things: object({ things: list({ name: text, colour: text, count: { type: 'integer' } }) }),
   shapes: object({ background: text, shapes: list({ color: text, shape: text }), text }),
@@ -44,13 +44,13 @@ export function FormatEditor() {
   const { typed, refused } = choices.schema.value ?? { typed: null, refused: null };
   const found = typed === null ? null : checked(typed);
   const wrong = found && 'wrong' in found ? found.wrong : refused ? `${t('format.refused')} ${refused.sentence}` : null;
-  // What is typed may be wrong for a while: then the last right schema stays in force, and that is said. It stands as it is while it means what is kept.
+  // The typed text may be invalid for a while. Then the last valid schema stays in effect, and a message says so. The text is kept as typed while it means the stored schema.
   const draft = typed !== null && (wrong || means(typed, format)) ? typed : null;
   const chosen = format === null ? '' : format === 'json' ? 'json' : (NAMES.find((name) => written(READY[name]) === written(format)) ?? 'own');
   const source = draft ?? (format && format !== 'json' ? written(format) : '');
 
   const fault = useRef(/** @type {HTMLElement|null} */ (null));
-  // Who types looks at the text, which may end where the dialog does.
+  // A person who types looks at the text, which may end at the bottom of the dialog.
   useLayoutEffect(() => {
     if (document.activeElement?.matches('.format-source')) fault.current?.scrollIntoView({ block: 'nearest' });
   }, [wrong]);

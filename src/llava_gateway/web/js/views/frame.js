@@ -1,4 +1,4 @@
-// The frame around the conversation: top bar, banners, and the veil that shows where pictures can be dropped.
+// The frame around the conversation: top bar, banners, and the overlay that shows where pictures can be dropped.
 
 import { newChat } from '../chat/chat.js';
 import { html, useLayoutEffect, useRef } from '../html.js';
@@ -18,14 +18,14 @@ export function TopBar() {
   </header>`;
 }
 
-/** What is wrong with the gateway or its engines, or what is new about them; nothing when all is well. */
+/** A banner about a problem or a change of the gateway or its engines; empty if there is none. */
 export function Banners() {
   const now = readiness.value;
   const news = engineNews.value;
   const gone = goneModel();
   return html`<div class="banners" aria-live="polite">
     ${now === null && html`<${Banner} kind="wrong" title=${t('banner.no_gateway')}>${rich('banner.no_gateway.next')}<//>`}
-    ${now && !now.ready && html`<${Banner} kind="wrong" title=${t('banner.no_engine')}>${rich('banner.no_engine.next')}<//>`}
+    ${now && !now.ready && html`<${Banner} kind="wrong" title=${t('banner.no_engine')}>${rich(now.reason.values?.uninstalled ? 'banner.not_installed.next' : 'banner.no_engine.next')}<//>`}
     ${now?.ready &&
     news &&
     html`<${Banner} kind="news" title=${t('banner.engine_changed', { model: news.to })} onClose=${() => (engineNews.value = null)}>
@@ -40,7 +40,7 @@ export function Banners() {
   </div>`;
 }
 
-/** The model of the chat on screen, when no engine has it any more. */
+/** The model of the chat on screen, if no engine has it any more. */
 function goneModel() {
   const name = chat.value.model.value;
   if (!name || pickedModel.value || !models.value.length) return null;
@@ -55,7 +55,7 @@ function Banner({ kind, title, onClose, children }) {
   </div>`;
 }
 
-/** Lies over dialogs too. */
+/** The overlay also covers dialogs. */
 export function DropVeil() {
   const veil = useRef(/** @type {HTMLElement|null} */ (null));
   useLayoutEffect(() => veil.current?.showPopover(), []);

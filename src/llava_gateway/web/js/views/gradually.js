@@ -1,4 +1,4 @@
-// A long conversation is drawn from its end: what is looked at first at once, the rest a few turns at a time, so that the page answers meanwhile.
+// Draws a long conversation from its end: the visible part at once, the rest a few turns at a time, so that the page stays responsive.
 
 import { useEffect, useRef, useState } from '../html.js';
 
@@ -7,7 +7,7 @@ const STEP = 4;
 const PAUSE_MS = 16;
 
 /**
- * How many turns at the beginning are not drawn yet: falls to zero by itself. Turns that come later are drawn at once.
+ * Returns how many turns at the beginning are not drawn yet; this falls to zero. Later turns are drawn at once.
  * @param {object} chat  begins anew with another one
  * @param {number} count  turns that it has
  */

@@ -1,4 +1,4 @@
-// The lightbox: a picture as large as the window, zoomed, moved, beside the others, as it is or as a model sees it; a part of it can be picked.
+// The lightbox: a picture as large as the window, as it is or as a model sees it, to zoom, move and go to the others, and to pick a part.
 
 import { askAbout, beside, gallery, hungAt } from '../images/gallery.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
@@ -48,7 +48,7 @@ function Opened({ hung, picking }) {
   /** @param {boolean} wanted */
   const pick = (wanted) => (lightbox.value = { at, picking: wanted });
   const ask = () => askAbout(hung, region);
-  /** The picture to go to; none while a part of this one is picked, which would be lost. @param {1|-1} step */
+  /** The next picture; none while a part of this one is picked, because the part would be lost. @param {1|-1} step */
   const to = (step) => (picking ? null : beside(at, step));
   /** @param {1|-1} step */
   function go(step) {
@@ -121,7 +121,7 @@ function Tool({ icon, label, onClick, disabled, pressed, class: name = 'icon-but
 /** @param {import('../types.js').Picture} picture @param {import('../types.js').Region} region */
 const partSize = (picture, region) => ({ width: Math.round(picture.width * region[2]), height: Math.round(picture.height * region[3]) });
 
-/** What is shown, in one line. @param {Hung} hung @param {import('../types.js').Seen|null} told @param {boolean} asModel */
+/** Describes the shown picture in one line. @param {Hung} hung @param {import('../types.js').Seen|null} told @param {boolean} asModel */
 function caption(hung, told, asModel) {
   if (!asModel) return [pixels(hung.picture), told?.tokens && t('picture.tokens', { count: told.tokens })].filter(Boolean).join(' · ');
   if (!told) return t('panel.unseen', { model: hung.model ?? '' });

@@ -1,10 +1,10 @@
-// A button that opens a menu over everything; arrow keys walk through it.
+// A button that opens a menu above everything; arrow keys move through it.
 
 import { html, useEffect, useRef, useState } from '../html.js';
 import { Icon } from '../icons.js';
 
 /**
- * One line of a menu. `checked` makes it one that can be on or off; lines with the same `group` are one of a few. A line without `onChoose` is
+ * One line of a menu. `checked` makes it an item that can be on or off; of the lines with the same `group`, one is on. A line without `onChoose` is
  * a heading.
  * @typedef {{label: string, icon?: any, hint?: string, checked?: boolean, group?: string, disabled?: boolean, onChoose?: () => void}} Item
  */
@@ -13,16 +13,16 @@ const WIDTH = 232;
 const GAP = 6;
 
 /**
- * `items` are asked for when it opens. While it is `busy` it does not open, but keeps the focus.
- * @param {{label: string, icon: any, items: () => (Item|null|false)[], class?: string, note?: string, busy?: boolean}} props
+ * `items` are created when it opens. While it is `busy`, it does not open but keeps the focus.
+ * @param {{label: string, icon: any, items: () => (Item|null|false)[], class?: string, notes?: (string|false)[], busy?: boolean}} props
  */
-export function Menu({ label, icon, items, class: name = 'icon-button', note, busy = false }) {
+export function Menu({ label, icon, items, class: name = 'icon-button', notes = [], busy = false }) {
   const button = useRef(/** @type {HTMLButtonElement|null} */ (null));
   const box = useRef(/** @type {HTMLElement|null} */ (null));
   const [open, setOpen] = useState(false);
 
   useEffect(() => {
-    // The browser then opens and closes it, and knows that a click on the button is not one beside the menu.
+    // Then the browser opens and closes it, and does not treat a click on the button as one outside the menu.
     if (button.current) button.current.popoverTargetElement = box.current;
   }, []);
   useEffect(() => {
@@ -37,7 +37,7 @@ export function Menu({ label, icon, items, class: name = 'icon-button', note, bu
     setOpen(event.newState === 'open');
   }
 
-  /** Above the button where there is more room, inside the window. */
+  /** Above the button if there is more room, and inside the window. */
   function place() {
     const at = /** @type {HTMLElement} */ (button.current).getBoundingClientRect();
     const { style } = /** @type {HTMLElement} */ (box.current);
@@ -74,7 +74,7 @@ export function Menu({ label, icon, items, class: name = 'icon-button', note, bu
     </button>
     <div ref=${box} class="menu" popover="auto" role="menu" aria-label=${label} onBeforeToggle=${onToggle} onKeyDown=${onKey}>
       ${open && items().map((item) => item && html`<${Line} key=${(item.group ?? '') + item.label} item=${item} close=${close} />`)}
-      ${open && note && html`<p class="menu-note">${note}</p>`}
+      ${open && notes.map((note) => note && html`<p class="menu-note" key=${note}>${note}</p>`)}
     </div>`;
 }
 

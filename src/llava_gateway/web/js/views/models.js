@@ -1,6 +1,6 @@
-// The models: which there are and whether they fit, one for this chat, downloading, deleting, and making one from a Modelfile.
+// The dialog for models: the list with their fit into memory, choosing one for this chat, downloading, deleting, and creating one from a Modelfile.
 
-import { asFailure } from '../chat/chat.js';
+import { asFailure } from '../api.js';
 import { loadModels } from '../models/gateway.js';
 import { html, useEffect, useRef, useState } from '../html.js';
 import { rich, t } from '../i18n.js';
@@ -19,8 +19,9 @@ const POLL_MS = 2000;
 
 const close = () => (overlay.value = null);
 
-/** Whether the next question carries pictures, of itself or of the turns before. */
-const withPictures = () => ready.value.length > 0 || chat.value.turns.value.some((turn) => turn.images.value.length);
+/** Whether the next prompt has pictures, new ones or those of earlier turns. */
+const inComposer = () => ready.value.length > 0;
+const withPictures = () => inComposer() || chat.value.turns.value.some((turn) => turn.images.value.length);
 
 /** @param {string} name */
 function pick(name) {
@@ -46,7 +47,7 @@ export function Models() {
   <//>`;
 }
 
-/** Pictures are there, and the model can't see them. */
+/** The warning that the model can't see the chat's pictures. */
 function SwitchTo() {
   const other = seeing.value;
   if (!other || !withPictures() || !modelInfo.value || modelInfo.value.vision) return null;
@@ -60,10 +61,11 @@ function SwitchTo() {
 function ModelRow({ m }) {
   const [asks, setAsks] = useState(false);
   const [failure, setFailure] = useState(/** @type {import('../api.js').Failure|null} */ (null));
-  const blind = !m.vision && withPictures();
+  const blind = !m.vision && inComposer();
+  const knows = !m.vision && !blind && withPictures();
   const bin = useRef(/** @type {HTMLButtonElement|null} */ (null));
   const asked = useRef(false);
-  // The keyboard comes back to where it left from.
+  // The focus returns to where it was.
   useEffect(() => {
     if (asked.current && !asks) bin.current?.focus();
     asked.current = asks;
@@ -89,6 +91,7 @@ function ModelRow({ m }) {
       <span class="quiet figures">${modelFacts(m)}</span>
       ${m.memory && html`<span class="quiet figures" data-verdict=${m.memory.verdict}>${memoryWords(m.memory)}</span>`}
       ${blind && html`<span class="quiet">${t('models.blind_now')}</span>`}
+      ${knows && html`<span class="quiet">${t('models.blind_known')}</span>`}
     </button>
     ${m.engine === 'ollama' &&
     library.value?.may_change &&
@@ -100,7 +103,7 @@ function ModelRow({ m }) {
 /** @param {HTMLElement|null} element */
 const focused = (element) => element?.focus();
 
-/** Getting further models, where there is an Ollama to keep them and this is its machine. @param {{onMake: () => void}} props */
+/** Downloading models, if there is an Ollama and this page is on its machine. @param {{onMake: () => void}} props */
 function More({ onMake }) {
   const [name, setName] = useState('');
   const ollama = readiness.value?.engines.find((engine) => engine.name === 'ollama');

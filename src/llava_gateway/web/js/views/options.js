@@ -1,4 +1,4 @@
-// The options: presets, how pictures are looked at, what every answer is told, and each option with its default, unit and range.
+// The dialog for options: presets, detail of pictures, system prompt and glossary, and each option with its default, unit and range.
 
 import { composing } from '../chat/composing.js';
 import { explained } from '../failures.js';
@@ -10,14 +10,14 @@ import { PassingButton } from './focus.js';
 import { FormatEditor } from './format.js';
 import { Choice, Dialog } from './parts.js';
 
-/** Whole ranges that are too wide for a slider get a field alone. */
+/** Ranges that are too wide for a slider get only a field. */
 const SLIDER_MOST = 1000;
 const DETAILS = /** @type {const} */ (['auto', 'low', 'high']);
-/** The gateway's options by what they are about; those it may have beside these come last. */
+/** The gateway's options by subject. Unknown ones come last. */
 const GROUPS = /** @type {const} */ ([
   ['options.words', ['temperature', 'top_k', 'top_p', 'min_p', 'repeat_penalty', 'repeat_last_n', 'seed']],
   ['options.length', ['num_predict']],
-  ['options.engine', ['num_ctx', 'num_gpu']],
+  ['options.engine', ['num_ctx', 'num_gpu', 'num_thread']],
 ]);
 
 export function Options() {
@@ -54,7 +54,7 @@ export function Options() {
   <//>`;
 }
 
-/** What the choices hold for. */
+/** Says which chats the options apply to. */
 function Scope() {
   const { choices } = chat.value;
   const words = choices.own.value === null ? t('options.for_new') : t('options.for_this');
@@ -68,7 +68,7 @@ function Scope() {
   </div>`;
 }
 
-/** Why the gateway did not take what was chosen last. */
+/** Why the gateway rejected the last change. */
 export function Refused() {
   const failure = chat.value.choices.failure.value;
   return failure && html`<p class="option-failure" role="alert">${explained(failure).cause} ${explained(failure).next}</p>`;
@@ -114,7 +114,7 @@ function Glossary() {
   const { choices } = chat.value;
   const kept = choices.now.value.glossary;
   const [typed, setTyped] = useState('');
-  // What is typed stands as it is while it means what is kept: an empty line is where the next one begins.
+  // The text is kept as typed while it means the stored value: an empty line is where the next entry begins.
   const shown = lines(typed).join('\n') === kept.join('\n') ? typed : kept.join('\n');
   /** @param {any} event */
   function onInput(event) {
@@ -202,7 +202,7 @@ function StopRow() {
   </li>`;
 }
 
-/** Seconds, or a duration as the gateway takes it. */
+/** A number of seconds, or a duration as the gateway accepts it. */
 const KEEP_ALIVE = /^-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)$/;
 
 function KeepAliveRow() {

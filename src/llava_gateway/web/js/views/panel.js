@@ -1,6 +1,6 @@
-// The picture panel: a picture as it is kept, or as a model sees it, with what was done to it, what it costs, and what can be wished for.
+// The picture panel: a picture as it is kept, or as a model sees it, with its changes, token count and options.
 
-import { asFailure } from '../chat/chat.js';
+import { asFailure } from '../api.js';
 import { explained } from '../failures.js';
 import { beside, gallery, hungAt, lookCloser, setDetail, setPinned } from '../images/gallery.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
@@ -74,7 +74,7 @@ function Opened({ hung }) {
   </aside>`;
 }
 
-/** What is shown. @param {{hung: Hung, told: import('../types.js').Seen|null, asModel: boolean}} props */
+/** The shown picture. @param {{hung: Hung, told: import('../types.js').Seen|null, asModel: boolean}} props */
 function About({ hung, told, asModel }) {
   if (!asModel) return html`<p class="quiet">${t('panel.kept_about')}</p>`;
   if (!told) return html`<p class="quiet">${t('panel.unseen', { model: hung.model ?? '' })}</p>`;
@@ -82,7 +82,7 @@ function About({ hung, told, asModel }) {
     <p class="quiet">${t('lightbox.legend')}</p>`;
 }
 
-/** Pixels that a finger slides to the right to put the panel away. */
+/** Pixels that a finger slides to the right to close the panel. */
 const SWIPE = 80;
 let from = /** @type {{x: number, y: number}|null} */ (null);
 
@@ -99,7 +99,7 @@ const swipedAway = (close) => ({
   },
 });
 
-/** What is to become of the picture: how closely it is looked at, whether it stays, which part is asked about. @param {{hung: Hung}} props */
+/** The picture's options: detail, pin, and the part to ask about. @param {{hung: Hung}} props */
 function Wishes({ hung }) {
   const { at, picture } = hung;
   const [failed, setFailed] = useState(/** @type {{at: number, failure: import('../api.js').Failure}|null} */ (null));
@@ -112,7 +112,7 @@ function Wishes({ hung }) {
   /** @param {Event & {currentTarget: HTMLInputElement}} event */
   async function pin({ currentTarget: box }) {
     await tell(setPinned(hung, box.checked));
-    // The box tells what is kept, not what was pressed; it may be another picture's by now.
+    // The box shows the stored value, not the pressed one; the panel may show another picture by now.
     box.checked = Boolean(hungAt(panel.value)?.picture.pinned);
   }
   return html`<div class="panel-wishes">
@@ -154,7 +154,7 @@ function sentWords({ sent }, told) {
   return facts.filter(Boolean).join(' · ');
 }
 
-/** From the file to the tokens. @param {{picture: import('../types.js').Picture, told: import('../types.js').Seen}} props */
+/** The steps from the file to the tokens. @param {{picture: import('../types.js').Picture, told: import('../types.js').Seen}} props */
 function Steps({ picture, told }) {
   return html`<h3 class="option-title">${t('panel.steps')}</h3>
     <ol class="steps figures">${stepsOf(picture, told).map((step, i) => html`<li key=${i}>${step}</li>`)}</ol>

@@ -1,4 +1,4 @@
-// A picture, or the part of it that is asked about, in a box of any shape.
+// A picture, or the part of it that the question is about, in a box of any shape.
 
 import { html } from '../html.js';
 import { PictureImage } from './parts.js';
@@ -14,7 +14,7 @@ export function PartImage({ picture }) {
   </span>`;
 }
 
-/** The frame around the part of a picture that was asked about; its parent has the picture's size. @param {{region: import('../types.js').Region}} props */
+/** The frame around the part of a picture that the question was about; its parent has the picture's size. @param {{region: import('../types.js').Region}} props */
 export function PartFrame({ region: [x, y, width, height] }) {
   const place = { left: `${100 * x}%`, top: `${100 * y}%`, width: `${100 * width}%`, height: `${100 * height}%` };
   return html`<span class="part-frame" style=${place}></span>`;

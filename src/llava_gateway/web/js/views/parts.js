@@ -6,7 +6,7 @@ import { t } from '../i18n.js';
 import { Icon } from '../icons.js';
 
 /**
- * A picture of the gateway, or a drawing of it. It has its size before its bytes come, so that nothing moves; what can't be shown says so.
+ * A picture of the gateway, or a drawing of it. It has its size before its bytes arrive, so that nothing moves. A picture that can't be shown says so.
  * @param {{picture: import('../types.js').Picture, alt: string, drawing?: {address: string|null, width: number, height: number}|null, class?: string}} props
  */
 export function PictureImage({ picture, alt, drawing = null, class: name = '' }) {
@@ -26,7 +26,7 @@ export function PictureImage({ picture, alt, drawing = null, class: name = '' })
  */
 export function Dialog({ title, onClose, class: name = 'sheet', children }) {
   const dialog = useRef(/** @type {HTMLDialogElement|null} */ (null));
-  // A layout effect, so that the focus is back as soon as the dialog is gone.
+  // A layout effect, so that the focus returns as soon as the dialog is closed.
   useLayoutEffect(() => {
     const before = /** @type {HTMLElement|null} */ (document.activeElement);
     dialog.current?.showModal();
@@ -49,7 +49,7 @@ export function Dialog({ title, onClose, class: name = 'sheet', children }) {
 }
 
 /**
- * A view whose code comes when it is shown first, so that the page is there sooner.
+ * A view whose code is loaded when it is first shown, so that the page loads faster.
  * @param {() => Promise<any>} load  gives the component
  * @param {() => void} [onFailure]  the gateway did not give it
  */
@@ -81,7 +81,7 @@ export function CopyButton({ text, label, class: name = 'icon-button' }) {
   </button>`;
 }
 
-/** The clipboard API is for secure contexts only; a page served by name in a local network is none. @param {string} text */
+/** The clipboard API works only in secure contexts. A page over plain HTTP in a local network is not one. @param {string} text */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -99,7 +99,7 @@ export async function copy(text) {
 }
 
 /**
- * One of a few.
+ * A choice of one among a few.
  * @template T
  * @param {{label: string, value: T, choices: {value: T, label: string, icon?: any, title?: string, lang?: string}[], onChoose: (value: T) => void}} props
  */
@@ -114,7 +114,7 @@ export function Choice({ label, value, choices, onChoose }) {
   </div>`;
 }
 
-/** Draws again every quarter of a second, for words about time that passes. @returns {number} performance.now() */
+/** Draws again every quarter of a second, for texts about elapsed time. @returns {number} performance.now() */
 export function useClock() {
   const [now, setNow] = useState(() => performance.now());
   useEffect(() => {

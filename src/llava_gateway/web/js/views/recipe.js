@@ -1,4 +1,4 @@
-// A model made from a Modelfile: an editor with examples to begin with, and what is wrong said where it is.
+// Creating a model from a Modelfile: an editor with examples, and errors at the line at fault.
 
 import { explained } from '../failures.js';
 import { html, useEffect, useRef, useState } from '../html.js';
@@ -8,7 +8,7 @@ import { kept } from '../prefs.js';
 import { Arrivals } from './arrivals.js';
 import { Dialog } from './parts.js';
 
-/** What is being written outlives the dialog and a reload. */
+/** The text survives closing the dialog and a reload. */
 const draft = kept('recipe', { name: '', text: '' }, (v) => typeof (/** @type {any} */ (v)?.name) === 'string' && typeof (/** @type {any} */ (v).text) === 'string');
 
 const NAME_FAULTS = new Set(['invalid_model_name', 'model_exists', 'model_busy']);
@@ -22,7 +22,7 @@ export function Recipe({ onBack, onClose }) {
   const failure = arrival?.failure.value ?? null;
   const line = failure && typeof failure.values.line === 'number' ? failure.values.line : null;
   useEffect(() => void loadExamples().catch(() => {}), []);
-  // The line at fault is selected: it is seen, and typing replaces it.
+  // The line at fault is selected, so that it is visible and typing replaces it.
   useEffect(() => {
     if (line && editor.current) select(editor.current, line);
   }, [arrival, line]);

@@ -1,4 +1,4 @@
-// The field that searches all chats, and what it found.
+// The field that searches all chats, and its results.
 
 import { html, useEffect } from '../html.js';
 import { t } from '../i18n.js';
@@ -8,11 +8,11 @@ import { announcement } from '../state.js';
 
 const FIELD = 'search-chats';
 
-/** Goes to the field. */
+/** Moves the focus to the field. */
 export function goToSearch() {
   const field = /** @type {HTMLInputElement} */ (document.getElementById(FIELD));
   field.focus();
-  // Where the list was folded away, its field can take the focus only once it is drawn.
+  // If the list was hidden, its field can take the focus only once it is drawn.
   if (document.activeElement !== field) requestAnimationFrame(() => setTimeout(() => field.focus()));
   field.select();
 }
@@ -35,7 +35,7 @@ export function SearchField() {
   </div>`;
 }
 
-/** What was found, in place of the list of chats. */
+/** The results, shown instead of the list of chats. */
 export function Found() {
   const chats = found.value;
   useEffect(() => {

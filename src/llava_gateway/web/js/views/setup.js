@@ -1,4 +1,4 @@
-// What is missing until photos can be asked about, and the next thing to do about it.
+// What is missing before a photo can be asked about, and the next step.
 
 import { html } from '../html.js';
 import { bytes, rich, t } from '../i18n.js';
@@ -8,19 +8,25 @@ import { memoryWords } from './advice.js';
 import { Arrivals } from './arrivals.js';
 import { CopyButton } from './parts.js';
 
-/** Nothing where nothing is missing. @param {{brief?: boolean}} props  `brief` suggests one model only */
+/** Empty if nothing is missing. @param {{brief?: boolean}} props  `brief` suggests one model only */
 export function SetupCard({ brief = false }) {
   const found = setup.value;
   if (!found?.missing) return null;
   return html`<section class="setup" aria-label=${t('setup.label')}>
     <h2>${t(found.state === 'demo' ? 'setup.title_demo' : 'setup.title')}</h2>
     <${Next} found=${found} brief=${brief} />
+    ${found.state === 'no_model' &&
+    !found.embedded.installed &&
+    html`<p>${t(found.missing === 'embedded_not_installed' ? 'setup.embedded_not_installed' : 'setup.or_embedded')}</p>
+      <${Command} text=${found.embedded.command} />`}
   </section>`;
 }
 
 /** @param {{found: import('../types.js').Setup, brief: boolean}} props */
 function Next({ found, brief }) {
   switch (found.missing) {
+    case 'embedded_not_installed':
+      return null;
     case 'ollama_not_used':
       return html`<p>${rich('setup.ollama_not_used')}</p>`;
     case 'ollama_not_installed':
@@ -53,7 +59,7 @@ function Next({ found, brief }) {
   }
 }
 
-/** Downloads a model from here; on another machine than the gateway's there is only the command. @param {{model: string, found: import('../types.js').Setup}} props */
+/** Downloads a model. On a machine other than the gateway's, only the command is shown. @param {{model: string, found: import('../types.js').Setup}} props */
 function Fetch({ model, found }) {
   if (!found.may_change) return html`<${Command} text=${`ollama pull ${model}`} />`;
   if (arrivals.value.some((a) => a.name === model)) return html`<${Arrivals} only=${[model]} />`;

@@ -1,14 +1,15 @@
-// The sessions on the gateway: list, search, open, rename, delete, fork, save and take in; and the page's own settings at its foot.
+// The gateway's sessions: list, search, open, rename, delete, fork, save and import; and the page's own settings at the bottom.
 
 import { explained } from '../failures.js';
-import { asFailure, newChat, openedChat, openSession, rename } from '../chat/chat.js';
+import { asFailure } from '../api.js';
+import { newChat, openedChat, openSession, rename } from '../chat/chat.js';
 import { html, useLayoutEffect, useRef, useState } from '../html.js';
 import { language, t } from '../i18n.js';
 import { LANGUAGES } from '../i18n/languages.js';
 import { Icon } from '../icons.js';
 import * as prefs from '../prefs.js';
 import { deleteChat, fork, pickFiles, save, sought } from '../chat/sessions.js';
-import { chat, drawer, overlay, sessions } from '../state.js';
+import { catalogue, chat, drawer, overlay, sessions } from '../state.js';
 import { focusAfterwards, useHeir } from './focus.js';
 import { Menu } from './menu.js';
 import { Choice } from './parts.js';
@@ -44,20 +45,20 @@ export function openSidebar() {
   else drawer.value = true;
 }
 
-/** Closes the drawer, or folds the sidebar away. */
+/** Closes the drawer, or hides the sidebar. */
 function closeSidebar() {
   if (drawer.value) drawer.value = false;
   else prefs.sidebarOpen.value = false;
 }
 
-/** The focus goes into the sidebar with the button that shows it, and back to that button when the sidebar goes. @param {{current: HTMLElement|null}} nav */
+/** The button that shows the sidebar moves the focus into it. When the sidebar is hidden, the focus returns to that button. @param {{current: HTMLElement|null}} nav */
 function useFocusInside(nav) {
   const was = useRef(false);
   useLayoutEffect(() => {
     const bar = /** @type {HTMLElement} */ (nav.current);
     const focused = document.activeElement;
     const shown = bar.getClientRects().length > 0;
-    // What had the focus may have gone with the sidebar: the row of a chat that was deleted.
+    // The element with the focus may be gone: the row of a deleted chat.
     const inside = bar.contains(focused) || focused === document.body;
     if (shown && focused?.matches('.sidebar-toggle')) focusAfterwards(() => bar.querySelector('.sidebar-head button'));
     if (was.current && !shown && inside) focusAfterwards(() => document.querySelector('.sidebar-toggle'));
@@ -66,7 +67,7 @@ function useFocusInside(nav) {
 }
 
 function SessionList() {
-  // A session without a turn has nothing to show, unless its first question is being answered here.
+  // A session without turns has nothing to show, unless its first question is being answered here.
   const list = sessions.value?.filter((s) => s.turn_count || openedChat(s.id)?.running.value);
   if (!list) return html`<div class="sessions"></div>`;
   if (!list.length) return html`<div class="sessions"><p class="quiet">${t('sessions.none')}</p><${TakeIn} /></div>`;
@@ -84,12 +85,15 @@ function SessionList() {
           <ul>${rows.map((row) => html`<${SessionRow} key=${row.id} row=${row} />`)}</ul>
         </section>`,
     )}
-    <p class="quiet">${t('sessions.kept')}</p>
-    <${TakeIn} />
+    <p class="list-foot">
+      <${TakeIn} />
+      <button class="button small" type="button" aria-haspopup="dialog" onClick=${() => (overlay.value = 'chats')}>${t('chats.open')}</button>
+    </p>
+    ${catalogue.value && html`<p class="quiet">${t(catalogue.value.keep === 'sqlite' ? 'sessions.on_disk' : 'sessions.in_memory')}</p>`}
   </div>`;
 }
 
-/** A way in for chats that were saved. */
+/** The button that opens saved chats. */
 const TakeIn = () =>
   html`<button class="button small take-in" type="button" onClick=${pickFiles}><${Icon} name="open" />${t('sessions.import')}</button>`;
 
@@ -131,7 +135,7 @@ function SessionRow({ row }) {
         if (event.metaKey || event.ctrlKey || event.shiftKey) return;
         event.preventDefault();
         openSession(row.id);
-      }}>${answering && html`<span class="pulse" role="img" aria-label=${t('sessions.answering')} title=${t('sessions.answering')}></span>`}<bdi>${title}</bdi></a>
+      }}>${answering && html`<span class="pulse" role="img" aria-label=${t('sessions.answering')} title=${t('sessions.answering')}></span>`}<bdi>${title}</bdi>${row.temporary && html` <span class="quiet">${t('sessions.temporary')}</span>`}</a>
     <span class="session-actions">
       <${Menu} label=${t('sessions.actions_of', { title })} icon="more" items=${() => [
         { label: t('sessions.rename'), icon: 'pencil', onChoose: () => setMode('renaming') },
@@ -145,7 +149,7 @@ function SessionRow({ row }) {
   </li>`;
 }
 
-/** The chat that is next in the list to one that goes. @param {HTMLElement|null} link */
+/** Returns the chat next to a deleted one in the list. @param {HTMLElement|null} link */
 function neighbour(link) {
   const links = [...document.querySelectorAll('.session-open')];
   const at = links.findIndex((one) => one === link);

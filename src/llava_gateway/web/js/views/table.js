@@ -7,7 +7,7 @@ import { Choice, CopyButton } from './parts.js';
 /** @typedef {Record<string, any>} Row */
 /** @typedef {{title: string, columns: string[], rows: Row[]}} Table */
 
-/** Rows and columns beyond which a table is a wall: then the JSON is shown. */
+/** With more rows or columns, a table is unreadable: then the JSON is shown. */
 const MOST_CELLS = 5000;
 
 /** @param {unknown} value @returns {value is Row} */
@@ -17,7 +17,7 @@ const isObject = (value) => typeof value === 'object' && value !== null && !Arra
 const isList = (value) => Array.isArray(value) && value.length > 0 && value.every(isObject);
 
 /**
- * The tables of an answer whose whole text is JSON, alone or in a code block; null for any other.
+ * Returns the tables of an answer that is only JSON, alone or in a code block; null for any other answer.
  * @param {string} text
  * @returns {Table[]|null}
  */
@@ -39,7 +39,7 @@ export function tablesOf(text) {
 /** @param {string} title @param {Row[]} rows @returns {Table} */
 const list = (title, rows) => ({ title, columns: [...new Set(rows.flatMap((row) => Object.keys(row)))], rows });
 
-/** What is plain in an object is one row; each list of objects is a table of its own. @param {Row} value */
+/** The plain values of an object are one row; each list of objects is a separate table. @param {Row} value */
 function inObject(value) {
   const entries = Object.entries(value);
   const plain = entries.filter(([, inside]) => !isList(inside));
@@ -54,7 +54,7 @@ function cell(value) {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-/** A table as CSV (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe before it. @param {Table} table */
+/** Returns a table as CSV (RFC 4180), with an apostrophe before text that a spreadsheet would take for a formula. @param {Table} table */
 function csvOf({ columns, rows }) {
   /** @param {unknown} value */
   const field = (value) => {
@@ -77,7 +77,7 @@ export function Tables({ tables, text }) {
   </div>`;
 }
 
-/** What is plain in an object is read from top to bottom. @param {{table: Table}} props */
+/** The plain values of an object are listed from top to bottom. @param {{table: Table}} props */
 function TableView({ table }) {
   const { title, columns, rows } = table;
   const upright = !title && rows.length === 1;

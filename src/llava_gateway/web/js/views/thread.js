@@ -1,13 +1,15 @@
-// The conversation: its turns, what is being done, and the first-run invitation.
+// The conversation: its turns, the progress, and the first-run invitation.
 
 import { askAgain } from '../chat/branches.js';
-import { opening, phaseWords, speed } from '../chat/chat.js';
+import { phaseWords, speed } from '../chat/answer.js';
+import { opening } from '../chat/chat.js';
+import { goOn } from '../chat/running.js';
 import { untold } from '../chat/context.js';
-import { leaving, startOver } from '../chat/drafts.js';
+import { goOnAgain, leaving, startOver } from '../chat/drafts.js';
 import { explained } from '../failures.js';
 import { lit } from '../images/gallery.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { duration, number, t } from '../i18n.js';
+import { duration, number, t, told, under } from '../i18n.js';
 import { Icon } from '../icons.js';
 import { Markdown } from '../markdown.js';
 import { pointing } from '../images/mentions.js';
@@ -41,13 +43,13 @@ export function Thread() {
   const onScroll = () => {
     const box = /** @type {HTMLElement} */ (scroller.current);
     const near = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END;
-    // Only a person scrolls up; where the end ran away from the view, it is followed all the same.
+    // Only a person scrolls up. If the end moved out of view by itself, the view still follows it.
     if (near) following.current = true;
     else if (box.scrollTop < seen.current) following.current = false;
     seen.current = box.scrollTop;
     setAtEnd(near || following.current);
   };
-  // A question just asked, or a chat just opened, is looked at from its end.
+  // After a question is sent or a chat is opened, the view is at the end.
   useLayoutEffect(() => {
     following.current = true;
     setAtEnd(true);
@@ -72,7 +74,7 @@ export function Thread() {
   </div>`;
 }
 
-/** Each turn with the number of its first picture: pictures are counted through the conversation. @param {import('../chat/chat.js').Turn[]} turns */
+/** Returns each turn with the number of its first picture: pictures are numbered through the conversation. @param {import('../chat/turns.js').Turn[]} turns */
 function numbered(turns) {
   let count = 0;
   return turns.map((turn) => {
@@ -82,11 +84,11 @@ function numbered(turns) {
   });
 }
 
-/** @param {{turn: import('../chat/chat.js').Turn, first: number}} props */
+/** @param {{turn: import('../chat/turns.js').Turn, first: number}} props */
 function TurnView({ turn, first }) {
   const images = turn.images.value;
   const article = useRef(/** @type {HTMLElement|null} */ (null));
-  useHeir(article); // one that is asked again gives way to another
+  useHeir(article); // a question that is asked again is replaced by another one
   return html`<article ref=${article} class="turn" aria-label=${t('turn.label')} data-key=${turn.key} inert=${leaving.value.has(turn)}>
     <div class="question">
       ${images.length > 0 &&
@@ -109,7 +111,7 @@ function TurnView({ turn, first }) {
   </article>`;
 }
 
-/** @param {{turn: import('../chat/chat.js').Turn, pictures: number}} props  `pictures`: how many there are up to this turn */
+/** @param {{turn: import('../chat/turns.js').Turn, pictures: number}} props  `pictures`: how many there are up to this turn */
 function AnswerView({ turn, pictures }) {
   const text = turn.text.value;
   const status = turn.status.value;
@@ -120,19 +122,34 @@ function AnswerView({ turn, pictures }) {
     ${text && html`<${Words} text=${text} ended=${!running} pictures=${pictures} />`}
     ${running && html`<${PhaseLine} turn=${turn} />`}
     ${status === 'cancelled' && html`<p class="ended"><${Icon} name="stop" />${t(text ? 'turn.stopped_partial' : 'turn.stopped')}</p>`}
-    ${status === 'incomplete' && html`<p class="ended"><${Icon} name="warning" />${t('turn.incomplete')}</p>`}
+    ${status === 'incomplete' && html`<p class="ended"><${Icon} name="warning" />${cutOff(turn.cut.value ?? 'other')}</p>`}
     ${failure && html`<${Failed} failure=${failure} turn=${turn} />`}
     ${!running && html`<${Summary} turn=${turn} />`}
+    ${!running && html`<${Continue} turn=${turn} />`}
   </div>`;
 }
 
-/** The words of an answer; as a table where they are JSON. @param {{text: string, ended: boolean, pictures: number}} props */
+/** Says why an answer ended before its end. @param {string} reason  as the gateway names it */
+function cutOff(reason) {
+  return t('turn.cut_off', { reason: told(({ words }) => [under(words, `cut.${reason}`), words['cut.other']], { code: reason }) ?? reason });
+}
+
+/** The button that continues an answer that was stopped or cut off. @param {{turn: import('../chat/turns.js').Turn}} props */
+function Continue({ turn }) {
+  turn.siblings.value; // known once the session has the turn
+  if (!turn.canGoOn || !isLast(turn) || chat.value.running.value || chat.value.elsewhere.value) return null;
+  return html`<p class="actions at-rest">
+    <button class="button small" type="button" onClick=${() => goOn(chat.value, turn)}><${Icon} name="right" />${t('turn.continue')}</button>
+  </p>`;
+}
+
+/** The text of an answer; a table if it is JSON. @param {{text: string, ended: boolean, pictures: number}} props */
 function Words({ text, ended, pictures }) {
   const tables = useMemo(() => (ended ? tablesOf(text) : null), [text, ended]);
   return tables ? html`<${Tables} tables=${tables} text=${text} />` : html`<${Markdown} text=${text} pictures=${pictures} />`;
 }
 
-/** @param {{turn: import('../chat/chat.js').Turn}} props */
+/** @param {{turn: import('../chat/turns.js').Turn}} props */
 function PhaseLine({ turn }) {
   const now = useClock();
   const phase = turn.phase.value;
@@ -145,7 +162,7 @@ function PhaseLine({ turn }) {
   </p>`;
 }
 
-/** The quiet line under an answer. @param {{turn: import('../chat/chat.js').Turn}} props */
+/** The quiet line under an answer. @param {{turn: import('../chat/turns.js').Turn}} props */
 function Summary({ turn }) {
   const summary = turn.summary.value;
   const text = turn.text.value;
@@ -164,8 +181,9 @@ function Summary({ turn }) {
   }
   const cut = summary?.finish_reason === 'length' && !isFull(summary.warnings);
   return html`<div>
-    ${cut && html`<p class="ended"><${Icon} name="warning" />${t('turn.cut')}</p>`}
+    ${cut && html`<p class="ended"><${Icon} name="warning" />${cutOff('length')}</p>`}
     ${warningsOf(summary).map((words) => html`<p class="ended" key=${words}><${Icon} name="warning" />${words}</p>`)}
+    ${summary?.warnings.some(({ code }) => code === 'long_image') && html`<p><button class="button small at-rest" type="button" onClick=${() => askAgain(turn, { images: inParts(turn) })}>${t('chip.in_parts')}</button></p>`}
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
@@ -174,7 +192,13 @@ function Summary({ turn }) {
   </div>`;
 }
 
-/** Warnings in words, but for those of the context, which stand apart, and what is said under a picture. @param {import('../chat/chat.js').Turn['summary']['value']} summary */
+/** The pictures of a turn, the long ones in high detail. @param {import('../chat/turns.js').Turn} turn */
+const inParts = (turn) => turn.images.value.map((picture) => (isLong(picture) ? { ...picture, detail: /** @type {const} */ ('high') } : picture));
+
+/** Whether the gateway can cut a picture into parts. @param {import('../types.js').Picture} picture */
+const isLong = ({ width, height }) => Math.max(width, height) >= 3 * Math.min(width, height);
+
+/** Warnings in words, except those about the context and those shown under a picture. @param {import('../chat/turns.js').Turn['summary']['value']} summary */
 function warningsOf(summary) {
   const warnings = summary?.warnings.filter((warning) => warning.code !== 'first_frame_only' && !isAboutContext(warning));
   return [...new Set(warnings?.map(said))];
@@ -186,10 +210,10 @@ function timingsWords(timings) {
   return names.flatMap((name) => (timings[name] == null ? [] : [`${t(`timing.${name}`)} ${duration(timings[name])}`])).join('\n');
 }
 
-/** @param {import('../chat/chat.js').Turn} turn */
+/** @param {import('../chat/turns.js').Turn} turn */
 const isLast = (turn) => chat.value.turns.value.at(-1) === turn;
 
-/** What went wrong with the chat as a whole: seen wherever the thread is scrolled to. */
+/** A failure of the whole chat: visible at every scroll position. */
 export function ChatFailure() {
   const { failure } = chat.value;
   const close = () => {
@@ -199,7 +223,7 @@ export function ChatFailure() {
   return failure.value && html`<div class="chat-failure"><${Failed} failure=${failure.value} onClose=${close} /></div>`;
 }
 
-/** A failure with its next step, and a button that takes it. @param {{failure: import('../api.js').Failure, turn?: import('../chat/chat.js').Turn, onClose?: () => void}} props */
+/** A failure with the next step, and a button for it. @param {{failure: import('../api.js').Failure, turn?: import('../chat/turns.js').Turn, onClose?: () => void}} props */
 function Failed({ failure, turn, onClose }) {
   const { cause, next } = explained(failure);
   const busy = Boolean(chat.value.running.value);
@@ -207,7 +231,8 @@ function Failed({ failure, turn, onClose }) {
   if (['model_not_found', 'model_lacks_vision', 'model_out_of_memory'].includes(failure.code)) {
     action = html`<button class="button small" type="button" onClick=${() => (overlay.value = 'models')}>${t('failure.choose_model')}</button>`;
   } else if (['context_length_exceeded', 'session_full', 'session_not_found', 'session_deleted'].includes(failure.code)) {
-    action = html`<button class="button small" type="button" onClick=${() => startOver(turn)}>${t('sessions.new')}</button>`;
+    action = html`${chat.value.gone && chat.value.turns.value.length > 0 && html`<button class="button small main" type="button" onClick=${goOnAgain}>${t('revival.start')}</button>`}
+      <button class="button small" type="button" onClick=${() => startOver(turn)}>${t('sessions.new')}</button>`;
   }
   const again = turn && isLast(turn) && !busy && html`<button class="button small" type="button" onClick=${() => askAgain(turn)}><${Icon} name="again" />${t('failure.ask_again')}</button>`;
   return html`<div class="failed" role="alert">

@@ -1,4 +1,4 @@
-// The short news: each goes by itself after a while, but not while it is pointed at or has the focus.
+// The short messages. Each disappears after a while, but not while it is pointed at or has the focus.
 
 import { html, useEffect, useRef, useState } from '../html.js';
 import { t } from '../i18n.js';

@@ -1,4 +1,4 @@
-// What can be done with a turn: change or ask it again, go through its branches, copy it, begin a chat of its own with it.
+// The actions of a turn: edit it, ask it again, switch its branches, copy it, or start a new chat from it.
 
 import { askAgain, placeOf, step } from '../chat/branches.js';
 import { edit } from '../chat/drafts.js';
@@ -12,9 +12,9 @@ import { toast } from '../toasts.js';
 import { Menu } from './menu.js';
 import { copy, CopyButton } from './parts.js';
 
-/** @typedef {import('../chat/chat.js').Turn} Turn */
+/** @typedef {import('../chat/turns.js').Turn} Turn */
 
-// While an answer is written, the style sheet hides what has the class `at-rest`: a long chat need not be drawn again for that.
+// During an answer, the style sheet hides elements of the class `at-rest`, so that a long chat need not be drawn again.
 
 /** Beside a question. @param {{turn: Turn}} props */
 export function QuestionActions({ turn }) {
@@ -34,7 +34,7 @@ export function AnswerActions({ turn }) {
   </span>`;
 }
 
-/** Which of the turns in its place this one is, with the way to the others. @param {{turn: Turn}} props */
+/** The version number of this turn, with buttons for the other versions. @param {{turn: Turn}} props */
 function Branches({ turn }) {
   const { at, count } = placeOf(turn);
   if (count < 2) return null;
@@ -50,8 +50,7 @@ function Branches({ turn }) {
 function items(turn) {
   const text = turn.text.value;
   const kept = turn.id !== null;
-  const hasPictures = chat.value.turns.value.some((one) => one.images.value.length);
-  const others = models.value.filter((one) => one.name !== turn.model.value && (one.vision || !hasPictures));
+  const others = models.value.filter((one) => one.name !== turn.model.value && (one.vision || !turn.images.value.length));
   return [
     ...(text
       ? [
@@ -73,13 +72,13 @@ async function copied(text) {
   if (await copy(text)) toast(t('copied'));
 }
 
-/** An answer as it is read. @param {Turn} turn */
+/** Returns an answer as plain text. @param {Turn} turn */
 function plain(turn) {
   const words = /** @type {HTMLElement|null} */ (document.querySelector(`.turn[data-key="${turn.key}"] .words`));
   return words?.innerText.trim() ?? turn.text.value;
 }
 
-/** Question and answer. @param {Turn} turn */
+/** Returns the question and the answer. @param {Turn} turn */
 function markdown(turn) {
   const question = turn.prompt.split('\n').map((line) => `> ${line}`.trimEnd());
   return `${question.join('\n')}\n\n${turn.text.value}\n`;

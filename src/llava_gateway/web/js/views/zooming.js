@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { fitScale, fitted, moved, zoomed } from '../images/zoom.js';
 
 const WHEEL_SPEED = 0.0016;
-/** What a trackpad's pinch sends is much smaller. */
+/** The steps of a trackpad's pinch are much smaller. */
 const PINCH_SPEED = 0.01;
 const LINE_PIXELS = 30;
 /** Pixels that a finger slides to go to the next picture. */
@@ -61,7 +61,7 @@ export function useZoom(picture, name, onSwipe) {
   latest.current = onWheel;
   useEffect(() => {
     const element = /** @type {HTMLElement} */ (stage.current);
-    // Not passive, as the browser's own zoom must not come with it.
+    // Not passive, because the browser's own zoom must be prevented.
     const listener = (/** @type {WheelEvent} */ event) => latest.current(event);
     element.addEventListener('wheel', listener, { passive: false });
     return () => element.removeEventListener('wheel', listener);

@@ -1,0 +1,124 @@
+"""The pages and frames that a question wants of its documents: set for all files, or for one."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llava_gateway.api.bodies import AskBody, PagesBody, parse_body
+from llava_gateway.errors import InvalidRequest
+from llava_gateway.images.pages import MOST_PAGES, Document, too_many
+from llava_gateway.parts import Attached, Link, Selection, Upload
+
+_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", re.ASCII)
+_SCENES = re.compile(r"\s*scenes\s*:\s*(\d{1,3})\s*", re.ASCII)
+
+
+def selection_of(body: PagesBody, within: str = "") -> Selection:
+    """Return the selection that a body describes. `within` goes before the field's name in errors. Raises InvalidRequest."""
+    pages = ".".join(filter(None, (within, "pages")))
+    frames = ".".join(filter(None, (within, "frames")))
+    scenes = _scenes(body.frames, frames) if body.frames else None
+    return Selection(
+        _ranges(body.pages, pages) if body.pages else (),
+        tuple(_frames(body.frames, frames)) if body.frames and scenes is None else (),
+        scenes,
+        body.text_layer != "off",
+    )
+
+
+def with_pages(body: AskBody, images: Sequence[tuple[Attached, PagesBody | None]]) -> list[Attached]:
+    """Return the images with the selection of each file; its own fields take precedence over those of the question.
+
+    Raises InvalidRequest.
+    """
+    chosen: list[Attached] = []
+    for index, (image, own) in enumerate(images):
+        if isinstance(image, Upload | Link) and image.selection == Selection():
+            said = {} if own is None else {name: value for name in PagesBody.model_fields if (value := getattr(own, name)) is not None}
+            wanted = selection_of(body.model_copy(update=said), f"images[{index}]" if said else "")
+            image = replace(image, selection=wanted)
+        chosen.append(image)
+    return chosen
+
+
+def selections(pages: Sequence[str], frames: Sequence[str], files: int, *, text_layer: bool) -> list[Selection] | None:
+    """Return a selection for each file of a form that gives several of them; None if one is for all.
+
+    Args:
+        pages, frames: the values of these fields, in order; "" stands for what fits.
+        files: number of files.
+
+    Raises InvalidRequest.
+    """
+    for name, values in (("pages", pages), ("frames", frames)):
+        if len(values) > 1 and len(values) != files:
+            raise InvalidRequest("selections_wrong", values={"count": len(values), "files": files}, param=name)
+    if max(len(pages), len(frames)) < 2:
+        return None
+    of_each = [values if len(values) == files else (list(values) or [""]) * files for values in (pages, frames)]
+    layer = "auto" if text_layer else "off"
+    return [
+        selection_of(parse_body(PagesBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}))
+        for of_page, of_frame in zip(*of_each, strict=True)
+    ]
+
+
+def document_json(document: Document, thumbnails: Sequence[bytes]) -> dict[str, Any]:
+    """Render the pages of a document. `field` names the field that chooses them, `number` counts as that field does; `thumbnail` is a data:
+    URL, null for a page that can't be read.
+    """
+    pages = [
+        {
+            "number": each.page.number,
+            "width": each.size[0],
+            "height": each.size[1],
+            "seconds": each.page.seconds,
+            "thumbnail": f"data:image/jpeg;base64,{b64encode(small).decode()}" if small else None,
+        }
+        for each, small in zip(document.found, thumbnails, strict=True)
+    ]
+    field = "pages" if document.has_pages else "frames"
+    return {"format": document.kind, "count": document.count, "field": field, "pages": pages}
+
+
+def _ranges(text: str, param: str) -> tuple[tuple[int, int], ...]:
+    """Parse 1-3,7. Raises InvalidRequest."""
+    found = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= low <= high:
+            raise InvalidRequest("pages_wrong", param=param)
+        if high - low >= MOST_PAGES:
+            raise too_many("PDF")
+        found.append((low, high))
+    return tuple(found)
+
+
+def _frames(text: str, param: str) -> list[int]:
+    """Parse 0,5. Raises InvalidRequest."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if low > high:
+            raise InvalidRequest("frames_wrong", param=param)
+        if high - low >= MOST_PAGES:
+            raise too_many("GIF")
+        found += range(low, high + 1)
+    return found
+
+
+def _scenes(text: str, param: str) -> int | None:
+    match = _SCENES.fullmatch(text)
+    if match is None:
+        return None
+    if int(match[1]) < 1:
+        raise InvalidRequest("frames_wrong", param=param)
+    if int(match[1]) > MOST_PAGES:
+        raise too_many("GIF")
+    return int(match[1])

@@ -1,0 +1,1 @@
+"""Fetches images from addresses that clients name."""

@@ -1,0 +1,1 @@
+"""Broken images for the worker processes, and odd requests for the API: `make fuzz`."""
