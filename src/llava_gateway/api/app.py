@@ -14,10 +14,10 @@ from llava_gateway.api import archives, context, events, models, native, openapi
 from llava_gateway.api.body_limits import BodyBudget
 from llava_gateway.api.deps import provide
 from llava_gateway.api.description import DescribedApp
-from llava_gateway.api.errors import add_error_handlers
 from llava_gateway.api.head import HeadMiddleware
 from llava_gateway.api.options import check_presets
 from llava_gateway.api.page_files import PageFiles
+from llava_gateway.api.refusals import add_error_handlers
 from llava_gateway.api.security import SecurityMiddleware
 from llava_gateway.engines.base import Engine
 from llava_gateway.fetching.fetcher import Fetcher

@@ -18,7 +18,8 @@ from llava_gateway.api.archive_body import ArchiveBody, parse_archive, session_o
 from llava_gateway.api.bodies import ExportQuery
 from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.documents import OF_AN_ARCHIVE, parse_json
-from llava_gateway.api.forms import media_type, read_query, read_whole
+from llava_gateway.api.forms import read_query
+from llava_gateway.api.json_body import media_type, read_whole
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import session_response
 from llava_gateway.api.threads import in_thread

@@ -8,13 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
-from llava_gateway.api.deps import request_id
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, InvalidRequest, NotFound, Overloaded, Place
 
@@ -95,36 +91,6 @@ def internal_error(error: Exception, instance: str) -> GatewayError:
         return Overloaded("out_of_files")
     log.error("internal error in %s", instance, exc_info=error)
     return GatewayError()
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    async def gateway_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, GatewayError)  # noqa: S101 - registered for nothing else
-        return error_response(error, request_id(request))
-
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
-        response = error_response(from_http(error, headers, request.url.path), request_id(request))
-        response.headers.update(headers)
-        return response
-
-    async def validation_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-        errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # the first step is "query" or "path"
-        return error_response(from_validation(errors), request_id(request))
-
-    app.add_exception_handler(GatewayError, gateway_error)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
-
-
-def _allowed(request: Request) -> list[str]:
-    """Return the methods of an address. The framework names those of only one of its routes, and does not know HEAD (`api/head.py`)."""
-    scope, routes = request.scope, request.app.routes
-    found = [method for method in METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
-    found = found or ["GET"]  # files are in a mounted folder, which matches no route here
-    return [*found, "HEAD"] if "GET" in found else found
 
 
 def from_http(error: HTTPException, headers: Mapping[str, str], path: str) -> GatewayError:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import CreateBody, PullBody
 from llava_gateway.api.deps import gateway_of, request_id
-from llava_gateway.api.forms import read_body
+from llava_gateway.api.json_body import read_body
 from llava_gateway.api.native_frames import OutputFormat, frames_for, sse, wanted_output_format
 from llava_gateway.api.native_json import check_length, note_json
 from llava_gateway.api.response import JSONResponse

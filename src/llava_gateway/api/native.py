@@ -14,7 +14,8 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ContinueBody, ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.deps import gateway_of, request_id
-from llava_gateway.api.forms import AskRequest, has_body, read_ask, read_body, read_image, read_query
+from llava_gateway.api.forms import AskRequest, read_ask, read_image, read_query
+from llava_gateway.api.json_body import has_body, read_body
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
 from llava_gateway.api.native_json import changed_response, check_length, found_json, session_response, session_row, stored_image_json
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options

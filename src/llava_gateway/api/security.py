@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.body_limits import BodyBudget, IncomingBody
-from llava_gateway.api.errors import error_response, internal_error
+from llava_gateway.api.errors import internal_error
 from llava_gateway.api.proxies import PROXY_HEADERS, ClientRequest, TrustedProxies, beside
+from llava_gateway.api.refusals import refusal
 from llava_gateway.engines.ollama_names import is_loopback
 from llava_gateway.errors import (
     BodyTooLarge,
@@ -124,16 +125,16 @@ class SecurityMiddleware:
         except GatewayError as error:
             if isinstance(error, BodyTooLarge) and "expect" not in Headers(scope=scope):
                 await body.discard()
-            await error_response(error, request_id)(scope, receive, send_with_headers)
+            await refusal(error, scope)(scope, receive, send_with_headers)
             return
         try:
             await self._app(scope, body.receive, send_with_headers)
         except ClientDisconnect:
             log.info("%s 499 client_left", request_id)
         except Exception as error:  # a bug: this request gets an error, the others go on
-            refusal = internal_error(error, request_id)
+            refused = internal_error(error, request_id)
             if not started:
-                await error_response(refusal, request_id)(scope, receive, send_with_headers)
+                await refusal(refused, scope)(scope, receive, send_with_headers)
         finally:
             body.release()
 

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from llava_gateway.api import openapi
 from llava_gateway.api.bodies import CandidateBody, VoteBody
 from llava_gateway.api.deps import gateway_of, votes_of
-from llava_gateway.api.forms import read_body
+from llava_gateway.api.json_body import read_body
 from llava_gateway.api.native_json import check_length, timings_json
 from llava_gateway.api.response import json_response
 from llava_gateway.chat import Timings, Usage
