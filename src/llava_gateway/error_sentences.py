@@ -346,8 +346,8 @@ ERRORS: dict[str, ErrorText] = {
         "Let the proxy pass on Host unchanged, with its port (nginx: `proxy_set_header Host $http_host;`).",
     ),
     "local_only": (
-        "Models can only be changed on the machine that the gateway runs on.",
-        "Open http://127.0.0.1 (with the gateway's port) in a browser there, or use `llava-gateway models` in its shell.",
+        "Models can only be changed on the machine that the gateway runs on, or with its API key.",
+        "Open http://127.0.0.1 (with the gateway's port) in a browser there, use `llava-gateway models` in its shell, or set api_key.",
     ),
     "overloaded": ("Too many requests are waiting.", "Try again after the time in the Retry-After header."),
     "queue_full": ("{active} requests are being answered and {waiting} are waiting.", None),

@@ -44,6 +44,7 @@ def _names(value: Any) -> Any:
 
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 """A list of names; the environment may separate them by commas."""
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\*|[^\s/*:]+(:(\d+|\*))?|\[[0-9a-f:]+\](:(\d+|\*))?)/?", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r"(\*|[a-z0-9_-]+)(\.[a-z0-9_-]+)+", re.ASCII)
 
 
@@ -112,7 +113,13 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Names = Field(
         ("127.0.0.1", "localhost", "[::1]"),
-        description="Host names, without port, that requests may be addressed to; `host` is always allowed.",
+        description="Host names, without port, that browsers may use for the gateway; `host` is always allowed. Other programs may also use"
+        " private names and addresses.",
+    )
+    allowed_origins: Names = Field(
+        (),
+        description="Web pages of other sites that may use the gateway: `http://localhost:3000`, `http://localhost:*`, `app://*`, or"
+        " `ollama` for those that Ollama allows.",
     )
     trusted_proxies: Names = Field(
         ("127.0.0.1", "::1"),
@@ -307,6 +314,14 @@ class Settings(BaseSettings):
         if unknown := sorted(set(upper) - set(known)):
             raise ValueError(f"unknown formats {', '.join(unknown)}; known are {', '.join(known)}")
         return upper
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if text != "ollama" and not _ORIGIN.fullmatch(text):
+                raise ValueError(f"{text!r} is not an origin such as http://localhost:3000, http://localhost:* or app://*")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -66,11 +66,11 @@ async def test_words_come_as_they_are_written_and_large_images_go_in(serve: Serv
 
 @FRONTS
 async def test_a_block_says_who_asks_and_how(serve: Serve, in_front: Front, prefix: str) -> None:
-    """Requests need the key, models can't be changed, and an extra slash redirects to an address under the prefix."""
+    """Requests need the key, which also lets models be changed, and an extra slash redirects to an address under the prefix."""
     served = await serve(ScriptedEngine(), allowed_hosts=(NAME, "127.0.0.1"), api_key="s3cret")
     with in_front(served.port) as url:
         async with through(url, prefix) as client:
-            assert (await client.get("/models")).json()["may_change"] is False
+            assert (await client.get("/models")).json()["may_change"] is True
             assert (await client.get("/models", headers={"Authorization": ""})).status_code == 401
             assert (await client.get("/models", headers={"Origin": "https://evil.example"})).status_code == 403
             moved = await client.get("/docs/", follow_redirects=True)

@@ -18,13 +18,16 @@ from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, served_in_thread, serving
 from tests.synthetic_llava import UNHURRIED, write_pair
 
+REBOUND = "--host-resolver-rules=MAP rebound.local 127.0.0.1"
+"""A name that now leads to this machine, as if its owner had changed it after its page was loaded."""
+
 expect.set_options(timeout=LIMIT_MS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: Path) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_FLAGS, REBOUND])
         yield browser
         await browser.close()
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests import sample_images
-from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.page.visit import Scripted, Visit, Visitor, drawn, file
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,7 +19,7 @@ RED_CIRCLE = file(sample_images.encoded(sample_images.shape("circle", "red")), "
 async def shows_a_copy(image: Locator) -> None:
     """Wait until a copy of the picture is shown. Before it is fetched, the element has no address and nothing to decode."""
     await expect(image).to_have_attribute("src", re.compile("^blob:"))
-    await image.evaluate("(image) => image.decode()")
+    await drawn(image)
 
 
 async def with_a_key(visit: Visit, scripted: Scripted) -> Visitor:

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests import sample_images
-from tests.page.visit import Scripted, Visit, file
+from tests.page.visit import Scripted, Visit, drawn, file
 from tests.scripted_engine import ScriptedEngine, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -198,7 +198,8 @@ async def test_the_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, scri
     await visitor.ask("Hi")
     await expect(visitor.answer).to_have_text("Hello there.")
     image = visitor.turns.locator("img")
-    assert await image.evaluate("async (image) => { await image.decode(); return image.src.startsWith('blob:'); }")
+    await drawn(image)
+    assert await image.evaluate("(image) => image.src.startsWith('blob:')")
     await page.reload()
     await expect(visitor.answer).to_have_text("Hello there.")
     await expect(dialog).to_have_count(0)

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests import sample_images
-from tests.page.visit import Scripted, Visit, file
+from tests.page.visit import Scripted, Visit, drawn, file
 from tests.reverse_proxies import FRONTS, NAME, Front
 from tests.scripted_engine import ScriptedEngine, Speaker
 
@@ -41,7 +41,7 @@ async def test_the_page_works_behind_https(visit: Visit, scripted: Scripted, in_
         await visitor.ended()
         await visitor.page.reload()
         await expect(visitor.answer).to_have_text("First words, then the rest.")
-        assert await visitor.turns.locator(".picture img").evaluate("async (image) => { await image.decode(); return image.naturalWidth; }")
+        await drawn(visitor.turns.locator(".picture img"))
         visitor.offline = True  # its event stream ends with the proxy
 
 

@@ -44,6 +44,13 @@ class Scripted(Protocol):
     async def __call__(self, engine: ScriptedEngine, **settings: Any) -> Served: ...
 
 
+async def drawn(image: Locator) -> None:
+    """Wait until the browser has drawn an image, whose source may still change."""
+    async with asyncio.timeout(LIMIT_MS / 1000):
+        while not await image.evaluate("(image) => image.complete && image.naturalWidth > 0"):  # noqa: ASYNC110 - the page decides
+            await asyncio.sleep(0.02)
+
+
 def file(data: bytes, name: str = "picture.png", media_type: str = "image/png") -> FilePayload:
     return {"name": name, "mimeType": media_type, "buffer": data}
 

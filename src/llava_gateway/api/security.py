@@ -8,14 +8,16 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.body_limits import BodyBudget, IncomingBody
 from llava_gateway.api.errors import internal_error
+from llava_gateway.api.origins import AllowedOrigins, is_from_program, is_private_name, origin_headers, preflight_headers
 from llava_gateway.api.proxies import PROXY_HEADERS, ClientRequest, TrustedProxies, beside
 from llava_gateway.api.refusals import refusal
 from llava_gateway.engines.ollama_names import is_loopback
@@ -56,13 +58,17 @@ LOCAL_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
 def may_change_models(request: Request) -> bool:
-    """Return whether a client is on this machine and addresses us by a name of this machine. Behind a proxy on this machine, every
-    client would look local: most proxies can be recognised by the Host that they pass on or by their headers; one that sends neither
-    looks like a local client.
+    """Return whether a client has the key, or is on this machine and addresses us by a name of this machine. Never for the page of
+    another site.
+
+    Behind a proxy on this machine, every client would look local: most proxies can be recognised by the Host that they pass on or by
+    their headers; one that sends neither looks like a local client.
     """
     client = request.client
     host = _hostname(request.headers.get("host", "")).strip("[]")
-    return (
+    if request.scope.get("state", {}).get("is_foreign_page"):
+        return False
+    return bool(request.scope.get("state", {}).get("has_own_key")) or (
         client is not None
         and is_loopback(client.host)
         and (host == "localhost" or is_loopback(host))
@@ -88,6 +94,7 @@ class SecurityMiddleware:
         self._app = app
         self._bodies = bodies
         self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, *map(_bracketed, settings.addresses))}
+        self._origins = AllowedOrigins(settings.allowed_origins)
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._explained: set[str] = set()
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
@@ -116,6 +123,9 @@ class SecurityMiddleware:
                     headers["Connection"] = "close"
                 if message["status"] == 307:
                     headers["Location"] = beside(scope["path"], headers["Location"])
+                if origin := state.get("origin"):
+                    for name, value in origin_headers(origin).items():
+                        headers[name] = value
                 given = {name for name, _ in headers.raw}
                 headers.raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in given)
             return send(message)
@@ -126,6 +136,9 @@ class SecurityMiddleware:
             if isinstance(error, BodyTooLarge) and "expect" not in Headers(scope=scope):
                 await body.discard()
             await refusal(error, scope)(scope, receive, send_with_headers)
+            return
+        if state["is_preflight"]:
+            await Response(status_code=204, headers=preflight_headers(Headers(scope=scope)))(scope, receive, send_with_headers)
             return
         try:
             await self._app(scope, body.receive, send_with_headers)
@@ -145,8 +158,12 @@ class SecurityMiddleware:
         seen = self._proxies.look(scope, headers)
         self._check_addressed(scope, headers, seen)
         scope["scheme"], scope["client"] = seen.scheme, (seen.client, 0) if seen.client else None
-        scope["state"]["has_key"] = self._has_key(headers)
-        if not scope["state"]["has_key"] and not _is_open(scope["path"]):
+        state = scope["state"]
+        state["has_key"] = self._has_key(headers)
+        state["has_own_key"] = state["has_key"] and self._key is not None
+        # A browser asks without the key whether it may send a request with it.
+        state["is_preflight"] = state["is_foreign_page"] and scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        if not state["has_key"] and not state["is_preflight"] and not _is_open(scope["path"]):
             raise InvalidApiKey
         if int(headers.get("content-length") or 0) > self._bodies.max_bytes:
             raise BodyTooLarge("body_bytes", values={"most_bytes": self._bodies.max_bytes})
@@ -160,15 +177,27 @@ class SecurityMiddleware:
 
     def _check_addressed(self, scope: Scope, headers: Headers, seen: ClientRequest) -> None:
         """Check Host and Origin. Raises HostNotAllowed, OriginNotAllowed."""
-        if ("*" not in self._hosts and not self._hosts.issuperset(map(_hostname, seen.hosts))) or len(headers.getlist("host")) > 1:
+        if len(headers.getlist("host")) > 1 or not self._allows_hosts(map(_hostname, seen.hosts), headers):
             raise HostNotAllowed
         origin = headers.get("origin")
-        if origin is not None and origin.lower() != f"{seen.scheme}://{seen.host}".lower():
+        own = f"{seen.scheme}://{seen.host}".lower()
+        foreign = origin is not None and origin.lower() != own and self._origins.allows(origin)
+        scope["state"]["is_foreign_page"] = foreign
+        if foreign:
+            scope["state"]["origin"] = origin
+            return
+        if origin is not None and origin.lower() != own:
             raise self._wrong_origin(seen, origin.lower())
         # Links to the page from other sites work; any other request from another site is rejected.
         followed = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
             raise OriginNotAllowed
+
+    def _allows_hosts(self, hosts: Iterable[str], headers: Headers) -> bool:
+        if "*" in self._hosts:
+            return True
+        others = [host for host in hosts if host not in self._hosts]
+        return not others or (is_from_program(headers) and all(map(is_private_name, others)))
 
     def _wrong_origin(self, seen: ClientRequest, origin: str) -> OriginNotAllowed:
         """Return the error; if a proxy before us seems to be misconfigured, with what it lacks. Also logs that once, since the page
