@@ -226,8 +226,9 @@ REQUESTS: dict[str, ErrorText] = {
     "not_found": ("There is nothing at this address.", "Check the address. /docs lists every route."),
     "unknown_route": ("There is no such route.", None),
     "unknown_route_of_api": (
-        "There is no such route: the {api} API is not supported yet.",
-        "Ask with POST /ask, in JSON or as a form. GET /models lists the models, GET /docs all routes.",
+        "This gateway has no such route of the {api} API.",
+        "It speaks the APIs of Ollama (/api/chat), OpenAI (/v1/chat/completions) and Anthropic (/v1/messages), and its own (/ask). /docs lists"
+        " every route.",
     ),
     # Sessions.
     "session_not_found": (

@@ -20,8 +20,11 @@ PROBLEM = "application/problem+json"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OTHER_APIS = {
     "/v1/messages": "Anthropic",
+    "/v1beta/": "Gemini",
     "/v1/": "OpenAI",
     "/chat/completions": "OpenAI",
+    "/responses": "OpenAI",
+    "/embeddings": "OpenAI",
     "/api/": "Ollama",
     "/completion": "llama.cpp",
 }
