@@ -227,8 +227,7 @@ REQUESTS: dict[str, ErrorText] = {
     "unknown_route": ("There is no such route.", None),
     "unknown_route_of_api": (
         "This gateway has no such route of the {api} API.",
-        "It speaks the APIs of Ollama (/api/chat), OpenAI (/v1/chat/completions) and Anthropic (/v1/messages), and its own (/ask). /docs lists"
-        " every route.",
+        "It speaks the APIs of Ollama (/api/chat), OpenAI (/v1/chat/completions) and Anthropic (/v1/messages). Its own begins with /ask.",
     ),
     # Sessions.
     "session_not_found": (
