@@ -14,6 +14,7 @@ help:
 	@echo 'make sentences   run all tests while every English sentence of the gateway says something else'
 	@echo 'make families    count 200 images of every family of models with the real engine'
 	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
+	@echo 'make dialects    run the test suites of other clients against the gateway (needs npm)'
 	@echo 'make bench       measure, and print the tables'
 	@echo 'make soak        ask 2,000 questions, send 10,000 requests and read 500 streams, and see that nothing grows'
 	@echo 'make crash       kill the gateway 200 times, let its disk fail, and look for lost turns'
@@ -51,6 +52,10 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	sh tests/page/types/check.sh .cache/types
+
+dialects:
+	@sh scripts/install.sh dialects
+	$(BIN)/python -m tests.dialects $(ARGS)
 
 bench:
 	@sh scripts/install.sh bench
@@ -91,4 +96,4 @@ real-ollama: install-dev
 clean:
 	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: help run check test sentences families lint bench soak crash disconnects appearance fuzz page lock demo-model install-dev real-ollama clean
+.PHONY: help run check test sentences families lint dialects bench soak crash disconnects appearance fuzz page lock demo-model install-dev real-ollama clean

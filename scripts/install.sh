@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs one lock file of constraints/ and the package itself into .venv: scripts/install.sh run|dev|bench
+# Installs one lock file of constraints/ and the package itself into .venv: scripts/install.sh run|dev|dialects|bench
 # Does nothing if they are installed and unchanged. PYTHON names the interpreter to use.
 set -eu
 

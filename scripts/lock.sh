@@ -22,6 +22,7 @@ compile() {
 }
 
 compile run --extra embedded "$@"
-# The later ones keep the versions of the first, so that all three fit into one virtual environment.
+# The later ones keep the versions of the first, so that all of them fit into one virtual environment.
 compile dev --extra embedded --extra dev --constraints constraints/run.txt "$@"
+compile dialects --extra embedded --extra dev --extra dialects --constraints constraints/dev.txt "$@"
 compile bench --extra embedded --extra dev --extra bench --constraints constraints/dev.txt "$@"

@@ -1,0 +1,1 @@
+"""The test suites of other clients, run against the gateway by `make dialects`."""
