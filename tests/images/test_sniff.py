@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from llava_gateway.images.pages import may_have_pages
 from llava_gateway.images.sniff import Format, present, sniff, webp_size
 from tests.odd_images import odd
 
@@ -69,3 +70,8 @@ def test_the_size_in_a_webp_header(name: str) -> None:
 def test_no_size_in_half_a_webp_header() -> None:
     assert webp_size(odd("webp").data[:20]) is None
     assert webp_size(b"RIFF\0\0\0\0WEBPXXXX" + bytes(20)) is None
+
+
+@pytest.mark.parametrize("offset", [2**63, 2**64 - 1, 2**40])
+def test_a_tiff_that_points_beyond_any_address_has_one_page(offset: int) -> None:
+    assert not may_have_pages(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little") + bytes(64))

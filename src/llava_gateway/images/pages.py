@@ -130,7 +130,7 @@ def _has_second_directory(data: bytes) -> bool:
         (at,) = struct.unpack_from(order + first, data, 8 if first == "Q" else 4)
         (entries,) = struct.unpack_from(order + count, data, at)
         (following,) = struct.unpack_from(order + first, data, at + struct.calcsize(order + count) + entry * entries)
-    except struct.error:
+    except (struct.error, OverflowError):  # the offsets of a BigTIFF may be larger than any address
         return False
     return bool(following) and pointer > 0
 
