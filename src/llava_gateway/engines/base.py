@@ -114,6 +114,10 @@ class Engine(Protocol):
         """Load the model as this request needs it and keep it loaded for a while. Does nothing if it is loaded, or if the engine has no
         way to load it in advance."""
 
+    async def unload_model(self, model: str) -> None:
+        """Free the model's memory once its running answers have ended. Does nothing if it is not loaded, or if the engine has no way to do
+        that."""
+
     async def images_first(self, request: EngineRequest) -> bool:
         """Return whether this model's prompts keep an image before the words that follow it in its message.
 

@@ -242,6 +242,11 @@ class EmbeddedEngine:
         async with self._loaded(request):
             pass
 
+    async def unload_model(self, model: str) -> None:
+        async with self._lock:
+            await self._idle.wait()
+            await self._end_child()
+
     async def images_first(self, request: EngineRequest) -> bool:
         async with self._loaded(request) as (server, _):
             return await server.api.images_first(request)
