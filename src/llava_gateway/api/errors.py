@@ -22,7 +22,6 @@ OTHER_APIS = {
     "/v1/messages": "Anthropic",
     "/v1/": "OpenAI",
     "/chat/completions": "OpenAI",
-    "/api/": "Ollama",
     "/completion": "llama.cpp",
 }
 """Path prefixes of other APIs, and the names of those APIs."""

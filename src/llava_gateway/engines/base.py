@@ -32,6 +32,8 @@ class ModelInfo:
         memory_bytes: memory it takes while it is loaded. gpu_bytes: the part of that in GPU memory.
         cache_bytes_per_token: memory that a token of context takes in all slots together.
         prompt_cache_bytes: the most main memory that the engine uses for other conversations, besides the context.
+        tools, embeds: whether it is known to call tools, and to be made for embeddings. Ollama's models are never asked for this.
+        modified: when its file was last changed, in seconds since 1970.
     """
 
     name: str
@@ -50,6 +52,9 @@ class ModelInfo:
     gpu_bytes: int | None = None
     cache_bytes_per_token: int | None = None
     prompt_cache_bytes: int = 0
+    tools: bool = False
+    embeds: bool = False
+    modified: float | None = None
 
     @property
     def key(self) -> ModelKey:

@@ -85,6 +85,26 @@ class GenerateBody(QuestionBody):
     raw: bool = False
 
 
+class ShowBody(NamedBody):
+    verbose: bool = False
+
+
+class EmbedBody(NamedBody):
+    input: str | Items[str] = ""
+    keep_alive: KeepAlive = None
+    dimensions: int = Field(0, ge=0)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts; an empty text alone is none."""
+        return tuple(self.input) if isinstance(self.input, list) else (self.input,) if self.input else ()
+
+
+class OldEmbedBody(NamedBody):
+    prompt: str = ""
+    keep_alive: KeepAlive = None
+
+
 class MessageBody(OllamaBody):
     """A message of /api/chat. `content` may be a list of parts as in OpenAI's API, which Ollama rejects."""
 

@@ -166,16 +166,18 @@ def metrics_json(usage: Usage, timings: Timings) -> JSON:
     writing = timings.generation_ms
     if writing is None and total is not None and first is not None:
         writing = total - first
-    fields: JSON = {
-        "total_duration": _ns(total),
-        "load_duration": _ns(before),
-        "prompt_eval_count": usage.prompt_tokens or None,
-        "prompt_eval_cached_count": usage.cached_tokens,
-        "prompt_eval_duration": _ns(reading),
-        "eval_count": usage.completion_tokens or None,
-        "eval_duration": _ns(writing),
+    return {
+        **ns_json(total_duration=total, load_duration=before),
+        **_counted(prompt_eval_count=usage.prompt_tokens or None, prompt_eval_cached_count=usage.cached_tokens),
+        **ns_json(prompt_eval_duration=reading),
+        **_counted(eval_count=usage.completion_tokens or None),
+        **ns_json(eval_duration=writing),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+
+
+def ns_json(**milliseconds: float | None) -> JSON:
+    """Render durations in nanoseconds; those that are unknown or 0 are left out."""
+    return {name: max(1, round(value * NS_PER_MS)) for name, value in milliseconds.items() if value is not None and value > 0}
 
 
 def call_json(call: ToolCall, index: int) -> JSON:
@@ -218,5 +220,5 @@ def _sum(*milliseconds: float | None) -> float:
     return sum(one or 0 for one in milliseconds)
 
 
-def _ns(milliseconds: float | None) -> int | None:
-    return None if milliseconds is None or milliseconds <= 0 else max(1, round(milliseconds * NS_PER_MS))
+def _counted(**counts: int | None) -> JSON:
+    return {name: count for name, count in counts.items() if count is not None}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from llava_gateway.api.ollama import questions
+from llava_gateway.api.ollama import embeddings, models, questions
 
 router = APIRouter()
 router.include_router(questions.router)
+router.include_router(models.router)
+router.include_router(embeddings.router)
