@@ -74,7 +74,7 @@ class ScriptedEngine:
         running: the number of open answers; `idle` is set while there are none.
         refusal: an error to raise instead of accepting a request. load: the result of `loading`.
         loads: requests that the model was loaded for; if `loaded` is set, each waits for it. sees_first: the result of `images_first`.
-        unloads: the result of `unloads_after`. prefills: the result of `continues`.
+        unloaded: names of models that were unloaded. unloads: the result of `unloads_after`. prefills: the result of `continues`.
         context: tokens of its context. counted: the result of `count`.
         up: whether it answers at all. ignores: names of options and fields that it ignores.
         embedded: requests for vectors; if `loaded` is set, each waits for it.
@@ -103,6 +103,7 @@ class ScriptedEngine:
         self.embedded: list[EmbedRequest] = []
         self.loaded: asyncio.Event | None = None
         self.sees_first = True
+        self.unloaded: list[str] = []
         self.unloads = False
         self.prefills = True
         self.up = True
@@ -145,6 +146,9 @@ class ScriptedEngine:
         if self.loaded is not None:
             await self.loaded.wait()
         self.load = None
+
+    async def unload_model(self, model: str) -> None:
+        self.unloaded.append(model)
 
     async def images_first(self, request: EngineRequest) -> bool:
         return self.sees_first

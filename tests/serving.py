@@ -123,8 +123,8 @@ async def serving(
 
 
 @contextmanager
-def served_in_thread(settings: Settings) -> Iterator[str]:
-    """Run a server as in production, with its own event loop. Yields its address."""
+def served_in_thread(settings: Settings, engines: Sequence[Engine] | None = None) -> Iterator[str]:
+    """Run a server as in production, with its own event loop; `engines` None: those of the settings. Yields its address."""
     listening = threading.Event()
     ports: list[int] = []
 
@@ -132,7 +132,7 @@ def served_in_thread(settings: Settings) -> Iterator[str]:
         ports.append(port)
         listening.set()
 
-    server = build_server(settings, announce)
+    server = build_server(settings, announce, None if engines is None else create_app(settings, engines))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

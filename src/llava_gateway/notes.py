@@ -245,6 +245,7 @@ SENTENCES: dict[str, Sentence] = {
     "contact_sheet": "{model} takes one image at a time, so the {count} images are placed on one sheet and numbered from 1.",
     "image_left_out": "{model} can't take more images at once. Left out {count:image|images} from unanswered questions.",
     "images_unseen": "{model} can't see images. It answers from what was said about {count:image|images} in this session.",
+    "context_images_gone": "Left out {count:image|images} of earlier questions, which are no longer stored.",
     "image_ignored": (
         "The model seems not to have seen the image: the prompt has {surplus} tokens beyond its text instead of about {expected}."
     ),

@@ -79,6 +79,20 @@ REQUESTS: dict[str, ErrorText] = {
     ),
     "fork_beyond": ("The session has {count} turns, so it can't be forked at {at}.", "Give a number of turns from 0 up."),
     "best_beyond": ("best is {best}, but there are {count} candidates, counted from 0.", None),
+    # Requests to the APIs of others.
+    "role_unknown": ("{field} is {role!r}. The roles are {known:, }.", None),
+    "content_part_unknown": ("{field} is neither a text nor an image.", "A content is a text, or a list of texts and images."),
+    "image_buffer_wrong": ("{field} must have bytes in data: whole numbers from 0 to 255.", "Send the image as base64 instead."),
+    "think_wrong": ("{field} must be true, false, low, medium, high or max.", None),
+    "context_unknown": (
+        "The context does not come from an answer of this gateway, so it can't be read here.",
+        "Leave context out, or send the whole conversation to /api/chat.",
+    ),
+    "field_unsupported": ("{field} is not supported.", "Leave it out."),
+    "raw_prompt": (
+        "{field} needs the engine's own prompt, but the gateway writes the prompts.",
+        "Leave it out, or send the request to the engine itself.",
+    ),
     "needs_model": ("{name} has no effect without model.", "Add model=NAME."),
     "method_not_allowed": ("This route does not support this method.", "It supports {allowed:, }. See /docs."),
     "conflicting_fields": ("Two fields contradict each other.", "Send only one of them."),

@@ -64,7 +64,7 @@ async def test_the_bundle_is_what_the_script_makes(tmp_path: Path) -> None:
 
 async def test_what_is_named_by_its_content_may_be_kept_forever(demo_url: str) -> None:
     async with httpx2.AsyncClient(base_url=demo_url, trust_env=False) as client:
-        page = await client.get("/")
+        page = await client.get("/", headers={"Accept": "text/html"})
         named = re.findall(r'"(static/built/([\w.]+)\?v=\w+)"', page.text)
         assert sorted(name for _, name in named) == sorted(BUILT)
         kept = {name: (await client.get(f"/{address}")).headers["cache-control"] for address, name in named}

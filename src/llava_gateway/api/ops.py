@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from llava_gateway import __version__
 from llava_gateway.api import openapi
@@ -24,6 +24,8 @@ router = APIRouter(responses=openapi.ERRORS)
 WEB = resources.files("llava_gateway") / "web"
 # The documentation page is Swagger UI, which uses inline styles and builds HTML from strings; it shows only our own OpenAPI file.
 DOCS_CSP = OWN_FILES_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+PAGE_HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept"}
+OLLAMA_RUNS = "Ollama is running"
 NOT_TOLD: dict[str, Any] = {"ready": False, "engine": None, "model": None, "reason": None, "engines": []}
 """The body of /readyz for a client without the key: no facts about engines."""
 
@@ -67,8 +69,11 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> Response:
-    return FileResponse(str(WEB / "index.html"), headers={"Cache-Control": "no-cache"})
+async def page(request: Request) -> Response:
+    """Return the page to browsers. Clients of Ollama look here whether it runs."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(OLLAMA_RUNS, headers=PAGE_HEADERS)
+    return FileResponse(str(WEB / "index.html"), headers=PAGE_HEADERS)
 
 
 @router.get("/docs", include_in_schema=False)

@@ -32,6 +32,8 @@ class ModelInfo:
         memory_bytes: memory it takes while it is loaded. gpu_bytes: the part of that in GPU memory.
         cache_bytes_per_token: memory that a token of context takes in all slots together.
         prompt_cache_bytes: the most main memory that the engine uses for other conversations, besides the context.
+        tools, embeds: whether it is known to call tools, and to be made for embeddings. Ollama's models are never asked for this.
+        modified: when its file was last changed, in seconds since 1970.
     """
 
     name: str
@@ -50,6 +52,9 @@ class ModelInfo:
     gpu_bytes: int | None = None
     cache_bytes_per_token: int | None = None
     prompt_cache_bytes: int = 0
+    tools: bool = False
+    embeds: bool = False
+    modified: float | None = None
 
     @property
     def key(self) -> ModelKey:
@@ -113,6 +118,10 @@ class Engine(Protocol):
     async def load_model(self, request: EngineRequest) -> None:
         """Load the model as this request needs it and keep it loaded for a while. Does nothing if it is loaded, or if the engine has no
         way to load it in advance."""
+
+    async def unload_model(self, model: str) -> None:
+        """Free the model's memory once its running answers have ended. Does nothing if it is not loaded, or if the engine has no way to do
+        that."""
 
     async def images_first(self, request: EngineRequest) -> bool:
         """Return whether this model's prompts keep an image before the words that follow it in its message.

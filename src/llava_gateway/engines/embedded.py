@@ -74,7 +74,8 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The model: a text GGUF and its projector, if it has one. `defaults` are its own default options, as in a Modelfile."""
+    """The model: a text GGUF and its projector, if it has one. `defaults` are its own default options, as in a Modelfile; `modified` is
+    the time of its file in seconds since 1970."""
 
     name: str
     gguf: Path
@@ -82,6 +83,7 @@ class _Pair:
     text: GGUFHeader
     eye: GGUFHeader | None
     defaults: Options
+    modified: float
 
     @property
     def trained_context(self) -> int:
@@ -210,6 +212,9 @@ class EmbeddedEngine:
             quantization=pair.text.quantization,
             cache_bytes_per_token=cache_per_token * self.slots if cache_per_token else None,
             prompt_cache_bytes=self._prompt_cache(pair, runner),
+            tools="tools" in pair.text.chat_template,
+            embeds=pair.text.embeds,
+            modified=pair.modified,
         )
         return (model,)
 
@@ -241,6 +246,11 @@ class EmbeddedEngine:
         """Load the model. Cancelling this does not stop the load."""
         async with self._loaded(request):
             pass
+
+    async def unload_model(self, model: str) -> None:
+        async with self._lock:
+            await self._idle.wait()
+            await self._end_child()
 
     async def images_first(self, request: EngineRequest) -> bool:
         async with self._loaded(request) as (server, _):
@@ -437,7 +447,7 @@ class EmbeddedEngine:
             raise GGUFError("gguf_is_projector")
         if eye is not None and not eye.is_projector:
             raise GGUFError("gguf_no_projector")
-        return _Pair(name, gguf, mmproj, text, eye, defaults)
+        return _Pair(name, gguf, mmproj, text, eye, defaults, gguf.stat().st_mtime)
 
     def _runner(self, pair: _Pair, options: Options) -> Runner:
         """Return the runner options: those of the request, else the pinned ones, else the trained context up to DEFAULT_NUM_CTX.

@@ -176,6 +176,11 @@ class OllamaEngine:
             async for _ in events:
                 pass
 
+    async def unload_model(self, model: str) -> None:
+        """Unload the model with a request without a prompt (server/routes.go, `GenerateHandler`)."""
+        _check_local(model)
+        await post_json(self._client, f"{self._url}/api/generate", {"model": model, "keep_alive": 0, "stream": False}, refused=error_from)
+
     async def images_first(self, request: EngineRequest) -> bool:
         """Return whether an image stays before the words that follow it.
 

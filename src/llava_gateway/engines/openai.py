@@ -176,6 +176,9 @@ class OpenAIEngine:
     async def load_model(self, request: EngineRequest) -> None:
         """Do nothing: these servers have loaded their model, or load it with the first question."""
 
+    async def unload_model(self, model: str) -> None:
+        """Do nothing: these servers have no way to do that."""
+
     async def images_first(self, request: EngineRequest) -> bool:
         """Return whether an image stays before the words that follow it. llama-server shows the prompt; other servers keep the order,
         as far as we know.

@@ -1,22 +1,25 @@
-"""Turns texts into vectors: through the same queue as questions, and interruptible in the same ways."""
+"""What an engine does besides answering questions: it turns texts into vectors, and loads models. This goes through the same queue as
+questions and is interruptible in the same ways.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
-from llava_gateway.chat import Embeddings, EmbedRequest
+from llava_gateway.chat import Embeddings, EmbedRequest, EngineRequest
 from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError
 from llava_gateway.gateway.interrupt import Interrupt
 from llava_gateway.gateway.prompt import PromptBuilder
 from llava_gateway.gateway.queue import EngineQueue
+from llava_gateway.options import Options
 from llava_gateway.settings import Settings
 
 
 class Embedder:
-    """Embeds texts.
+    """Embeds texts and loads models.
 
     Args:
         prompt_builder: knows the pinned options.
@@ -42,22 +45,39 @@ class Embedder:
             info.name, texts, self._prompt_builder.pins(info.name), self._settings.keep_alive if keep_alive is None else keep_alive
         )
         limit = self._settings.load_timeout + self._settings.answer_timeout
-        with self._queues[info.engine].enter() as ticket, self._interruptible() as interrupt:
-            while await interrupt.wait(ticket.position()) is not None:
-                pass
+        async with self._slot(info.engine) as interrupt:
             return info, await interrupt.wait(self._pool.engine(info.engine).embed(request), limit)
+
+    async def load(self, model: str, options: Options, keep_alive: str | int | None) -> None:
+        """Load a model as a question with these options needs it, and keep it loaded for `keep_alive`.
+
+        Raises ModelNotFound, ModelLoadFailed, Overloaded, UpstreamError.
+        """
+        info = await self._pool.resolve(model)
+        request = EngineRequest(
+            info.name,
+            (),
+            options.over(self._prompt_builder.pins(info.name)),
+            keep_alive=self._settings.keep_alive if keep_alive is None else keep_alive,
+        )
+        async with self._slot(info.engine) as interrupt:
+            await interrupt.wait(self._pool.engine(info.engine).load_model(request), self._settings.load_timeout)
 
     def end(self, error: GatewayError) -> None:
         """End every running or waiting request with `error`."""
         for interrupt in self._running:
             interrupt.interrupt(error)
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[Interrupt]:
+    @asynccontextmanager
+    async def _slot(self, engine: EngineName) -> AsyncIterator[Interrupt]:
+        """Wait in the queue and hold a slot of the engine. Raises Overloaded."""
         interrupt = Interrupt()
         self._running.add(interrupt)
         try:
-            yield interrupt
+            with self._queues[engine].enter() as ticket:
+                while await interrupt.wait(ticket.position()) is not None:
+                    pass
+                yield interrupt
         finally:
             self._running.discard(interrupt)
             interrupt.close()

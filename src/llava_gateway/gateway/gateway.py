@@ -42,6 +42,7 @@ from llava_gateway.images.info import ImageInfo
 from llava_gateway.images.store import ImageStore
 from llava_gateway.journal.journal import Journal
 from llava_gateway.notes import note
+from llava_gateway.options import Options
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.search import Found, search
 from llava_gateway.sessions.session import Session
@@ -154,6 +155,20 @@ class Gateway:
         self.memory.check(images=False)
         with self._counted():
             return await self.embedder.embed(texts, model, keep_alive)
+
+    async def load(self, model: str, options: Options = Options(), *, keep_alive: str | int | None = None) -> None:
+        """Load a model before the first question to it. Raises ModelNotFound, ModelLoadFailed, Overloaded, ShuttingDown, UpstreamError."""
+        if self.closing:
+            raise ShuttingDown
+        with self._counted():
+            await self.embedder.load(model, options, keep_alive)
+        await self.pool.refresh()
+
+    async def unload(self, model: str) -> None:
+        """Free the memory of a model once its running answers have ended. Raises ModelNotFound, UpstreamError."""
+        info = await self.pool.resolve(model)
+        await self.pool.engine(info.engine).unload_model(info.name)
+        await self.pool.refresh()
 
     async def read_ahead(self, request: ChatRequest, *, wait: bool = True) -> ReadAheadResult:
         """Let the engine read ahead the beginning of a question like this one. Without `wait`, returns when reading has begun.

@@ -589,6 +589,7 @@ export const notes = {
   contact_sheet: '{model} 一次只能看一张图片，所以这 {count} 张图片拼成了一张，从 1 开始编号。',
   image_left_out: '{model} 一次看不了更多图片，未得到回答的问题中有 {count} 张图片没有发送。',
   images_unseen: '{model} 看不了图片，只根据本对话中对 {count} 张图片的描述来回答。',
+  context_images_gone: '网关已不再保存之前问题中的 {count} 张图片，因此没有发送。',
   image_ignored: '模型似乎没有看到图片：它读入的词元数几乎只够文字本身。',
 
   context_trimmed: '上下文已满。从这里起，模型看不到{what}了。{summary}',

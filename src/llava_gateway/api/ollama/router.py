@@ -1,0 +1,12 @@
+"""All routes of Ollama's API."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from llava_gateway.api.ollama import embeddings, models, questions
+
+router = APIRouter()
+router.include_router(questions.router)
+router.include_router(models.router)
+router.include_router(embeddings.router)
