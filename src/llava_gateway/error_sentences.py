@@ -135,6 +135,10 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "data_url_not_base64": ("The data: URL is not base64. It must look like data:image/...;base64,...", None),
     "image_is_link": ("{field} is a link or a path, not base64.", _AN_IMAGE_IS),
+    "image_address_wrong": (
+        "{field} is neither an image in base64 nor an http or https address.",
+        "Send the image itself, as base64 or as a data: URL (data:image/png;base64,...).",
+    ),
     "image_both": ("{field} has more than one of data, image_id and image_url.", _AN_IMAGE_IS),
     "image_neither": ("{field} has neither data nor image_id nor image_url.", _AN_IMAGE_IS),
     "failed_to_download_image": (

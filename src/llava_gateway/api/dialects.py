@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -12,11 +13,15 @@ from starlette.types import Scope
 from llava_gateway.answers import Answer
 from llava_gateway.api.errors import error_headers
 from llava_gateway.api.json_body import media_type, read_document, read_json
-from llava_gateway.api.native_json import answered_image_json, context_json, notes_json, timings_json
-from llava_gateway.errors import GatewayError
+from llava_gateway.api.native_json import answered_image_json, context_json, decoded_image, notes_json, timings_json
+from llava_gateway.errors import GatewayError, InvalidBase64Image, InvalidRequest
+from llava_gateway.fetching.addresses import MAX_CHARS
+from llava_gateway.parts import Link, Upload
+from llava_gateway.settings import Settings
 
 Dialect: TypeAlias = Literal["native", "ollama", "openai", "anthropic"]
 T = TypeVar("T")
+_WEB = re.compile(r"\s*https?://", re.IGNORECASE)
 
 
 def dialect_of(scope: Scope) -> Dialect:
@@ -39,6 +44,21 @@ async def read_any_json(request: Request, read: Callable[[Any], T]) -> T:
     if from_browser or media_type(request) == "application/json":
         return await read_json(request, read)
     return await read_document(request, read)
+
+
+def image_of(text: str, param: str, settings: Settings) -> Upload | Link:
+    """Return the image or document that a text holds or names: a data: URL, base64 (see `decode_base64`), or an http or https address.
+
+    Raises ImageError, InvalidRequest.
+    """
+    if not _WEB.match(text):
+        try:
+            return decoded_image(text, param, settings)
+        except InvalidBase64Image as error:
+            raise InvalidBase64Image("image_address_wrong", param=param) if error.reason == "image_is_link" else error from None
+    if len(text) > MAX_CHARS:
+        raise InvalidRequest("text_too_long", values={"count": len(text), "most": MAX_CHARS}, param=param)
+    return Link(text.strip())
 
 
 def status_of(error: GatewayError) -> int:

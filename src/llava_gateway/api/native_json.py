@@ -95,14 +95,14 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Attached, S
     """Parse one item of `images`, with its own sight. Raises ImageError, InvalidRequest."""
     param = f"images[{index}]"
     if isinstance(image, str):
-        return _decoded(image, param, settings), None
+        return decoded_image(image, param, settings), None
     named = [name for name in ("data", "image_id", "image_url") if isinstance(image, dict) and name in image]
     if len(named) != 1:
         reason = "image_none" if not isinstance(image, dict) else "image_both" if named else "image_neither"
         raise InvalidRequest(reason, param=param)
     if "data" in image:
         data = parse_body(ImageData, image, param)
-        return _decoded(data.data, param, settings), data
+        return decoded_image(data.data, param, settings), data
     if "image_url" in image:
         link = parse_body(ImageLink, image, param)
         return Link(link.image_url), link
@@ -110,7 +110,8 @@ def parse_image(image: Any, index: int, settings: Settings) -> tuple[Attached, S
     return ImagePart(ref.image_id), ref
 
 
-def _decoded(data: str, param: str, settings: Settings) -> Upload:
+def decoded_image(data: str, param: str, settings: Settings) -> Upload:
+    """Decode an image in base64. Raises ImageError, with the reason `image_is_link` for a link or a path."""
     if len(data) <= ADDRESS_MAX_CHARS and ADDRESS.fullmatch(data.strip()):
         raise InvalidBase64Image("image_is_link", param=param)
     if len(data) * 3 // 4 > settings.image_max_bytes + 1024:  # before it is decoded; a data: prefix may add a few bytes

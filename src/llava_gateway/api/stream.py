@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.errors import internal_error
+from llava_gateway.api.forced_tool import asking
 from llava_gateway.chat import ChatRequest, OnDisconnect
 from llava_gateway.errors import GatewayError, UpstreamIncomplete
 from llava_gateway.gateway.gateway import Gateway
@@ -154,7 +155,7 @@ class AnswerResponse(WatchedResponse):
     async def send_all(self, out: Sender) -> None:
         """Send the answer. A failure before anything was sent is a plain HTTP error; later it is the last frame."""
         if self._question.session_id is None:
-            async with self._gateway.ask(self._question) as events:
+            async with asking(self._gateway, self._question) as events:
                 await send_answer(out, self._frames, _numbered(events))
             return
         running = self._gateway.answers.start(self._question)
