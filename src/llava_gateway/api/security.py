@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.body_limits import BodyBudget, IncomingBody
+from llava_gateway.api.dialects import dialect_of
 from llava_gateway.api.errors import internal_error
 from llava_gateway.api.proxies import PROXY_HEADERS, ClientRequest, TrustedProxies, beside
 from llava_gateway.api.refusals import refusal
@@ -112,6 +113,8 @@ class SecurityMiddleware:
                 body.release()
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
+                if dialect_of(scope) == "anthropic":
+                    headers["request-id"] = request_id
                 if body.refused:
                     headers["Connection"] = "close"
                 if message["status"] == 307:
@@ -155,8 +158,9 @@ class SecurityMiddleware:
         """Return whether the request carries the key, if there is one."""
         if self._key is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key.encode())
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+        return any(hmac.compare_digest(one.strip().encode(), self._key.encode()) for one in given)
 
     def _check_addressed(self, scope: Scope, headers: Headers, seen: ClientRequest) -> None:
         """Check Host and Origin. Raises HostNotAllowed, OriginNotAllowed."""
