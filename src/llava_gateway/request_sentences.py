@@ -75,6 +75,7 @@ REQUESTS: dict[str, ErrorText] = {
     ),
     "tool_choice_without_tools": ("{field} forces a tool, but there are no tools.", "Send the tools, or leave {field} out."),
     "tool_choice_unknown": ("{field} names none of the tools.", "Tools: {known:, }."),
+    "limit_wrong": ("{field} must be a whole number from 1 to {most}.", None),
     "max_tokens_wrong": ("{field} must be at least 1.", "Leave it out for an answer until the model stops."),
     "session_id_differs": ("session_id is not the session in this address.", None),
     "nothing_to_continue": ("The last turn has no answer to continue.", "Ask the question again."),
