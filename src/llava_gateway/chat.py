@@ -199,6 +199,7 @@ class ChatRequest:
         continues: id of the session's turn whose answer is to go on, for a request without messages; None for a question.
         annotate: whether we add words of our own to the prompt: numbers before images, traces of dropped images. Off if the client wrote
             the whole conversation itself.
+        counted: whether a PromptProgress before the first word gives the tokens of the prompt, even if the engine doesn't report any.
         tools: functions that the model may call; the request is rejected if the model can't call tools.
         tool_choice, think: passed to engines and models that support them; a warning says if they are ignored.
         logprobs: number of alternatives per token, 0 to 20, to return with their probabilities (0 for the token's own probability only);
@@ -219,6 +220,7 @@ class ChatRequest:
     after: int | None = None
     continues: int | None = None
     annotate: bool = True
+    counted: bool = False
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     think: Think | None = None

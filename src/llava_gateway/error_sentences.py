@@ -245,6 +245,10 @@ ERRORS: dict[str, ErrorText] = {
         "Ask about some of them first, then about the others. A session remembers all of them.",
     ),
     "image_file_not_found": ("There is no such image.", "Images are deleted when nothing uses them. Upload it again."),
+    "file_unknown": (
+        "{field} names no file.",
+        "There is no Files API. Send the file itself as base64, or the id of an image from POST /images.",
+    ),
     "session_without_image": ("The session has no such image.", None),
     "piece_beyond": (_piece, "GET /images/{{id}}/view shows what is sent."),
     # Models.

@@ -65,6 +65,18 @@ REQUESTS: dict[str, ErrorText] = {
     "body_wrong": ("{detail}.", None),
     "text_too_long": ("{field} has {count:,} characters. The limit is {most:,}.", None),
     "nothing_asked": ("There is neither a prompt nor an image.", "Send a prompt, an image, or both."),
+    "message_empty": ("{field} is empty.", "Send a text, an image, or both."),
+    "block_unknown": ("{field} has the type {type!r}, which is not supported there.", "Supported types: {known:, }."),
+    "block_without_type": ("{field} has no type.", "Every block is an object with a type, such as text or image."),
+    "not_here": ("{field} is not supported.", "Leave the field out. Tools are run by the client."),
+    "tool_of_anthropic": (
+        "{field} has the type {type!r}, which only Anthropic's own models know.",
+        "Send a tool with a name, a description and an input_schema.",
+    ),
+    "tool_choice_without_tools": ("{field} forces a tool, but there are no tools.", "Send the tools, or leave {field} out."),
+    "tool_choice_unknown": ("{field} names none of the tools.", "Tools: {known:, }."),
+    "limit_wrong": ("{field} must be a whole number from 1 to {most}.", None),
+    "max_tokens_wrong": ("{field} must be at least 1.", "Leave it out for an answer until the model stops."),
     "session_id_differs": ("session_id is not the session in this address.", None),
     "nothing_to_continue": ("The last turn has no answer to continue.", "Ask the question again."),
     "turn_not_last": (

@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from llava_gateway import __version__
 from llava_gateway.api import archives, context, events, models, native, openapi, ops, read_ahead, running, view, votes
+from llava_gateway.api.anthropic import messages as anthropic_messages
 from llava_gateway.api.body_limits import BodyBudget
 from llava_gateway.api.deps import provide
 from llava_gateway.api.description import DescribedApp
@@ -70,6 +71,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None, fetc
     app.include_router(read_ahead.router)
     app.include_router(models.router)
     app.include_router(votes.router)
+    app.include_router(anthropic_messages.router)
     app.include_router(ops.router)
     app.include_router(ollama.router)
     app.mount("/static", GZipMiddleware(PageFiles(directory=str(ops.WEB)), compresslevel=6), name="static")

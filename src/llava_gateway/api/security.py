@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llava_gateway.api.body_limits import BodyBudget, IncomingBody
+from llava_gateway.api.dialects import dialect_of
 from llava_gateway.api.errors import internal_error
 from llava_gateway.api.origins import AllowedOrigins, is_from_program, is_private_name, origin_headers, preflight_headers
 from llava_gateway.api.proxies import PROXY_HEADERS, ClientRequest, TrustedProxies, beside
@@ -119,6 +120,8 @@ class SecurityMiddleware:
                 body.release()
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
+                if dialect_of(scope) == "anthropic":
+                    headers["request-id"] = request_id
                 if body.refused:
                     headers["Connection"] = "close"
                 if message["status"] == 307:
@@ -172,8 +175,9 @@ class SecurityMiddleware:
         """Return whether the request carries the key, if there is one."""
         if self._key is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key.encode())
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+        return any(hmac.compare_digest(one.strip().encode(), self._key.encode()) for one in given)
 
     def _check_addressed(self, scope: Scope, headers: Headers, seen: ClientRequest) -> None:
         """Check Host and Origin. Raises HostNotAllowed, OriginNotAllowed."""

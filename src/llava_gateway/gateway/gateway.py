@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from dataclasses import replace
 
 from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
-from llava_gateway.chat import ChatRequest, Embeddings, Finish
+from llava_gateway.chat import ChatRequest, Embeddings, Finish, PromptProgress
 from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.engines.installer import Installer
 from llava_gateway.engines.pool import EnginePool
@@ -214,6 +214,8 @@ class Gateway:
             answering.accepted = True
             for name in (*engine.ignored_options(answering.request.options), *engine.ignored_fields(answering.engine_request)):
                 answering.warnings.append(note("option_ignored", option=name))
+            if answering.request.counted and not engine.reports_progress:
+                yield PromptProgress(0, await wait(self.prompt_builder.tokens(answering.prompt)))
             while event := await wait(anext(events, None), limit()):
                 if isinstance(event, Finish):
                     yield event

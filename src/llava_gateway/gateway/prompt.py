@@ -186,6 +186,12 @@ class PromptBuilder:
         warnings = tuple(dict.fromkeys((*prompt.warnings, *fitted.warnings)))
         return replace(prompt, attachments=attachments, fitted=fitted, warnings=warnings)
 
+    async def tokens(self, prompt: Prompt) -> int:
+        """Return the tokens of a prompt: the engine's own count if it can count, else an estimate."""
+        engine = self.pool.engine(prompt.model.engine)
+        count = prompt.fitted.count or await self.fitter.count(prompt.engine_request, engine, prompt.model.key)
+        return count.total
+
     async def _fit_whole(
         self, draft: Draft, build: Build, model: ModelInfo, wanted: Options, *, exactly: bool = False, uncounted: int = 0
     ) -> Fitted:

@@ -21,9 +21,21 @@ TYPES = {
 
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """Render an error. Anthropic has only the type and the message; the code and the field at fault are ours."""
     status = error_status(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": sentence_of(error)}, "request_id": request_id}
+    what = {"type": kind, "message": _message(error), "code": error.code, "param": error.param}
+    return {"type": "error", "error": what, "request_id": request_id}
+
+
+def _message(error: GatewayError) -> str:
+    """Return what went wrong. Agents recognise a prompt that is too long by Anthropic's words, and shorten their history."""
+    tokens, context = error.values.get("n_prompt_tokens"), error.values.get("n_ctx")
+    if error.code == "context_length_exceeded" and tokens and context:
+        return f"prompt is too long: {tokens} tokens > {context} maximum. {sentence_of(error)}"
+    where = error.param or ""
+    said = sentence_of(error)
+    return said if not where or where in said else f"{where}: {said}"
 
 
 def error_status(error: GatewayError) -> int:
