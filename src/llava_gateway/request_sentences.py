@@ -32,6 +32,7 @@ _SESSION = "A session keeps the conversation: POST /sessions starts one, POST /s
 _FORMAT = "The format of the answer goes into the field format: 'json', or the JSON schema itself."
 _AS_FILES = "Images are files in fields named image. For stored images, send their ids in fields named image_id."
 _BY_CURL = "With curl: -F image=@photo.jpg."
+_BY_CURL_FILE = "With curl: -F file=@photo.jpg -F purpose=user_data."
 _BY_CURL_ZIP = "With curl: -F file=@session.zip."
 _AS_UTF8 = (
     "Send UTF-8. With curl, send a file saved as UTF-8: --data-binary @body.json. In PowerShell, add -ContentType 'application/json;"
@@ -63,6 +64,35 @@ REQUESTS: dict[str, ErrorText] = {
     "field_not_boolean": ("{field} must be true or false.", None),
     "field_wrong": ("{field}: {detail}.", None),
     "body_wrong": ("{detail}.", None),
+    "message_wrong": ("{field} must be an object with a role and a content.", None),
+    "content_wrong": ("{field} must be a text or a list of parts.", None),
+    "role_unknown": ("There is no role {role!r}.", "Roles: {known:, }."),
+    "part_unknown": ("There is no type {type!r} of parts.", "Types: {known:, }."),
+    "tool_call_wrong": ("{field} must have an id, and a function with a name and its arguments as a text.", None),
+    "tools_wrong": ("{field} must be a list of at most {most} tools.", None),
+    "tool_unknown": (
+        "{field} must be function: there are no other tools here.",
+        "Leave out tools that a server would run itself, such as web search.",
+    ),
+    "tool_parameters_wrong": ("{field} must be a JSON schema, which is an object.", None),
+    "tool_choice_wrong": (
+        "{field} must be auto, none, required, or one of the tools by its name.",
+        "Tools of this request: {known:, }.",
+    ),
+    "tools_in_session": ("A session can't keep the calls of tools.", "Send the whole conversation, without session_id."),
+    "functions_outdated": ("{field} is an old name for tools.", "Send tools and tool_choice."),
+    "nothing_new": ("There is no message by the user behind the last answer.", None),
+    "top_logprobs_alone": ("{field} needs logprobs: true.", None),
+    "effort_wrong": ("{field} must be one of {known:, }.", None),
+    "options_wrong": ("{field} must be an object of options.", None),
+    "format_unknown": ("{field} must be one of {known:, }.", None),
+    "format_without_schema": ("{field} must be the JSON schema that the answer follows.", None),
+    "dimensions_fixed": ("The number of dimensions is fixed by the model.", "Leave out dimensions."),
+    "embed_input_wrong": ("{field} must be a text, or a list of 1 to {most} texts, none of them empty.", None),
+    "body_not_file_form": ("The body must be a form (multipart/form-data) with the file in its field file.", _BY_CURL_FILE),
+    "form_without_file": ("There is no file in the form.", _BY_CURL_FILE),
+    "form_of_two_files": ("There are two files in the form, but this route takes only one.", _BY_CURL_FILE),
+    "purpose_unknown": ("{field} must be one of {known:, }.", None),
     "text_too_long": ("{field} has {count:,} characters. The limit is {most:,}.", None),
     "nothing_asked": ("There is neither a prompt nor an image.", "Send a prompt, an image, or both."),
     "message_empty": ("{field} is empty.", "Send a text, an image, or both."),
@@ -255,6 +285,8 @@ REQUESTS: dict[str, ErrorText] = {
         "This gateway has no such route of the {api} API.",
         "It speaks the APIs of Ollama (/api/chat), OpenAI (/v1/chat/completions) and Anthropic (/v1/messages). Its own begins with /ask.",
     ),
+    "file_not_found": ("There is no such file.", "Files are kept in memory, those that were used last. Upload it again."),
+    "stored_file_not_found": ("There is no file with this id.", "Files are kept in memory, those that were used last. Upload it again."),
     # Sessions.
     "session_not_found": (
         "There is no such session.",

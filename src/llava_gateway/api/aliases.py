@@ -69,17 +69,17 @@ def to_our_names(given: Any) -> tuple[Any, dict[str, str]]:
     called: dict[str, str] = {}
     for name, value in given.items():
         if name in OPTIONS or name in OPTION_NAMES:
-            _put(options, OPTIONS.get(name, name), value, name, "options.", called)
+            put(options, OPTIONS.get(name, name), value, name, "options.", called)
         elif name not in ("options", *IMAGES):
-            _put(fields, FIELDS.get(name, name), value, name, "", called)
+            put(fields, FIELDS.get(name, name), value, name, "", called)
     for name, value in given.get("options", {}).items():
-        _put(options, OPTIONS.get(name, name), value, f"options.{name}", "options.", called)
+        put(options, OPTIONS.get(name, name), value, f"options.{name}", "options.", called)
     if options or "options" in given:
         fields["options"] = options
     return fields | _images(given, called), called
 
 
-def _put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str, called: dict[str, str]) -> None:
+def put(target: dict[str, Any], name: str, value: Any, theirs: str, within: str, called: dict[str, str]) -> None:
     """Store a value under our name. A null beside another value is ignored."""
     before = target.get(name)
     if before is not None and value is not None and before != value:

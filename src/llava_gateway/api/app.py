@@ -17,6 +17,7 @@ from llava_gateway.api.deps import provide
 from llava_gateway.api.description import DescribedApp
 from llava_gateway.api.head import HeadMiddleware
 from llava_gateway.api.ollama import router as ollama
+from llava_gateway.api.openai.routes import add_openai
 from llava_gateway.api.options import check_presets
 from llava_gateway.api.page_files import PageFiles
 from llava_gateway.api.refusals import add_error_handlers
@@ -62,6 +63,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None, fetc
     # Registered before the same route in `native.router`, which only describes it: what FastAPI does for parameters takes a twentieth of a
     # request's time.
     app.add_route("/ask", native.ask, methods=["POST"], include_in_schema=False)
+    add_openai(app, settings)
     app.include_router(archives.router)  # before the router that has /sessions/{session_id}
     app.include_router(native.router)
     app.include_router(running.router)

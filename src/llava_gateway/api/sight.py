@@ -24,9 +24,9 @@ def with_sight(body: AskBody, images: Sequence[tuple[Attached, SightBody | None]
 
     Raises InvalidRegion, ConflictingFields, and InvalidRequest for errors inside `options`.
     """
-    for_all = wishes(body) | _wishes_in_options(body)
+    for_all = wishes_for_all(body)
     if "region" in for_all and len(images) != 1:
-        raise _whose_region(len(images))
+        raise whose_region(len(images))
     return tuple(
         _on_ground(replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {}))), own, body)
         for index, (image, own) in enumerate(images)
@@ -56,15 +56,19 @@ def wishes(body: SightBody, within: str = "") -> dict[str, Any]:
     return given
 
 
-def _wishes_in_options(body: AskBody) -> dict[str, Any]:
+def wishes_for_all(body: AskBody) -> dict[str, Any]:
+    """Return the sight that a question requests for all of its images, beside its options or inside them. Raises what `wishes` raises,
+    ConflictingFields, and InvalidRequest for errors inside `options`.
+    """
+    beside = wishes(body)
     given = {name: body.options[name] for name in IN_OPTIONS if body.options.get(name) is not None}
     if not given:
-        return {}
+        return beside
     inside = parse_body(SightBody, given, "options")
     for name in given:
         if getattr(body, name) not in (None, getattr(inside, name)):
             raise ConflictingFields("fields_differ", values={"one": name, "other": f"options.{name}"}, param=f"options.{name}")
-    return wishes(inside)
+    return beside | wishes(inside)
 
 
 def _box(region: list[float], param: str) -> Box:
@@ -76,7 +80,8 @@ def _box(region: list[float], param: str) -> Box:
     return x, y, min(width, 1 - x), min(height, 1 - y)
 
 
-def _whose_region(images: int) -> InvalidRegion:
+def whose_region(images: int) -> InvalidRegion:
+    """Return the error for one region for this many images."""
     if not images:
         return InvalidRegion("region_without_image", param="region")
     return InvalidRegion("region_of_several", values={"count": images}, param="region")

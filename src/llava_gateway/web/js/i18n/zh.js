@@ -597,6 +597,7 @@ export const notes = {
   num_ctx_adjusted: '上下文为 {num_ctx} 个词元，而不是 {wanted} 个。',
   num_ctx_grown: '上下文从 {old} 个词元扩大到 {new} 个，因此重新加载了模型。',
   limit_assumed: '模型加载后引擎才会报告上限，在此之前按 {limit} 个词元计算。',
+  fields_ignored: '{fields} 不起作用：网关没有这些字段。',
   option_ignored: '已忽略 {option}：这个引擎或模型没有这个选项。',
   format_cut: '回答在 JSON 写完之前就被截断了。请调大 num_predict，或者让它少写一些。',
   model_reload: ['{why}上次加载用了 {last_load_ms}。', '{why}', '模型重新加载过。'],
