@@ -40,7 +40,7 @@ async def bare(ollama_binary: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """The service as it starts by itself, before an Ollama that has no model yet: the demo model answers."""
     server = RealOllama.start(ollama_binary, tmp_path)
     try:
-        async with serving(Settings(port=0, ollama_host=server.url)) as served:
+        async with serving(Settings(port=0, ollama_host=server.url, pull_registries=("127.0.0.1",))) as served:
             yield served
     finally:
         server.stop()

@@ -52,6 +52,7 @@ HEADERS_MAX_COUNT = 200
 """There is a limit because each lookup of an ASGI header scans all headers."""
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 """Open without a key: the page and the documentation (both ask for the key), their files under /static/, and the probes."""
+BLOBS = "/api/blobs/"
 LOCAL_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -87,6 +88,7 @@ class SecurityMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings, bodies: BodyBudget) -> None:
         self._app = app
         self._bodies = bodies
+        self._blob_max_bytes = settings.blob_max_bytes
         self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, *map(_bracketed, settings.addresses))}
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._explained: set[str] = set()
@@ -103,7 +105,7 @@ class SecurityMiddleware:
             state["send_piece"] = send
 
         started = False
-        body = IncomingBody(self._bodies, receive)
+        body = IncomingBody(self._bodies, receive, passes=self._passes(scope))
 
         def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal started
@@ -148,8 +150,13 @@ class SecurityMiddleware:
         scope["state"]["has_key"] = self._has_key(headers)
         if not scope["state"]["has_key"] and not _is_open(scope["path"]):
             raise InvalidApiKey
-        if int(headers.get("content-length") or 0) > self._bodies.max_bytes:
-            raise BodyTooLarge("body_bytes", values={"most_bytes": self._bodies.max_bytes})
+        most = self._passes(scope) or self._bodies.max_bytes
+        if int(headers.get("content-length") or 0) > most:
+            raise BodyTooLarge("body_bytes", values={"most_bytes": most})
+
+    def _passes(self, scope: Scope) -> int | None:
+        """Return the limit of a body that is passed on as it arrives; None for any other body."""
+        return self._blob_max_bytes if scope["path"].startswith(BLOBS) else None
 
     def _has_key(self, headers: Headers) -> bool:
         """Return whether the request carries the key, if there is one."""
