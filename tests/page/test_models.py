@@ -113,7 +113,7 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
 
 async def test_what_is_missing_is_downloaded_from_the_first_page(visit: Visit, own_ollama: RealOllama, registry: Registry) -> None:
     wanted = registry.demo.replace("demo", "demo:latest")
-    settings = Settings(port=0, engine="ollama", ollama_host=own_ollama.url, model=wanted)
+    settings = Settings(port=0, engine="ollama", ollama_host=own_ollama.url, model=wanted, pull_registries=("127.0.0.1",))
     async with serving(settings) as served:
         visitor = await visit(served.url)
         setup = visitor.page.locator(".setup")
