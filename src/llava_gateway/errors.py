@@ -46,6 +46,7 @@
     |  +- HostNotAllowed         403
     |  +- OriginNotAllowed       403
     |  +- LocalOnly              403
+    |  +- RegistryNotAllowed     403
     |  +- FetchingOff            403
     +- Overloaded                503
     +- ShuttingDown              503
@@ -384,6 +385,10 @@ class OriginNotAllowed(Refused):
 
 class LocalOnly(Refused):
     code = "local_only"
+
+
+class RegistryNotAllowed(Refused):
+    code = "registry_not_allowed"
 
 
 class FetchingOff(Refused):

@@ -131,6 +131,11 @@ REQUESTS: dict[str, ErrorText] = {
         "Leave context out, or send the whole conversation to /api/chat.",
     ),
     "field_unsupported": ("{field} is not supported.", "Leave it out."),
+    "create_from_nothing": ("There is neither from nor files.", "Name the model that the new one is made from."),
+    "create_elsewhere": ("{field} would make Ollama send questions to another machine.", "Name a model in from, or upload its files."),
+    "blob_missing": ("Ollama does not have the file {digest}.", "Upload it first, with POST /api/blobs/DIGEST."),
+    "digest_wrong": ("The digest must be sha256: and 64 hexadecimal digits.", "Send the SHA-256 of the file, in small letters."),
+    "digest_differs": ("The body does not have the digest {digest}.", "Compute the SHA-256 of the file again, and upload the whole file."),
     "raw_prompt": (
         "{field} needs the engine's own prompt, but the gateway writes the prompts.",
         "Leave it out, or send the request to the engine itself.",

@@ -147,6 +147,10 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Facts about a model's vision that engines don't report, by pattern of model names.",
     )
+    pull_registries: Names = Field(
+        ("registry.ollama.ai", "hf.co", "huggingface.co"),
+        description="Registries that models may be pulled from, as HOST or HOST:PORT; a HOST alone allows all ports.",
+    )
     preset: str | None = Field(None, description="Preset for requests that name none.")
     presets: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -221,6 +225,9 @@ class Settings(BaseSettings):
         ge=1024,
         description="Largest sum of all request bodies that are arriving or wait for their response; the first 64 KiB of each are not"
         " counted. A body without room waits for `body_gap_timeout`, then it gets 503. Unset: twice `body_max_bytes`.",
+    )
+    blob_max_bytes: int = Field(
+        64 * 1024 * MiB, ge=1024, description="Largest file of a model that `ollama create` uploads. It is passed on as it arrives."
     )
     body_timeout: float = Field(
         600, gt=0, description="Longest time to receive a request body. At 400 kbit/s, an image of 20 MiB arrives in time."

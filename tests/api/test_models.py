@@ -43,7 +43,7 @@ async def bare(ollama_binary: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """Start the service with an Ollama that has no model yet."""
     server = RealOllama.start(ollama_binary, tmp_path)
     try:
-        async with serving(Settings(port=0, engine="ollama", ollama_host=server.url)) as served:
+        async with serving(Settings(port=0, engine="ollama", ollama_host=server.url, pull_registries=("127.0.0.1",))) as served:
             yield served
     finally:
         server.stop()
@@ -418,7 +418,7 @@ async def test_set_up_is_told_in_codes(demo: httpx2.Client, serve: Serve) -> Non
 async def test_the_demo_model_answers_no_more_when_a_pulled_one_can(ollama_binary: Path, tmp_path: Path, registry: Registry) -> None:
     server = RealOllama.start(ollama_binary, tmp_path)
     try:
-        async with serving(Settings(port=0, ollama_host=server.url)) as served:
+        async with serving(Settings(port=0, ollama_host=server.url, pull_registries=("127.0.0.1",))) as served:
             told = (await served.client.get("/setup")).json()
             assert (told["state"], told["missing"]) == ("demo", "vision_model")
             done = (await served.client.post("/models/pull", json={"model": registry.demo})).json()

@@ -40,7 +40,7 @@ async def bare(ollama_binary: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """The service as it starts by itself, before an Ollama that has no model yet: the demo model answers."""
     server = RealOllama.start(ollama_binary, tmp_path)
     try:
-        async with serving(Settings(port=0, ollama_host=server.url)) as served:
+        async with serving(Settings(port=0, ollama_host=server.url, pull_registries=("127.0.0.1",))) as served:
             yield served
     finally:
         server.stop()
@@ -113,7 +113,7 @@ async def test_a_model_is_downloaded_with_real_progress_and_then_answers(visit: 
 
 async def test_what_is_missing_is_downloaded_from_the_first_page(visit: Visit, own_ollama: RealOllama, registry: Registry) -> None:
     wanted = registry.demo.replace("demo", "demo:latest")
-    settings = Settings(port=0, engine="ollama", ollama_host=own_ollama.url, model=wanted)
+    settings = Settings(port=0, engine="ollama", ollama_host=own_ollama.url, model=wanted, pull_registries=("127.0.0.1",))
     async with serving(settings) as served:
         visitor = await visit(served.url)
         setup = visitor.page.locator(".setup")

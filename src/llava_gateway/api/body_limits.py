@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -79,18 +80,23 @@ class BodyBudget:
 class IncomingBody:
     """The body of one request; `receive` reads it within the limits.
 
+    Args:
+        passes: the most bytes of a body that is passed on as it arrives: it takes no room, and only its pauses are limited. None for any
+            other body.
+
     Attributes:
         refused: whether the request was refused before its body was complete, so that the connection can't be used again.
     """
 
-    def __init__(self, bodies: BodyBudget, receive: Receive) -> None:
+    def __init__(self, bodies: BodyBudget, receive: Receive, *, passes: int | None = None) -> None:
         self._bodies = bodies
         self._receive = receive
-        self._due = asyncio.get_running_loop().time() + bodies.timeout
+        self._due = math.inf if passes else asyncio.get_running_loop().time() + bodies.timeout
+        self._most = passes or bodies.max_bytes
         self._taken = 0
         self._counted = 0
         self._whole = False
-        self._released = False
+        self._released = passes is not None
         self.refused = False
 
     async def receive(self) -> Message:
@@ -109,9 +115,9 @@ class IncomingBody:
             raise BodyTimeout(reason, values={"seconds": bodies.timeout} if reason else None) from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._taken += len(message.get("body", b""))
-        if self._taken > bodies.max_bytes:
+        if self._taken > self._most:
             await self.discard()
-            raise BodyTooLarge("body_bytes", values={"most_bytes": bodies.max_bytes})
+            raise BodyTooLarge("body_bytes", values={"most_bytes": self._most})
         if (more := self._taken - UNCOUNTED - self._counted) > 0 and not self._released:
             await self._count(more)
         return message

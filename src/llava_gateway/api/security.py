@@ -55,6 +55,7 @@ HEADERS_MAX_COUNT = 200
 """There is a limit because each lookup of an ASGI header scans all headers."""
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 """Open without a key: the page and the documentation (both ask for the key), their files under /static/, and the probes."""
+BLOBS = "/api/blobs/"
 LOCAL_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -94,6 +95,7 @@ class SecurityMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings, bodies: BodyBudget) -> None:
         self._app = app
         self._bodies = bodies
+        self._blob_max_bytes = settings.blob_max_bytes
         self._hosts = {host.lower() for host in (*settings.allowed_hosts, settings.host, *map(_bracketed, settings.addresses))}
         self._origins = AllowedOrigins(settings.allowed_origins)
         self._proxies = TrustedProxies(settings.trusted_proxies)
@@ -111,7 +113,7 @@ class SecurityMiddleware:
             state["send_piece"] = send
 
         started = False
-        body = IncomingBody(self._bodies, receive)
+        body = IncomingBody(self._bodies, receive, passes=self._passes(scope))
 
         def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal started
@@ -168,8 +170,13 @@ class SecurityMiddleware:
         state["is_preflight"] = state["is_foreign_page"] and scope["method"] == "OPTIONS" and "access-control-request-method" in headers
         if not state["has_key"] and not state["is_preflight"] and not _is_open(scope["path"]):
             raise InvalidApiKey
-        if int(headers.get("content-length") or 0) > self._bodies.max_bytes:
-            raise BodyTooLarge("body_bytes", values={"most_bytes": self._bodies.max_bytes})
+        most = self._passes(scope) or self._bodies.max_bytes
+        if int(headers.get("content-length") or 0) > most:
+            raise BodyTooLarge("body_bytes", values={"most_bytes": most})
+
+    def _passes(self, scope: Scope) -> int | None:
+        """Return the limit of a body that is passed on as it arrives; None for any other body."""
+        return self._blob_max_bytes if scope["path"].startswith(BLOBS) else None
 
     def _has_key(self, headers: Headers) -> bool:
         """Return whether the request carries the key, if there is one."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from llava_gateway.chat import JSON
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.modelfile import Modelfile, parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary, Progress, without_files
@@ -27,6 +28,7 @@ from llava_gateway.errors import (
     ModelExists,
     OllamaNotUsed,
     Overloaded,
+    RegistryNotAllowed,
     ShuttingDown,
 )
 from llava_gateway.settings import Settings
@@ -119,8 +121,9 @@ class Installer:
         """Download a model, or watch a download that is already running.
 
         Leaving stops the download if no other client watches it; the next one continues where it stopped. Entering raises
-        InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, Overloaded, ShuttingDown.
+        InvalidModelName, CloudModelRefused, RegistryNotAllowed, OllamaNotUsed, ModelBusy, Overloaded, ShuttingDown.
         """
+        self._check_registry(name)
         async with self._watched("pull", name, lambda library: library.pull(name)) as installing:
             yield installing
 
@@ -133,23 +136,52 @@ class Installer:
         recipe = without_files(modelfile)
         if not replace and self.find(name) is not None:
             raise ModelExists().at("model")
+        self._check_base(recipe.sources[0])
         async with self._watched("create", name, lambda library: library.create(name, recipe, None)) as installing:
             yield installing
+
+    @asynccontextmanager
+    async def create_with(self, name: str, base: str | None, fields: JSON) -> AsyncIterator[Installing]:
+        """Create a model, or replace one, with the `fields` of Ollama's own API. Leaving stops it.
+
+        Args:
+            base: name of the model that it is made from; None if it is made from uploaded files.
+
+        Entering raises what `pull` raises.
+        """
+        if base is not None:
+            self._check_base(base)
+        async with self._watched("create", name, lambda library: library.create_with(name, fields)) as installing:
+            yield installing
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Copy a model under another name. Raises what `delete` raises."""
+        self._check_idle(destination)
+        parse_name(source)
+        async with self._open_library() as library:
+            await library.copy(source, destination)
+        await self._pool.refresh()
+
+    async def has_blob(self, digest: str) -> bool:
+        """Return whether Ollama has the file with this digest. Raises OllamaNotUsed, ShuttingDown, UpstreamUnavailable."""
+        self._check_open()
+        async with self._open_library() as library:
+            return await library.has_blob(digest)
+
+    async def add_blob(self, digest: str, chunks: AsyncIterable[bytes]) -> None:
+        """Pass a file on to Ollama, as it arrives. Raises what `has_blob` raises, InvalidRequest if it has another digest, and DiskFull."""
+        self._check_open()
+        async with self._open_library() as library:
+            await library.add_blob(digest, chunks)
 
     async def delete(self, name: str) -> None:
         """Delete a model.
 
         Raises InvalidModelName, CloudModelRefused, OllamaNotUsed, ModelBusy, ModelNotFound, ShuttingDown, UpstreamUnavailable.
         """
-        key = parse_name(name).key
-        self._check_open()
-        if key in self._running:
-            raise ModelBusy().at("model")
-        library = self._library()
-        try:
+        self._check_idle(name)
+        async with self._open_library() as library:
             await library.delete(name)
-        finally:
-            await library.aclose()
         await self._pool.refresh()
 
     def find(self, name: str) -> ModelInfo | None:
@@ -193,6 +225,31 @@ class Installer:
             raise ShuttingDown
         if not any(engine.name == "ollama" for engine in self._pool.engines):
             raise OllamaNotUsed
+
+    def _check_idle(self, name: str) -> None:
+        key = parse_name(name).key
+        self._check_open()
+        if key in self._running:
+            raise ModelBusy().at("model")
+
+    def _check_base(self, name: str) -> None:
+        """Check a model that another one is made from: Ollama pulls it if it is not installed."""
+        if self.find(name) is None:
+            self._check_registry(name)
+
+    def _check_registry(self, name: str) -> None:
+        host = parse_name(name).host.lower()
+        allowed = {entry.lower() for entry in self._settings.pull_registries}
+        if allowed.isdisjoint((host, host.partition(":")[0])):
+            raise RegistryNotAllowed("registry_not_listed", values={"registry": host}).at("model")
+
+    @asynccontextmanager
+    async def _open_library(self) -> AsyncIterator[OllamaLibrary]:
+        library = self._library()
+        try:
+            yield library
+        finally:
+            await library.aclose()
 
     def _library(self) -> OllamaLibrary:
         return OllamaLibrary(self._settings.ollama_url, connect_timeout=self._settings.connect_timeout)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,14 @@ from typing import cast
 import httpx
 import ollama
 
+from llava_gateway.chat import JSON
 from llava_gateway.engines.modelfile import Modelfile, ModelfileError
 from llava_gateway.engines.ollama_library_errors import Step, StillStopping, error_from, step_of
 from llava_gateway.engines.ollama_names import ModelName, parse_name
-from llava_gateway.engines.upstream import new_client, stream, tls_context
+from llava_gateway.engines.upstream import error_body, json_object, lines, new_client, stream, tls_context
 from llava_gateway.errors import (
     InvalidModelName,
+    InvalidRequest,
     ModelfileNamesFiles,
     UpstreamDisconnected,
     UpstreamProtocolError,
@@ -75,9 +78,22 @@ class OllamaLibrary:
         """Copy a file to Ollama and return its digest. Skips a file that Ollama already has, because Ollama would drop the connection
         midway."""
         digest = await asyncio.to_thread(_digest, path)
+        return digest if await self.has_blob(digest) else await self._client.create_blob(path)
+
+    async def has_blob(self, digest: str) -> bool:
+        """Return whether Ollama has the file with this digest (`sha256:...`)."""
         async with stream(self._http, "HEAD", f"{self._url}/api/blobs/{digest}") as known:
-            there = known.status_code == 200
-        return digest if there else await self._client.create_blob(path)
+            return known.status_code == 200
+
+    async def add_blob(self, digest: str, chunks: AsyncIterable[bytes]) -> None:
+        """Pass a file on to Ollama. It must not have the file yet. If the file turns out to have another digest, breaks off before the end,
+        and Ollama forgets what it got. Raises InvalidRequest, DiskFull, UpstreamError.
+        """
+        with _library_errors():
+            async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False, verify=tls_context()) as client:
+                response = await client.post(f"{self._url}/api/blobs/{digest}", content=_checked(digest, chunks))
+        if response.status_code not in (200, 201):
+            raise error_from(response.status_code, response.text, making=False)
 
     async def pull(self, name: str) -> AsyncGenerator[Progress]:
         """Download a model. The last status is "success". Leaving the iterator stops it; what has arrived is kept for the next time.
@@ -134,6 +150,34 @@ class OllamaLibrary:
                 async for step in steps:
                     yield _progress(step)
 
+    async def create_with(self, name: str, fields: JSON) -> AsyncGenerator[Progress]:
+        """Create a model with the `fields` of POST /api/create, which must name no other machine. The last status is "success".
+
+        Raises InvalidModelfile if Ollama rejects them, and what `pull` raises.
+        """
+        for digest in {**fields.get("files", {}), **fields.get("draft_files", {})}.values():
+            if not await self.has_blob(digest.replace("-", ":")):
+                raise InvalidRequest("blob_missing", values={"digest": digest})
+        body = json.dumps({**fields, "model": name, "stream": True}).encode()
+        url, headers = f"{self._url}/api/create", {"Content-Type": "application/json"}
+        async with stream(self._http, "POST", url, content=body, headers=headers) as response:
+            if response.status_code != 200:
+                refusal = (await error_body(response)).decode("utf-8", "replace")
+                log.warning("Ollama rejected a request: status %s, %.500r", response.status_code, refusal)
+                raise error_from(response.status_code, refusal, making=True)
+            async with aclosing(lines(response)) as steps:
+                async for line in steps:
+                    step = json_object(line)
+                    if failure := step.get("error"):
+                        log.warning("Ollama gave up on a model: %.500r", failure)
+                        raise error_from(response.status_code, str(failure), making=True)
+                    yield _progress(ollama.ProgressResponse(**step))
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Copy a model under another name. Raises ModelNotFound."""
+        with _library_errors():
+            await self._client.copy(source, destination)
+
     async def delete(self, name: str) -> None:
         """Delete a model. Raises ModelNotFound."""
         with _library_errors():
@@ -157,6 +201,19 @@ def without_files(modelfile: Modelfile) -> Modelfile:
     if source.lower().endswith(_FILE_SUFFIXES):
         raise ModelfileNamesFiles("modelfile_sent_file").at("modelfile")
     return modelfile
+
+
+async def _checked(digest: str, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    """Pass the chunks on, the last one only if all of them together have the digest. Raises InvalidRequest."""
+    found, held = hashlib.sha256(), b""
+    async for chunk in chunks:
+        found.update(chunk)
+        if held:
+            yield held
+        held = chunk
+    if f"sha256:{found.hexdigest()}" != digest:
+        raise InvalidRequest("digest_differs", values={"digest": digest})
+    yield held
 
 
 def _files(modelfile: Modelfile, folder: Path | None) -> list[Path]:

@@ -11,6 +11,7 @@ from llava_gateway.chat import JSON
 from llava_gateway.errors import InvalidFormat, InvalidRequest
 
 MOST_LOGPROBS = 20
+MOST_FILES = 1000
 NO_MODEL = "field_missing"
 """The reason of the error about a missing `model`."""
 
@@ -103,6 +104,44 @@ class EmbedBody(NamedBody):
 class OldEmbedBody(NamedBody):
     prompt: str = ""
     keep_alive: KeepAlive = None
+
+
+class PullBody(NamedBody):
+    stream: bool = True
+
+
+class CreateBody(NamedBody):
+    """A new model. Fields that are not named here go to Ollama as they are, apart from those that lead to another machine."""
+
+    stream: bool = True
+    source: str = Field("", alias="from", max_length=600)
+    files: dict[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
+    draft_files: dict[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
+    template: str = ""
+    system: str = ""
+    license: str | Items[str] = ""
+    parameters: JSON = Field(default_factory=dict)
+    messages: Objects = Field(default_factory=list)
+    quantize: str = ""
+    draft_quantize: str = ""
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    info: JSON = Field(default_factory=dict)
+    remote_host: str = ""
+    modelfile: str = ""
+    path: str = ""
+
+    @property
+    def passed_on(self) -> JSON:
+        """The fields that are set, for Ollama, without the name of the new model."""
+        own = {"model", "name", "stream", "remote_host", "modelfile", "path"}
+        return self.model_dump(by_alias=True, exclude_defaults=True, exclude=own)
+
+
+class CopyBody(OllamaBody):
+    source: str = Field(min_length=1, max_length=600)
+    destination: str = Field(min_length=1, max_length=600)
 
 
 class MessageBody(OllamaBody):

@@ -23,7 +23,27 @@ NDJSON = "application/x-ndjson"
 NS_PER_MS = 1e6
 
 
-class OllamaFrames(ABC):
+class LineFrames:
+    """What all streamed responses have in common: one JSON object on each line, the last one for an error.
+
+    Args:
+        stream: whether the response is streamed; else it is one object.
+    """
+
+    keepalive = b""  # clients parse each line
+    cuts = False
+
+    def __init__(self, *, stream: bool) -> None:
+        self.media_type = NDJSON if stream else None
+
+    def refused(self, error: GatewayError, request_id: str) -> Response:
+        return error_response(error, request_id)
+
+    def failed(self, error: GatewayError, request_id: str) -> bytes:
+        return line({"error": said(error)})
+
+
+class OllamaFrames(LineFrames, ABC):
     """The format of an answer.
 
     Args:
@@ -33,11 +53,8 @@ class OllamaFrames(ABC):
         clock: nanoseconds since 1970.
     """
 
-    keepalive = b""
-    cuts = False
-
     def __init__(self, model: str, *, stream: bool, extras: bool = False, clock: Callable[[], int] = time.time_ns) -> None:
-        self.media_type = NDJSON if stream else None
+        super().__init__(stream=stream)
         self._model = model
         self._extras = extras
         self._clock = clock
@@ -83,19 +100,12 @@ class OllamaFrames(ABC):
         """Return the answer to a request without a question, which loads the model or unloads it."""
         return JSONResponse({"model": self._model, "created_at": self._now(), **self.piece(), "done": True, "done_reason": reason})
 
-    def refused(self, error: GatewayError, request_id: str) -> Response:
-        return error_response(error, request_id)
-
-    def failed(self, error: GatewayError, request_id: str) -> bytes:
-        return b'{"error":%b}\n' % encode_basestring(said(error)).encode()
-
     @abstractmethod
     def _text_line(self, text: bytes) -> bytes:
         """Return the line of a text, given as JSON. This runs for every token, so it needs no JSON encoder."""
 
     def _line(self, fields: JSON) -> bytes:
-        rest = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-        return b'%b%b",%b\n' % (self._begin, self._now().encode(), rest[1:])
+        return b'%b%b",%b' % (self._begin, self._now().encode(), line(fields)[1:])
 
     def _now(self) -> str:
         return written(self._clock())
@@ -148,6 +158,10 @@ class GenerateFrames(OllamaFrames):
 
     def _text_line(self, text: bytes) -> bytes:
         return b'%b%b","response":%b,"done":false}\n' % (self._begin, self._now().encode(), text)
+
+
+def line(fields: JSON) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def end_json(answer: Answer) -> JSON:

@@ -678,6 +678,7 @@ export const failures = {
   invalid_option: { cause: '有一个选项的值无效。', next: '请在选项中把它还原。' },
   invalid_region: { cause: '选中的区域不在图片里。', next: '请重新框选。' },
   invalid_request: { cause: '网关没能读懂请求。', next: '请刷新页面后重试。' },
+  registry_not_allowed: { cause: '网关不从这个仓库下载模型。', next: '请在设置的 pull_registries 里加上这个仓库。' },
   local_only: { cause: '只能在运行网关的那台机器上，或者凭 API 密钥增删模型。', next: '请在那台机器的浏览器里打开 http://127.0.0.1（加上网关的端口），或在终端里使用 `llava-gateway models`。' },
   method_not_allowed: { cause: '网关没能读懂请求。', next: '请刷新页面后重试。' },
   model_busy: { cause: '这个模型正在下载或创建。', next: '请等它完成，或先把它停止。' },
