@@ -66,7 +66,6 @@ REQUESTS: dict[str, ErrorText] = {
     "body_wrong": ("{detail}.", None),
     "message_wrong": ("{field} must be an object with a role and a content.", None),
     "content_wrong": ("{field} must be a text or a list of parts.", None),
-    "role_unknown": ("There is no role {role!r}.", "Roles: {known:, }."),
     "part_unknown": ("There is no type {type!r} of parts.", "Types: {known:, }."),
     "tool_call_wrong": ("{field} must have an id, and a function with a name and its arguments as a text.", None),
     "tools_wrong": ("{field} must be a list of at most {most} tools.", None),

@@ -53,7 +53,10 @@ SUITES = (
     Suite("llm", ("tests/dialects/llm_suite.py",)),
     Suite(
         "openai",
-        tuple(f"tests/api_resources/{name}" for name in ("chat/test_completions.py", "test_embeddings.py", "test_models.py", "test_responses.py")),
+        tuple(
+            f"tests/api_resources/{name}"
+            for name in ("chat/test_completions.py", "test_embeddings.py", "test_models.py", "test_responses.py")
+        ),
         "openai",
     ),
     Suite("anthropic", ("tests/api_resources/test_messages.py", "tests/api_resources/test_models.py"), "anthropic"),
@@ -84,11 +87,10 @@ def main() -> None:
     engine.installed = tuple(ModelInfo(name, "ollama", vision=True, context_length=32768) for name in MODELS)
     with served_in_thread(Settings(port=0), [engine]) as url:
         cases = [case for suite in suites for case in run(suite, url)]
-    console = Console(width=160)
-    console.print(table(suites, cases))
+    Console(width=160).print(table(suites, cases))
     unexplained = [case for case in cases if case.fault and not case.reason]
     for case in unexplained:
-        console.print(f"{case.suite} {case.name}: {case.fault[:300]}", markup=False, soft_wrap=True)
+        print(f"{case.suite} {case.name}: {case.fault[:300]}")
     if unexplained:
         sys.exit(f"{len(unexplained)} cases failed.")
 
@@ -98,7 +100,19 @@ def run(suite: Suite, url: str) -> list[Case]:
     own = {"GATEWAY_URL": url, "GATEWAY_MODEL": MODEL, "TEST_API_BASE_URL": f"{url}/v1" if suite.package == "openai" else url}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-o", "xfail_strict=false", "-W", "ignore", f"--junitxml={report}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-o",
+            "addopts=",
+            "-o",
+            "xfail_strict=false",
+            "-W",
+            "ignore",
+            f"--junitxml={report}",
+        ]
         command += ["-p", "no:cacheprovider", "--asyncio-mode=auto", *(["-k", suite.cases] if suite.cases else []), *suite.files]
         environment = {**os.environ, **own, "PYTHONPATH": str(suite.folder)}
         done = subprocess.run(command, cwd=suite.folder, env=environment, capture_output=True, text=True, check=False)
@@ -130,7 +144,10 @@ def table(suites: Sequence[Suite], cases: Sequence[Case]) -> Table:
 def _sources(package: str) -> Path:
     """Return the folder of a package's sources, with its tests, of the version that is installed. Downloads it once."""
     version = subprocess.run(
-        [sys.executable, "-c", f"from importlib.metadata import version; print(version({package!r}))"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"from importlib.metadata import version; print(version({package!r}))"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     folder = CACHE / f"{package}-{version}"
     if not folder.exists():

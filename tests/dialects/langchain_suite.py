@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,7 +12,6 @@ from langchain_core.language_models import BaseChatModel
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
-from langchain_tests.integration_tests import chat_models as suite
 
 from tests.pdfs import pdf
 from tests.sample_images import encoded, shape
@@ -24,14 +22,13 @@ IMAGE = encoded(shape("circle", "red", size=(640, 480)), "JPEG")
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite downloads an image and a PDF from the web; it gets ours instead."""
 
     def get(url: str, **_: Any) -> httpx.Response:
         return httpx.Response(200, content=pdf("A page") if url.endswith(".pdf") else IMAGE, request=httpx.Request("GET", url))
 
-    monkeypatch.setattr(suite.httpx, "get", get)
-    yield
+    monkeypatch.setattr(httpx, "get", get)
 
 
 class Common(ChatModelIntegrationTests):

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from llava_gateway import __version__
-from llava_gateway.api import archives, context, events, models, native, openapi, ops, read_ahead, running, view, votes
+from llava_gateway.api import archives, context, events, model_lists, models, native, openapi, ops, read_ahead, running, view, votes
 from llava_gateway.api.anthropic import messages as anthropic_messages
 from llava_gateway.api.body_limits import BodyBudget
 from llava_gateway.api.deps import provide
@@ -64,6 +64,8 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None, fetc
     # request's time.
     app.add_route("/ask", native.ask, methods=["POST"], include_in_schema=False)
     add_openai(app, settings)
+    app.add_route("/v1/models", model_lists.list_models, methods=["GET"], include_in_schema=False)
+    app.add_route("/v1/models/{name:path}", model_lists.get_model, methods=["GET"], include_in_schema=False)
     app.include_router(archives.router)  # before the router that has /sessions/{session_id}
     app.include_router(native.router)
     app.include_router(running.router)

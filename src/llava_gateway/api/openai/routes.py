@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from llava_gateway.api.openai import chat, embeddings, files, models
+from llava_gateway.api.openai import chat, embeddings, files
 from llava_gateway.settings import Settings
 
 
@@ -13,8 +13,6 @@ def add_openai(app: FastAPI, settings: Settings) -> None:
     app.state.openai_files = files.FileShelf(files.most_bytes(settings))
     for method, path, handler in (
         ("POST", "/v1/chat/completions", chat.chat_completions),
-        ("GET", "/v1/models", models.list_models),
-        ("GET", "/v1/models/{name:path}", models.get_model),
         ("POST", "/v1/embeddings", embeddings.embeddings),
         ("POST", "/v1/files", files.upload_file),
         ("GET", "/v1/files", files.list_files),
