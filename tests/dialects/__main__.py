@@ -28,19 +28,23 @@ from tests.serving import served_in_thread
 
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".cache/dialects"
-MODEL = "gpt-6-astra"
-MODELS = (MODEL, "text-embedding-3-small", "claude-opus-5-5", "model", "model_id")
+MODELS = ("gpt-6-astra", "text-embedding-3-small", "claude-opus-5-5", "model", "model_id")
 """The names that the suites use for models."""
+
+OPTIONS = (
+    *("-W", "ignore", "-p", "no:cacheprovider", "--asyncio-mode=auto"),
+    *("-o", "addopts=", "-o", "xfail_strict=false", "-o", "asyncio_default_test_loop_scope=session"),
+)
+"""Of pytest; they replace those of each project."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite of pytest: its name, the files, the folder to run in, and the pattern of its cases (-k)."""
+    """A suite of pytest: its name and its files; `package`: the one in whose sources they are, "" for ours."""
 
     name: str
     files: tuple[str, ...]
     package: str = ""
-    cases: str = ""
 
     @property
     def folder(self) -> Path:
@@ -97,23 +101,10 @@ def main() -> None:
 
 def run(suite: Suite, url: str) -> list[Case]:
     """Run one suite. Returns its cases. Raises RuntimeError if it did not run."""
-    own = {"GATEWAY_URL": url, "GATEWAY_MODEL": MODEL, "TEST_API_BASE_URL": f"{url}/v1" if suite.package == "openai" else url}
+    own = {"GATEWAY_URL": url, "GATEWAY_MODEL": "model", "TEST_API_BASE_URL": f"{url}/v1" if suite.package == "openai" else url}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-o",
-            "addopts=",
-            "-o",
-            "xfail_strict=false",
-            "-W",
-            "ignore",
-            f"--junitxml={report}",
-        ]
-        command += ["-p", "no:cacheprovider", "--asyncio-mode=auto", *(["-k", suite.cases] if suite.cases else []), *suite.files]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *OPTIONS, *suite.files]
         environment = {**os.environ, **own, "PYTHONPATH": str(suite.folder)}
         done = subprocess.run(command, cwd=suite.folder, env=environment, capture_output=True, text=True, check=False)
         if not report.exists():
@@ -152,7 +143,7 @@ def _sources(package: str) -> Path:
     folder = CACHE / f"{package}-{version}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         subprocess.run([*command, "--dest", str(CACHE), f"{package}=={version}"], check=True)
         with tarfile.open(next(CACHE.glob(f"{package}-{version}.tar.gz"))) as archive:
             archive.extractall(CACHE, filter="data")

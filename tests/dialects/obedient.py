@@ -50,7 +50,7 @@ def _answer(request: EngineRequest, question: Message) -> str:
     if isinstance(request.format, dict):
         return json.dumps(_filled(request.format, request.format, question.text))
     if request.format == "json":
-        return json.dumps({"setup": "Why?", "punchline": "Because.", "answer": question.text[:40]})
+        return json.dumps({"setup": "Why?", "punchline": "Because."})
     if question.role == "tool":
         return f"The tool says: {question.text}"
     if request.images:
