@@ -184,7 +184,14 @@ async def test_options_reach_the_engine(serve: Serve) -> None:
 async def test_what_is_absent_stays_absent(serve: Serve) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)
-    nothing: dict[str, Any] = {"temperature": None, "top_p": None, "stop": None, "max_tokens": None, "tools": [], "response_format": {"type": "text"}}
+    nothing: dict[str, Any] = {
+        "temperature": None,
+        "top_p": None,
+        "stop": None,
+        "max_tokens": None,
+        "tools": [],
+        "response_format": {"type": "text"},
+    }
     response = await served.client.post(
         CHAT, json={"messages": [user("Hi")], "user": "me", "store": True, "metadata": {"a": "b"}, **nothing}
     )

@@ -30,7 +30,7 @@ OURS = frozenset(
 WITHOUT_EFFECT = frozenset(
     {
         *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-        *("prompt_cache_options", "parallel_tool_calls", "stream_options", "modalities", "include", "truncation"),
+        *("prompt_cache_options", "parallel_tool_calls", "stream_options", "modalities", "include"),
     }
 )
 """Fields that change nothing in an answer by a model on this machine."""
