@@ -263,8 +263,8 @@ REQUESTS: dict[str, ErrorText] = {
     "not_found": ("There is nothing at this address.", "Check the address. /docs lists every route."),
     "unknown_route": ("There is no such route.", None),
     "unknown_route_of_api": (
-        "There is no such route: the {api} API is not supported yet.",
-        "Ask with POST /ask, in JSON or as a form. GET /models lists the models, GET /docs all routes.",
+        "There is no such route: this part of the {api} API is not supported.",
+        "The base address of OpenAI's clients ends with /v1. This gateway's own API is at /ask; /docs lists its routes.",
     ),
     "response_not_found": (
         "There is no such response.",
@@ -273,6 +273,10 @@ REQUESTS: dict[str, ErrorText] = {
     "previous_response_not_found": (
         "There is no such response.",
         "Responses are kept in memory, for 30 days at most, and not those with store: false. Send the whole conversation as input.",
+    ),
+    "item_not_found": (
+        "There is no such item: {field} names none of a stored response.",
+        "Send the item itself. Responses are kept in memory, for 30 days at most.",
     ),
     "file_not_found": ("There is no such file.", "Files are kept in memory, those that were used last. Upload it again."),
     "stored_file_not_found": ("There is no file with this id.", "Files are kept in memory, those that were used last. Upload it again."),

@@ -10,7 +10,7 @@ from openai.types import CreateEmbeddingResponse, FileObject, Model
 from pydantic import TypeAdapter
 
 from llava_gateway.api.openai.files import FileShelf, StoredFile
-from llava_gateway.errors import NotFound
+from llava_gateway.errors import ModelOutOfMemory, NotFound
 from tests.api.conftest import Serve
 from tests.api.openai.conftest import ClientOf
 from tests.api.openai.spoken import BLUE, RED, text, user
@@ -43,6 +43,22 @@ async def test_vectors_come_in_both_encodings(serve: Serve, client_of: ClientOf)
     assert (whole["usage"], len(whole["data"])) == ({"prompt_tokens": 6, "total_tokens": 6}, 2)
     made = await client.embeddings.create(model="scripted", input="a")  # asks for base64
     assert made.data[0].embedding == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/audio/speech"), ("DELETE", "/v1/models/scripted"), ("GET", "/v1/responses")])
+async def test_other_routes_say_so_as_openai_does(serve: Serve, method: str, path: str) -> None:
+    served = await serve(ScriptedEngine())
+    response = await served.client.request(method, path)
+    assert response.status_code in (404, 405)
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_an_error_that_would_come_again_is_not_repeated(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    engine.refusal = ModelOutOfMemory()
+    served = await serve(engine)
+    response = await served.client.post(CHAT, json={"messages": [user("Hi")]})
+    assert (response.status_code, response.headers["x-should-retry"]) == (502, "false")
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,16 @@ async def test_a_conversation_goes_on_with_its_image(serve: Serve, client_of: Cl
     assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
 
 
+async def test_an_earlier_item_may_be_named(serve: Serve) -> None:
+    """The AI SDK names what the model said instead of sending it again."""
+    engine = ScriptedEngine()
+    served = await serve(engine)
+    first = (await served.client.post(RESPONSES, json={"input": "Hi"})).json()
+    items = [asks("Hi"), {"type": "item_reference", "id": first["output"][0]["id"]}, asks("More")]
+    assert (await served.client.post(RESPONSES, json={"input": items})).status_code == 200
+    assert [shown(message) for message in engine.requests[1].messages] == [["Hi"], ["Hello there."], ["More"]]
+
+
 async def test_a_stored_response_is_found_and_deleted(serve: Serve, client_of: ClientOf) -> None:
     served = await serve(ScriptedEngine())
     client = client_of(served)
@@ -253,7 +263,8 @@ async def test_one_forced_tool_works_on_a_model_without_tools(serve: Serve, clie
         ({"input": None}, "invalid_request", "input"),
         ({"input": []}, "invalid_request", "input"),
         ({"input": ["Hi"]}, "invalid_request", "input[0]"),
-        ({"input": [{"type": "item_reference", "id": "a"}]}, "invalid_request", "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "a"}]}, "not_found", "input[0].id"),
+        ({"input": [{"type": "web_search_call", "id": "a"}]}, "invalid_request", "input[0].type"),
         ({"input": [{"role": "wizard", "content": "Hi"}]}, "invalid_request", "input[0].role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "invalid_request", "input[0].content[0].image_url"),
         ({"input": [asks(RED[:60])]}, "image_parse_error", "input[0].content[0].image_url"),
@@ -296,10 +307,10 @@ def test_the_store_is_bounded_and_forgets_in_time() -> None:
     now = 0.0
     store = ResponseStore(10_000, lambda: now)
     shared = (Message("user", (Upload(b"x" * 3000),)),)
-    store.add({"id": "a"}, shared, shared)
-    store.add({"id": "b"}, (), (*shared, Message("user", (TextPart("y" * 500),))))
+    store.add({"id": "a", "output": []}, shared, shared)
+    store.add({"id": "b", "output": []}, (), (*shared, Message("user", (TextPart("y" * 500),))))
     assert store.held == 2 * 2000 + 3000 + 500
-    store.add({"id": "c"}, (), (Message("user", (TextPart("z" * 2000),)),))
+    store.add({"id": "c", "output": []}, (), (Message("user", (TextPart("z" * 2000),)),))
     with pytest.raises(NotFound):
         store.get("a")
     assert store.held == 2 * 2000 + 3000 + 500 + 2000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -83,8 +82,8 @@ class ResponseRead:
     spelling: Spelling
 
 
-def read_response(given: Any, settings: Settings, shelf: FileShelf, before: Callable[[str], tuple[Message, ...]]) -> ResponseRead:
-    """Read the body of a request. `before` returns the conversation of an earlier response. Raises InvalidRequest, ImageError, NotFound."""
+def read_response(given: Any, settings: Settings, shelf: FileShelf, store: ResponseStore) -> ResponseRead:
+    """Read the body of a request. Raises InvalidRequest, ImageError, NotFound."""
     body = parse_body(ResponsesBody, given)
     for name in NOT_HERE:
         if getattr(body, name):
@@ -95,11 +94,15 @@ def read_response(given: Any, settings: Settings, shelf: FileShelf, before: Call
         raise ConflictingFields("responses_in_session", param="session_id")
     check_length("instructions", body.instructions, settings)
     answer_format, format_name = format_of((body.text or {}).get("format"), "text.format", "")
-    common = read_common(given, KNOWN, answer_format)
+    said = {**given, "text.verbosity": (body.text or {}).get("verbosity")}
+    common = read_common(said, KNOWN, answer_format)
     tools, choice = choice_of(body.tool_choice, tools_of(body.tools))
-    earlier = before(body.previous_response_id) if body.previous_response_id else ()
+    earlier: tuple[Message, ...] = ()
+    if body.previous_response_id:
+        named = body.previous_response_id
+        earlier = store.get(named, param="previous_response_id", code="previous_response_not_found").messages
     called = {call.id: call.name for message in earlier for call in message.tool_calls}
-    new = read_input(body.input, PartReader(settings, shelf.data, common.beside), called)
+    new = read_input(body.input, PartReader(settings, shelf.data, common.beside), called, store.item)
     others = {"format": format_name, "think": "reasoning.effort", "images": "input", "messages": "input"}
     spelling = Spelling((*(() for _ in earlier), *new.names), common.called, others)
     return ResponseRead(body, common, earlier, new, tools, choice, spelling)
@@ -153,12 +156,8 @@ async def list_input_items(request: Request) -> Response:
 
 
 async def _read(request: Request) -> ResponseRead:
-    store, settings = responses_of(request), gateway_of(request).settings
-
-    def before(response_id: str) -> tuple[Message, ...]:
-        return store.get(response_id, param="previous_response_id", code="previous_response_not_found").messages
-
-    return await read_any_json(request, partial(read_response, settings=settings, shelf=shelf_of(request), before=before))
+    settings, shelf, store = gateway_of(request).settings, shelf_of(request), responses_of(request)
+    return await read_any_json(request, partial(read_response, settings=settings, shelf=shelf, store=store))
 
 
 def _question(asked: ResponseRead, settings: Settings) -> ChatRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pybase64 import b64encode
@@ -16,17 +16,18 @@ from llava_gateway.notes import Value
 from llava_gateway.parts import Link, Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart, Upload
 
 ROLES = ("system", "developer", "user", "assistant")
-KINDS = ("message", "function_call", "function_call_output", "reasoning")
+KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
 _MEDIA_TYPES = {"PDF": "application/pdf", "SVG": "image/svg+xml", "VIDEO": "video/mp4", "JPEG2000": "image/jp2"}
 
 
-def read_input(given: Any, reader: PartReader, called_before: Mapping[str, str]) -> Messages:
+def read_input(given: Any, reader: PartReader, called_before: Mapping[str, str], named: Callable[[str, str], dict[str, Any]]) -> Messages:
     """Read the input: a text by the user, or items. What the model did in one turn becomes one message by the assistant.
 
     Args:
         called_before: the names of the tools that earlier responses called, by the ids of the calls.
+        named: returns the item of an earlier response that is only named, by its id and the field that names it.
 
-    Raises InvalidRequest, ImageError.
+    Raises InvalidRequest, ImageError, NotFound.
     """
     if isinstance(given, str):
         parts, names = reader.read(given, "input")
@@ -37,7 +38,10 @@ def read_input(given: Any, reader: PartReader, called_before: Mapping[str, str])
     all_names: list[tuple[str, ...]] = []
     tools = dict(called_before)
     for index, value in enumerate(given):
-        message, names = _message(value, f"input[{index}]", reader, tools)
+        param = f"input[{index}]"
+        if isinstance(value, dict) and value.get("type") == "item_reference":
+            value = named(_text(value, "id", param), f"{param}.id")
+        message, names = _message(value, param, reader, tools)
         tools |= {call.id: call.name for call in message.tool_calls}
         if message.role == "assistant" and messages and messages[-1].role == "assistant" and not _ends_turn(messages[-1], message):
             messages[-1] = Message("assistant", (*messages[-1].parts, *message.parts))

@@ -49,6 +49,7 @@ class ResponseStore:
         self._most = most_bytes
         self._clock = clock
         self._responses: dict[str, StoredResponse] = {}
+        self._items: dict[str, dict[str, Any]] = {}
         self._uses: Counter[int] = Counter()
         self._held = 0
 
@@ -65,6 +66,7 @@ class ResponseStore:
         """Store a response."""
         stored = StoredResponse(body["id"], body, input_, messages, self._clock())
         self._responses[stored.id] = stored
+        self._items |= {item["id"]: item for item in body["output"]}
         self._held += _OVERHEAD
         for message in messages:
             self._uses[id(message)] += 1
@@ -80,12 +82,20 @@ class ResponseStore:
             raise NotFound("response_not_found", code=code, param=param)
         return stored
 
+    def item(self, item_id: str, param: str) -> dict[str, Any]:
+        """Return an item of the output of a stored response, which clients may name instead of sending it again. Raises NotFound."""
+        if item_id not in self._items:
+            raise NotFound("item_not_found", param=param)
+        return self._items[item_id]
+
     def delete(self, response_id: str) -> None:
         """Delete a response. Those that continue it keep what it said. Raises NotFound."""
         self._drop(self.get(response_id).id)
 
     def _drop(self, response_id: str) -> None:
         stored = self._responses.pop(response_id)
+        for item in stored.body["output"]:
+            del self._items[item["id"]]
         self._held -= _OVERHEAD
         for message in stored.messages:
             self._uses[id(message)] -= 1
