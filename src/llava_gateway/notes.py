@@ -256,7 +256,7 @@ SENTENCES: dict[str, Sentence] = {
     "num_ctx_adjusted": "num_ctx is {num_ctx} instead of {wanted}.",
     "num_ctx_grown": "num_ctx grew from {old} to {new} tokens, so the model is reloaded.",
     "limit_assumed": "The engine reports its context only once the model is loaded. Until then, {limit} tokens are assumed.",
-    "fields_ignored": "Ignored {fields:, }: this gateway has no such fields.",
+    "fields_ignored": "Ignored {fields}: this gateway has no such field.",
     "option_ignored": "Ignored {option}: this engine or this model does not support it.",
     "model_reload": _reloaded,
     # Why a model is loaded.

@@ -68,6 +68,13 @@ REQUESTS: dict[str, ErrorText] = {
     "content_wrong": ("{field} must be a text or a list of parts.", None),
     "part_unknown": ("There is no type {type!r} of parts.", "Types: {known:, }."),
     "tool_call_wrong": ("{field} must have an id, and a function with a name and its arguments as a text.", None),
+    "input_wrong": ("{field} must be a text or a list of items.", None),
+    "item_wrong": ("{field} must be an object: a message, a call or its output.", None),
+    "item_unknown": ("There is no type {type!r} of items.", "Types: {known:, }."),
+    "field_not_here": ("{field} is not supported.", "Send the conversation as input, or its last response as previous_response_id."),
+    "truncation_wrong": ("{field} must be one of {known:, }.", None),
+    "responses_in_session": ("A response has no session.", "previous_response_id continues a conversation."),
+    "stored_not_streamed": ("A stored response is complete, so there is nothing to stream.", "Leave out stream."),
     "tools_wrong": ("{field} must be a list of at most {most} tools.", None),
     "tool_unknown": (
         "{field} must be function: there are no other tools here.",
@@ -288,6 +295,18 @@ REQUESTS: dict[str, ErrorText] = {
     "unknown_route_of_api": (
         "This gateway has no such route of the {api} API.",
         "It speaks the APIs of Ollama (/api/chat), OpenAI (/v1/chat/completions) and Anthropic (/v1/messages). Its own begins with /ask.",
+    ),
+    "response_not_found": (
+        "There is no such response.",
+        "Responses are kept in memory, for 30 days at most, and not those with store: false. Send the whole conversation as input.",
+    ),
+    "previous_response_not_found": (
+        "There is no such response.",
+        "Responses are kept in memory, for 30 days at most, and not those with store: false. Send the whole conversation as input.",
+    ),
+    "item_not_found": (
+        "There is no such item: {field} names none of a stored response.",
+        "Send the item itself. Responses are kept in memory, for 30 days at most.",
     ),
     "file_not_found": ("There is no such file.", "Files are kept in memory, those that were used last. Upload it again."),
     "stored_file_not_found": ("There is no file with this id.", "Files are kept in memory, those that were used last. Upload it again."),

@@ -205,6 +205,8 @@ async def test_fields_without_effect_are_reported(serve: Serve) -> None:
     response = await served.client.post(CHAT, json={"messages": [user("Hi")], "logit_bias": {"1": 5}, "verbosity": "low", "audio": None})
     (warning,) = response.json()["llava_gateway"]["warnings"]
     assert (warning["code"], warning["values"]["fields"]) == ("fields_ignored", ["logit_bias", "verbosity"])
+    response = await served.client.post(CHAT, json={"messages": [user("Hi")], "detail": "high"})
+    assert [warning["code"] for warning in response.json()["llava_gateway"]["warnings"]] == ["sight_ignored"]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +249,7 @@ async def test_fields_without_effect_are_reported(serve: Serve) -> None:
         ({"functions": [{"name": "weather"}]}, "invalid_request", "functions"),
         ({"messages": [user(text("a"), image(RED), image(BLUE))], "region": [0, 0, 0.5, 0.5]}, "invalid_region", "region"),
         ({"session_id": "none"}, "session_not_found", None),
+        ({"on_disconnect": "continue"}, "invalid_request", "on_disconnect"),
     ],
 )
 async def test_what_is_wrong_is_named(serve: Serve, body: dict[str, Any], code: str, param: str | None) -> None:

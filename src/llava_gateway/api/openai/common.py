@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ConfigDict
 
 from llava_gateway.api.aliases import OPTION_NAMES, OPTIONS, put, to_client_names
-from llava_gateway.api.bodies import AskBody, Body, parse_body
+from llava_gateway.api.bodies import AskBody, Body, PagesBody, SightBody, parse_body
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
 from llava_gateway.api.schemas import parse_format
@@ -20,17 +20,16 @@ from llava_gateway.notes import Note, note
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
+ABOUT_IMAGES = (*SightBody.model_fields, *PagesBody.model_fields, "background")
+"""Fields about all images of a request."""
 OURS = frozenset(
-    {
-        *("session_id", "keep_alive", "policy", "preset", "glossary", "strict_vision", "on_disconnect", "background"),
-        *("detail", "image_size", "num_visual_tokens", "max_image_tokens", "region", "pages", "frames", "text_layer"),
-    }
+    {*ABOUT_IMAGES, "session_id", "keep_alive", "policy", "preset", "glossary", "strict_vision", "on_disconnect"},
 )
-"""Fields of our own API that these APIs take too, and those of its questions about images."""
+"""Fields of our own API that these APIs take too."""
 WITHOUT_EFFECT = frozenset(
     {
         *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-        *("prompt_cache_options", "parallel_tool_calls", "stream_options", "modalities", "include", "truncation"),
+        *("prompt_cache_options", "parallel_tool_calls", "stream_options", "modalities", "include"),
     }
 )
 """Fields that change nothing in an answer by a model on this machine."""
@@ -128,8 +127,10 @@ def chat_request(common: Common, messages: tuple[Message, ...], settings: Settin
         options = parse_options(beside.options, beside.preset or settings.preset, settings)
     except GatewayError as error:
         raise to_client_names(error, common.called) from None
+    if beside.on_disconnect == "continue" and session is None:
+        raise InvalidRequest("on_disconnect_without_session", param="on_disconnect")
     new_preset = common.beside.preset or (None if session else settings.preset)
-    return ChatRequest(
+    request = ChatRequest(
         messages,
         options=options,
         format=beside.format,
@@ -142,6 +143,8 @@ def chat_request(common: Common, messages: tuple[Message, ...], settings: Settin
         warnings=common.warnings,
         **rest,
     )
+    unseen = () if request.has_images else tuple(name for name in ABOUT_IMAGES if getattr(common.beside, name) is not None)
+    return replace(request, warnings=(*request.warnings, note("sight_ignored", fields=unseen))) if unseen else request
 
 
 def think_of(effort: Any, param: str) -> Think | None:

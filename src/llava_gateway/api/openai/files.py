@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 from fastapi import Request
@@ -42,6 +43,8 @@ class FileShelf:
         self._most = most_bytes
         self._held = 0
         self._files: dict[str, StoredFile] = {}
+        self._lock = RLock()
+        """Large requests, which may name files, are read in a thread."""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -49,26 +52,30 @@ class FileShelf:
         return tuple(self._files.values())
 
     def add(self, file: StoredFile) -> None:
-        self._files[file.id] = file
-        self._held += len(file.data)
-        while (self._held > self._most or len(self._files) > MOST_FILES) and len(self._files) > 1:
-            self.delete(next(iter(self._files)))
+        with self._lock:
+            self._files[file.id] = file
+            self._held += len(file.data)
+            while (self._held > self._most or len(self._files) > MOST_FILES) and len(self._files) > 1:
+                self.delete(next(iter(self._files)))
 
     def get(self, file_id: str, param: str | None = None) -> StoredFile:
         """Return a file, which counts as used. Raises NotFound."""
-        file = self._files.pop(file_id, None)
-        if file is None:
-            raise NotFound("stored_file_not_found", code="file_not_found", param=param)
-        self._files[file_id] = file
-        return file
+        with self._lock:
+            file = self._files.pop(file_id, None)
+            if file is None:
+                raise NotFound("stored_file_not_found", code="file_not_found", param=param)
+            self._files[file_id] = file
+            return file
 
     def data(self, file_id: str, param: str) -> bytes:
         """Return the bytes of the file that a field names. Raises NotFound."""
         return self.get(file_id, param).data
 
     def delete(self, file_id: str) -> None:
-        self._held -= len(self.get(file_id).data)
-        del self._files[file_id]
+        """Delete a file. Raises NotFound."""
+        with self._lock:
+            self._held -= len(self.get(file_id).data)
+            del self._files[file_id]
 
 
 def shelf_of(request: Request) -> FileShelf:
