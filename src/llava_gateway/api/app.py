@@ -16,6 +16,7 @@ from llava_gateway.api.body_limits import BodyBudget
 from llava_gateway.api.deps import provide
 from llava_gateway.api.description import DescribedApp
 from llava_gateway.api.head import HeadMiddleware
+from llava_gateway.api.mcp import http as mcp
 from llava_gateway.api.options import check_presets
 from llava_gateway.api.page_files import PageFiles
 from llava_gateway.api.refusals import add_error_handlers
@@ -71,6 +72,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None, fetc
     app.include_router(models.router)
     app.include_router(votes.router)
     app.include_router(anthropic_messages.router)
+    app.include_router(mcp.router)
     app.include_router(ops.router)
     app.mount("/static", GZipMiddleware(PageFiles(directory=str(ops.WEB)), compresslevel=6), name="static")
     add_error_handlers(app)
