@@ -251,8 +251,8 @@ REQUESTS: dict[str, ErrorText] = {
     "not_found": ("There is nothing at this address.", "Check the address. /docs lists every route."),
     "unknown_route": ("There is no such route.", None),
     "unknown_route_of_api": (
-        "There is no such route: the {api} API is not supported yet.",
-        "Ask with POST /ask, in JSON or as a form. GET /models lists the models, GET /docs all routes.",
+        "The gateway has no such route of the {api} API.",
+        "It has the main routes of Anthropic, OpenAI and Ollama (docs/compatibility.md). Its own are POST /ask and those that /docs lists.",
     ),
     # Sessions.
     "session_not_found": (

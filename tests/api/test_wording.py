@@ -165,7 +165,6 @@ def test_a_page_of_another_origin_is_told_what_works(demo: httpx2.Client) -> Non
         ("POST", "/v1/chat/completions", "OpenAI"),
         ("GET", "/v1/models", "OpenAI"),
         ("POST", "/chat/completions", "OpenAI"),
-        ("POST", "/v1/messages", "Anthropic"),
         ("POST", "/api/chat", "Ollama"),
         ("POST", "/api/generate", "Ollama"),
         ("GET", "/api/tags", "Ollama"),
