@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
-FOLDERS = ("src", "tests", "docs", "benchmarks", "scripts", "demo-model", "configs", "Modelfiles", "examples", ".github")
+FOLDERS = ("src", "tests", "docs", "benchmarks", "scripts", "demo-model", "configs", "Modelfiles", "examples", "skills", ".github")
 NOT_HERE = {"session.md", "gateway.toml"}
 """A file that the gateway writes for a client, and one that a reader writes."""
 

@@ -23,6 +23,8 @@ ALLOWED = {
     "ollama": ("engines.ollama_library",),
     "httpx": ("engines.ollama_library",),
     "xllamacpp": ("engines.llama_child",),
+    "mcp": ("api.mcp.server",),
+    "mcp_types": ("api.mcp.server",),
     "aiohttp": (),
     "httptools": ("engines.http",),
     "httpx2": ("engines.upstream", "cli.client"),

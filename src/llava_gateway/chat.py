@@ -200,6 +200,7 @@ class ChatRequest:
         annotate: whether we add words of our own to the prompt: numbers before images, traces of dropped images. Off if the client wrote
             the whole conversation itself.
         counted: whether a PromptProgress before the first word gives the tokens of the prompt, even if the engine doesn't report any.
+        names_stop: whether the answer must tell which text of `options.stop` ended it.
         tools: functions that the model may call; the request is rejected if the model can't call tools.
         tool_choice, think: passed to engines and models that support them; a warning says if they are ignored.
         logprobs: number of alternatives per token, 0 to 20, to return with their probabilities (0 for the token's own probability only);
@@ -221,6 +222,7 @@ class ChatRequest:
     continues: int | None = None
     annotate: bool = True
     counted: bool = False
+    names_stop: bool = False
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     think: Think | None = None
@@ -266,6 +268,7 @@ class EngineRequest:
     tool_choice: ToolChoice = "auto"
     think: Think | None = None
     logprobs: int | None = None
+    names_stop: bool = False
 
     @property
     def prefill(self) -> str:

@@ -125,6 +125,7 @@ def _visual_tokens(values: Mapping[str, Any]) -> str:
 
 RELOADS = ("model_not_loaded", "option_changed", "model_loading", "engine_restarts", "num_ctx_released")
 """Why a model is loaded."""
+INSTALL_MCP = "pip install 'llava-gateway[mcp]'"
 INSTALL_EMBEDDED = "pip install 'llava-gateway[embedded]'"
 """The embedded engine is an extra of our own package, and the only engine that comes with one."""
 ENGINES = {"ollama": "Ollama", "openai": "The OpenAI-compatible server", "embedded": "The embedded engine"}

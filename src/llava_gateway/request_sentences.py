@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llava_gateway.notes import ErrorText
+from llava_gateway.notes import INSTALL_MCP, ErrorText
 
 
 def _not_json(values: Mapping[str, Any]) -> str:
@@ -111,6 +111,19 @@ REQUESTS: dict[str, ErrorText] = {
     ),
     "tool_choice_without_tools": ("{field} forces a tool, but there are no tools.", "Send the tools, or leave {field} out."),
     "tool_choice_unknown": ("{field} names none of the tools.", "Tools: {known:, }."),
+    "mcp_missing": ("The tools for agents (MCP) are not installed.", f"Install them with {INSTALL_MCP}, and restart the gateway."),
+    "image_not_named": (
+        "{field} is neither an image_id nor a data: URL nor an http or https address.",
+        "Paths work only in `llava-gateway mcp`. Store the file with POST /images, and pass its id.",
+    ),
+    "pdf_is_image": ("{field} is the id of an image, not a PDF.", "Use look_at_image for a stored page."),
+    "path_missing": ("There is no file {field}.", "Pass the path of an image file, absolute or inside the working directory."),
+    "path_outside": (
+        "This path is outside of the folders that may be read.",
+        "Allowed are the client's roots, folders given with --root and, without either, the working directory.",
+    ),
+    "path_too_large": ("The file has more than {most_bytes:,} bytes.", "Pass a smaller file."),
+    "tool_unknown": ("There is no such tool.", "Tools: {known:, }."),
     "limit_wrong": ("{field} must be a whole number from 1 to {most}.", None),
     "max_tokens_wrong": ("{field} must be at least 1.", "Leave it out for an answer until the model stops."),
     "session_id_differs": ("session_id is not the session in this address.", None),

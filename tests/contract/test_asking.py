@@ -106,6 +106,19 @@ async def test_the_stop_text_is_named_where_the_engine_tells(demo: Engine) -> No
     assert [end.stop for end in ends] == [None if demo.name == "ollama" else "on a", None]
 
 
+async def test_the_stop_text_is_named_if_the_request_asks_for_it(demo: Engine) -> None:
+    named = replace(DESCRIBE, names_stop=True, options=replace(DESCRIBE.options, stop=("square", "on a")))
+    *_, plain = await events_of(demo, DESCRIBE)
+    stopped = await events_of(demo, named)
+    whole = await events_of(demo, replace(named, options=replace(DESCRIBE.options, stop=("square",))))
+    assert (text_of(stopped).strip(), text_of(whole).strip()) == ("A red circle", DESCRIPTION)
+    assert isinstance(plain, Finish)
+    for events, stop in ((stopped, "on a"), (whole, None)):
+        end = events[-1]
+        assert isinstance(end, Finish)
+        assert (end.reason, end.stop, end.usage.prompt_tokens) == ("stop", stop, plain.usage.prompt_tokens)
+
+
 async def test_the_beginning_of_an_answer_is_continued(demo: Engine) -> None:
     """Only what follows is told. (The template of this model in Ollama, from Modelfiles/demo, knows beginnings.)"""
     begun = Message("assistant", (TextPart("A red"),))

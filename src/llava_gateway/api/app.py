@@ -16,6 +16,7 @@ from llava_gateway.api.body_limits import BodyBudget
 from llava_gateway.api.deps import provide
 from llava_gateway.api.description import DescribedApp
 from llava_gateway.api.head import HeadMiddleware
+from llava_gateway.api.mcp import http as mcp
 from llava_gateway.api.ollama import router as ollama
 from llava_gateway.api.openai.routes import add_openai
 from llava_gateway.api.options import check_presets
@@ -76,6 +77,7 @@ def create_app(settings: Settings, engines: Sequence[Engine] | None = None, fetc
     app.include_router(models.router)
     app.include_router(votes.router)
     app.include_router(anthropic_messages.router)
+    app.include_router(mcp.router)
     app.include_router(ops.router)
     app.include_router(ollama.router)
     app.mount("/static", GZipMiddleware(PageFiles(directory=str(ops.WEB)), compresslevel=6), name="static")

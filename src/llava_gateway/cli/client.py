@@ -67,6 +67,20 @@ class GatewayClient:
     def post(self, path: str, body: JSONObject) -> JSONObject:
         return self._call("POST", path, json=body)
 
+    async def ask_once(self, body: JSONObject) -> JSONObject:
+        """Return the whole answer to a question, for a program with an event loop. Being cancelled stops the answer. Raises Failure, with
+        the gateway's own words.
+        """
+        timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
+        with self._errors():
+            async with httpx2.AsyncClient(base_url=self.url, headers=self._headers, timeout=timeout, trust_env=False) as http:
+                response = await http.post("/ask", json=body)
+                if response.is_error:
+                    error = response.json()["error"]
+                    raise Failure(error["message"], error["hint"])
+                found: JSONObject = response.json()
+                return found
+
     def patch(self, path: str, body: JSONObject) -> JSONObject:
         return self._call("PATCH", path, json=body)
 

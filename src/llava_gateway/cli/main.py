@@ -16,6 +16,7 @@ from llava_gateway.cli.chat import chat
 from llava_gateway.cli.console import FAILED, INTERRUPTED, WRONG_USE, Failure, discard_output, show_failure
 from llava_gateway.cli.data import data
 from llava_gateway.cli.doctor import doctor
+from llava_gateway.cli.mcp import mcp
 from llava_gateway.cli.messages import failure_from_error
 from llava_gateway.cli.models import models
 from llava_gateway.cli.plain_help import PlainCommand, PlainGroup
@@ -83,7 +84,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (serve, ask, chat, doctor, showcase, settings):
+for command in (serve, ask, chat, doctor, showcase, settings, mcp):
     app.command(cls=PlainCommand)(command)
 app.add_typer(models, name="models")
 app.add_typer(sessions, name="sessions")

@@ -44,6 +44,7 @@ from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
 from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
+from llava_gateway.engines.stops import ended_at
 from llava_gateway.engines.tools import has_tool_parts
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
@@ -314,7 +315,8 @@ class OllamaEngine:
         """
         _check_local(request.model)
         request, placed = await self._suited(request)
-        body = chat_body(request, placed=placed)
+        stops = request.options.stop if request.names_stop else None  # Ollama never tells which one ended an answer
+        body = chat_body(replace(request, options=replace(request.options, stop=None)) if stops else request, placed=placed)
         for last_try in (False, True):
             async with stream(
                 self._client, "POST", f"{self._url}/api/chat", content=body, headers={"Content-Type": "application/json"}
@@ -322,12 +324,23 @@ class OllamaEngine:
                 error = await _refusal(response)
                 if error is None:
                     self._runners[request.model] = request.options.runner
-                    async with aclosing(self._events(response, request)) as events:
-                        yield events
+                    events = self._events(response, request)
+                    async with aclosing(self._ended_at(events, request, stops) if stops else events) as answer:
+                        yield answer
                     return
             if last_try or not isinstance(error, Overloaded):
                 raise error
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
+
+    async def _ended_at(
+        self, events: AsyncGenerator[EngineEvent], request: EngineRequest, stops: Sequence[str]
+    ) -> AsyncGenerator[EngineEvent]:
+        """Forward the events up to a stop text. An answer that ended there has the prompt's tokens by our own count."""
+        async with aclosing(ended_at(events, stops)) as ended:
+            async for event in ended:
+                if isinstance(event, Finish) and event.stop is not None and (count := await self.count(request)):
+                    event = replace(event, usage=replace(event.usage, prompt_tokens=count.total))
+                yield event
 
     async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
         """Return the request without what its model can't take, and whether to mark the places of its images. Raises ModelLacksTools."""

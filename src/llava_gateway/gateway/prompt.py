@@ -278,6 +278,7 @@ class PromptBuilder:
                 tool_choice=request.tool_choice,
                 think=request.think,
                 logprobs=request.logprobs,
+                names_stop=request.names_stop,
             )
 
         return build

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import AsyncAnthropic
 
 from tests.api.conftest import Serve
 from tests.scripted_engine import ScriptedEngine
@@ -32,13 +32,6 @@ def user(*content: Any) -> Any:
 
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture
-def client(demo_url: str) -> Iterator[Anthropic]:
-    """Yield the official client of a gateway with the demo model."""
-    with Anthropic(base_url=demo_url, api_key="unused", max_retries=0) as client:
-        yield client
 
 
 class Connect(Protocol):

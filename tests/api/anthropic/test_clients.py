@@ -1,4 +1,4 @@
-"""The official client, with and without async, on the embedded engine with the demo model."""
+"""The official client on the embedded engine and on real Ollama, with the demo model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,27 @@ from tests.pdfs import pdf
 from tests.serving import served_in_thread
 from tests.synthetic_llava import ENDLESS, write_pair
 
+pytestmark = pytest.mark.real
 RED = "A red circle on a white background."
 BLUE = "A blue square on a white background."
 DESCRIBE = text("Describe this image.")
 ASK: dict[str, Any] = {"model": "demo", "max_tokens": 40}
+
+
+@pytest.fixture(scope="module", params=["embedded", "ollama"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        yield request.getfixturevalue("demo_url")
+        return
+    ollama = request.getfixturevalue("real_ollama")
+    with served_in_thread(Settings(port=0, engine="ollama", ollama_host=ollama.url)) as served:
+        yield served
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Anthropic]:
+    with Anthropic(base_url=url, api_key="unused", max_retries=0) as client:
+        yield client
 
 
 def said(message: Message) -> str:
@@ -95,12 +112,14 @@ def test_a_schema(client: Anthropic, red_circle: bytes) -> None:
 
 
 def test_a_forced_tool(client: Anthropic, red_circle: bytes) -> None:
-    tool: Any = {"name": "note", "input_schema": {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}}
+    colour = {"type": "string", "enum": ["red", "blue"]}
+    schema = {"type": "object", "properties": {"colour": colour}, "required": ["colour"], "additionalProperties": False}
+    tool: Any = {"name": "note", "input_schema": schema}
     asked = [user(image(red_circle), DESCRIBE)]
     message = client.messages.create(**ASK, messages=asked, tools=[tool], tool_choice={"type": "tool", "name": "note"})
     (block,) = message.content
     assert block.type == "tool_use"
-    assert isinstance(block.input["colour"], str)
+    assert block.input["colour"] in ("red", "blue")
     with pytest.raises(BadRequestError):
         client.messages.create(**ASK, messages=asked, tools=[tool])
 

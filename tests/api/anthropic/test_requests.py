@@ -123,7 +123,7 @@ def test_the_beginning_of_the_answer_is_the_last_message() -> None:
 def test_options_have_our_names() -> None:
     request = read(max_tokens=5, temperature=0.5, top_p=0.9, top_k=4, stop_sequences=["a", "b"], seed=7, num_ctx=2048, keep_alive="5m")
     assert request.options == Options(num_predict=5, temperature=0.5, top_p=0.9, top_k=4, stop=("a", "b"), seed=7, num_ctx=2048)
-    assert request.keep_alive == "5m"
+    assert (request.keep_alive, request.names_stop) == ("5m", True)
     assert read(max_tokens=None, stop_sequences=[]).options == Options()
     assert read(max_tokens=10**6).options.num_predict == 131072
 

@@ -84,12 +84,9 @@ class EventFrames(MessageFrames):
     def event(self, event: AnswerEvent) -> bytes:
         match event:
             case TextDelta(text):
-                # This runs for every token, so only the text is encoded.
-                begun = b"" if self._open == "text" else self._begin("text")
-                return b"%b%b%b}}\n\n" % (begun, self._delta, encode_basestring(text).encode())
+                return self._grown("text", text)
             case ReasoningDelta(text):
-                begun = b"" if self._open == "thinking" else self._begin("thinking")
-                return b"%b%b%b}}\n\n" % (begun, self._delta, encode_basestring(text).encode())
+                return self._grown("thinking", text)
             case PromptProgress(_, total, cached):
                 return self._start(total, cached)
             case ToolCall():
@@ -109,6 +106,11 @@ class EventFrames(MessageFrames):
         usage = {**input_usage(total, cached), "output_tokens": 0}
         message = self.message([], {"stop_reason": None, "stop_sequence": None}, usage)
         return sse("message_start", {"type": "message_start", "message": message})
+
+    def _grown(self, kind: BlockType, text: str) -> bytes:
+        """Return the frame of more words. It is written for every token, so only the text is encoded."""
+        begun = b"" if self._open == kind else self._begin(kind)
+        return begun + self._delta + encode_basestring(text).encode() + b"}}\n\n"
 
     def _begin(self, kind: BlockType) -> bytes:
         before = self._start() + self._end()

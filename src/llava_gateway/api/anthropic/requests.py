@@ -112,6 +112,7 @@ def _asked(body: CountBody, given: Mapping[str, Any], settings: Settings, *, str
         keep_alive=parse_keep_alive(body.keep_alive),
         annotate=False,
         counted=stream,
+        names_stop=True,
         tools=tools,
         tool_choice=_tool_choice(body.tool_choice, tools),
         think=_think(body.thinking, body.output_config),
