@@ -94,10 +94,10 @@ REQUESTS: dict[str, ErrorText] = {
     "blob_missing": ("Ollama does not have the file {digest}.", "Upload it first, with POST /api/blobs/DIGEST."),
     "digest_wrong": ("The digest must be sha256: and 64 hexadecimal digits.", "Send the SHA-256 of the file, in small letters."),
     "digest_differs": ("The body does not have the digest {digest}.", "Compute the SHA-256 of the file again, and upload the whole file."),
-    "raw_prompt": (
-        "{field} needs the engine's own prompt, but the gateway writes the prompts.",
-        "Leave it out, or send the request to the engine itself.",
-    ),
+    "raw_prompt": ("{field} is only supported for models of Ollama.", "Leave it out, or choose a model of Ollama."),
+    "raw_alone": ("{field} has no effect on a raw prompt.", "Leave it out, or write it into the prompt."),
+    "context_of_prompt": ("context can't go with raw, template or suffix.", "Leave context out, or write it into the prompt."),
+    "model_lacks_insert": ("This model can't fill a gap before a suffix.", "Leave suffix out, or choose a model for code."),
     "needs_model": ("{name} has no effect without model.", "Add model=NAME."),
     "method_not_allowed": ("This route does not support this method.", "It supports {allowed:, }. See /docs."),
     "conflicting_fields": ("Two fields contradict each other.", "Send only one of them."),
@@ -201,6 +201,7 @@ REQUESTS: dict[str, ErrorText] = {
         "{field} must be at most {most}, {each} for each of the {processors:processor|processors} of this machine; got {given}.",
         "0 lets the engine decide.",
     ),
+    "option_gone": ("This version of Ollama no longer supports {option}.", "Leave it out."),
     "num_predict_zero": ("{field} must not be 0.", "1 is the shortest answer, -1 means no limit."),
     "stop_wrong": (
         "{field} must be a text or a list of at most {most} texts of 1 to {characters} characters.",

@@ -90,6 +90,16 @@ def test_a_prompt_is_answered_and_its_context_goes_on(client: ollama.Client, tmp
     assert "".join(piece.response or "" for piece in client.generate("demo", COLOR, images=[RED], stream=True)) == first.response
 
 
+def test_a_raw_prompt_goes_to_the_model_as_it_is(before_ollama: str) -> None:
+    with ollama.Client(before_ollama, trust_env=False) as client:
+        prompt = f"USER: [img-0] {COLOR} ASSISTANT:"
+        assert (client.generate("demo", prompt, raw=True, images=[RED]).response or "").strip() == "The circle is red."
+        pieces = list(client.generate("demo", prompt, raw=True, images=[RED], stream=True))
+        assert "".join(piece.response or "" for piece in pieces).strip() == "The circle is red."
+        templated = client.generate("demo", COLOR, template="USER: {{ .Prompt }} ASSISTANT:", options={"num_predict": 3})
+        assert templated.eval_count == 3
+
+
 def test_an_answer_follows_a_schema(client: ollama.Client) -> None:
     schema = {
         "type": "object",

@@ -63,6 +63,11 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "generate, whole": ("POST", "/api/generate", {**GENERATE, "stream": False}),
     "generate, as the command": ("POST", "/api/generate", {**GENERATE, "suffix": "", "system": "", "template": "", "options": None}),
     "generate, logprobs": ("POST", "/api/generate", {**GENERATE, "logprobs": True, "options": SHORT, "stream": False}),
+    "generate, raw": ("POST", "/api/generate", {"model": "demo", "prompt": "USER: Hi ASSISTANT:", "raw": True, "options": SHORT}),
+    "generate, raw image": ("POST", "/api/generate", {**GENERATE, "prompt": "USER: [img-0] Hi ASSISTANT:", "raw": True, "stream": False}),
+    "generate, raw with template": ("POST", "/api/generate", {**GENERATE, "raw": True, "template": "{{ .Prompt }}"}),
+    "generate, template": ("POST", "/api/generate", {"model": "demo", "prompt": "Hi", "template": "{{ .Prompt }}", "options": SHORT}),
+    "generate, suffix": ("POST", "/api/generate", {"model": "demo", "prompt": "def f():", "suffix": "return x"}),
     "generate, load": ("POST", "/api/generate", {"model": "demo"}),
     "generate, unload": ("POST", "/api/generate", {"model": "demo", "keep_alive": "0s"}),
     "generate, missing model": ("POST", "/api/generate", {**GENERATE, "model": "nope"}),
@@ -89,6 +94,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
 }
 # name: (what may differ, why)
 ALLOWED: dict[str, tuple[tuple[str, ...], str]] = {
+    "generate, template": (("shape",), "no `context`, because the conversation is the client's own"),
     "chat, data URL": (EVERYTHING, "data: URLs are accepted"),
     "chat, thinking": (EVERYTHING, "a model that can't think answers without it, with a warning"),
     "chat, unknown role": (EVERYTHING, "a message would be ignored in silence, so it is rejected"),

@@ -19,6 +19,7 @@ from typing import Any
 
 from llava_gateway.chat import (
     JSON,
+    CompletionRequest,
     Embeddings,
     EmbedRequest,
     EngineEvent,
@@ -43,7 +44,7 @@ from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
-from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, generate_body, unloads_at_once, wants_placement
 from llava_gateway.engines.tools import has_tool_parts
 from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
@@ -329,6 +330,17 @@ class OllamaEngine:
                 raise error
             await asyncio.sleep(random.uniform(*BUSY_PAUSE))  # noqa: S311 (spreads retries, guards nothing)
 
+    @asynccontextmanager
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        _check_local(request.model)
+        url, headers = f"{self._url}/api/generate", {"Content-Type": "application/json"}
+        async with stream(self._client, "POST", url, content=generate_body(request), headers=headers) as response:
+            if error := await _refusal(response):
+                raise error
+            self._runners[request.model] = request.options.runner
+            async with aclosing(self._events(response, request)) as events:
+                yield events
+
     async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
         """Return the request without what its model can't take, and whether to mark the places of its images. Raises ModelLacksTools."""
         wants = wants_placement(request)
@@ -340,7 +352,7 @@ class OllamaEngine:
         known = await self._find_details(request.model)
         return known.suited(request), wants and known.places_images
 
-    async def _events(self, response: Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
+    async def _events(self, response: Response, request: EngineRequest | CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield the events of the answer. The loop runs for every token, so it parses each line only once and without pydantic models."""
         called = False
         async with aclosing(lines(response)) as answer:
@@ -348,7 +360,7 @@ class OllamaEngine:
                 chunk = json_object(line)
                 if "error" in chunk:
                     raise error_from(None, chunk["error"])
-                message = chunk.get("message")
+                message = {**chunk, "content": chunk["response"]} if "response" in chunk else chunk.get("message")
                 if isinstance(message, dict):
                     if thinking := message.get("thinking"):
                         yield ReasoningDelta(_text(thinking))
