@@ -57,6 +57,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "chat, no JSON": ("POST", "/api/chat", "{"),
     "chat, data URL": ("POST", "/api/chat", {"model": "demo", "messages": [{**ASKED[0], "images": [f"data:image/png;base64,{RED}"]}]}),
     "chat, wrong option": ("POST", "/api/chat", {**CHAT, "options": {"temperature": "hot"}}),
+    "chat, typical_p": ("POST", "/api/chat", {**CHAT, "options": {"typical_p": 0.5}}),
     "chat, wrong format": ("POST", "/api/chat", {**CHAT, "format": "xml"}),
     "chat, unknown role": ("POST", "/api/chat", {"model": "demo", "messages": [{"role": "wizard", "content": "Hi"}], "options": SHORT}),
     "generate": ("POST", "/api/generate", {**GENERATE, "options": SHORT}),

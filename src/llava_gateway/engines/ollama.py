@@ -46,7 +46,7 @@ from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_in
 from llava_gateway.engines.ollama_names import is_cloud
 from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, generate_body, unloads_at_once, wants_placement
 from llava_gateway.engines.tools import has_tool_parts
-from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
+from llava_gateway.engines.upstream import FROM_US, error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import Note, note
@@ -78,7 +78,7 @@ class OllamaEngine:
         self._url = settings.ollama_url
         self._within = settings.connect_timeout + 1
         self._fresh_for = settings.engine_poll_interval + 1
-        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
+        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8, headers=FROM_US)
         self._details: dict[str, Details] = {}  # by digest
         self._digests: dict[str, str] = {}  # by name
         # Runner options of the last request that Ollama accepted for a model, by name. /api/ps reports neither num_gpu nor num_thread, nor
