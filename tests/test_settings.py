@@ -145,6 +145,13 @@ def test_our_own_setting_wins_over_ollama_host(monkeypatch: pytest.MonkeyPatch) 
     assert Settings.load(ollama_host="5.6.7.8").ollama_url == "http://5.6.7.8:11434"
 
 
+@pytest.mark.parametrize("own", ["127.0.0.1:8000", "http://localhost:8000", "[::1]:8000", ":8000"])
+def test_an_ollama_host_for_our_clients_says_nothing_of_ollama(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", own)
+    assert Settings.load(port=8000).ollama_url == "http://127.0.0.1:11434"
+    assert Settings.load(port=8001).ollama_url != "http://127.0.0.1:11434"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.20", "::", "box.local"])
 def test_off_loopback_needs_a_key(host: str) -> None:
     with pytest.raises(ValidationError, match=r"set LLAVA_GATEWAY_API_KEY first, or listen on 127\.0\.0\.1"):

@@ -295,6 +295,31 @@ class EngineRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A prompt outside of any conversation: the client decides what the engine makes of it. The rest is as in ChatRequest.
+
+    Attributes:
+        prompt: the prompt. raw: whether the model gets it as it is, without a template.
+        suffix: text that follows what the model writes; "" for none.
+        template, system: in place of the model's own; "" for its own.
+        images: one file for each image, in the order in which the prompt names them.
+    """
+
+    model: str
+    prompt: str
+    raw: bool = False
+    suffix: str = ""
+    template: str = ""
+    system: str = ""
+    images: tuple[Piece, ...] = ()
+    options: Options = Options()
+    format: Literal["json"] | JSON | None = None
+    keep_alive: str | int | None = None
+    think: Think | None = None
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedRequest:
     """Texts to embed as vectors by a model that runs with `options`. It stays loaded for `keep_alive`; None for the default."""
 

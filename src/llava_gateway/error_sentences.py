@@ -363,6 +363,10 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "registry_not_allowed": ("Models are not pulled from this registry.", "To allow it, add it to pull_registries in the settings."),
     "registry_not_listed": ("Models are not pulled from {registry}.", None),
+    "asks_itself": (
+        "The address of Ollama in the settings is that of the gateway itself.",
+        "Set ollama_host to the address of Ollama, usually 127.0.0.1:11434.",
+    ),
     "push_refused": ("The gateway publishes no models.", "Use `ollama push` with the address of Ollama itself."),
     "overloaded": ("Too many requests are waiting.", "Try again after the time in the Retry-After header."),
     "queue_full": ("{active} requests are being answered and {waiting} are waiting.", None),

@@ -383,21 +383,15 @@ class Settings(BaseSettings):
 
     @property
     def ollama_url(self) -> str:
-        """http://HOST:PORT of Ollama, read as Ollama reads OLLAMA_HOST (envconfig/config.go, `Host`): each part may be absent."""
-        value = (self.ollama_host or os.environ.get("OLLAMA_HOST", "")).strip().strip("\"'")
-        scheme, has_scheme, rest = value.partition("://")
-        if not has_scheme:
-            scheme, rest = "http", value
-        port = {"http": "80", "https": "443"}.get(scheme, "11434") if has_scheme else "11434"
-        host, _, path = rest.partition("/")
-        before, colon, after = host.rpartition(":")
-        if colon and after.isdigit() and (":" not in before or before.endswith("]")):
-            host, port = before, after
-        if ":" in host and not host.startswith("["):
-            host = f"[{host}]"
-        # If Ollama listens on every address, loopback reaches it.
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
-        return f"{scheme}://{host}:{port}/{path}".rstrip("/")
+        """http://HOST:PORT of Ollama, read as Ollama reads OLLAMA_HOST (envconfig/config.go, `Host`): each part may be absent.
+
+        An OLLAMA_HOST that leads to the gateway itself is for its clients, and says nothing about Ollama.
+        """
+        if self.ollama_host:
+            return _ollama_url(self.ollama_host)
+        url = _ollama_url(os.environ.get("OLLAMA_HOST", ""))
+        own = (f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost", "[::1]"))
+        return _ollama_url("") if url in own else url
 
     @classmethod
     def load(cls, config: Path | None = None, **flags: Any) -> Settings:
@@ -414,6 +408,24 @@ class Settings(BaseSettings):
             return cls(**{k: v for k, v in flags.items() if v is not None})
         finally:
             _TomlFile.path = None
+
+
+def _ollama_url(given: str) -> str:
+    """Return http://HOST:PORT for an address in which each part may be absent."""
+    value = given.strip().strip("\"'")
+    scheme, has_scheme, rest = value.partition("://")
+    if not has_scheme:
+        scheme, rest = "http", value
+    port = {"http": "80", "https": "443"}.get(scheme, "11434") if has_scheme else "11434"
+    host, _, path = rest.partition("/")
+    before, colon, after = host.rpartition(":")
+    if colon and after.isdigit() and (":" not in before or before.endswith("]")):
+        host, port = before, after
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    # If Ollama listens on every address, loopback reaches it.
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    return f"{scheme}://{host}:{port}/{path}".rstrip("/")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

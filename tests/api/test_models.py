@@ -442,3 +442,13 @@ async def test_every_route_takes_a_name_as_ollama_does(serve: Serve, red_circle:
         await served.client.get(f"/images/{stored['id']}/view", params=view),
     ]
     assert [answer.json()["model"] for answer in answers] == ["seen:latest"] * len(answers)
+
+
+async def test_models_come_only_from_registries_that_are_listed(bare: Served) -> None:
+    for path, body in (
+        ("/models/pull", {"model": "registry.example.org/a/b"}),
+        ("/models", {"model": "mine", "modelfile": "FROM registry.example.org/a/b"}),
+    ):
+        response = await bare.client.post(path, json=body)
+        assert code(response) == (403, "registry_not_allowed")
+        assert response.json()["error"]["values"] == {"registry": "registry.example.org"}

@@ -156,7 +156,7 @@ class AnswerResponse(WatchedResponse):
         """Send the answer. A failure before anything was sent is a plain HTTP error; later it is the last frame."""
         if self._question.session_id is None:
             async with asking(self._gateway, self._question) as events:
-                await send_answer(out, self._frames, _numbered(events))
+                await send_answer(out, self._frames, numbered(events))
             return
         running = self._gateway.answers.start(self._question)
         try:
@@ -203,7 +203,8 @@ async def send_answer(out: Sender, frames: Frames, events: AsyncGenerator[tuple[
     await out.end()
 
 
-async def _numbered(events: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[tuple[int, AnswerEvent]]:
+async def numbered(events: AsyncGenerator[AnswerEvent]) -> AsyncGenerator[tuple[int, AnswerEvent]]:
+    """Number the events of an answer that no client can resume."""
     number = 0
     async for event in events:
         yield number, event

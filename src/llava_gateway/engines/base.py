@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from llava_gateway.chat import Embeddings, EmbedRequest, EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
+from llava_gateway.chat import CompletionRequest, Embeddings, EmbedRequest, EngineEvent, EngineRequest, Loading, TextDelta, TokenCount
 from llava_gateway.engines.ollama_names import name_key
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.options import Options
@@ -162,6 +162,14 @@ class Engine(Protocol):
         Entering returns when the engine has accepted the request, and raises a GatewayError when it has rejected it. The iterator
         ends with exactly one Finish, or raises a GatewayError. Leaving closes the connection to the server at once.
         """
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """An engine that also takes prompts outside of conversations."""
+
+    def complete(self, request: CompletionRequest) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
+        """Continue a prompt. Behaves like `chat`."""
 
 
 async def answer_text(engine: Engine, request: EngineRequest) -> str:

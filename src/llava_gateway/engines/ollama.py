@@ -19,6 +19,7 @@ from typing import Any
 
 from llava_gateway.chat import (
     JSON,
+    CompletionRequest,
     Embeddings,
     EmbedRequest,
     EngineEvent,
@@ -43,10 +44,10 @@ from llava_gateway.engines.ollama_counting import OllamaCounter
 from llava_gateway.engines.ollama_errors import error_from
 from llava_gateway.engines.ollama_models import Details, has_pinpoints, model_info, read_details, rows_of, running, whole
 from llava_gateway.engines.ollama_names import is_cloud
-from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, unloads_at_once, wants_placement
+from llava_gateway.engines.ollama_prompt import chat_body, embed_fields, generate_body, unloads_at_once, wants_placement
 from llava_gateway.engines.stops import ended_at
 from llava_gateway.engines.tools import has_tool_parts
-from llava_gateway.engines.upstream import error_body, get_json, json_object, lines, new_client, post_json, stream
+from llava_gateway.engines.upstream import FROM_US, error_body, get_json, json_object, lines, new_client, post_json, stream
 from llava_gateway.errors import GatewayError, ModelNotFound, Overloaded, UpstreamError, UpstreamIncomplete, UpstreamProtocolError
 from llava_gateway.images.facts import VisionFacts
 from llava_gateway.notes import Note, note
@@ -78,7 +79,7 @@ class OllamaEngine:
         self._url = settings.ollama_url
         self._within = settings.connect_timeout + 1
         self._fresh_for = settings.engine_poll_interval + 1
-        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8)
+        self._client = new_client(connect_timeout=settings.connect_timeout, max_connections=self.slots + SHOWS_AT_ONCE + 8, headers=FROM_US)
         self._details: dict[str, Details] = {}  # by digest
         self._digests: dict[str, str] = {}  # by name
         # Runner options of the last request that Ollama accepted for a model, by name. /api/ps reports neither num_gpu nor num_thread, nor
@@ -342,6 +343,17 @@ class OllamaEngine:
                     event = replace(event, usage=replace(event.usage, prompt_tokens=count.total))
                 yield event
 
+    @asynccontextmanager
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        _check_local(request.model)
+        url, headers = f"{self._url}/api/generate", {"Content-Type": "application/json"}
+        async with stream(self._client, "POST", url, content=generate_body(request), headers=headers) as response:
+            if error := await _refusal(response):
+                raise error
+            self._runners[request.model] = request.options.runner
+            async with aclosing(self._events(response, request)) as events:
+                yield events
+
     async def _suited(self, request: EngineRequest) -> tuple[EngineRequest, bool]:
         """Return the request without what its model can't take, and whether to mark the places of its images. Raises ModelLacksTools."""
         wants = wants_placement(request)
@@ -353,7 +365,7 @@ class OllamaEngine:
         known = await self._find_details(request.model)
         return known.suited(request), wants and known.places_images
 
-    async def _events(self, response: Response, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
+    async def _events(self, response: Response, request: EngineRequest | CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield the events of the answer. The loop runs for every token, so it parses each line only once and without pydantic models."""
         called = False
         async with aclosing(lines(response)) as answer:
@@ -361,7 +373,7 @@ class OllamaEngine:
                 chunk = json_object(line)
                 if "error" in chunk:
                     raise error_from(None, chunk["error"])
-                message = chunk.get("message")
+                message = {**chunk, "content": chunk["response"]} if "response" in chunk else chunk.get("message")
                 if isinstance(message, dict):
                     if thinking := message.get("thinking"):
                         yield ReasoningDelta(_text(thinking))

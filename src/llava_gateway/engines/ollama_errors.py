@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any
 
 from llava_gateway.engines.llama_errors import refusal, text_too_long
@@ -11,6 +12,7 @@ from llava_gateway.errors import (
     ContextLengthExceeded,
     GatewayError,
     ImageParseError,
+    InvalidOption,
     InvalidRequest,
     ModelLacksVision,
     ModelLoadFailed,
@@ -82,6 +84,10 @@ def _meaning(status: int | None, detail: dict[str, Any], words: str) -> GatewayE
         return text_too_long({})
     if refused := refusal(words):
         return refused
+    if "does not support insert" in words:
+        return InvalidRequest("model_lacks_insert").at("suffix")
+    if gone := re.match(r"(\w+) is no longer supported", words):
+        return InvalidOption("option_gone", values={"option": gone[1]}).at("options", gone[1])
     if "does not support thinking" in words:
         return InvalidRequest("model_lacks_thinking").at("think")
     if _any_of(_BAD_IMAGE, words):

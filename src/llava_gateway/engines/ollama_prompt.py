@@ -16,7 +16,7 @@ import json
 import re
 from typing import Any
 
-from llava_gateway.chat import JSON, EmbedRequest, EngineRequest, Message, NamedTool, Rendition, Tool
+from llava_gateway.chat import JSON, CompletionRequest, EmbedRequest, EngineRequest, Message, NamedTool, Rendition, Tool
 from llava_gateway.engines.tools import tool_definitions
 from llava_gateway.parts import ImagePart, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
@@ -48,6 +48,20 @@ def chat_body(request: EngineRequest, *, placed: bool) -> bytes:
         head |= {"logprobs": True, "top_logprobs": request.logprobs}
     messages = b",".join(_message(message, request, placed=placed) for message in request.messages)
     return b'%b,"messages":[%b]}' % (json.dumps(head)[:-1].encode(), messages)
+
+
+def generate_body(request: CompletionRequest) -> bytes:
+    """Write the body of /api/generate. `truncate: false` is as in `chat_body`."""
+    fields: JSON = {"model": request.model, "stream": True, "truncate": False, "options": request.options.given(), "prompt": request.prompt}
+    fields |= {name: value for name in ("raw", "suffix", "template", "system", "format") if (value := getattr(request, name))}
+    if request.keep_alive is not None:
+        fields["keep_alive"] = _keep_alive(request.keep_alive)
+    if request.think is not None:
+        fields["think"] = request.think
+    if request.logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": request.logprobs}
+    images = b",".join(b'"%b"' % piece.encoded for piece in request.images)
+    return b'%b,"images":[%b]}' % (json.dumps(fields)[:-1].encode(), images)
 
 
 def embed_fields(request: EmbedRequest) -> JSON:

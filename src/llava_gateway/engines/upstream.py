@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import logging
+import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -35,6 +36,8 @@ MAX_ERROR_BODY = 64 * 1024
 MAX_JSON_BODY = 32 * MiB
 """The longest response to a small request, in bytes: a vocabulary of 250,000 words in /api/show takes about 8 MB."""
 FILES_RETRY_AFTER = 2.0
+FROM_US = {"X-Llava-Gateway": secrets.token_hex(8)}
+"""A header for an engine whose API the gateway speaks too: it lets the gateway notice that it asks itself."""
 _JSON = {"Content-Type": "application/json"}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 from llava_gateway.answers import Answer, AnswerEvent, Done, Queued
-from llava_gateway.chat import ChatRequest, Embeddings, Finish, PromptProgress
+from llava_gateway.chat import ChatRequest, CompletionRequest, Embeddings, Finish, PromptProgress
 from llava_gateway.engines.base import EngineName, ModelInfo
 from llava_gateway.engines.installer import Installer
 from llava_gateway.engines.pool import EnginePool
@@ -43,6 +43,7 @@ from llava_gateway.images.store import ImageStore
 from llava_gateway.journal.journal import Journal
 from llava_gateway.notes import note
 from llava_gateway.options import Options
+from llava_gateway.parts import Link, Upload
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.search import Found, search
 from llava_gateway.sessions.session import Session
@@ -155,6 +156,20 @@ class Gateway:
         self.memory.check(images=False)
         with self._counted():
             return await self.embedder.embed(texts, model, keep_alive)
+
+    async def complete(self, request: CompletionRequest, images: Sequence[Upload | Link] = ()) -> AsyncGenerator[AnswerEvent]:
+        """Yield the events of what the model writes after a prompt with images, which is no conversation; the last one is Done.
+
+        Raises ModelNotFound, ModelLacksVision, InvalidRequest, ImageError, Overloaded, ShuttingDown, UpstreamError.
+        """
+        if self.closing:
+            raise ShuttingDown
+        self.memory.check(images=bool(images))
+        with self._counted():
+            files = await self.image_requests.single_files(images, await self.pool.resolve(request.model))
+            async with aclosing(self.embedder.complete(replace(request, images=files))) as events:
+                async for event in events:
+                    yield event
 
     async def load(self, model: str, options: Options = Options(), *, keep_alive: str | int | None = None) -> None:
         """Load a model before the first question to it. Raises ModelNotFound, ModelLoadFailed, Overloaded, ShuttingDown, UpstreamError."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from llava_gateway.chat import Rendition
+from llava_gateway.chat import Piece, Rendition
+from llava_gateway.engines.base import ModelInfo
 from llava_gateway.engines.pool import EnginePool
 from llava_gateway.errors import GatewayError, ModelLacksVision, Place
 from llava_gateway.gateway.attachments import Attachments, Seen
@@ -71,6 +73,14 @@ class ImageRequests:
                 raise
             self._telemetry.image("ready")
             return image_id, image, await self._images.rendition(image, profile) if profile else None
+
+    async def single_files(self, uploads: Sequence[Upload | Link], model: ModelInfo) -> tuple[Piece, ...]:
+        """Return one file for each image, as the model sees it at low detail. Raises ModelLacksVision, and what `store` raises."""
+        if uploads and not model.vision:
+            raise ModelLacksVision().at("model")
+        images = [(await self.store(upload, model.name))[1] for upload in uploads]
+        renditions = [await self._attachments.rendition(image, model, Sight(detail="low")) for image in images]
+        return tuple(rendition.pieces[0] for rendition in renditions)
 
     async def pages(self, upload: Upload | Link) -> tuple[Document, list[bytes]]:
         """List the pages of a document, or the frames of an animation that differ most, each with a small JPEG. Stores nothing.

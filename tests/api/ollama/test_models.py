@@ -9,8 +9,12 @@ import httpx2
 import pytest
 
 from llava_gateway.engines.base import ModelInfo
+from llava_gateway.engines.upstream import FROM_US
+from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
+from tests.reverse_proxies import free_port
 from tests.scripted_engine import ScriptedEngine
+from tests.serving import serving
 
 NOWHERE = "127.0.0.1:1"
 """An address where no Ollama answers, so that the scripted engine's own facts are shown."""
@@ -129,3 +133,12 @@ def test_the_embedded_model_is_listed_shown_and_unloaded(demo_url: str) -> None:
         client.post("/api/generate", json={"model": "demo", "keep_alive": 0})
         assert client.get("/api/ps").json() == {"models": []}
         assert client.post("/api/generate", json={"model": "demo", "prompt": "Hi", "stream": False}).json()["done"]
+
+
+async def test_a_gateway_that_is_its_own_ollama_notices_it(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    async with serving(Settings(port=port, engine="ollama", ollama_host=f"127.0.0.1:{port}", image_workers=1)) as served:
+        assert (await served.client.get("/api/tags")).json() == {"models": []}
+        assert (await served.client.get("/readyz")).status_code == 503
+        assert (await served.client.get("/api/version", headers=FROM_US)).status_code == 403
+    assert any("is that of the gateway itself" in record.message for record in caplog.records)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 
 from llava_gateway.api.ollama.memory import MOST_BYTES, Exchange, packed, unpacked
 from llava_gateway.chat import (
+    CompletionRequest,
     EngineEvent,
     EngineRequest,
     Finish,
@@ -30,7 +32,7 @@ from llava_gateway.errors import ContextLengthExceeded, UpstreamIncomplete
 from llava_gateway.options import Options
 from llava_gateway.parts import ImagePart, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 from tests.api.conftest import Serve
-from tests.scripted_engine import ScriptedEngine, says
+from tests.scripted_engine import HELLO, Script, ScriptedEngine, says, says_then_waits
 from tests.serving import Served
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -322,11 +324,69 @@ async def test_wrong_values_are_400_with_a_sentence(serve: Serve, body: dict[str
     assert engine.requests == []
 
 
+class CompletingEngine(ScriptedEngine):
+    """A scripted engine that takes prompts outside of conversations too."""
+
+    def __init__(self, script: Script = HELLO) -> None:
+        super().__init__(script)
+        self.prompts: list[CompletionRequest] = []
+
+    @asynccontextmanager
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+        self.prompts.append(request)
+        async with self.chat(EngineRequest(request.model, ())) as events:
+            yield events
+
+
+async def test_special_prompts_reach_an_engine_that_takes_them(serve: Serve, red_circle: bytes) -> None:
+    engine = CompletingEngine()
+    served = await serve(engine, keep_alive="7m")
+    image = base64.b64encode(red_circle).decode()
+    *pieces, last = lines(await generate(served, prompt="[img-0] Hi", raw=True, images=[image], options={"top_k": 3}))
+    assert [piece["response"] for piece in pieces] == ["Hello", " there."]
+    assert list(last)[:5] == ["model", "created_at", "response", "done", "done_reason"]
+    assert "context" not in last
+    await generate(served, prompt="Hi", template="{{ .Prompt }}", system="Be brief.", suffix="!", stream=False)
+    raw, templated = engine.prompts
+    assert (raw.prompt, raw.raw, len(raw.images), raw.keep_alive, raw.options) == ("[img-0] Hi", True, 1, "7m", Options(top_k=3))
+    assert (templated.template, templated.system, templated.suffix) == ("{{ .Prompt }}", "Be brief.", "!")
+
+
+async def test_a_special_prompt_fails_as_a_question_does(serve: Serve) -> None:
+    async def breaks(_: EngineRequest) -> AsyncGenerator[EngineEvent]:
+        yield TextDelta("Once")
+
+    engine = CompletingEngine(breaks)
+    served = await serve(engine)
+    first, last = lines(await generate(served, raw=True))
+    assert (first["response"], list(last)) == ("Once", ["error"])
+    engine.refusal = ContextLengthExceeded(values={"n_prompt_tokens": 5000, "n_ctx": 4096})
+    assert (await generate(served, raw=True)).status_code == 400
+
+
+async def test_a_client_that_leaves_ends_a_special_prompt(serve: Serve) -> None:
+    engine = CompletingEngine(says_then_waits("Once"))
+    served = await serve(engine)
+    body = {"model": "scripted", "prompt": "Hi", "raw": True}
+    async with served.client.stream("POST", "/api/generate", json=body) as response:
+        assert "Once" in await anext(response.aiter_lines())
+    await engine.idle.wait()
+    assert engine.running == 0
+
+
 @pytest.mark.parametrize("field", [{"raw": True}, {"template": "{{ .Prompt }}"}, {"suffix": "}"}])
-async def test_prompts_that_only_an_engine_can_write_are_400(serve: Serve, field: dict[str, Any]) -> None:
+async def test_special_prompts_are_400_for_other_engines(serve: Serve, field: dict[str, Any]) -> None:
     response = await generate(await serve(ScriptedEngine()), **field)
     assert response.status_code == 400
     assert response.json()["error"].startswith(next(iter(field)))
+
+
+@pytest.mark.parametrize("beside", [{"system": "Be brief."}, {"template": "x"}, {"context": [1]}, {"images": [{"image_id": "0" * 64}]}])
+async def test_what_can_not_go_with_a_raw_prompt(serve: Serve, beside: dict[str, Any]) -> None:
+    engine = CompletingEngine()
+    response = await generate(await serve(engine), raw=True, **beside)
+    assert (response.status_code, engine.prompts) == (400, [])
+    assert next(iter(beside)) in response.json()["error"]
 
 
 async def test_a_failure_in_a_stream_is_its_last_line(serve: Serve) -> None:

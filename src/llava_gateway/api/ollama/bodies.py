@@ -85,6 +85,11 @@ class GenerateBody(QuestionBody):
     template: str = ""
     raw: bool = False
 
+    @property
+    def is_special(self) -> bool:
+        """Whether the prompt is no question in a conversation: it is for a template of the client's, or for none."""
+        return bool(self.raw or self.template or self.suffix)
+
 
 class ShowBody(NamedBody):
     verbose: bool = False

@@ -24,7 +24,7 @@ from llava_gateway.engines.base import same_name
 from llava_gateway.engines.installer import Installing
 from llava_gateway.engines.ollama_library import Progress
 from llava_gateway.engines.ollama_names import parse_name
-from llava_gateway.errors import InvalidRequest, ModelNotFound, Refused
+from llava_gateway.errors import InvalidRequest, ModelNotFound, NotFound, Refused
 from llava_gateway.gateway.gateway import Gateway
 
 router = APIRouter(dependencies=[Depends(only_from_this_machine)])
@@ -86,8 +86,10 @@ async def push(request: Request) -> Response:
 @router.get("/api/blobs/{digest}", include_in_schema=False)
 async def has_blob(request: Request, digest: str) -> Response:
     """Say whether Ollama has a file, for HEAD: 200 or 404."""
-    there = await gateway_of(request).installer.has_blob(_digest(digest))
-    return Response(status_code=200 if there else 404)
+    name = _digest(digest)
+    if not await gateway_of(request).installer.has_blob(name):
+        raise NotFound("blob_missing", values={"digest": name})
+    return Response()
 
 
 @router.post("/api/blobs/{digest}", include_in_schema=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -20,14 +21,14 @@ from llava_gateway.api.ollama.memory import Exchange, packed, remembered, unpack
 from llava_gateway.api.ollama.messages import images_of, messages_of, tools_of
 from llava_gateway.api.ollama.names import find_model
 from llava_gateway.api.ollama.options import keep_alive_of, options_of
-from llava_gateway.api.stream import AnswerResponse, Sender, WatchedResponse
-from llava_gateway.chat import ChatRequest, Message, Think
+from llava_gateway.api.stream import AnswerResponse, Sender, WatchedResponse, numbered, send_answer
+from llava_gateway.chat import ChatRequest, CompletionRequest, Message, Think
 from llava_gateway.engines.ollama_prompt import unloads_at_once
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.notes import Note, note
 from llava_gateway.options import Policy
-from llava_gateway.parts import TextPart
+from llava_gateway.parts import Link, TextPart, Upload
 from llava_gateway.settings import Settings
 
 router = APIRouter()
@@ -54,7 +55,11 @@ async def generate(request: Request) -> Response:
     gateway = gateway_of(request)
     body, message = await read_any_json(request, partial(_read_prompt, gateway.settings))
     earlier = unpacked(body.context)
-    frames = GenerateFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway, memory=partial(_remember, earlier, body.prompt))
+    memory: Callable[[Answer], list[int]] = _forget if body.is_special else partial(_remember, earlier, body.prompt)
+    frames = GenerateFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway, memory=memory)
+    if body.is_special and body.prompt:
+        completion = await _completion(gateway, body)
+        return CompletionResponse(gateway, completion, _files(message), frames, request_id(request))
     if not body.prompt:
         return _response(gateway, await _request(gateway, body, (), ()), frames, request_id(request))
     history, warnings = remembered(earlier, gateway.images)
@@ -66,12 +71,38 @@ async def generate(request: Request) -> Response:
 def _read_prompt(settings: Settings, value: Any) -> tuple[GenerateBody, Message]:
     """Parse the body, and return its prompt with its images as a message. Raises InvalidRequest, ImageError."""
     body = parse_body(GenerateBody, value)
-    for name in ("raw", "template", "suffix"):
-        if getattr(body, name):
-            raise InvalidRequest("raw_prompt", param=name)
-    check_length("prompt", body.prompt, settings)
-    check_length("system", body.system, settings)
+    if body.is_special and body.context:
+        raise InvalidRequest("context_of_prompt", param="context")
+    if beside := next((name for name in ("template", "system") if body.raw and getattr(body, name)), None):
+        raise InvalidRequest("raw_alone", param=beside)
+    for name in ("prompt", "system", "template", "suffix"):
+        check_length(name, getattr(body, name), settings)
     return body, Message("user", (*images_of(body.images, settings), TextPart(body.prompt)))
+
+
+async def _completion(gateway: Gateway, body: GenerateBody) -> CompletionRequest:
+    """Return the request of a body whose prompt is no conversation. Raises InvalidRequest, ModelNotFound, UpstreamUnavailable."""
+    asked = await _request(gateway, body, (), ())
+    return CompletionRequest(
+        model=asked.model or "",
+        prompt=body.prompt,
+        raw=body.raw,
+        suffix=body.suffix,
+        template=body.template,
+        system=body.system,
+        options=asked.options,
+        format=asked.format,
+        keep_alive=asked.keep_alive,
+        think=asked.think,
+        logprobs=asked.logprobs,
+    )
+
+
+def _files(message: Message) -> tuple[Upload | Link, ...]:
+    """Return the images that come with a prompt. Raises InvalidRequest for an image that is only named."""
+    if message.images:
+        raise InvalidRequest("field_unsupported", param="images.image_id")
+    return tuple(part for part in message.parts if isinstance(part, Upload | Link))
 
 
 async def _request(gateway: Gateway, body: QuestionBody, messages: tuple[Message, ...], warnings: Sequence[Note]) -> ChatRequest:
@@ -112,10 +143,30 @@ def _remember(earlier: tuple[Exchange, ...], prompt: str, answer: Answer) -> lis
     return packed((*earlier, Exchange(prompt, tuple(image.id for image in answer.images), answer.text)))
 
 
+def _forget(_: Answer) -> list[int]:
+    return []
+
+
 def _response(gateway: Gateway, asked: ChatRequest, frames: OllamaFrames, instance: str) -> Response:
     if asked.messages:
         return AnswerResponse(gateway, asked, frames, instance)
     return LoadResponse(gateway, asked, frames, instance)
+
+
+class CompletionResponse(WatchedResponse):
+    """The response to a prompt that is no conversation."""
+
+    def __init__(
+        self, gateway: Gateway, asked: CompletionRequest, images: Sequence[Upload | Link], frames: OllamaFrames, request_id: str
+    ) -> None:
+        super().__init__(gateway.settings, frames, request_id)
+        self._gateway = gateway
+        self._asked = asked
+        self._images = images
+
+    async def send_all(self, out: Sender) -> None:
+        async with aclosing(self._gateway.complete(self._asked, self._images)) as events:
+            await send_answer(out, self._frames, numbered(events))
 
 
 class LoadResponse(WatchedResponse):
