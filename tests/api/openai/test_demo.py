@@ -18,7 +18,8 @@ SQUARE = "A blue square on a white background."
 
 
 def ask(client: OpenAI, *messages: Any, **rest: Any) -> ChatCompletion:
-    return client.chat.completions.create(model="demo", messages=list(messages), **rest)
+    answer: ChatCompletion = client.chat.completions.create(model="demo", messages=list(messages), **rest)
+    return answer
 
 
 def said(answer: ChatCompletion) -> str | None:
@@ -34,12 +35,8 @@ def test_an_image_question_is_answered(demo_client: OpenAI) -> None:
 
 
 def test_an_answer_is_streamed(demo_client: OpenAI) -> None:
-    stream = demo_client.chat.completions.create(
-        model="demo",
-        messages=[user(image(BLUE), text("Describe this image."))],  # type: ignore[list-item]
-        stream=True,
-        stream_options={"include_usage": True},
-    )
+    messages: Any = [user(image(BLUE), text("Describe this image."))]
+    stream = demo_client.chat.completions.create(model="demo", messages=messages, stream=True, stream_options={"include_usage": True})
     chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == SQUARE
     assert chunks[-2].choices[0].finish_reason == "stop"
