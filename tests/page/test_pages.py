@@ -36,12 +36,13 @@ async def test_pages_of_a_document_are_chosen_by_their_thumbnails(visit: Visit, 
     dialog = visitor.page.get_by_role("dialog", name="Pages of report.pdf")
     await expect(dialog.locator("img")).to_have_count(3)
     await expect(dialog.get_by_label("Page 1")).to_be_checked()
+    await expect(dialog.get_by_label("Page 1")).to_be_focused()
     await dialog.get_by_label("Page 1").uncheck()
     await dialog.get_by_label("Page 3").check()
     await dialog.get_by_label("Page 2").check()
     await dialog.get_by_role("button", name="Add 2 pictures").click()
     await visitor.prepared(2)
-    await expect(visitor.chips.locator(".chip-name")).to_have_text(["report.pdf, page 2", "report.pdf, page 3"])
+    await expect(visitor.chips.locator(".chip-name")).to_have_text(["Page 2 of report.pdf", "Page 3 of report.pdf"])
     await visitor.ask("What does it say?")
     await visitor.ended()
 
@@ -65,7 +66,7 @@ async def test_frames_of_an_animation_are_chosen_in_place_of_its_sheet(visit: Vi
     dialog = visitor.page.get_by_role("dialog")
     await expect(dialog).to_have_accessible_name("Frames of moving.gif")
     await dialog.get_by_role("button", name="Add 1 picture").click()
-    await expect(visitor.chips.locator(".chip-name")).to_have_text(["moving.gif, frame 1"])
+    await expect(visitor.chips.locator(".chip-name")).to_have_text(["Frame 1 of moving.gif"])
     await visitor.prepared()
 
 
@@ -98,7 +99,7 @@ async def test_each_of_several_documents_gets_its_choice(visit: Visit, demo_url:
     await dialog.get_by_role("button", name="Add 1 picture").click()
     await expect(dialog).to_have_count(0)
     await visitor.prepared(4)
-    names = ["report.pdf, page 1", "report.pdf, page 2", "photo.png", "scan.tiff, page 2"]
+    names = ["Page 1 of report.pdf", "Page 2 of report.pdf", "photo.png", "Page 2 of scan.tiff"]
     await expect(visitor.chips.locator(".chip-name")).to_have_text(names)
 
 
@@ -121,7 +122,7 @@ async def test_a_choice_goes_on_when_an_earlier_document_arrives(visit: Visit, d
     await dialog.get_by_role("button", name="Add 2 pictures").click()
     await expect(dialog).to_have_accessible_name("Pages of report.pdf")
     await dialog.get_by_role("button", name="Add 1 picture").click()
-    await expect(visitor.chips.locator(".chip-name")).to_have_text(["report.pdf, page 1", "quick.pdf, page 1", "quick.pdf, page 2"])
+    await expect(visitor.chips.locator(".chip-name")).to_have_text(["Page 1 of report.pdf", "Page 1 of quick.pdf", "Page 2 of quick.pdf"])
     await visitor.prepared(3)
 
 
@@ -145,7 +146,7 @@ async def test_no_more_pages_are_chosen_than_a_question_takes(visit: Visit, scri
     await dialog.get_by_label("Page 3").check()
     await dialog.get_by_role("button", name="Add 1 picture").click()
     await visitor.prepared(3)
-    await expect(visitor.chips.locator(".chip-name").last).to_have_text("report.pdf, page 3")
+    await expect(visitor.chips.locator(".chip-name").last).to_have_text("Page 3 of report.pdf")
 
 
 async def test_a_list_of_pages_that_failed_is_asked_for_again(visit: Visit, demo_url: str) -> None:

@@ -183,7 +183,7 @@ function Summary({ turn }) {
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${cutOff('length')}</p>`}
     ${warningsOf(summary).map((words) => html`<p class="ended" key=${words}><${Icon} name="warning" />${words}</p>`)}
-    ${summary?.warnings.some(({ code }) => code === 'long_image') && html`<p><button class="button small at-rest" type="button" onClick=${() => askAgain(turn, { images: inParts(turn) })}>${t('chip.in_parts')}</button></p>`}
+    ${summary?.warnings.some(({ code }) => code === 'long_image') && html`<p class="in-parts"><button class="button small at-rest" type="button" onClick=${() => askAgain(turn, { images: inParts(turn) })}>${t('chip.in_parts')}</button></p>`}
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
