@@ -61,6 +61,16 @@ def test_a_list_of_pages_that_is_too_long_is_refused_for_each_file(demo: httpx2.
     assert (response.status_code, error_of(response)["param"]) == (422, "pages")
 
 
+def test_an_error_about_pages_says_which_of_several_files(demo: httpx2.Client) -> None:
+    file = ("image", ("a.pdf", THREE))
+    for fields, param in (
+        ([file, ("pages", (None, "9"))], "pages"),
+        ([file, file, ("pages", (None, "1")), ("pages", (None, "9"))], "images[1].pages"),
+    ):
+        error = error_of(demo.post("/ask", **form(*fields)))
+        assert (error["reason"], error["param"]) == ("page_beyond", param)
+
+
 def test_json_chooses_pages_for_all_files_or_for_one(demo: httpx2.Client) -> None:
     body = {"prompt": "What does it say?", "pages": "3", "images": [b64(THREE), {"data": b64(THREE), "pages": "1-2"}]}
     assert pages(demo.post("/ask", json=body)) == [3, 1, 2]

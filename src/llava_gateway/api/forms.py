@@ -238,8 +238,8 @@ async def read_images(form: FormData, settings: Settings) -> tuple[Attached, ...
 def _with_own_pages(images: tuple[Attached, ...], form: FormData) -> tuple[Attached, ...]:
     """Give each file its own pages, if the form has one field for each. Raises InvalidRequest."""
     pages, frames = ([value for value in form.getlist(name) if isinstance(value, str)] for name in PAGE_FIELDS)
-    files = [image for image in images if isinstance(image, Upload | Link)]
-    own = selections(pages, frames, len(files), text_layer=form.get("text_layer") != "off")
+    files = [place for place, image in enumerate(images) if isinstance(image, Upload | Link)]
+    own = selections(pages, frames, files, text_layer=form.get("text_layer") != "off")
     if own is None:
         return images
     chosen = iter(own)

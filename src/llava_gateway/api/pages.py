@@ -45,15 +45,16 @@ def with_pages(body: AskBody, images: Sequence[tuple[Attached, PagesBody | None]
     return chosen
 
 
-def selections(pages: Sequence[str], frames: Sequence[str], files: int, *, text_layer: bool) -> list[Selection] | None:
+def selections(pages: Sequence[str], frames: Sequence[str], places: Sequence[int], *, text_layer: bool) -> list[Selection] | None:
     """Return a selection for each file of a form that gives several of them; None if one is for all.
 
     Args:
         pages, frames: the values of these fields, in order; "" stands for what fits.
-        files: number of files.
+        places: of the files, among the images of the form.
 
     Raises InvalidRequest.
     """
+    files = len(places)
     for name, values in (("pages", pages), ("frames", frames)):
         if len(values) > 1 and len(values) != files:
             raise InvalidRequest("selections_wrong", values={"count": len(values), "files": files}, param=name)
@@ -62,8 +63,8 @@ def selections(pages: Sequence[str], frames: Sequence[str], files: int, *, text_
     of_each = [values if len(values) == files else (list(values) or [""]) * files for values in (pages, frames)]
     layer = "auto" if text_layer else "off"
     return [
-        selection_of(parse_body(PagesBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}))
-        for of_page, of_frame in zip(*of_each, strict=True)
+        selection_of(parse_body(PagesBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}), f"images[{place}]")
+        for place, of_page, of_frame in zip(places, *of_each, strict=True)
     ]
 
 

@@ -77,7 +77,7 @@ async def expand(messages: tuple[Message, ...], places: Sequence[Place], images:
     opened: dict[int, _Opened] = {}
     notes: list[Note] = []
     for index, (part, place) in enumerate(zip(attached, places, strict=True)):
-        if isinstance(part, Upload) and part.page is None and (document := await _document(part, images, place)):
+        if isinstance(part, Upload) and part.page is None and (document := await _document(part, images, place, several=len(attached) > 1)):
             notes += document.notes
             if document.has_many:
                 opened[index] = _Opened(part, document)
@@ -103,22 +103,25 @@ def has_open_documents(messages: Sequence[Message]) -> bool:
 
 async def one_page(upload: Upload, images: ImageStore, place: Place) -> Upload:
     """Return the upload of one image: of a document, its first wanted page."""
-    document = await _document(upload, images, place)
+    document = await _document(upload, images, place, several=False)
     if document is None or not document.has_many:
         return upload
     page = next((each.page for each in document.found if min(each.size) > 0), document.found[0].page)
     return replace(upload, page=page)
 
 
-async def _document(upload: Upload, images: ImageStore, place: Place) -> Document | None:
-    """Open a file that has several pages or frames, or of which the client wants some; None for an ordinary image."""
+async def _document(upload: Upload, images: ImageStore, place: Place, *, several: bool) -> Document | None:
+    """Open a file that has several pages or frames, or of which the client wants some; None for an ordinary image.
+
+    If the request has `several` files, an error about a choice of pages says which file it is about.
+    """
     if upload.selection.is_default and not may_have_pages(upload.data):
         return None
     try:
         return await images.examine(upload.data, upload.selection)
     except GatewayError as error:
-        if not error.place:
-            error.at(*place)
+        if several or not error.place:
+            error.at(*place, *error.place)
         raise
 
 
