@@ -10,7 +10,7 @@ from typing import Any
 
 from llava_gateway.api.bodies import AskBody, PagesBody, parse_body
 from llava_gateway.errors import InvalidRequest
-from llava_gateway.images.pages import MOST_PAGES, Document, too_many
+from llava_gateway.images.pages import MOST_PAGES, Document
 from llava_gateway.parts import Attached, Link, Selection, Upload
 
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", re.ASCII)
@@ -95,7 +95,7 @@ def _ranges(text: str, param: str) -> tuple[tuple[int, int], ...]:
         if not 1 <= low <= high:
             raise InvalidRequest("pages_wrong", param=param)
         if high - low >= MOST_PAGES:
-            raise too_many("PDF")
+            raise _too_many(param)
         found.append((low, high))
     return tuple(found)
 
@@ -109,7 +109,7 @@ def _frames(text: str, param: str) -> list[int]:
         if low > high:
             raise InvalidRequest("frames_wrong", param=param)
         if high - low >= MOST_PAGES:
-            raise too_many("GIF")
+            raise _too_many(param)
         found += range(low, high + 1)
     return found
 
@@ -121,5 +121,9 @@ def _scenes(text: str, param: str) -> int | None:
     if int(match[1]) < 1:
         raise InvalidRequest("frames_wrong", param=param)
     if int(match[1]) > MOST_PAGES:
-        raise too_many("GIF")
+        raise _too_many(param)
     return int(match[1])
+
+
+def _too_many(param: str) -> InvalidRequest:
+    return InvalidRequest("too_many_pages", values={"most": MOST_PAGES}, param=param)

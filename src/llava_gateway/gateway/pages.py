@@ -89,7 +89,10 @@ async def expand(messages: tuple[Message, ...], places: Sequence[Place], images:
     left = MOST_PAGES - (len(attached) - len(opened))
     for index, one in opened.items():
         chinese = is_chinese(next(message.text_without_notes for message in messages if any(one.upload is part for part in message.parts)))
-        parts, page_notes, used = await _pages(one, share, images, left, chinese=chinese)
+        try:
+            parts, page_notes, used = await _pages(one, share, images, left, chinese=chinese)
+        except ImageError as error:
+            raise error if error.place else error.at(*places[index]) from None
         pages[index], left = parts, left - used
         notes += page_notes
     return _written(messages, places, pages, notes, beside.scale)
@@ -131,7 +134,7 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
     by_default = upload.selection.is_default
     found = [each for each in document.found if min(each.size) > 0 or not by_default]
     if not found:
-        raise ImageError("page_damaged", values={"page": 1, "count": document.count}, code="page_damaged")
+        raise _unreadable(document, document.found[0].page)
     notes: list[Note] = []
     if by_default:
         found = found[: most if room.most_images is None else min(most, room.most_images)]
@@ -140,8 +143,7 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
         found = [found[place * len(found) // fitting] for place in range(fitting)] if document.kind == "VIDEO" else found[:fitting]
     for each in found:
         if min(each.size) <= 0:
-            values = {"page": each.page.number, "count": document.count}
-            raise ImageError("page_damaged", values=values, code="page_damaged")
+            raise _unreadable(document, each.page)
     if len(found) > most or not found:
         raise too_many(document.kind)
     texts = await _texts(document, found, upload, images)
@@ -161,6 +163,13 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
         if text:
             parts.append(TextPart(text_layer(text, each.page.number, chinese=chinese), note=True))
     return tuple(parts), notes, len(shown)
+
+
+def _unreadable(document: Document, page: Page) -> ImageError:
+    """Return the error for a page or frame that can't be read."""
+    if document.has_pages:
+        return ImageError("page_damaged", values={"page": page.number, "count": document.count}, code="page_damaged")
+    return ImageError("frame_damaged", values={"frame": page.number}, code="page_damaged")
 
 
 async def _texts(document: Document, found: Sequence[Found], upload: Upload, images: ImageStore) -> list[str]:
