@@ -10,7 +10,6 @@ from typing import Any
 
 from PIL import Image
 
-from llava_gateway.errors import ImageError
 from llava_gateway.images import resize, tiff
 from llava_gateway.images.animation import ON_SHEET, Animation
 from llava_gateway.images.decode import Source
