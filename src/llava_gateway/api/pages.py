@@ -1,4 +1,4 @@
-"""The pages and frames that a question wants of its documents: set for all files, or for one."""
+"""How a question wants its files read, their pages and frames and the ground behind them: set for all files, or for one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, PagesBody, parse_body
+from llava_gateway.api.bodies import AskBody, FileBody, parse_body
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.images.pages import MOST_PAGES, Document
-from llava_gateway.parts import Attached, Link, Selection, Upload
+from llava_gateway.parts import Attached, ImagePart, Link, Selection, Upload
 
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", re.ASCII)
+_CHOICES = {"pages", "frames"}
 _SCENES = re.compile(r"\s*scenes\s*:\s*(\d{1,3})\s*", re.ASCII)
 
 
-def selection_of(body: PagesBody, within: str = "") -> Selection:
+def selection_of(body: FileBody, within: str = "") -> Selection:
     """Return the selection that a body describes. `within` goes before the field's name in errors. Raises InvalidRequest."""
     pages = ".".join(filter(None, (within, "pages")))
     frames = ".".join(filter(None, (within, "frames")))
@@ -30,19 +31,29 @@ def selection_of(body: PagesBody, within: str = "") -> Selection:
     )
 
 
-def with_pages(body: AskBody, images: Sequence[tuple[Attached, PagesBody | None]]) -> list[Attached]:
-    """Return the images with the selection of each file; its own fields take precedence over those of the question.
+def with_files(body: AskBody, images: Sequence[tuple[Attached, FileBody | None]]) -> list[Attached]:
+    """Return the images, each file as it is wanted; its own fields take precedence over those of the question. A stored image has its
+    pages and its ground already.
 
     Raises InvalidRequest.
     """
-    chosen: list[Attached] = []
-    for index, (image, own) in enumerate(images):
-        if isinstance(image, Upload | Link) and image.selection == Selection():
-            said = {} if own is None else {name: value for name in PagesBody.model_fields if (value := getattr(own, name)) is not None}
-            wanted = selection_of(body.model_copy(update=said), f"images[{index}]" if said else "")
-            image = replace(image, selection=wanted)
-        chosen.append(image)
-    return chosen
+    return [
+        image if isinstance(image, ImagePart) else _with_file(image, body, own, f"images[{index}]")
+        for index, (image, own) in enumerate(images)
+    ]
+
+
+def _with_file(image: Upload | Link, body: AskBody, own: FileBody | None, within: str) -> Upload | Link:
+    said = {} if own is None else {name: value for name in FileBody.model_fields if (value := getattr(own, name)) is not None}
+    wanted = body.model_copy(update=said)
+    if image.selection == Selection():
+        image = replace(image, selection=selection_of(wanted, within if said.keys() & _CHOICES else ""))
+    return replace(image, background=background(wanted.background))
+
+
+def background(wish: str | None) -> str | None:
+    """Return the colour in lower case; None for auto."""
+    return wish.lower() if wish and wish != "auto" else None
 
 
 def selections(pages: Sequence[str], frames: Sequence[str], places: Sequence[int], *, text_layer: bool) -> list[Selection] | None:
@@ -63,7 +74,7 @@ def selections(pages: Sequence[str], frames: Sequence[str], places: Sequence[int
     of_each = [values if len(values) == files else (list(values) or [""]) * files for values in (pages, frames)]
     layer = "auto" if text_layer else "off"
     return [
-        selection_of(parse_body(PagesBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}), f"images[{place}]")
+        selection_of(parse_body(FileBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}), f"images[{place}]")
         for place, of_page, of_frame in zip(places, *of_each, strict=True)
     ]
 
