@@ -204,7 +204,13 @@ ERRORS: dict[str, ErrorText] = {
     "page_damaged": (_page_damaged, "Ask about other pages, or print the document into a new PDF."),
     "page_not_found": ("The file has no such page or frame.", None),
     "page_beyond": ("There is no page {page}. The document has {count:page|pages}.", "Pages count from 1."),
-    "frame_beyond": ("There is no frame {frame}. The file has {count:frame|frames}.", "Frames count from 0."),
+    "frame_beyond": (
+        lambda values: (
+            f"There is no frame {values['frame']}. "
+            + ("The file is a single image." if values["count"] == 1 else f"The file has {values['count']} frames.")
+        ),
+        lambda values: "Leave the choice of frames out." if values["count"] == 1 else "Frames count from 0.",
+    ),
     "too_many_pages": ("One question can have at most {most} pages and frames.", "Ask about some of them first, then about the others."),
     "pages_wrong": ("{field} must list pages, such as 1-3,7.", "Pages count from 1."),
     "frames_wrong": ("{field} must list frames, such as 0,5, or be scenes:6.", "Frames count from 0."),

@@ -239,7 +239,10 @@ REQUESTS: dict[str, ErrorText] = {
     "json_bytes": ("{what=The body} has more than {most_bytes:,} bytes, not counting long strings.", None),
     "json_text_bytes": (
         "A string in {what=the body} has more than {most_bytes:,} bytes.",
-        "No field takes a string that long. If it is an image in base64, send a smaller file, or raise image_max_bytes in the settings.",
+        (
+            "No field takes a string that long. Send a large video as a file in a form (multipart/form-data). If it is an image in base64,"
+            " send a smaller file, or raise image_max_bytes in the settings."
+        ),
     ),
     "json_nul": ("A string contains a NUL character.", None),
     "json_surrogate": ("A string contains half of a surrogate pair.", None),

@@ -61,6 +61,16 @@ def test_a_list_of_pages_that_is_too_long_is_refused_for_each_file(demo: httpx2.
     assert (response.status_code, error_of(response)["param"]) == (422, "pages")
 
 
+def test_an_error_about_pages_says_which_of_several_files(demo: httpx2.Client) -> None:
+    file = ("image", ("a.pdf", THREE))
+    for fields, param in (
+        ([file, ("pages", (None, "9"))], "pages"),
+        ([file, file, ("pages", (None, "1")), ("pages", (None, "9"))], "images[1].pages"),
+    ):
+        error = error_of(demo.post("/ask", **form(*fields)))
+        assert (error["reason"], error["param"]) == ("page_beyond", param)
+
+
 def test_json_chooses_pages_for_all_files_or_for_one(demo: httpx2.Client) -> None:
     body = {"prompt": "What does it say?", "pages": "3", "images": [b64(THREE), {"data": b64(THREE), "pages": "1-2"}]}
     assert pages(demo.post("/ask", json=body)) == [3, 1, 2]
@@ -95,6 +105,12 @@ def test_the_text_layer_can_be_left_out(demo: httpx2.Client) -> None:
     assert tokens(text_layer="off") < tokens()
 
 
+@pytest.mark.parametrize("field", ["model", "pages", "frames", "text_layer", "background"])
+def test_a_list_of_pages_takes_no_fields_without_effect(demo: httpx2.Client, field: str) -> None:
+    response = demo.post("/documents", files=[("image", ("a.pdf", THREE)), (field, (None, "1"))])
+    assert (response.status_code, error_of(response)["code"], error_of(response)["param"]) == (422, "unknown_field", field)
+
+
 def test_a_page_can_be_stored(demo: httpx2.Client) -> None:
     stored = demo.post("/images", files=[("image", ("a.pdf", THREE)), ("pages", (None, "2"))]).json()
     assert stored["original"]["format"] == "PDF"
@@ -119,6 +135,19 @@ async def test_documents_have_a_limit_of_their_own(serve: Serve) -> None:
         await served.client.post("/ask", json={"prompt": "x", "images": [b64(large)]}),
     ):
         assert (response.status_code, error_of(response)["code"]) == (413, "document_too_large")
+
+
+async def test_a_video_too_large_for_json_is_sent_as_a_file(serve: Serve) -> None:
+    """The memory for a body of JSON is limited by images and documents; a form has the whole video on disk."""
+    limits = {"image_max_bytes": 20_000, "document_max_bytes": 20_000, "prompt_max_chars": 1000, "video_max_bytes": 500_000}
+    served = await serve(ScriptedEngine(), **limits, image_workers=1)
+    video = b"\0\0\0\x18ftypisom" + bytes(300_000)
+    response = await served.client.post("/ask", json={"prompt": "x", "images": [b64(video)]})
+    error = error_of(response)
+    assert (response.status_code, error["reason"]) == (413, "json_text_bytes")
+    assert "Send a large video as a file in a form" in error["hint"]
+    response = await served.client.post("/ask", **form(("image", ("a.mp4", video))))
+    assert error_of(response)["code"] == "video_damaged", "it was read"
 
 
 async def test_camera_raw_files_may_be_as_large_as_documents(serve: Serve) -> None:

@@ -27,6 +27,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+IMAGES = ("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "hif", "jp2", "j2k")
+RARE = ("psd", "ico", "tga", "ppm", "pgm", "pbm", "svg", "svgz", "dng", "nef", "nrw", "cr2", "cr3", "arw", "raf", "orf", "rw2", "pef")
+DOCUMENTS = ("pdf", "mp4", "m4v", "mov", "webm", "mkv", "avi")
+
+
+@pytest.mark.parametrize("suffix", [*IMAGES, *RARE, *DOCUMENTS])
+def test_files_of_every_kind_are_found_in_a_question(suffix: str) -> None:
+    """As a file that is there, as a path to one that is not, and as an address."""
+    Path(f"one.{suffix}").write_bytes(b"content")
+    assert find_images(f"What is in one.{suffix}?").names == (f"one.{suffix}",)
+    with pytest.raises(Failure, match="There is no file"):
+        find_images(f"What is in ./another.{suffix.upper()}?")
+    assert find_images(f"What is in https://example.com/one.{suffix}?").names == (f"https://example.com/one.{suffix}",)
+
+
 def found(text: str) -> tuple[str, list[str]]:
     """Return the question to ask, and the attached file names, relative to the folder."""
     named = find_images(text)
@@ -104,7 +119,7 @@ def test_the_question_reads_on_without_the_path(text: str, question: str, names:
 def test_a_path_to_no_image_is_refused(text: str, name: str) -> None:
     with pytest.raises(Failure) as refused:
         find_images(text)
-    assert refused.value.message == f"There is no image file {name}."
+    assert refused.value.message == f"There is no file {name}."
     assert "--no-paths" in refused.value.hint
 
 

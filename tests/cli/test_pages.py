@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from llava_gateway.cli.ask import split
+from llava_gateway.cli.console import Failure
 from llava_gateway.cli.image_paths import find_images
 from llava_gateway.cli.pages import choice_of, file_of, page_fields
+from tests import sample_images
 from tests.cli.program import Done, run
 from tests.images.test_animation import film
 from tests.pdfs import pdf
@@ -50,10 +53,60 @@ def test_what_was_left_out_is_told_with_the_flag(demo_url: str, tmp_path: Path) 
     assert "--pages" in done.err
 
 
-def test_a_page_that_is_not_there_is_said_with_the_name_of_the_file(demo_url: str, report: Path) -> None:
-    done = run("ask", f"{report}#9", "What?", "--url", demo_url)
-    assert done.code == 1
-    assert "3 pages" in done.err
+@pytest.mark.parametrize(
+    ("given", "error", "hint"),
+    [
+        (["report.pdf#9"], "report.pdf: There is no page 9. The document has 3 pages.", "Pages count from 1."),
+        (["photo.png", "report.pdf#9"], "report.pdf: There is no page 9. The document has 3 pages.", "Pages count from 1."),
+        (["report.pdf#9-1"], "report.pdf: #9-1 must list pages, such as 1-3,7.", "Pages count from 1."),
+        (["report.pdf#2", "photo.png#2"], "photo.png: There is no frame 2. The file is a single image.", "Leave the choice of frames out."),
+        (["nothere.pdf"], "There is no file nothere.pdf.", "A question goes into quotes, after the images."),
+        (["report.pdf#x"], "There is no file report.pdf#x.", "Pages of report.pdf are chosen by their numbers, such as report.pdf#1-3,7."),
+        (["pics"], "pics is a folder.", "Give the files in it, such as pics/*.jpg. A question goes into quotes, after the images."),
+        (["*.pdf"], "No file matches *.pdf.", "The shell finds the files only if their name is not in quotes."),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name(
+    demo_url: str, report: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], error: str, hint: str
+) -> None:
+    monkeypatch.chdir(report.parent)
+    (report.parent / "pics").mkdir(exist_ok=True)
+    Path("photo.png").write_bytes(sample_images.encoded(sample_images.shape("circle", "red")))
+    done = run("ask", *given, "What?", "--url", demo_url)
+    assert (done.code, done.err) == (1 if error.startswith(("report.pdf: ", "photo.png: ")) else 2, f"Error: {error}\nHint: {hint}\n")
+
+
+@pytest.mark.parametrize("last", ["nothere.pdf", "nothere.pdf#3", "film.mp4", "scan.TGA", "photo.nef"])
+def test_a_file_that_is_not_there_is_no_question(last: str) -> None:
+    with pytest.raises(Failure, match=re.escape(f"There is no file {last}.")):
+        split([last])
+
+
+def test_the_same_pages_of_a_file_are_one_attachment(demo_url: str, report: Path) -> None:
+    ask = ("What does it say?", "--json", "--url", demo_url)
+    assert shown(run("ask", f"{report}#2", str(report.parent / "." / "report.pdf#2"), f"{report}#3", *ask)) == [2, 3]
+    lines = f"/image {report}#2\n/image {report}#2\nWhat does it say?\n".encode()
+    done = run("chat", "--url", demo_url, "--verbose", stdin=lines)
+    assert (done.code, done.err.count("Page 2 of 3.")) == (0, 1), done.err
+
+
+def test_a_document_is_called_by_its_name_in_a_question(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many images it becomes is not known yet, so numbers of images would be wrong."""
+    monkeypatch.chdir(report.parent)
+    Path("photo.png").write_bytes(sample_images.encoded(sample_images.shape("circle", "red")))
+    assert split(["Compare report.pdf#2 and photo.png."]) == (["report.pdf#2", "photo.png"], "Compare report.pdf and photo.png.")
+    assert split(["What does ./report.pdf say?"]) == (["report.pdf"], "What does report.pdf say?")
+    assert split(["Compare photo.png and photo.png."]) == (["photo.png"], "Compare the picture and the picture.")
+
+
+def test_a_piped_document_is_attached(demo_url: str, report: Path) -> None:
+    done = run("ask", "What does it say?", "--url", demo_url, stdin=report.read_bytes())
+    assert (done.code, "Attached the file from stdin." in done.err) == (0, True)
+
+
+def test_an_error_in_a_chat_names_the_document(demo_url: str, report: Path) -> None:
+    done = run("chat", f"{report}#9", "--url", demo_url, stdin=b"What?\n")
+    assert f"Error: {report}: There is no page 9. The document has 3 pages." in done.err
 
 
 def test_a_chat_takes_pages_too(demo_url: str, report: Path) -> None:

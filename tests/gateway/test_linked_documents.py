@@ -188,7 +188,7 @@ async def test_errors_say_which_address_it_was(gateway: Gateway, web: Web) -> No
     web.files |= {DOC: pdf("One"), "https://a.example/": b"<html>", "https://damaged.example/": b"%PDF-1.4\nno more"}
     beyond = Link(DOC, selection=Selection(pages=((5, 5),)))
     for link, error, place in (
-        (beyond, InvalidRequest, ("pages",)),
+        (beyond, InvalidRequest, ("image", 1, "pages")),
         (Link("https://a.example/"), DownloadFailed, ("image", 1)),
         (Link("https://a.example/", selection=Selection(pages=((1, 1),))), DownloadFailed, ("image", 1)),
         (Link("https://damaged.example/"), GatewayError, ("image", 1)),

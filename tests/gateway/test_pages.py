@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from llava_gateway.answers import Answer
 from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, Usage
@@ -182,6 +183,19 @@ async def test_reduced_copies_in_a_tiff_are_no_pages() -> None:
     async with reading() as gateway:
         assert len((await ask(gateway, Upload(data), WHAT)).images) == 2
         assert len((await ask(gateway, Upload(marked), WHAT)).images) == 1
+
+
+async def test_a_frame_or_page_that_can_not_be_read_is_called_so() -> None:
+    """With the place of its file."""
+    photo, tiny = shape("circle", "red", size=(96, 96)), Image.new("RGB", (6, 6), "red")
+    heic = Upload(saved(photo, "HEIF", save_all=True, append_images=[tiny]), selection=Selection(frames=(1,)))
+    scan = Upload(saved(photo, "TIFF", save_all=True, append_images=[tiny]), selection=Selection(pages=((2, 2),)))
+    async with reading() as gateway:
+        for upload, reason, values in ((heic, "frame_damaged", {"frame": 1}), (scan, "page_damaged", {"page": 2, "count": 2})):
+            with pytest.raises(ImageError) as refused:
+                await ask(gateway, Upload(saved(photo, "PNG")), upload, WHAT)
+            assert (refused.value.reason, refused.value.values, refused.value.code) == (reason, values, "page_damaged")
+            assert refused.value.place == ("image", 1)
 
 
 async def test_a_session_keeps_the_pages_and_their_words() -> None:

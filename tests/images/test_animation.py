@@ -13,7 +13,7 @@ from PIL import Image
 from llava_gateway.errors import ImageError, InvalidRequest
 from llava_gateway.images.animation import Animation
 from llava_gateway.images.decode import Source
-from llava_gateway.images.documents import examine, ingest_page
+from llava_gateway.images.documents import examine, ingest_page, thumbnails
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.info import ImageInfo, Limits
 from llava_gateway.images.ingest import Ready
@@ -116,6 +116,28 @@ def test_a_heic_is_its_main_image_until_others_are_asked_for() -> None:
     document = examine(data, LIMITS, Selection(frames=(1,)))
     assert [each.size for each in document.found] == [(96, 128)]
     assert made(data, document)[1].size == (96, 128)
+
+
+def layered() -> bytes:
+    """Write a Photoshop file of one pixel with two layers, which are that pixel too."""
+    channels = b"".join(struct.pack(">hI", channel, 3) for channel in range(3))
+    layer = struct.pack(">4iH", 0, 0, 1, 1, 3) + channels + b"8BIMnorm" + bytes(8)
+    info = struct.pack(">h", 2) + 2 * layer + 6 * b"\0\0\xff"
+    info += bytes(len(info) % 2)
+    head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 64, 64, 8, 3) + bytes(8)
+    return head + struct.pack(">II", len(info) + 4, len(info)) + info + bytes(2) + bytes(range(64)) * 64 * 3
+
+
+@pytest.mark.parametrize("selection", [Selection(), Selection(frames=(0,)), Selection(scenes=2)])
+@pytest.mark.parametrize("kind", ["MPO", "PSD"])
+def test_previews_and_layers_are_no_frames(kind: str, selection: Selection) -> None:
+    """The further images in a phone's or a stereo camera's JPEG, and the layers of a picture that is stored flattened too."""
+    first, second = shape("circle", "red", size=(96, 96)), shape("square", "blue", size=(96, 96))
+    data = layered() if kind == "PSD" else saved(first, "MPO", save_all=True, append_images=[second])
+    assert getattr(Image.open(BytesIO(data)), "n_frames", 1) > 1, "Pillow counts them"
+    assert not may_have_pages(data)
+    assert not examine(data, LIMITS, selection).has_many
+    assert thumbnails(data, LIMITS) == (examine(data, LIMITS, Selection(scenes=9)), [])
 
 
 @pytest.mark.parametrize(("kind", "several"), [("GIF", True), ("WEBP", False), ("PNG", False), ("AVIF", False), ("TIFF", False)])

@@ -13,6 +13,7 @@ from playwright.async_api import expect
 from llava_gateway.errors import ModelOutOfMemory
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, Visitor, file
+from tests.pdfs import pdf
 from tests.scripted_engine import ScriptedEngine, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -146,6 +147,13 @@ async def test_axe_finds_nothing_in_what_opens(visit: Visit, scripted: Scripted,
         await look(state)
         await page.keyboard.press("Escape")
 
+    await visitor.pick(file(pdf(*["Page"] * 9), "report.pdf", "application/pdf"))
+    await expect(page.locator("dialog.pages-sheet img")).to_have_count(9)
+    for place in range(1, 8):
+        await page.get_by_role("checkbox").nth(place).check()
+    await expect(page.get_by_role("checkbox").last).to_be_disabled()
+    await look("the pages of a document, as many as a question takes")
+    await page.keyboard.press("Escape")
     await visitor.pick(RED_CIRCLE, BLUE_SQUARE)
     await visitor.prepared(2)
     await visitor.ask("One question")

@@ -69,7 +69,7 @@ async def test_pages_of_a_document_at_an_address_are_chosen_too(visit: Visit, sc
     await dialog.get_by_label("Page 3").check()
     await dialog.get_by_role("button", name="Add 1 picture").click()
     await visitor.prepared()
-    await expect(visitor.chips.locator(".chip-name")).to_have_text("report.pdf, page 3")
+    await expect(visitor.chips.locator(".chip-name")).to_have_text("Page 3 of report.pdf")
     await visitor.ask("What does it say?")
     await visitor.ended()
     assert len(engine.requests[-1].images) == 1

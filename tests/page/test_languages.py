@@ -30,6 +30,7 @@ CODES |= set(re.findall(r"\bcode=\"(\w+)\"", SOURCES))  # those of errors whose 
 # The finer reasons that some codes have, with their values.
 SIZE = {"width": 5000, "height": 40}
 REASONS: dict[str, dict[str, Any]] = {
+    "frame_damaged": {"frame": 3},
     "image_cut_off": {},
     "image_cut_off_at": {"percent": 42},
     "image_cut_off_about": {"percent": 42},
@@ -159,10 +160,15 @@ async def test_chinese_has_words_for_all_that_the_gateway_says(visit: Visit, dem
     assert set(chinese["presets"]) == set(built_in_presets())
 
 
-async def test_english_has_no_words_that_the_gateway_never_needs(visit: Visit, demo_url: str) -> None:
+async def test_no_language_has_words_that_nothing_needs(visit: Visit, demo_url: str) -> None:
     english, chinese = (await languages(await visit(demo_url))).values()
     assert set(english["notes"]) <= set(SENTENCES)
     assert set(english["failures"]) <= set(chinese["failures"])
+    scripts = "".join(path.read_text("utf-8") for path in SCRIPTS.rglob("*.js") if "i18n" not in path.parts)
+    said = set(re.findall(r"[\"']([\w.]+)[\"']", SOURCES + scripts + (SCRIPTS.parent / "index.html").read_text("utf-8")))
+    families = tuple(re.findall(r"`((?:\w+\.)+)\$\{", scripts))  # keys that end in a value
+    assert {key for key in chinese["failures"] if key not in said} == set()
+    assert {key for key in english["words"] if key not in said and not key.startswith(families)} == set()
 
 
 @pytest.mark.wording

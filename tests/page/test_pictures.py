@@ -204,6 +204,28 @@ async def test_a_long_picture_can_be_read_in_parts(visit: Visit, scripted: Scrip
     assert len(engine.requests[-1].shown[0].labels) > 1
 
 
+async def test_a_part_of_a_long_picture_is_not_read_in_parts(visit: Visit, scripted: Scripted) -> None:
+    """Beside a long picture as a whole, one of which a part is shown keeps its detail."""
+    engine = ScriptedEngine(model_names=())
+    engine.installed = (ModelInfo("eye", "ollama", True, VisionFacts("mlp", 336, 14)),)
+    engine.context = 16384
+    visitor = await visit((await scripted(engine)).url)
+    tall = [file(sample_images.encoded(sample_images.shape("circle", "red", size=(300, side))), f"{side}.png") for side in (2500, 2600)]
+    await visitor.pick(*tall)
+    await visitor.prepared(2)
+    await visitor.chips.first.get_by_role("button", name="More actions").click()
+    await visitor.page.get_by_role("menuitem", name="Ask about a part").click()
+    await visitor.page.get_by_role("button", name="Ask about this part").click()
+    await expect(visitor.chips.first).to_contain_text("part,")
+    await expect(visitor.chips.first.get_by_role("button", name="Read it in parts")).to_have_count(0)
+    assert [image.get("detail") for image in await visitor.ask_and_read("What does it say?")] == [None, None]
+    async with visitor.page.expect_request("**/turns") as asking:
+        await visitor.turns.last.get_by_role("button", name="Read it in parts").click()
+    body = (await asking.value).post_data_json
+    assert body
+    assert [image.get("detail") for image in body["images"]] == [None, "high"]
+
+
 async def test_what_is_no_file_is_not_dropped_in_silence(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     await visitor.drop_address("https://example.org/cat.jpg")

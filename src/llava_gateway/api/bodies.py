@@ -151,8 +151,10 @@ class SightBody(Body):
     )
 
 
-class PagesBody(Body):
-    """Which pages or frames of a document the model sees. In a question it applies to all files, in an item of `images` to that file."""
+class FileBody(Body):
+    """How a file is read: which pages or frames of it, and on which ground. In a question it applies to all files, in an item of `images`
+    to that file.
+    """
 
     pages: str | None = Field(
         None,
@@ -171,27 +173,24 @@ class PagesBody(Body):
         None,
         description="off: only the image of a PDF page is sent. auto (default): its text goes along as a hint, as far as it fits.",
     )
+    background: Background = Field(None, description=BACKGROUND)
 
 
 class ImageRef(SightBody):
     image_id: Annotated[str, NO_IMAGE_ID] = Field(pattern=IMAGE_ID, description="The id from POST /images or from an earlier answer.")
 
 
-class BackgroundBody(Body):
-    background: Background = Field(None, description=BACKGROUND)
-
-
-class ImageData(PagesBody, SightBody, BackgroundBody):
+class ImageData(FileBody, SightBody):
     data: str = Field(description="base64, or a data: URL.")
 
 
-class ImageLink(PagesBody, SightBody, BackgroundBody):
+class ImageLink(FileBody, SightBody):
     image_url: str = Field(
         min_length=1, max_length=MAX_CHARS, description="The http or https address of the image, if the setting `fetch` allows that."
     )
 
 
-class AskBody(PagesBody, SightBody, BackgroundBody):
+class AskBody(FileBody, SightBody):
     """A question about images. In multipart, each field is a form field, `image` files are repeated, and options are fields too."""
 
     prompt: str = Field(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,15 +14,14 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from llava_gateway.api.aliases import IMAGE_FILES, LINKS, is_for_images, our_name, to_client_names, to_our_names, unknown_field
-from llava_gateway.api.bodies import AskBody, BackgroundBody, BodyT, ImageLink, ImageRef, PagesBody, SightBody, parse_body
+from llava_gateway.api.bodies import AskBody, BodyT, FileBody, ImageLink, ImageRef, SightBody, parse_body
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.documents import check_string, parse_json
 from llava_gateway.api.json_body import has_body, media_type, read_json
 from llava_gateway.api.multipart import read_form
 from llava_gateway.api.native_json import chat_request
 from llava_gateway.api.options import GLOSSARY_MAX_CHARS
-from llava_gateway.api.pages import selection_of, selections
-from llava_gateway.api.sight import background
+from llava_gateway.api.pages import background, selection_of, selections
 from llava_gateway.api.threads import in_thread, off_loop
 from llava_gateway.chat import JSON, ChatRequest, OnDisconnect
 from llava_gateway.errors import (
@@ -238,8 +239,8 @@ async def read_images(form: FormData, settings: Settings) -> tuple[Attached, ...
 def _with_own_pages(images: tuple[Attached, ...], form: FormData) -> tuple[Attached, ...]:
     """Give each file its own pages, if the form has one field for each. Raises InvalidRequest."""
     pages, frames = ([value for value in form.getlist(name) if isinstance(value, str)] for name in PAGE_FIELDS)
-    files = [image for image in images if isinstance(image, Upload | Link)]
-    own = selections(pages, frames, len(files), text_layer=form.get("text_layer") != "off")
+    files = [place for place, image in enumerate(images) if isinstance(image, Upload | Link)]
+    own = selections(pages, frames, files, text_layer=form.get("text_layer") != "off")
     if own is None:
         return images
     chosen = iter(own)
@@ -247,22 +248,40 @@ def _with_own_pages(images: tuple[Attached, ...], form: FormData) -> tuple[Attac
 
 
 async def read_image(request: Request, settings: Settings, *, beside: str) -> tuple[Upload | Link, str]:
-    """Read the form's one image, a file or an address, and the text of the field `beside` ("" if it is missing)."""
+    """Read the form's one image, a file or an address, as its fields want it, and the text of the field `beside` ("" if it is missing)."""
+    async with _form_of_one(request, frozenset({*FileBody.model_fields, beside})) as form:
+        wanted = parse_body(FileBody, {name: said for name in FileBody.model_fields if isinstance(said := form.get(name), str) and said})
+        image, text = await _only_image(form, settings), form.get(beside)
+        image = replace(image, selection=selection_of(wanted), background=background(wanted.background))
+        return image, text if isinstance(text, str) else ""
+
+
+async def read_file(request: Request, settings: Settings) -> Upload | Link:
+    """Read the form's one image, a file or an address, which can have no fields beside it."""
+    async with _form_of_one(request, frozenset()) as form:
+        return await _only_image(form, settings)
+
+
+@asynccontextmanager
+async def _form_of_one(request: Request, fields: frozenset[str]) -> AsyncIterator[FormData]:
+    """Read a form that has one image and these fields. Raises InvalidRequest, UnsupportedBody."""
     if media_type(request) != "multipart/form-data":
         raise UnsupportedBody("body_not_image_form")
     several = InvalidRequest("form_of_two_images", param="image")
     async with read_form(request, max_files=2, max_fields=8, too_many=several) as form:
-        images = [(name, value) for name, value in form.multi_items() if (is_for_images(name) or name in LINKS) and not _is_empty(value)]
-        if len(images) != 1:
+        if len(images := _images_of(form)) != 1:
             raise several if images else InvalidRequest("form_without_image", param="image")
-        _check_fields(form, frozenset({*IMAGE_FILES, *LINKS, *PagesBody.model_fields, *BackgroundBody.model_fields, beside}))
-        (name, value), text = images[0], form.get(beside)
-        wanted = {key: said for key in PagesBody.model_fields if isinstance(said := form.get(key), str) and said}
-        selection = selection_of(parse_body(PagesBody, wanted))
-        wish = form.get("background")
-        colour = background(parse_body(BackgroundBody, {"background": wish}).background) if isinstance(wish, str) and wish else None
-        image = _link(name, value) if name in LINKS else await _file(name, value, settings)
-        return replace(image, selection=selection, background=colour), text if isinstance(text, str) else ""
+        _check_fields(form, fields | {*IMAGE_FILES, *LINKS})
+        yield form
+
+
+async def _only_image(form: FormData, settings: Settings) -> Upload | Link:
+    ((name, value),) = _images_of(form)
+    return _link(name, value) if name in LINKS else await _file(name, value, settings)
+
+
+def _images_of(form: FormData) -> list[tuple[str, UploadFile | str]]:
+    return [(name, value) for name, value in form.multi_items() if (is_for_images(name) or name in LINKS) and not _is_empty(value)]
 
 
 def _check_fields(form: FormData, known: frozenset[str]) -> None:

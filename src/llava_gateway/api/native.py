@@ -14,7 +14,7 @@ from llava_gateway.api import openapi
 from llava_gateway.api.bodies import ContinueBody, ForkBody, ImagePatch, RotateQuery, SessionBody, SessionPatch, SessionsQuery
 from llava_gateway.api.defaults import changed_defaults
 from llava_gateway.api.deps import gateway_of, request_id
-from llava_gateway.api.forms import AskRequest, read_ask, read_image, read_query
+from llava_gateway.api.forms import AskRequest, read_ask, read_file, read_image, read_query
 from llava_gateway.api.json_body import has_body, read_body
 from llava_gateway.api.native_frames import JSONFrames, frames_for, wanted_output_format
 from llava_gateway.api.native_json import changed_response, check_length, found_json, session_response, session_row, stored_image_json
@@ -103,7 +103,7 @@ async def list_pages(request: Request) -> Response:
     file with `pages` or `frames` to POST /images or with a question.
     """
     gateway = gateway_of(request)
-    upload, _ = await read_image(request, gateway.settings, beside="model")
+    upload = await read_file(request, gateway.settings)
     return await json_response(document_json(*await gateway.image_requests.pages(upload)))
 
 

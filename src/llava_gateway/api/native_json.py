@@ -21,7 +21,7 @@ from llava_gateway.api.bodies import (
     parse_body,
 )
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
-from llava_gateway.api.pages import with_pages
+from llava_gateway.api.pages import with_files
 from llava_gateway.api.response import json_response
 from llava_gateway.api.sight import with_sight
 from llava_gateway.api.threads import in_thread
@@ -55,7 +55,7 @@ def chat_request(
     """
     given = [*((upload, None) for upload in uploads), *(parse_image(image, index, settings) for index, image in enumerate(body.images))]
     owns = [own if isinstance(own, ImageData | ImageLink) else None for _, own in given]
-    files = with_pages(body, [(image, own) for (image, _), own in zip(given, owns, strict=True)])
+    files = with_files(body, [(image, own) for (image, _), own in zip(given, owns, strict=True)])
     images = with_sight(body, [(file, own) for file, (_, own) in zip(files, given, strict=True)])
     for name in ("prompt", "system", "ocr_text"):
         check_length(name, getattr(body, name), settings)

@@ -7,18 +7,17 @@ from typing import Any
 
 from llava_gateway.api import aliases
 from llava_gateway.api.bodies import (
-    BACKGROUND,
     AskBody,
     Body,
     ContinueBody,
     CreateBody,
     ExportQuery,
+    FileBody,
     ForkBody,
     ImageData,
     ImageLink,
     ImageQuery,
     ImageRef,
-    PagesBody,
     PullBody,
     RotateQuery,
     SessionBody,
@@ -306,8 +305,7 @@ ANALYZE = _body(form=_form({**_ONE_IMAGE, "question": {"type": "string"}}, ["que
 _STORED = {
     **_ONE_IMAGE,
     "model": {"type": "string", "description": "whose rendition `sent` describes"},
-    "background": {"type": "string", "pattern": "^(?:auto|#[0-9a-fA-F]{6})$", "description": BACKGROUND},
-    **_schema(PagesBody)["properties"],
+    **_schema(FileBody)["properties"],
 }
 UPLOAD = _body(form=_form(_STORED, []))
 DOCUMENT = _body(form=_form(_ONE_IMAGE, []))

@@ -1,4 +1,4 @@
-"""The pages and frames that a question wants of its documents: set for all files, or for one."""
+"""How a question wants its files read, their pages and frames and the ground behind them: set for all files, or for one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, PagesBody, parse_body
+from llava_gateway.api.bodies import AskBody, FileBody, parse_body
 from llava_gateway.errors import InvalidRequest
-from llava_gateway.images.pages import MOST_PAGES, Document, too_many
-from llava_gateway.parts import Attached, Link, Selection, Upload
+from llava_gateway.images.pages import MOST_PAGES, Document
+from llava_gateway.parts import Attached, ImagePart, Link, Selection, Upload
 
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", re.ASCII)
+_CHOICES = {"pages", "frames"}
 _SCENES = re.compile(r"\s*scenes\s*:\s*(\d{1,3})\s*", re.ASCII)
 
 
-def selection_of(body: PagesBody, within: str = "") -> Selection:
+def selection_of(body: FileBody, within: str = "") -> Selection:
     """Return the selection that a body describes. `within` goes before the field's name in errors. Raises InvalidRequest."""
     pages = ".".join(filter(None, (within, "pages")))
     frames = ".".join(filter(None, (within, "frames")))
@@ -30,30 +31,41 @@ def selection_of(body: PagesBody, within: str = "") -> Selection:
     )
 
 
-def with_pages(body: AskBody, images: Sequence[tuple[Attached, PagesBody | None]]) -> list[Attached]:
-    """Return the images with the selection of each file; its own fields take precedence over those of the question.
+def with_files(body: AskBody, images: Sequence[tuple[Attached, FileBody | None]]) -> list[Attached]:
+    """Return the images, each file as it is wanted; its own fields take precedence over those of the question. A stored image has its
+    pages and its ground already.
 
     Raises InvalidRequest.
     """
-    chosen: list[Attached] = []
-    for index, (image, own) in enumerate(images):
-        if isinstance(image, Upload | Link) and image.selection == Selection():
-            said = {} if own is None else {name: value for name in PagesBody.model_fields if (value := getattr(own, name)) is not None}
-            wanted = selection_of(body.model_copy(update=said), f"images[{index}]" if said else "")
-            image = replace(image, selection=wanted)
-        chosen.append(image)
-    return chosen
+    return [
+        image if isinstance(image, ImagePart) else _with_file(image, body, own, f"images[{index}]")
+        for index, (image, own) in enumerate(images)
+    ]
 
 
-def selections(pages: Sequence[str], frames: Sequence[str], files: int, *, text_layer: bool) -> list[Selection] | None:
+def _with_file(image: Upload | Link, body: AskBody, own: FileBody | None, within: str) -> Upload | Link:
+    said = {} if own is None else {name: value for name in FileBody.model_fields if (value := getattr(own, name)) is not None}
+    wanted = body.model_copy(update=said)
+    if image.selection == Selection():
+        image = replace(image, selection=selection_of(wanted, within if said.keys() & _CHOICES else ""))
+    return replace(image, background=background(wanted.background))
+
+
+def background(wish: str | None) -> str | None:
+    """Return the colour in lower case; None for auto."""
+    return wish.lower() if wish and wish != "auto" else None
+
+
+def selections(pages: Sequence[str], frames: Sequence[str], places: Sequence[int], *, text_layer: bool) -> list[Selection] | None:
     """Return a selection for each file of a form that gives several of them; None if one is for all.
 
     Args:
         pages, frames: the values of these fields, in order; "" stands for what fits.
-        files: number of files.
+        places: of the files, among the images of the form.
 
     Raises InvalidRequest.
     """
+    files = len(places)
     for name, values in (("pages", pages), ("frames", frames)):
         if len(values) > 1 and len(values) != files:
             raise InvalidRequest("selections_wrong", values={"count": len(values), "files": files}, param=name)
@@ -62,8 +74,8 @@ def selections(pages: Sequence[str], frames: Sequence[str], files: int, *, text_
     of_each = [values if len(values) == files else (list(values) or [""]) * files for values in (pages, frames)]
     layer = "auto" if text_layer else "off"
     return [
-        selection_of(parse_body(PagesBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}))
-        for of_page, of_frame in zip(*of_each, strict=True)
+        selection_of(parse_body(FileBody, {"pages": of_page or None, "frames": of_frame or None, "text_layer": layer}), f"images[{place}]")
+        for place, of_page, of_frame in zip(places, *of_each, strict=True)
     ]
 
 
@@ -94,7 +106,7 @@ def _ranges(text: str, param: str) -> tuple[tuple[int, int], ...]:
         if not 1 <= low <= high:
             raise InvalidRequest("pages_wrong", param=param)
         if high - low >= MOST_PAGES:
-            raise too_many("PDF")
+            raise _too_many(param)
         found.append((low, high))
     return tuple(found)
 
@@ -108,7 +120,7 @@ def _frames(text: str, param: str) -> list[int]:
         if low > high:
             raise InvalidRequest("frames_wrong", param=param)
         if high - low >= MOST_PAGES:
-            raise too_many("GIF")
+            raise _too_many(param)
         found += range(low, high + 1)
     return found
 
@@ -120,5 +132,9 @@ def _scenes(text: str, param: str) -> int | None:
     if int(match[1]) < 1:
         raise InvalidRequest("frames_wrong", param=param)
     if int(match[1]) > MOST_PAGES:
-        raise too_many("GIF")
+        raise _too_many(param)
     return int(match[1])
+
+
+def _too_many(param: str) -> InvalidRequest:
+    return InvalidRequest("too_many_pages", values={"most": MOST_PAGES}, param=param)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, ImageData, ImageLink, SightBody, parse_body
+from llava_gateway.api.bodies import AskBody, SightBody, parse_body
 from llava_gateway.errors import ConflictingFields, InvalidRegion
-from llava_gateway.parts import Attached, Box, ImagePart, Sight
+from llava_gateway.parts import Attached, Box, Sight
 
 IN_OPTIONS = ("image_size", "num_visual_tokens")
 """Fields that are also accepted inside `options`: tutorials for Ollama put them there, and Ollama silently ignores them."""
@@ -28,22 +28,9 @@ def with_sight(body: AskBody, images: Sequence[tuple[Attached, SightBody | None]
     if "region" in for_all and len(images) != 1:
         raise whose_region(len(images))
     return tuple(
-        _on_ground(replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {}))), own, body)
+        replace(image, sight=Sight(**for_all | (wishes(own, f"images[{index}]") if own else {})))
         for index, (image, own) in enumerate(images)
     )
-
-
-def _on_ground(image: Attached, own: SightBody | None, body: AskBody) -> Attached:
-    """Return an upload with its background; a stored image has its own already."""
-    if isinstance(image, ImagePart):
-        return image
-    wish = own.background if isinstance(own, ImageData | ImageLink) and own.background else body.background
-    return replace(image, background=background(wish))
-
-
-def background(wish: str | None) -> str | None:
-    """Return the colour in lower case; None for auto."""
-    return wish.lower() if wish and wish != "auto" else None
 
 
 def wishes(body: SightBody, within: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -26,14 +26,23 @@ from llava_gateway.cli.flags import (
     request_fields,
     with_request_flags,
 )
-from llava_gateway.cli.image_paths import SUFFIXES, SplitQuestion, find_images, is_address, is_same, local_path, mentions_image
+from llava_gateway.cli.image_paths import (
+    SUFFIXES,
+    SplitQuestion,
+    find_images,
+    is_address,
+    is_document,
+    is_known,
+    is_same,
+    local_path,
+    mentions_image,
+)
 from llava_gateway.cli.pages import choice_of, file_of, page_fields
 from llava_gateway.cli.stdin import Piped, has_unread_input, on_terminal, piped
-from llava_gateway.images.sniff import sniff
 
 _STDIN_SECONDS = 5.0
 """Seconds that a question without an image waits for piped input."""
-_FROM_STDIN = "the image from stdin"
+_FROM_STDIN = "the file from stdin"
 
 
 @with_request_flags
@@ -121,7 +130,7 @@ def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
             [f"No input arrived on stdin for {_STDIN_SECONDS:.0f} seconds: the question is sent without it. < /dev/null avoids the wait."]
         )
         return [], question
-    if sniff(came):
+    if is_known(came):
         _note([f"Attached {_FROM_STDIN}."])
         return [came], question
     try:
@@ -129,7 +138,7 @@ def _with_stdin(stdin: Piped, question: str) -> tuple[list[bytes], str]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        wrong_use("The input on stdin is neither a supported image nor text.", "With < /dev/null, nothing is piped in.")
+        wrong_use("The input on stdin is neither a supported file nor text.", "With < /dev/null, nothing is piped in.")
     return [], f"{text}\n\n{question}" if text else question
 
 
@@ -140,28 +149,34 @@ def split(arguments: list[str], *, paths: bool = True) -> tuple[list[str], str]:
     *names, last = arguments
     is_file = "file" in (kind_of(last), kind_of(file_of(last)))
     if last == STDIN or is_file or (paths and is_address(last) and not any(c.isspace() for c in last)):
-        return arguments, ""
+        return [*_once(arguments)], ""
     named = find_images(last) if paths else SplitQuestion((last,))
     if named.names:
         return _attached(names, named)
-    looks_like_a_file = paths and last.lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
+    looks_like_a_file = paths and file_of(last).lower().endswith(SUFFIXES) and (not names or not any(c.isspace() for c in last))
     if looks_like_a_file or kind_of(last) == "folder":
-        wrong_use(f"There is no image file {last}.", "If this is the question, end it with a question mark.")
-    return names, last
+        _no_file(last, "If this is the question, end it with a question mark.")
+    return [*_once(names)], last
 
 
 def _attached(names: list[str], named: SplitQuestion) -> tuple[list[str], str]:
-    """Return the images including those that the question names, each of them once, and the question."""
+    """Return the files including those that the question names, and the question."""
+    places = _once([*names, *named.names])
+    numbers = {place: number for number, place in enumerate(places.values(), 1)}
+    question = named.question([numbers[_place(name)] for name in named.names], len(places), by_name=any(map(is_document, places)))
+    return [*places], question
 
-    def place(name: str) -> tuple[str | Path, str]:
-        return is_same(file_of(name)), choice_of(name)
 
-    places = {place(name): number for number, name in reversed([*enumerate(names, 1)])}
-    for name in named.names:
-        if place(name) not in places:
-            names = [*names, name]
-            places[place(name)] = len(names)
-    return names, named.question([places[place(name)] for name in named.names], len(names))
+def _once(names: Iterable[str]) -> dict[str, tuple[str | Path, str]]:
+    """Return each file once, by its first name, with what identifies it: the same pages of a file are one attachment."""
+    first: dict[tuple[str | Path, str], str] = {}
+    for name in names:
+        first.setdefault(_place(name), name)
+    return {name: place for place, name in first.items()}
+
+
+def _place(name: str) -> tuple[str | Path, str]:
+    return (name, "") if name == STDIN else (is_same(file_of(name)), choice_of(name))
 
 
 @contextmanager
@@ -170,11 +185,24 @@ def _image_named(names: list[str]) -> Iterator[None]:
     try:
         yield
     except Failure as failure:
-        found = re.fullmatch(r"images\[(\d+)\]", failure.param)
-        if found:
-            name = names[int(found[1])] if names else _FROM_STDIN
-            failure.message = f"{name}: {failure.message}"
+        name_in(failure, names or [_FROM_STDIN])
         raise
+
+
+def name_in(failure: Failure, names: Sequence[str]) -> None:
+    """Begin the message with the name of the file that an error is about, and name a choice behind it in place of the flag.
+
+    Args:
+        names: those of the files of the request, in order; "" for one that has no name.
+    """
+    found = re.fullmatch(r"images\[(\d+)\](?:\.(?:pages|frames))?", failure.param)
+    if found is None and (failure.param not in ("pages", "frames") or len(names) != 1):
+        return
+    if name := names[int(found[1]) if found else 0]:
+        choice = choice_of(name)
+        if choice:
+            failure.message = re.sub(r"^--(?:pages|frames)\b", f"#{choice}", failure.message)
+        failure.message = f"{file_of(name)}: {failure.message}"
 
 
 def read_images(names: Sequence[str]) -> list[bytes]:
@@ -203,6 +231,20 @@ def read_file(name: str, hint: str = "") -> bytes:
         path = local_path(name)
         return (path if path.is_file() else local_path(file_of(name))).read_bytes()
     except FileNotFoundError:
-        wrong_use(f"There is no image file {name}.", hint)
+        _no_file(name, hint)
     except OSError as error:
+        if local_path(name).is_dir():
+            _no_file(name, hint)
         wrong_use(f"{name} can't be read: {error.strerror}.")
+
+
+def _no_file(name: str, hint: str) -> NoReturn:
+    """End the command: say why there is no such file, and what to write instead, else `hint`."""
+    before, choice, _ = name.rpartition("#")
+    if kind_of(name) == "folder":
+        wrong_use(f"{name} is a folder.", f"Give the files in it, such as {name.rstrip('/')}/*.jpg. {hint}".strip())
+    if choice and kind_of(before) == "file":
+        wrong_use(f"There is no file {name}.", f"Pages of {before} are chosen by their numbers, such as {before}#1-3,7.")
+    if any(character in name for character in "*?["):
+        wrong_use(f"No file matches {name}.", "The shell finds the files only if their name is not in quotes.")
+    wrong_use(f"There is no file {name}.", hint)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from llava_gateway.cli.ask import read_file, read_image
+from llava_gateway.cli.ask import name_in, read_file, read_image
 from llava_gateway.cli.console import Failure, console, not_empty, printable, set_up_logging, show_failure, wrong_use
 from llava_gateway.cli.flags import STDIN, ApiKeyFlag, ConfigFlag, NoPathsFlag, UrlFlag, VerboseFlag, request_fields, with_request_flags
 from llava_gateway.cli.image_paths import SplitQuestion, find_images, is_address, local_path, mentions_image
@@ -125,9 +125,10 @@ class Conversation:
         """
         if has_pages(image, choice := choice_of(name)):
             document = Document(file_of(name), image, choice)
-            self._waiting.append(document)
+            if document not in self._waiting:
+                self._waiting.append(document)
             fitting = "" if choice else ", with as many of its pages or frames as fit"
-            self._note(f"{Path(document.name).name}{choice and f'#{choice}'} goes with the next question{fitting}.")
+            self._note(f"{Path(document.as_given).name} goes with the next question{fitting}.")
             return document
         stored = self._client.upload(image)
         image_id: str = stored["id"]
@@ -224,7 +225,8 @@ class Conversation:
             before = self._images_before() if split.names else 0
             images = [self.add_image(name, read_file(name)) for name in split.names]
             numbers = [before + self._waiting.index(image) + 1 for image in images]
-            if question := split.question(numbers, before + len(self._waiting)):
+            by_name = any(isinstance(each, Document) for each in self._waiting)
+            if question := split.question(numbers, before + len(self._waiting), by_name=by_name):
                 self._ask(question)
         except Failure:
             if self._waiting:  # the user will type the line again, with the same names
@@ -255,7 +257,8 @@ class Conversation:
         except KeyboardInterrupt:
             self._note("[stopped]")
             self._settle(path)
-        except Failure:
+        except Failure as failure:
+            name_in(failure, [each.as_given if isinstance(each, Document) else "" for each in self._waiting])
             with suppress(Failure):
                 if self._is_kept(path, question):
                     self._is_asked()

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llava_gateway.cli.console import wrong_use
-from llava_gateway.cli.pages import CHOICE_IN_TEXT
+from llava_gateway.cli.pages import CHOICE_IN_TEXT, choice_of, file_of
 from llava_gateway.context.words import image_label, is_chinese
-from llava_gateway.images.sniff import sniff
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
-_OTHER_SUFFIXES = (".jfif", ".jpe", ".svg", ".ico", ".jxl", ".jp2", ".psd", ".dng", ".pdf")
+_IMAGES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic", ".heif"),
+    *(".hif", ".jp2", ".j2k", ".jpx", ".psd", ".ico", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".svg", ".svgz"),
+)
+_CAMERA_RAW = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw")
+_DOCUMENTS = (".pdf", ".tif", ".tiff", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".3gp")
+_UNREADABLE = (".jxl", ".jxr", ".qoi", ".psb", ".exr", ".hdr", ".dds", ".pcx", ".xcf", ".x3f")
 """Image formats that the gateway can't read. They are attached, so that the gateway reports this."""
+SUFFIXES = (*_IMAGES, *_CAMERA_RAW, *_DOCUMENTS, *_UNREADABLE)
 
-_SUFFIX = rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *_OTHER_SUFFIXES)))})(?![A-Za-z0-9_]|[./\\-][A-Za-z0-9])"
+_SUFFIX = rf"(?:{'|'.join(map(re.escape, SUFFIXES))})(?![A-Za-z0-9_]|[./\\-][A-Za-z0-9])"
 _NAMED = re.compile(rf"[^\s/\\]{_SUFFIX}", re.IGNORECASE)
 """The end of an image's name. Punctuation or a Chinese character may follow, but no further part of a name."""
 _ANCHOR = r"file:/|~[\w.-]*[/\\]|\.{1,2}[/\\]|/|[A-Za-z]:[/\\]|\\\\"
@@ -44,7 +49,7 @@ _ASKS_FOR_A_NOUN = re.compile(
 )
 _BETWEEN = " \t\r\n,，、"
 _AS_TEXT = "With --no-paths, what a question names is only text."
-_HEAD_BYTES = 512
+_HEAD_BYTES = 2048
 _NAME_CHARS = 1024
 
 
@@ -55,7 +60,7 @@ class SplitQuestion:
     texts: tuple[str, ...]
     names: tuple[str, ...] = ()
 
-    def question(self, numbers: Sequence[int], images: int) -> str:
+    def question(self, numbers: Sequence[int], images: int, *, by_name: bool = False) -> str:
         """Write the question without the names.
 
         As in Ollama, drops a name before or after the sentence. Replaces one inside it by a word, because the sentence would lose its
@@ -64,6 +69,7 @@ class SplitQuestion:
         Args:
             numbers: for each name, the number that the gateway gives to its image.
             images: how many images there are.
+            by_name: whether the words are the names of the files, because nobody knows yet how many images they become.
         """
         first, last = self.texts[0], self.texts[-1]
         if not self.names:
@@ -76,6 +82,8 @@ class SplitQuestion:
         chinese = is_chinese("".join(self.texts))
         alone = "这张图片" if chinese else "the picture"
         words = [image_label(number, chinese=chinese)[:-1] if images > 1 else alone for number in numbers]
+        if by_name:
+            words = [file_of(name).replace("\\", "/").rpartition("/")[2] for name in self.names]
         return "".join(piece for pair in zip(self.texts, [*words, ""], strict=True) for piece in pair).strip()
 
 
@@ -117,6 +125,18 @@ def is_same(name: str) -> str | Path:
     return name if is_address(name) else local_path(name).resolve()
 
 
+def is_document(name: str) -> bool:
+    """Return whether the name is that of a file with pages or frames that become images each."""
+    return bool(choice_of(name)) or file_of(name).lower().endswith(_DOCUMENTS)
+
+
+def is_known(data: bytes) -> bool:
+    """Return whether a file is an image, a document or a video by its content."""
+    from llava_gateway.images.pages import kind_of  # only here: the help is shown without it
+
+    return kind_of(data) is not None
+
+
 def local_path(name: str) -> Path:
     """Return the path for a name: understands ~, file:// addresses and, if there is no such file, a shell's backslashes."""
     if name.lower().startswith("file:/"):
@@ -147,7 +167,7 @@ def _file_at(text: str, start: int, suffixes: Sequence[int]) -> tuple[int, str] 
         certain = end > start + len(name) or _ANCHORED.match(name) is not None
         try:
             path = local_path(name)
-            if path.is_file() and (_NAMED.search(path.name) or (certain and sniff(_head(path)))):
+            if path.is_file() and (_NAMED.search(path.name) or (certain and is_known(_head(path)))):
                 return end, str(path)
         except (OSError, ValueError, RuntimeError):  # too long for a name, or not readable
             continue
@@ -197,7 +217,7 @@ def _with_brackets(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _refuse_missing(text: str) -> None:
     if missing := _missing(_ADDRESS.sub(" ", text)):
-        wrong_use(f"There is no image file {missing}.", f"Correct the path. {_AS_TEXT}")
+        wrong_use(f"There is no file {missing}.", f"Correct the path. {_AS_TEXT}")
 
 
 def _missing(text: str) -> str | None:

@@ -47,6 +47,7 @@ _HINTS: dict[str, Sentence] = {
     "session_model_gone": f"Install it again, or name another one with --model. {_LISTED}",
     "session_not_found": "`llava-gateway sessions` lists the sessions. A gateway with --no-keep loses them when it stops.",
     "session_not_restored": "`llava-gateway sessions list --deleted` lists those that can be restored.",
+    "turn_not_last": "Only the last answer can be continued.",
     "turn_not_found": "`llava-gateway sessions show ID` prints the turns.",
     "invalid_archive": _EXPORTED,
     "archive_not_zip": "Give the zip file that it comes from.",

@@ -19,6 +19,11 @@ class Document:
     data: bytes
     choice: str
 
+    @property
+    def as_given(self) -> str:
+        """The name with the choice behind it."""
+        return f"{self.name}#{self.choice}" if self.choice else self.name
+
 
 def file_of(name: str) -> str:
     """Return the name of the file, without a choice of pages."""

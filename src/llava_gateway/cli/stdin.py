@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 
-from llava_gateway.images.sniff import sniff
+from llava_gateway.cli.image_paths import is_known
 
 _PIECE_BYTES = 65536
 _HEAD_BYTES = 512
@@ -80,7 +80,7 @@ def has_unread_input() -> bool:
 
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return sniff(os.pread(descriptor, _HEAD_BYTES, os.lseek(descriptor, 0, os.SEEK_CUR))) is not None
+            return is_known(os.pread(descriptor, _HEAD_BYTES, os.lseek(descriptor, 0, os.SEEK_CUR)))
         waiting = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
     except OSError:
         return False

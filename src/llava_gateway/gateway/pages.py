@@ -77,7 +77,7 @@ async def expand(messages: tuple[Message, ...], places: Sequence[Place], images:
     opened: dict[int, _Opened] = {}
     notes: list[Note] = []
     for index, (part, place) in enumerate(zip(attached, places, strict=True)):
-        if isinstance(part, Upload) and part.page is None and (document := await _document(part, images, place)):
+        if isinstance(part, Upload) and part.page is None and (document := await _document(part, images, place, several=len(attached) > 1)):
             notes += document.notes
             if document.has_many:
                 opened[index] = _Opened(part, document)
@@ -89,7 +89,10 @@ async def expand(messages: tuple[Message, ...], places: Sequence[Place], images:
     left = MOST_PAGES - (len(attached) - len(opened))
     for index, one in opened.items():
         chinese = is_chinese(next(message.text_without_notes for message in messages if any(one.upload is part for part in message.parts)))
-        parts, page_notes, used = await _pages(one, share, images, left, chinese=chinese)
+        try:
+            parts, page_notes, used = await _pages(one, share, images, left, chinese=chinese)
+        except ImageError as error:
+            raise error if error.place else error.at(*places[index]) from None
         pages[index], left = parts, left - used
         notes += page_notes
     return _written(messages, places, pages, notes, beside.scale)
@@ -103,22 +106,25 @@ def has_open_documents(messages: Sequence[Message]) -> bool:
 
 async def one_page(upload: Upload, images: ImageStore, place: Place) -> Upload:
     """Return the upload of one image: of a document, its first wanted page."""
-    document = await _document(upload, images, place)
+    document = await _document(upload, images, place, several=False)
     if document is None or not document.has_many:
         return upload
     page = next((each.page for each in document.found if min(each.size) > 0), document.found[0].page)
     return replace(upload, page=page)
 
 
-async def _document(upload: Upload, images: ImageStore, place: Place) -> Document | None:
-    """Open a file that has several pages or frames, or of which the client wants some; None for an ordinary image."""
+async def _document(upload: Upload, images: ImageStore, place: Place, *, several: bool) -> Document | None:
+    """Open a file that has several pages or frames, or of which the client wants some; None for an ordinary image.
+
+    If the request has `several` files, an error about a choice of pages says which file it is about.
+    """
     if upload.selection.is_default and not may_have_pages(upload.data):
         return None
     try:
         return await images.examine(upload.data, upload.selection)
     except GatewayError as error:
-        if not error.place:
-            error.at(*place)
+        if several or not error.place:
+            error.at(*place, *error.place)
         raise
 
 
@@ -128,7 +134,7 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
     by_default = upload.selection.is_default
     found = [each for each in document.found if min(each.size) > 0 or not by_default]
     if not found:
-        raise ImageError("page_damaged", values={"page": 1, "count": document.count}, code="page_damaged")
+        raise _unreadable(document, document.found[0].page)
     notes: list[Note] = []
     if by_default:
         found = found[: most if room.most_images is None else min(most, room.most_images)]
@@ -137,8 +143,7 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
         found = [found[place * len(found) // fitting] for place in range(fitting)] if document.kind == "VIDEO" else found[:fitting]
     for each in found:
         if min(each.size) <= 0:
-            values = {"page": each.page.number, "count": document.count}
-            raise ImageError("page_damaged", values=values, code="page_damaged")
+            raise _unreadable(document, each.page)
     if len(found) > most or not found:
         raise too_many(document.kind)
     texts = await _texts(document, found, upload, images)
@@ -158,6 +163,13 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
         if text:
             parts.append(TextPart(text_layer(text, each.page.number, chinese=chinese), note=True))
     return tuple(parts), notes, len(shown)
+
+
+def _unreadable(document: Document, page: Page) -> ImageError:
+    """Return the error for a page or frame that can't be read."""
+    if document.has_pages:
+        return ImageError("page_damaged", values={"page": page.number, "count": document.count}, code="page_damaged")
+    return ImageError("frame_damaged", values={"frame": page.number}, code="page_damaged")
 
 
 async def _texts(document: Document, found: Sequence[Found], upload: Upload, images: ImageStore) -> list[str]:

@@ -51,6 +51,7 @@ from llava_gateway.images import (
 from llava_gateway.images.flaws import ENOUGH, cut_off, damaged, incomplete
 from llava_gateway.images.info import Limits
 from llava_gateway.images.metadata import metadata
+from llava_gateway.images.pages import FRAMED, may_have_pages
 from llava_gateway.images.profile import Size
 from llava_gateway.images.signalled import Signal
 from llava_gateway.images.sniff import Format
@@ -190,7 +191,7 @@ class Source:
         self.original_size = resize.rotated(im.size, said) if self.orientation == 1 else im.size
         if drawn_size:
             preview, self.original_size = (note("svg_drawn", width=im.width, height=im.height),), drawn_size
-        first, self._many = _first_of_many(im, kind) if frame is None else (None, ())
+        first, self._many = _first_of_many(im, kind, data) if frame is None else (None, ())
         square = note("square_pixels", width=self._stretched[0], height=self._stretched[1]) if self._stretched else None
         self.facts = tuple(fact for fact in (*preview, resize.turn_note(said), square, first, *facts) if fact)
         self._full: tuple[Image.Image, tuple[Note, ...]] | None = None
@@ -477,17 +478,13 @@ def _bits(im: Image.Image, kind: Format, data: bytes) -> int:
     return bits if isinstance(bits, int) else 8
 
 
-def _first_of_many(im: Image.Image, kind: Format) -> tuple[Note | None, tuple[Note, ...]]:
+def _first_of_many(im: Image.Image, kind: Format, data: bytes) -> tuple[Note | None, tuple[Note, ...]]:
     """Return (change, warnings) for a file with more than one frame.
 
     Reads only this frame's header or the next one's; counting all frames would be slow.
     """
-    if kind in ("PSD", "ICO"):
-        return None, ()  # the layers of a picture that is stored flattened too; smaller sizes of the same icon
-    if kind == "JPEG":
-        return None, ()  # the further images in a phone's MPO are previews and gain maps
     try:
-        more = bool(getattr(im, "is_animated", False))
+        more = bool(getattr(im, "is_animated", False)) if kind in FRAMED else kind == "TIFF" and may_have_pages(data)
     except (OSError, SyntaxError, ValueError, struct.error, IndexError):
         more = False
     if not more:

@@ -10,39 +10,38 @@ from typing import Any
 
 from PIL import Image
 
-from llava_gateway.errors import ImageError
-from llava_gateway.images import resize
+from llava_gateway.images import resize, tiff
 from llava_gateway.images.animation import ON_SHEET, Animation
 from llava_gateway.images.decode import Source
 from llava_gateway.images.encode import Encoded
 from llava_gateway.images.info import UNLIMITED, Limits
 from llava_gateway.images.ingest import Ready, ingest
-from llava_gateway.images.pages import MOST_PAGES, PAGED, Document, Found, chosen, is_pdf, kind_of, ranges, video_demuxer
+from llava_gateway.images.pages import FRAMED, MOST_PAGES, PAGED, Document, Found, chosen, kind_of, ranges
 from llava_gateway.images.plan import Size
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.notes import Note, note
 from llava_gateway.parts import Page, Selection, Sight
 
-_REDUCED, _MASK = 1, 4
-_SUBFILE = 254
 _THUMBNAIL = 240
 """Pixels of the long side of a small copy, for a person who chooses pages."""
 _FRAMES_TO_CHOOSE = 12
-_MOST_DIRECTORIES = 10_000
-"""Directories of a TIFF that are counted; a longer chain is a fault, or never ends."""
 
 
 def examine(data: bytes, limits: Limits, selection: Selection) -> Document:
     """Count the pages or frames of a file, and measure the chosen ones. Raises ImageError, InvalidRequest, and errors of decoders."""
     name = hashlib.sha256(data).hexdigest()
-    if is_pdf(data):
-        return _pdf(data, selection, name)
-    if video_demuxer(data):
-        return _video(data, limits, selection, name)
-    source = Source(data, limits)
-    if source.kind != "TIFF":
-        return _frames(source, data, limits, selection, name)
-    places = directories(source)
+    match kind_of(data):
+        case "PDF":
+            return _pdf(data, selection, name)
+        case "VIDEO":
+            return _video(data, limits, selection, name)
+        case "TIFF":
+            return _tiff(data, limits, selection, name)
+    return _frames(Source(data, limits), data, limits, selection, name)
+
+
+def _tiff(data: bytes, limits: Limits, selection: Selection, name: str) -> Document:
+    places = tiff.pages(data)
     indexes, notes = chosen(selection, len(places), "TIFF")
     found = tuple(Found(Page(name, "TIFF", places[index], index + 1, len(places)), _size(data, limits, places[index])) for index in indexes)
     return Document("TIFF", len(places), found, notes)
@@ -50,10 +49,11 @@ def examine(data: bytes, limits: Limits, selection: Selection) -> Document:
 
 def _frames(source: Source, data: bytes, limits: Limits, selection: Selection, name: str) -> Document:
     """Examine a file with frames. By default, an animation is one sheet of its frames, and a HEIC its main image alone."""
-    film = Animation(source, data)
-    kind, count = source.kind, film.count
+    kind = source.kind
+    film = Animation(source, data) if kind in FRAMED else None
+    count = film.count if film else 1
     indexes, notes = chosen(selection, count, kind)
-    if count < 2 or (kind == "HEIC" and not (selection.frames or selection.scenes)):
+    if film is None or count < 2 or (kind == "HEIC" and not (selection.frames or selection.scenes)):
         return Document(kind, 1, (), notes)
     if not selection.frames:
         indexes = film.scenes(selection.scenes or ON_SHEET)
@@ -88,25 +88,13 @@ def _video(data: bytes, limits: Limits, selection: Selection, name: str) -> Docu
         return Document("VIDEO", film.count, tuple(Found(page, film.size) for page in pages), notes)
 
 
-def directories(source: Source) -> list[int]:
-    """Return the indexes of the directories of a TIFF that are pages. Reduced copies of a page, and masks, are not."""
-    im, places = source.opened(), []
-    for index in range(_MOST_DIRECTORIES):
-        try:
-            im.seek(index)
-        except EOFError:
-            break
-        subfile = getattr(im, "tag_v2", {}).get(_SUBFILE, 0)
-        if index == 0 or not (isinstance(subfile, int) and subfile & (_REDUCED | _MASK)):
-            places.append(index)
-    return places
-
-
 def _size(data: bytes, limits: Limits, frame: int) -> Size:
     """Return the size of a page or frame; (0, 0) if it can't be opened."""
     try:
         return Source(data, limits, frame).upright_size
-    except ImageError:
+    except MemoryError:
+        raise
+    except Exception:  # damaged files make Pillow raise many types
         return 0, 0
 
 
@@ -126,6 +114,8 @@ def thumbnails(data: bytes, limits: Limits) -> tuple[Document, list[bytes]]:
     selection = Selection() if kind in PAGED else Selection(scenes=_FRAMES_TO_CHOOSE)
     document = examine(data, limits, selection)
     pages = [each.page for each in document.found]
+    if not pages:
+        return document, []
     if document.kind == "PDF":
         from llava_gateway.images import pdf
 
@@ -142,7 +132,7 @@ def thumbnails(data: bytes, limits: Limits) -> tuple[Document, list[bytes]]:
             small = [_small(frame) for frame in recorded.thumbnails([page.index for page in pages]).values()]
     else:
         film = Animation(Source(data, limits), data)
-        frames = {index: frame for index, frame, _ in film.composed([page.index for page in pages])} if pages else {}
+        frames = {index: frame for index, frame, _ in film.composed([page.index for page in pages])}
         small = [_small(frames[page.index]) for page in pages]
     return document, [_as_jpeg(each) if each else b"" for each in small]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from llava_gateway.errors import InvalidRequest
+from llava_gateway.images import tiff
 from llava_gateway.images.plan import Size
 from llava_gateway.images.sniff import sniff
 from llava_gateway.notes import Note, note
@@ -39,7 +39,11 @@ _VIDEO_BRANDS = (
     b"MSNV",
 )
 PAGED = ("PDF", "TIFF")
-"""Formats with pages. All others have frames."""
+"""Formats with pages."""
+FRAMED = ("GIF", "PNG", "WEBP", "AVIF", "HEIC", "VIDEO")
+"""Formats with frames. What else a JPEG, a PSD or an icon has are previews, layers and sizes of one picture."""
+_DIRECTORIES_LOOKED_AT = 32
+"""Directories of a TIFF in which a second page is looked for here: a worker counts them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +89,22 @@ class Document:
         return cls(value["kind"], value["count"], found, tuple(map(Note.from_json, value["notes"])))
 
 
-def is_pdf(data: bytes) -> bool:
-    return sniff(data) is None and b"%PDF-" in data[:PDF_JUNK]
+def kind_of(data: bytes) -> str | None:
+    """Return the format of an image, a document or a video by its content; None if it is none of these."""
+    if found := sniff(data):
+        return found
+    if b"%PDF-" in data[:PDF_JUNK]:
+        return "PDF"
+    return "VIDEO" if video_demuxer(data) else None
 
 
 def video_demuxer(data: bytes) -> str | None:
     """Return ffmpeg's name for the container of a video: MP4 and MOV, WebM and Matroska, or AVI. None if it is none of these."""
-    if data[4:8] == b"ftyp" and sniff(data) is None and data[8:12] in _VIDEO_BRANDS:
+    if data[4:8] == b"ftyp" and data[8:12] in _VIDEO_BRANDS:
         return "mov"
     if data.startswith(b"\x1aE\xdf\xa3"):
         return "matroska"
     return "avi" if data[:4] == b"RIFF" and data[8:12] == b"AVI " else None
-
-
-def kind_of(data: bytes) -> str | None:
-    """Return the format of an image, a document or a video by its content; None if it is none of these."""
-    return sniff(data) or ("PDF" if is_pdf(data) else "VIDEO" if video_demuxer(data) else None)
 
 
 def may_have_pages(data: bytes) -> bool:
@@ -118,21 +122,8 @@ def may_have_pages(data: bytes) -> bool:
         case "AVIF":
             return b"avis" in data[8:64]
         case "TIFF":
-            return _has_second_directory(data)
+            return len(tiff.pages(data, _DIRECTORIES_LOOKED_AT)) > 1
     return False
-
-
-def _has_second_directory(data: bytes) -> bool:
-    """Return whether the first directory of a TIFF points to another one (TIFF 6.0, section 2; BigTIFF has longer fields)."""
-    order = "<" if data[:2] == b"II" else ">"
-    first, count, entry, pointer = ("Q", "Q", 20, 8) if data[2:4] in (b"+\0", b"\0+") else ("I", "H", 12, 4)
-    try:
-        (at,) = struct.unpack_from(order + first, data, 8 if first == "Q" else 4)
-        (entries,) = struct.unpack_from(order + count, data, at)
-        (following,) = struct.unpack_from(order + first, data, at + struct.calcsize(order + count) + entry * entries)
-    except (struct.error, OverflowError):  # the offsets of a BigTIFF may be larger than any address
-        return False
-    return bool(following) and pointer > 0
 
 
 def chosen(selection: Selection, count: int, kind: str) -> tuple[list[int], tuple[Note, ...]]:

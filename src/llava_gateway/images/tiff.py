@@ -10,13 +10,17 @@ from typing import TypeAlias
 Tags: TypeAlias = Mapping[int, tuple[int, ...]]
 """The whole numbers of a directory, by tag. Tags of other types are left out."""
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, SAMPLES, COUNTS = 256, 257, 258, 259, 262, 273, 277, 279
+SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, SAMPLES, COUNTS = 254, 256, 257, 258, 259, 262, 273, 277, 279
 PLANES, PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, SUB_DIRECTORIES, SAMPLE_FORMAT = 284, 317, 322, 324, 325, 330, 339
 _MAGIC = (b"*\0", b"\0*", b"+\0", b"\0+", b"RO", b"OR", b"RS", b"U\0")
 """TIFF, BigTIFF, and the raw files of Olympus and Panasonic."""
 _FORMATS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 13: ("I", 4), 16: ("Q", 8), 18: ("Q", 8)}
 """The struct format and the bytes of each type of whole number."""
 _MOST_DIRECTORIES = 32
+_MOST_IN_CHAIN = 10_000
+"""Directories of a chain that are read; a longer one is a fault, or never ends."""
+_REDUCED, _MASK = 1, 4
+"""Kinds of subfile that are no pages: a reduced copy of a page, and a mask for one."""
 _MOST_ENTRIES = 256
 _MOST_VALUES = 200_000
 _COMPRESSIONS = {
@@ -78,6 +82,25 @@ def directories(data: bytes, most_values: int = _MOST_VALUES) -> Iterator[Tags]:
             continue
         yield tags
         waiting = [*tags.get(SUB_DIRECTORIES, ()), *waiting, after]
+
+
+def pages(data: bytes, most: int = _MOST_IN_CHAIN) -> list[int]:
+    """Return the places of the pages in the chain of directories: of the first one, and of all but reduced copies and masks.
+
+    The chain ends after `most` directories, where it comes back to one, and at one that is not there, which counts as a page.
+    """
+    found = layout(data)
+    at, places, seen = found.first if found else 0, list[int](), set[int]()
+    while found and at and at not in seen and len(seen) < most:
+        try:
+            tags, after = _directory(data, at, found, 1)
+        except struct.error:
+            tags, after = {}, 0
+        if not seen or not tags.get(SUBFILE, (0,))[0] & (_REDUCED | _MASK):
+            places.append(len(seen))
+        seen.add(at)
+        at = after
+    return places
 
 
 def _directory(data: bytes, at: int, found: Layout, most_values: int) -> tuple[Tags, int]:

@@ -250,7 +250,7 @@ export async function turnPicture(id, by, model, stop) {
 
 /**
  * The pages of a document, or the frames of an animation that differ most, with thumbnails.
- * @param {import('./images/documents.js').Source} source
+ * @param {{name: string, file: File|null, from: string|null}} source
  * @param {AbortSignal} stop
  * @returns {Promise<import('./types.js').PageList>}
  */

@@ -28,7 +28,7 @@ export const model = computed(() => pickedModel.value ?? chat.value?.model.value
 export const modelInfo = computed(() => models.value.find((m) => m.name === model.value) ?? null);
 
 /** Which overlay is open: only one at a time. */
-export const overlay = signal(/** @type {null|'address'|'models'|'options'|'compare'|'context'|'shortcuts'|'chats'|'pages'} */ (null));
+export const overlay = signal(/** @type {null|'address'|'models'|'options'|'compare'|'context'|'shortcuts'|'chats'} */ (null));
 
 /** Whether the sessions drawer is open on a narrow screen (on a wide one `prefs.sidebarOpen` decides). */
 export const drawer = signal(false);

@@ -2,12 +2,12 @@
 
 import { computed, effect, signal, untracked } from '../../vendor/signals.js';
 import { pathOf } from './addresses.js';
-import { Failure, fetchPicture, pictureBytes, turnPicture, uploadPicture } from '../api.js';
+import { Failure, fetchPicture, listPages, pictureBytes, turnPicture, uploadPicture } from '../api.js';
 import { composing } from '../chat/composing.js';
 import { t } from '../i18n.js';
 import { announcement, catalogue, chat, model } from '../state.js';
 import { toast } from '../toasts.js';
-import { choosePages, isDocument } from './documents.js';
+import { isDocument } from './documents.js';
 import { fileOf, forgetFile, keepFile } from './kept_files.js';
 
 /** @typedef {import('../types.js').Picture} Picture */
@@ -25,6 +25,7 @@ import { fileOf, forgetFile, keepFile } from './kept_files.js';
  * @property {File|null} file  kept so that the upload can be tried again; null where the gateway had the picture already, or fetches it
  * @property {string|null} from  the address that the gateway fetches it from
  * @property {{field: 'pages'|'frames', number: number}|null} page  what is wanted of a document
+ * @property {import('../types.js').PageList|null} list  the pages or frames to choose from, until a person has chosen
  * @property {string|null} preview  address of the file itself, where the browser can show it
  * @property {Picture|null} picture
  * @property {Picture|null} unturned  the picture as it was before it was turned by hand
@@ -45,6 +46,17 @@ export const accepted = computed(() => chips.value.filter((c) => c.state !== 're
 export const underway = computed(() => chips.value.some((c) => c.state === 'uploading' || c.state === 'preparing'));
 export const ready = computed(() => chips.value.filter((c) => c.state === 'ready'));
 
+const chosenNow = signal(/** @type {number|null} */ (null));
+/** The document or animation of which a person chooses now: one after the other, in the order of the pictures. */
+export const choosing = computed(() => chips.value.find((c) => c.key === chosenNow.value && c.list) ?? null);
+/** How many more wait for a choice after that one. */
+export const waitingToChoose = computed(() => chips.value.filter((c) => c.list).length - 1);
+
+// The pages of an earlier document may be listed later: a choice that is being made goes on.
+effect(() => {
+  if (!choosing.value) chosenNow.value = chips.value.find((c) => c.list)?.key ?? null;
+});
+
 /** Formats that browsers can show. Others get a preview from the gateway once they are prepared. */
 const SHOWN = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/bmp', 'image/avif']);
 
@@ -59,11 +71,11 @@ export function addFiles(files) {
 
 /** Shows a refusal for something that is not a file. @param {string} name @param {string} code */
 export function refuse(name, code) {
-  all.value = [...all.value, chip({ name, state: 'refused', failure: new Failure(code) })];
+  all.value = [...all.value, newChip({ name, state: 'refused', failure: new Failure(code) })];
 }
 
 /** @param {Partial<Chip> & {name: string}} given @returns {Chip} */
-function chip(given) {
+function newChip(given) {
   return {
     key: ++keys,
     draft: composing.value,
@@ -72,6 +84,7 @@ function chip(given) {
     file: null,
     from: null,
     page: null,
+    list: null,
     preview: null,
     picture: null,
     unturned: null,
@@ -86,22 +99,28 @@ function chip(given) {
 export function add(file) {
   const name = file.name || t('chip.pasted');
   const failure = refusedHere(file) ?? tooMany();
-  const made = chip({ name, file, failure, state: failure ? 'refused' : 'uploading' });
+  const made = newChip({ name, file, failure, state: failure ? 'refused' : 'uploading' });
   all.value = [...all.value, made];
-  if (failure) return;
-  if (isDocument(made)) choose(made);
-  else upload(made.key);
+  if (!failure) begin(made.key);
 }
 
-/** Lets a person choose pages of a document; one with a single page is uploaded. @param {Chip} made */
-async function choose(made) {
-  const { key, upload: { signal: stop } } = made;
-  update(key, { state: 'preparing' });
+/** Uploads a picture, or has it fetched, for the first time or again. Of a document, a person chooses pages first. @param {number} key */
+export function begin(key) {
+  const chip = find(key);
+  if (chip && isDocument(chip) && !chip.page && !chip.picture) choose(chip);
+  else upload(key);
+}
+
+/** Lists the pages of a document for a choice. One with a single page is uploaded. @param {Chip} chip */
+async function choose({ key, name, file, from }) {
+  const stop = new AbortController();
+  update(key, { state: 'preparing', failure: null, upload: stop });
   try {
-    if (await choosePages(made, stop)) all.value = all.value.filter((c) => c.key !== key);
-    else upload(key);
+    const list = await listPages({ name, file, from }, stop.signal);
+    if (list.count > 1) update(key, { list });
+    else await upload(key);
   } catch (error) {
-    if (!stop.aborted) update(key, { state: 'refused', failure: asFailure(error) });
+    if (!stop.signal.aborted) update(key, { state: 'refused', failure: asFailure(error) });
   }
 }
 
@@ -109,34 +128,42 @@ async function choose(made) {
 export async function chooseFrames(key) {
   const sheet = /** @type {Chip} */ (find(key));
   try {
-    await choosePages(sheet, sheet.upload.signal, key);
+    const list = await listPages(sheet, sheet.upload.signal);
+    if (list.count > 1) update(key, { list });
   } catch (error) {
     update(key, { failure: asFailure(error) });
   }
 }
 
-/** How many more pictures a draft can have. @param {Draft} draft */
-export function roomLeft(draft) {
+/** How many pictures of a document a question has room for: one in its own place, others in free ones. @param {Chip} chip */
+export function roomFor({ draft }) {
   const most = catalogue.value?.limits.images_per_turn ?? Infinity;
-  return Math.max(0, most - chipsOf(draft).filter((c) => c.state !== 'refused').length);
+  return Math.max(0, most - chipsOf(draft).filter((c) => c.state !== 'refused').length) + 1;
 }
 
-/**
- * Adds the chosen pages of a document, each as a picture, in place of the chip `replaces` or at the end.
- * @param {import('./documents.js').Source} source
- * @param {import('../types.js').PageList} list
- * @param {number[]} numbers
- * @param {Draft} draft
- * @param {number|null} replaces
- */
-export function addPages({ name: whole, file, from }, list, numbers, draft, replaces) {
-  if (replaces !== null) remove(replaces);
-  for (const number of numbers) {
-    const name = t(list.field === 'pages' ? 'pages.named' : 'frames.named', { name: whole, number });
-    const made = chip({ name, draft, file, from, page: { field: list.field, number } });
-    all.value = [...all.value, made];
-    upload(made.key);
-  }
+/** Puts the chosen pages of a document in its place, each as a picture. @param {Chip} chip @param {number[]} numbers */
+export function addPages(chip, numbers) {
+  const { key, draft, name: whole, file, from, picture } = chip;
+  const { field } = /** @type {import('../types.js').PageList} */ (chip.list);
+  const made = numbers.map((number) => {
+    const name = t(field === 'pages' ? 'pages.named' : 'frames.named', { name: whole, number });
+    return newChip({ name, draft, file, from, page: { field, number } });
+  });
+  if (picture) forgetFile(picture.id);
+  all.value = all.value.flatMap((c) => (c.key === key ? made : c));
+  for (const page of made) upload(page.key);
+}
+
+/** Ends a choice without one: a document goes, and the sheet of an animation stays. A question that waits for it is not sent. @param {Chip} chip */
+export function chooseNone({ key, picture, draft }) {
+  draft.waits.value = null;
+  if (picture) update(key, { list: null });
+  else remove(key);
+}
+
+/** Nobody can choose, because the gateway did not give the view for it. @param {Chip} chip */
+export function failToChoose({ key, picture }) {
+  update(key, { list: null, failure: new Failure('network'), ...(!picture && { state: /** @type {const} */ ('refused') }) });
 }
 
 /** Has the gateway fetch a picture. @param {string} typed  its address; https is meant where it names no scheme */
@@ -144,18 +171,16 @@ export function addFrom(typed) {
   const from = /^[a-z][a-z0-9+.-]*:\/\//i.test(typed) ? typed : `${SCHEME}${typed}`;
   const name = from.replace(/[?#].*/, '').split('/').filter(Boolean).at(-1) ?? from;
   const failure = tooMany();
-  const made = chip({ name, from, failure, state: failure ? 'refused' : 'preparing' });
+  const made = newChip({ name, from, failure, state: failure ? 'refused' : 'preparing' });
   all.value = [...all.value, made];
-  if (failure) return;
-  if (isDocument(made)) choose(made);
-  else upload(made.key);
+  if (!failure) begin(made.key);
 }
 
 /** Adds a picture that the gateway already has, with its options. @param {Picture} picture @param {Draft} [draft] */
 export function addKnown(picture, draft = composing.value) {
   const failure = tooMany(draft);
   const name = picture.name ?? t('chip.known');
-  all.value = [...all.value, chip({ name, draft, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
+  all.value = [...all.value, newChip({ name, draft, picture, unturned: picture, failure, state: failure ? 'refused' : 'ready' })];
 }
 
 /** Uploads pictures of a draft again that the gateway has lost, or refuses them. Keeps those that could not be checked. @param {Draft} draft */
@@ -205,7 +230,7 @@ effect(() => {
   for (const draft of new Set(all.value.map((c) => c.draft))) {
     for (const { key, upload } of chipsOf(draft).filter((c) => c.state !== 'refused').slice(most)) {
       upload.abort();
-      update(key, { state: 'refused', preview: null, failure: tooMany(draft), upload: new AbortController() });
+      update(key, { state: 'refused', preview: null, list: null, failure: tooMany(draft), upload: new AbortController() });
     }
   }
 });
@@ -215,7 +240,7 @@ effect(() => {
   for (const { key, draft, picture, failure } of all.value) {
     if (failure?.code !== 'too_many_pictures' || tooMany(draft)) continue;
     if (picture) update(key, { state: 'ready', failure: null });
-    else untracked(() => upload(key));
+    else untracked(() => begin(key));
   }
 });
 
@@ -240,8 +265,8 @@ function update(key, change) {
   all.value = all.value.map((c) => (c.key === key ? { ...c, ...change } : c));
 }
 
-/** Uploads a picture, or has it fetched, for the first time or again. @param {number} key */
-export async function upload(key) {
+/** @param {number} key */
+async function upload(key) {
   const { file = null, from = null, name = '', picture: before = null, page = null } = find(key) ?? {};
   if (!file && !from) return;
   const forModel = model.value;

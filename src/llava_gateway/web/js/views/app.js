@@ -6,6 +6,7 @@ import { endEditing } from '../chat/drafts.js';
 import { html, useEffect, useState } from '../html.js';
 import { t } from '../i18n.js';
 import { takeTransfer } from '../images/intake.js';
+import { choosing } from '../images/pictures.js';
 import { announcement, chat, drawer, lightbox, overlay, panel } from '../state.js';
 import { Composer } from './composer.js';
 import { Overlays } from './dialogs.js';
@@ -111,7 +112,7 @@ function useShortcuts() {
     () =>
       listen(document, {
         keydown(/** @type {KeyboardEvent} */ event) {
-          if (event.defaultPrevented || event.isComposing || overlay.value || lightbox.value) return;
+          if (event.defaultPrevented || event.isComposing || overlay.value || lightbox.value || choosing.value) return;
           const typing = /** @type {HTMLElement} */ (event.target).matches('input, textarea, select');
           if (event.key.toLowerCase() === 'k' && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
             event.preventDefault();

@@ -6,7 +6,7 @@ import { atOf, countBefore, hungAt, lookCloser, setDetail, setPinned } from '../
 import { html, useLayoutEffect, useRef } from '../html.js';
 import { number, pixels, t } from '../i18n.js';
 import { Icon } from '../icons.js';
-import { accepted, canTryAgain, chips, chooseFrames, move, remove, turn, upload, wish } from '../images/pictures.js';
+import { accepted, begin, canTryAgain, chips, chooseFrames, move, remove, turn, wish } from '../images/pictures.js';
 import { seen, usualDetail } from '../images/seen.js';
 import { changesOf, flawsOf, said } from '../notes.js';
 import { model, panel } from '../state.js';
@@ -178,7 +178,7 @@ function shift(key, place) {
 
 /** Uploads a refused picture again. @param {number} key */
 function againAndStay(key) {
-  upload(key);
+  begin(key);
   focusAfterwards(() => elementOf(key)?.querySelector('.thumb'));
 }
 

@@ -3,7 +3,8 @@
 import { giveKey, keyNeeded } from '../api.js';
 import { html, useState } from '../html.js';
 import { t } from '../i18n.js';
-import { overlay } from '../state.js';
+import { choosing, failToChoose } from '../images/pictures.js';
+import { lightbox, overlay } from '../state.js';
 import { Dialog, lazily } from './parts.js';
 
 const close = () => (overlay.value = null);
@@ -12,12 +13,13 @@ const Compare = lazily(async () => (await import('./compare.js')).Compare, close
 const ContextSheet = lazily(async () => (await import('./context_sheet.js')).ContextSheet, close);
 const Models = lazily(async () => (await import('./models.js')).Models, close);
 const FromAddress = lazily(async () => (await import('./from_address.js')).FromAddress, close);
-const Pages = lazily(async () => (await import('./pages.js')).Pages, close);
+const Pages = lazily(async () => (await import('./pages.js')).Pages, () => choosing.value && failToChoose(choosing.value));
 const Options = lazily(async () => (await import('./options.js')).Options, close);
 
 export function Overlays() {
   return html`${overlay.value === 'models' && html`<${Models} />`} ${overlay.value === 'compare' && html`<${Compare} />`} ${overlay.value === 'options' && html`<${Options} />`}
-  ${overlay.value === 'address' && html`<${FromAddress} />`} ${overlay.value === 'context' && html`<${ContextSheet} />`} ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${overlay.value === 'chats' && html`<${AllChats} />`} ${overlay.value === 'pages' && html`<${Pages} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
+  ${overlay.value === 'address' && html`<${FromAddress} />`} ${overlay.value === 'context' && html`<${ContextSheet} />`} ${overlay.value === 'shortcuts' && html`<${Shortcuts} />`} ${overlay.value === 'chats' && html`<${AllChats} />`} 
+  ${choosing.value && !overlay.value && !lightbox.value && html`<${Pages} key=${choosing.value.key} chip=${choosing.value} />`} ${keyNeeded.value && html`<${KeyQuestion} />`}`;
 }
 
 const KEYS = /** @type {const} */ ([

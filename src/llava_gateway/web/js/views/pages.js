@@ -1,57 +1,56 @@
 // The pages of a document, or the frames of an animation, to choose from.
 
 import { html, useState } from '../html.js';
-import { t } from '../i18n.js';
-import { addPages, roomLeft } from '../images/pictures.js';
-import { choosing } from '../images/documents.js';
-import { overlay } from '../state.js';
+import { between, t } from '../i18n.js';
+import { addPages, chooseNone, roomFor, waitingToChoose } from '../images/pictures.js';
+import { catalogue } from '../state.js';
 import { Dialog } from './parts.js';
 
-const close = () => {
-  overlay.value = null;
-  choosing.value = null;
-};
-
-export function Pages() {
-  const { source, list, draft, replaces } = /** @type {NonNullable<typeof choosing.value>} */ (choosing.value);
+/** @param {{chip: import('../images/pictures.js').Chip}} props */
+export function Pages({ chip }) {
+  const list = /** @type {import('../types.js').PageList} */ (chip.list);
   const there = list.pages.filter((page) => page.thumbnail);
-  const most = roomLeft(draft) + (replaces === null ? 0 : 1);
-  const [chosen, setChosen] = useState(/** @type {number[]} */ (there.slice(0, Math.min(1, most)).map((page) => page.number)));
+  const most = roomFor(chip);
+  const limit = catalogue.value?.limits.images_per_turn;
+  const [chosen, setChosen] = useState(there.slice(0, 1).map((page) => page.number));
   /** @param {number} number */
   const toggle = (number) => setChosen(chosen.includes(number) ? chosen.filter((n) => n !== number) : [...chosen, number].sort((a, b) => a - b));
-  function add() {
-    addPages(source, list, chosen, draft, replaces);
-    close();
-  }
   /** @param {Event} event */
   const onSubmit = (event) => {
     event.preventDefault();
-    if (chosen.length) add();
+    if (chosen.length) addPages(chip, chosen);
   };
+  const pages = list.field === 'pages';
   const full = chosen.length >= most;
-  return html`<${Dialog} title=${t(list.field === 'pages' ? 'pages.title' : 'pages.title_frames', { name: source.name })} onClose=${close} class="sheet pages-sheet">
+  const about = [t(pages ? 'pages.about' : 'frames.about', { count: list.count })];
+  if (list.count > list.pages.length) about.push(t(pages ? 'pages.some' : 'frames.some', { count: list.pages.length }));
+  const waiting = waitingToChoose.value;
+  return html`<${Dialog} title=${t(pages ? 'pages.title' : 'frames.title', { name: chip.name })} onClose=${() => chooseNone(chip)} class="sheet pages-sheet">
     <form onSubmit=${onSubmit}>
-      <p class="quiet">${t(list.field === 'pages' ? 'pages.about' : 'pages.about_frames', { count: list.count })}</p>
-      <ul class="pages" aria-label=${t('pages.label')}>
-        ${list.pages.map((page) => html`<${Page} key=${page.number} page=${page} field=${list.field} on=${chosen.includes(page.number)} full=${full} onToggle=${toggle} />`)}
+      <p class="quiet">${about.join(between())}</p>
+      <ul class="pages" aria-label=${t(pages ? 'pages.label' : 'frames.label')}>
+        ${list.pages.map((page) => html`<${Page} key=${page.number} page=${page} pages=${pages} first=${page === there[0]} on=${chosen.includes(page.number)} full=${full} onToggle=${toggle} />`)}
       </ul>
-      ${list.field === 'pages' && list.count > list.pages.length && html`<p class="quiet">${t('pages.first', { count: list.pages.length })}</p>`}
       <div class="pages-foot">
-      ${full && html`<p class="quiet" role="status">${t('pages.most', { count: most })}</p>`}
-      <p><button class="button main" type="submit" disabled=${!chosen.length}>${t('pages.add', { count: chosen.length })}</button></p>
+        <div>
+          ${there.length > most && html`<p class="pages-most" data-full=${full || undefined} role="status">${t(pages ? 'pages.most' : 'frames.most', { count: most, limit })}</p>`}
+          ${waiting > 0 && html`<p class="quiet">${t('pages.waiting', { count: waiting })}</p>`}
+        </div>
+        <button class="button main" type="submit" disabled=${!chosen.length}>${t('pages.add', { count: chosen.length })}</button>
       </div>
     </form>
   <//>`;
 }
 
-/** @param {{page: import('../types.js').ListedPage, field: 'pages'|'frames', on: boolean, full: boolean, onToggle: (number: number) => void}} props */
-function Page({ page, field, on, full, onToggle }) {
+/** The focus begins at the first one. @param {{page: import('../types.js').ListedPage, pages: boolean, first: boolean, on: boolean, full: boolean, onToggle: (number: number) => void}} props */
+function Page({ page, pages, first, on, full, onToggle }) {
   const { number, seconds, thumbnail } = page;
-  const name = field === 'pages' ? t('pages.page', { number }) : t('pages.frame', { number, seconds: (seconds ?? 0).toFixed(1) });
-  return html`<li class="page" data-on=${on || undefined}>
+  const name = pages ? t('pages.page', { number }) : seconds === null ? t('frames.frame', { number }) : t('frames.frame_at', { number, seconds: seconds.toFixed(1) });
+  const out = !thumbnail || (full && !on);
+  return html`<li class="page" data-on=${on || undefined} data-out=${out || undefined}>
     <label>
-      <span class="page-image">${thumbnail ? html`<img src=${thumbnail} alt="" />` : t('pages.unreadable')}</span>
-      <span class="page-name"><input type="checkbox" checked=${on} disabled=${!thumbnail || (full && !on)} onChange=${() => onToggle(number)} />${name}</span>
+      <span class="page-image">${thumbnail ? html`<img src=${thumbnail} alt="" />` : t(pages ? 'pages.unreadable' : 'frames.unreadable')}</span>
+      <span class="page-name"><input type="checkbox" autofocus=${first} checked=${on} disabled=${out} onChange=${() => onToggle(number)} />${name}</span>
     </label>
   </li>`;
 }

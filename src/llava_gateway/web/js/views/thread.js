@@ -183,7 +183,7 @@ function Summary({ turn }) {
   return html`<div>
     ${cut && html`<p class="ended"><${Icon} name="warning" />${cutOff('length')}</p>`}
     ${warningsOf(summary).map((words) => html`<p class="ended" key=${words}><${Icon} name="warning" />${words}</p>`)}
-    ${summary?.warnings.some(({ code }) => code === 'long_image') && html`<p><button class="button small at-rest" type="button" onClick=${() => askAgain(turn, { images: inParts(turn) })}>${t('chip.in_parts')}</button></p>`}
+    ${summary?.warnings.some(({ code }) => code === 'long_image') && html`<p class="in-parts"><button class="button small at-rest" type="button" onClick=${() => askAgain(turn, { images: inParts(turn) })}>${t('chip.in_parts')}</button></p>`}
     <${ContextNotes} turn=${turn} />
     <div class="summary figures">
       <span class="facts">${parts}</span>
@@ -195,8 +195,8 @@ function Summary({ turn }) {
 /** The pictures of a turn, the long ones in high detail. @param {import('../chat/turns.js').Turn} turn */
 const inParts = (turn) => turn.images.value.map((picture) => (isLong(picture) ? { ...picture, detail: /** @type {const} */ ('high') } : picture));
 
-/** Whether the gateway can cut a picture into parts. @param {import('../types.js').Picture} picture */
-const isLong = ({ width, height }) => Math.max(width, height) >= 3 * Math.min(width, height);
+/** Whether the gateway can cut a picture into parts: one that is shown as a whole. @param {import('../types.js').Picture} picture */
+const isLong = ({ width, height, region }) => !region && Math.max(width, height) >= 3 * Math.min(width, height);
 
 /** Warnings in words, except those about the context and those shown under a picture. @param {import('../chat/turns.js').Turn['summary']['value']} summary */
 function warningsOf(summary) {
