@@ -122,6 +122,7 @@ REQUESTS: dict[str, ErrorText] = {
         "This path is outside of the folders that may be read.",
         "Allowed are the client's roots, folders given with --root and, without either, the working directory.",
     ),
+    "path_unreadable": ("The file {field} can't be read.", "Check its name and its permissions."),
     "path_too_large": ("The file has more than {most_bytes:,} bytes.", "Pass a smaller file."),
     "mcp_tool_unknown": ("There is no such tool.", "Tools: {known:, }."),
     "limit_wrong": ("{field} must be a whole number from 1 to {most}.", None),

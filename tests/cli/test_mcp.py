@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 import sys
@@ -19,7 +20,10 @@ from llava_gateway.cli import mcp_server
 from llava_gateway.cli.main import app
 from llava_gateway.cli.mcp_server import folders, read_file
 from llava_gateway.errors import InvalidRequest
+from llava_gateway.settings import Settings
 from tests.cli.program import environment
+from tests.scripted_engine import ScriptedEngine, says_then_waits
+from tests.serving import serving, until
 
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 QUESTION = "What color is the circle?"
@@ -74,6 +78,18 @@ async def test_without_a_gateway_one_is_started(red_circle: Path) -> None:
         assert await look(client, red_circle.name) == (False, "The circle is red.")
 
 
+async def test_an_agent_that_gives_up_stops_the_engine(red_circle: Path) -> None:
+    engine = ScriptedEngine(says_then_waits("Red."))
+    async with (
+        serving(Settings(port=0, image_workers=1), [engine]) as served,
+        Client(server(red_circle.parent, "--url", served.url)) as client,
+    ):
+        asking = asyncio.create_task(look(client, red_circle.name))
+        await until(lambda: engine.running == 1)
+        asking.cancel()
+        await until(lambda: engine.running == 0)
+
+
 async def test_errors_of_the_gateway_reach_the_agent(demo_url: str, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     async with Client(server(tmp_path, "--url", demo_url)) as client:
@@ -123,5 +139,6 @@ def test_a_file_outside_the_folders_is_not_read(tmp_path: Path, monkeypatch: pyt
     for name in ("../out/a.png", "link.png", str(outside / "a.png"), str(outside / "missing.png"), "~/a.png", "/etc/passwd"):
         assert reason(name) == "path_outside"
     assert reason("missing.png") == reason(".") == "path_missing"
+    assert reason("a\0.png") == reason("a" * 500) == "path_unreadable"
     monkeypatch.setattr(mcp_server, "MOST_BYTES", 4)
     assert reason("a.png") == "path_too_large"

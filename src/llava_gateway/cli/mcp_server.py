@@ -69,14 +69,17 @@ def reader(allowed: tuple[Path, ...]) -> Read:
 
 def read_file(name: str, param: str, allowed: tuple[Path, ...]) -> str:
     """Return a file inside the `allowed` folders in base64. A relative name is looked for in each of them. Raises InvalidRequest."""
-    path = local_path(name.strip())
-    places = [path] if path.is_absolute() else [folder / path for folder in allowed]
-    inside = [place for place in (one.resolve() for one in places) if any(place.is_relative_to(folder.resolve()) for folder in allowed)]
-    if not inside:
-        raise InvalidRequest("path_outside", param=param)
-    found = next((place for place in inside if place.is_file()), None)
-    if found is None:
-        raise InvalidRequest("path_missing", param=param)
-    if found.stat().st_size > MOST_BYTES:
-        raise InvalidRequest("path_too_large", values={"most_bytes": MOST_BYTES}, param=param)
-    return b64encode(found.read_bytes()).decode()
+    try:
+        path = local_path(name.strip())
+        places = [path] if path.is_absolute() else [folder / path for folder in allowed]
+        inside = [place for place in (one.resolve() for one in places) if any(place.is_relative_to(folder.resolve()) for folder in allowed)]
+        if not inside:
+            raise InvalidRequest("path_outside", param=param)
+        found = next((place for place in inside if place.is_file()), None)
+        if found is None:
+            raise InvalidRequest("path_missing", param=param)
+        if found.stat().st_size > MOST_BYTES:
+            raise InvalidRequest("path_too_large", values={"most_bytes": MOST_BYTES}, param=param)
+        return b64encode(found.read_bytes()).decode()
+    except (OSError, RuntimeError, ValueError):  # a name that no file can have, a loop of links, no permission
+        raise InvalidRequest("path_unreadable", param=param) from None

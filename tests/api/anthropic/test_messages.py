@@ -93,6 +93,14 @@ async def test_why_an_answer_ended(connect: Connect, reason: Any, stop: str | No
     assert (message.stop_reason, message.stop_sequence) == (last["stop_reason"], last["stop_sequence"]) == said
 
 
+async def test_an_answer_that_filled_the_context_says_so(connect: Connect) -> None:
+    engine = ends("length", TextDelta("a"), usage=Tokens(90, 4006))
+    engine.context = 4096
+    client, _ = await connect(engine)
+    message = await client.messages.create(model="scripted", max_tokens=9, messages=HELLO)
+    assert message.stop_reason == "model_context_window_exceeded"
+
+
 async def test_an_answer_without_words_has_no_blocks(connect: Connect) -> None:
     client, served = await connect(ends("stop", usage=Tokens()))
     message = await client.messages.create(model="scripted", max_tokens=9, messages=HELLO)
@@ -288,6 +296,23 @@ async def test_the_key_may_come_in_either_header(connect: Connect, header: str, 
     assert wrong.headers["request-id"] == wrong.json()["request_id"]
     with pytest.raises(AuthenticationError):
         await client.with_options(api_key="other").messages.create(model="scripted", max_tokens=9, messages=HELLO)
+
+
+async def test_a_prompt_that_is_too_long_can_be_counted(connect: Connect) -> None:
+    engine = ScriptedEngine()
+    engine.context, engine.counted = 4096, lambda request: TokenCount(0, 5000, label="exact")
+    client, _ = await connect(engine)
+    long: Any = [{"role": "user", "content": "word " * 4000}]
+    assert (await client.messages.count_tokens(model="scripted", messages=long)).input_tokens == 5000
+    assert engine.requests == []
+
+
+async def test_an_image_that_can_not_be_counted_is_named(connect: Connect) -> None:
+    client, _ = await connect(ScriptedEngine())
+    with pytest.raises(BadRequestError) as caught:
+        await client.messages.count_tokens(model="scripted", messages=[user(text("a"), image(b"no image"))])
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["error"]["param"] == "messages.0.content.1"
 
 
 async def test_any_content_type_is_read_as_json(connect: Connect) -> None:

@@ -107,6 +107,7 @@ async def test_without_a_reader_there_are_no_paths() -> None:
         await Source(None).image("/etc/passwd", "image")
     assert (caught.value.reason, caught.value.param) == ("image_not_named", "image")
     assert await Source(None).image(f" {ID}\n", "image") == {"image_id": ID}
+    assert await Source(None).image("A" * 5000, "image") == {"data": "A" * 5000}
 
 
 def test_an_answer_ends_with_the_image_for_the_next_question() -> None:

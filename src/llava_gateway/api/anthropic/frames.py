@@ -163,8 +163,9 @@ def output_tokens(usage: Usage) -> int:
 
 def stop_json(answer: Answer) -> dict[str, Any]:
     """Render why an answer ended."""
-    reason = "stop_sequence" if answer.stop is not None else STOP_REASONS[answer.finish_reason]
-    return {"stop_reason": reason, "stop_sequence": answer.stop}
+    full = answer.finish_reason == "length" and any(warning.code == "context_full" for warning in answer.warnings)
+    reason = "model_context_window_exceeded" if full else STOP_REASONS[answer.finish_reason]
+    return {"stop_reason": reason if answer.stop is None else "stop_sequence", "stop_sequence": answer.stop}
 
 
 def content_json(answer: Answer) -> list[dict[str, Any]]:

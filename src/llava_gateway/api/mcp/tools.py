@@ -20,6 +20,7 @@ Read: TypeAlias = Callable[[str, str], Awaitable[str]]
 
 READ_TEXT = "Read all text in this image, exactly as it is written, line by line. Answer with the text only."
 MOST_IMAGES = 8
+LONGEST_PATH = 4096
 INSTRUCTIONS = (
     "Looks at images with a local vision model. Answers end with the image_id of each image: pass it instead of the file to ask again."
 )
@@ -78,7 +79,7 @@ class Source:
             return {"image_id": text.strip()}
         if _ADDRESS.match(text):
             return {"image_url": text.strip()}
-        if _DATA.match(text):
+        if _DATA.match(text) or len(text) > LONGEST_PATH:  # bare base64
             return {"data": text}
         if self.read is None:
             raise InvalidRequest("image_not_named", param=param)
