@@ -106,6 +106,8 @@ def pages(data: bytes, most: int = _MOST_IN_CHAIN) -> list[int]:
 def _directory(data: bytes, at: int, found: Layout, most_values: int) -> tuple[Tags, int]:
     """Return the tags of the directory at this offset, and the offset of the next one. Raises struct.error."""
     order, count_format, entry_format = found.order, "Q" if found.big else "H", "HHQQ" if found.big else "HHII"
+    if at > len(data):  # more than struct takes, in a BigTIFF
+        raise struct.error
     (count,) = struct.unpack_from(order + count_format, data, at)
     at += struct.calcsize(order + count_format)
     size = struct.calcsize(order + entry_format)

@@ -22,11 +22,11 @@ from llava_gateway.api.anthropic.bodies import (
 from llava_gateway.api.bodies import IMAGE_ID, parse_body
 from llava_gateway.api.dialects import image_of
 from llava_gateway.api.native_json import check_length
-from llava_gateway.api.pages import selection_of
+from llava_gateway.api.pages import background, selection_of
 from llava_gateway.api.sight import wishes
 from llava_gateway.chat import Message
 from llava_gateway.errors import ImageNotFound, InvalidRequest
-from llava_gateway.parts import Attached, ImagePart, Link, Part, ReasoningPart, Sight, TextPart, ToolCallPart, ToolResultPart, Upload
+from llava_gateway.parts import Attached, ImagePart, Part, ReasoningPart, Sight, TextPart, ToolCallPart, ToolResultPart
 from llava_gateway.settings import Settings
 
 OF_A_USER = ("text", "image", "document", "tool_result")
@@ -110,7 +110,7 @@ class Reader:
                 yield from self._text(parse_body(TextBlock, block, at).text, f"{at}.text")
             case "image":
                 image = parse_body(ImageBlock, block, at)
-                yield self._image(image.source, at, Sight(**wishes(image, at)))
+                yield self._image(image.source, image, at)
             case "document":
                 yield from self._document(parse_body(DocumentBlock, block, at), at)
             case "thinking":
@@ -126,12 +126,13 @@ class Reader:
         if text:
             yield TextPart(text)
 
-    def _image(self, source: SourceBody, at: str, sight: Sight) -> Attached:
-        field = f"{at}.source"
+    def _image(self, source: SourceBody, block: ImageBlock | DocumentBlock, at: str) -> Attached:
+        field, sight = f"{at}.source", Sight(**wishes(block, at))
         self._fields.append(at)
         match source.type:
             case "base64" | "url" if (text := source.data if source.type == "base64" else source.url) is not None:
-                return replace(image_of(text, field, self.settings), sight=sight)
+                file = image_of(text, field, self.settings)
+                return replace(file, sight=sight, selection=selection_of(block, at), background=background(block.background))
             case "file":
                 return ImagePart(_image_id(source, field), sight)
             case "base64" | "url":
@@ -152,8 +153,7 @@ class Reader:
             case "text" | "content":
                 raise InvalidRequest("field_missing", param=f"{at}.source.{'data' if source.type == 'text' else 'content'}")
             case _:
-                file = self._image(source, at, Sight(**wishes(block, at)))
-                yield replace(file, selection=selection_of(block, at)) if isinstance(file, Upload | Link) else file
+                yield self._image(source, block, at)
 
 
 def _blocks(content: Content) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 
-from llava_gateway.api.bodies import Body, Format, Items, KeepAlive, PagesBody, SightBody
+from llava_gateway.api.bodies import Body, FileBody, Format, Items, KeepAlive, SightBody
 
 Content: TypeAlias = str | list[Any]
 
@@ -104,13 +104,13 @@ class SourceBody(Tolerant):
     content: Content | None = None
 
 
-class ImageBlock(SightBody, Tolerant):
+class ImageBlock(FileBody, SightBody, Tolerant):
     """An image, with our own fields for how much of it the model sees."""
 
     source: SourceBody
 
 
-class DocumentBlock(PagesBody, SightBody, Tolerant):
+class DocumentBlock(FileBody, SightBody, Tolerant):
     """A document, with our own fields for its pages and how much of them the model sees."""
 
     source: SourceBody

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import ConfigDict
 
 from llava_gateway.api.aliases import OPTION_NAMES, OPTIONS, put, to_client_names
-from llava_gateway.api.bodies import AskBody, Body, PagesBody, SightBody, parse_body
+from llava_gateway.api.bodies import AskBody, Body, FileBody, SightBody, parse_body
 from llava_gateway.api.defaults import in_session
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
 from llava_gateway.api.schemas import parse_format
@@ -20,7 +20,7 @@ from llava_gateway.notes import Note, note
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings
 
-ABOUT_IMAGES = (*SightBody.model_fields, *PagesBody.model_fields, "background")
+ABOUT_IMAGES = (*SightBody.model_fields, *FileBody.model_fields)
 """Fields about all images of a request."""
 OURS = frozenset(
     {*ABOUT_IMAGES, "session_id", "keep_alive", "policy", "preset", "glossary", "strict_vision", "on_disconnect"},

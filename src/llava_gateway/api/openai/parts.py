@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llava_gateway.api.bodies import AskBody, BackgroundBody, PagesBody, SightBody, parse_body
+from llava_gateway.api.bodies import AskBody, FileBody, SightBody, parse_body
 from llava_gateway.api.dialects import image_of
 from llava_gateway.api.native_json import check_length
-from llava_gateway.api.pages import selection_of
-from llava_gateway.api.sight import background, whose_region, wishes, wishes_for_all
+from llava_gateway.api.pages import background, selection_of
+from llava_gateway.api.sight import whose_region, wishes, wishes_for_all
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.parts import Link, Part, Sight, TextPart, Upload
 from llava_gateway.settings import Settings
@@ -23,7 +23,7 @@ _IMAGE_FIELDS = ("image_url", "source", "image", "url", "data")
 _FILE_FIELDS = ("file_data", "file_url")
 
 
-class PartSight(PagesBody, SightBody, BackgroundBody):
+class PartSight(FileBody, SightBody):
     """What a client may say about one image or file beside it."""
 
 
@@ -125,7 +125,7 @@ class PartReader:
         if said.get("detail") == "original":  # OpenAI's word for an image that is not made smaller
             said["detail"] = "high"
         own = parse_body(PartSight, said, param)
-        pages = {name: said[name] for name in PagesBody.model_fields if name in said}
+        pages = {name: said[name] for name in FileBody.model_fields if name in said}
         return replace(
             image,
             sight=Sight(**self._for_all | wishes(own, param)),
