@@ -276,7 +276,7 @@ ERRORS: dict[str, ErrorText] = {
     "model_lacks_vision_named": ("{model} can't see images.", _other_model),
     "model_lacks_tools": (
         "This model can't call tools.",
-        "Send the request without `tools`, or choose a model that supports them. `ollama show NAME` lists what a model can do.",
+        "Send no `tools`, force one of them with `tool_choice`, or choose a model that supports them (`ollama show NAME` tells).",
     ),
     "model_lacks_embeddings": (
         "This model can't turn text into vectors.",

@@ -205,6 +205,9 @@ async def test_fields_without_effect_are_reported(serve: Serve) -> None:
     response = await served.client.post(CHAT, json={"messages": [user("Hi")], "logit_bias": {"1": 5}, "verbosity": "low", "audio": None})
     (warning,) = response.json()["llava_gateway"]["warnings"]
     assert (warning["code"], warning["values"]["fields"]) == ("fields_ignored", ["logit_bias", "verbosity"])
+    old = {"functions": [{"name": "weather"}], "tools": [WEATHER]}
+    response = await served.client.post(CHAT, json={"messages": [user("Hi")], **old})
+    assert response.json()["llava_gateway"]["warnings"][0]["values"]["fields"] == ["functions"]
     response = await served.client.post(CHAT, json={"messages": [user("Hi")], "detail": "high"})
     assert [warning["code"] for warning in response.json()["llava_gateway"]["warnings"]] == ["sight_ignored"]
 

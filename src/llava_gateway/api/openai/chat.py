@@ -53,10 +53,9 @@ class ChatBody(OpenBody):
     reasoning_effort: Any = None
     think: Any = None
     functions: Any = None
-    function_call: Any = None
 
 
-KNOWN = frozenset(ChatBody.model_fields)
+KNOWN = frozenset(ChatBody.model_fields) - {"functions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,8 @@ class ChatRead:
 def read_chat(given: Any, settings: Settings, shelf: FileShelf) -> ChatRead:
     """Read the body of a request. Raises InvalidRequest, ImageError."""
     body = parse_body(ChatBody, given)
-    if body.functions or body.function_call:
-        raise InvalidRequest("functions_outdated", param="functions" if body.functions else "function_call")
+    if body.functions and not body.tools:  # beside tools, they are ignored with a warning
+        raise InvalidRequest("functions_outdated", param="functions")
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("top_logprobs_alone", param="top_logprobs")
     answer_format, format_name = format_of(body.response_format, "response_format")
