@@ -34,16 +34,17 @@ def dialect_of(scope: Scope) -> Dialect:
     return "openai" if path.startswith("/v1/") else "native"
 
 
-async def read_any_json(request: Request, read: Callable[[Any], T]) -> T:
+async def read_any_json(request: Request, read: Callable[[Any], T], prepare: Callable[[bytes], bytes] = bytes) -> T:
     """Parse the body as JSON with `read`, whatever its content type says: `curl -d` says that it is a form. Only where a browser may have
-    sent it does the content type count, because a form of another site's page is sent without a preflight.
+    sent it does the content type count, because a form of another site's page is sent without a preflight. `prepare` may rewrite the bytes
+    of the body before.
 
     Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge, and what `read` raises.
     """
     from_browser = "origin" in request.headers or "sec-fetch-site" in request.headers
     if from_browser or media_type(request) == "application/json":
-        return await read_json(request, read)
-    return await read_document(request, read)
+        return await read_json(request, read, prepare)
+    return await read_document(request, read, prepare)
 
 
 def image_of(text: str, param: str, settings: Settings) -> Upload | Link:

@@ -37,19 +37,21 @@ async def read_body(request: Request, kind: type[BodyT]) -> BodyT:
     return await read_json(request, partial(parse_body, kind))
 
 
-async def read_json(request: Request, read: Callable[[Any], T]) -> T:
+async def read_json(request: Request, read: Callable[[Any], T], prepare: Callable[[bytes], bytes] = bytes) -> T:
     """Parse the JSON body with `read`. Raises UnsupportedBody, InvalidJSON, InvalidEncoding, BodyTooLarge."""
     if media_type(request) != "application/json":
         raise UnsupportedBody("body_not_json")
-    return await read_document(request, read)
+    return await read_document(request, read, prepare)
 
 
-async def read_document(request: Request, read: Callable[[Any], T]) -> T:
-    """Parse the body with `read` as JSON, whatever its content type is. Raises InvalidJSON, InvalidEncoding, BodyTooLarge."""
+async def read_document(request: Request, read: Callable[[Any], T], prepare: Callable[[bytes], bytes] = bytes) -> T:
+    """Parse the body with `read` as JSON, whatever its content type is; `prepare` may rewrite it before. Raises InvalidJSON,
+    InvalidEncoding, BodyTooLarge.
+    """
     raw, charset = await read_whole(request), charset_of(request.headers.get("content-type", ""))
     bounds = replace(OF_A_BODY, text=_longest_text(gateway_of(request).settings))
     size = 0 if is_quickly_parsed(raw) else len(raw)
-    return await off_loop(size, lambda: read(parse_json(as_utf8(raw, charset), bounds=bounds)))
+    return await off_loop(size, lambda: read(parse_json(prepare(as_utf8(raw, charset)), bounds=bounds)))
 
 
 def _longest_text(settings: Settings) -> int:

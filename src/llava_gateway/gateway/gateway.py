@@ -46,7 +46,7 @@ from llava_gateway.options import Options
 from llava_gateway.parts import Link, Upload
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.sessions.search import Found, search
-from llava_gateway.sessions.session import Session
+from llava_gateway.sessions.session import Session, new_id
 from llava_gateway.sessions.turn import Turn, TurnStatus
 from llava_gateway.settings import Settings
 from llava_gateway.telemetry import Telemetry
@@ -166,10 +166,22 @@ class Gateway:
             raise ShuttingDown
         self.memory.check(images=bool(images))
         with self._counted():
-            files = await self.image_requests.single_files(images, await self.pool.resolve(request.model))
-            async with aclosing(self.embedder.complete(replace(request, images=files))) as events:
-                async for event in events:
-                    yield event
+            model = await self.pool.resolve(request.model)
+            files = await self.image_requests.single_files(images, model)
+            outcome, end = "cancelled", Answer(f"answer_{new_id()}", model.name, model.engine, None, "", "stop")
+            try:
+                async with aclosing(self.embedder.complete(replace(request, images=files))) as events:
+                    async for event in events:
+                        if isinstance(event, Done):
+                            outcome, end = "complete", event.answer
+                        yield event
+            except GatewayError as error:
+                outcome = error.code
+                raise
+            finally:
+                self.telemetry.answer(
+                    answer_id=end.id, engine=end.engine, model=end.model, outcome=outcome, usage=end.usage, timings=end.timings
+                )
 
     async def load(self, model: str, options: Options = Options(), *, keep_alive: str | int | None = None) -> None:
         """Load a model before the first question to it. Raises ModelNotFound, ModelLoadFailed, Overloaded, ShuttingDown, UpstreamError."""

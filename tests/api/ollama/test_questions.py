@@ -360,6 +360,7 @@ async def test_a_special_prompt_fails_as_a_question_does(serve: Serve) -> None:
     served = await serve(engine)
     first, last = lines(await generate(served, raw=True))
     assert (first["response"], list(last)) == ("Once", ["error"])
+    assert 'outcome="upstream_incomplete"' in (await served.client.get("/metrics")).text
     engine.refusal = ContextLengthExceeded(values={"n_prompt_tokens": 5000, "n_ctx": 4096})
     assert (await generate(served, raw=True)).status_code == 400
 

@@ -21,6 +21,8 @@ from llava_gateway.errors import GatewayError
 
 NDJSON = "application/x-ndjson"
 NS_PER_MS = 1e6
+NS_PER_S = 1_000_000_000
+SECONDS = "%Y-%m-%dT%H:%M:%S"
 
 
 class LineFrames:
@@ -58,7 +60,8 @@ class OllamaFrames(LineFrames, ABC):
         self._model = model
         self._extras = extras
         self._clock = clock
-        self._begin = b'{"model":%b,"created_at":"' % encode_basestring(model).encode()
+        self._head = b'{"model":%b,"created_at":"' % encode_basestring(model).encode()
+        self._second, self._begin = -1, b""
         self._calls = 0
 
     @abstractmethod
@@ -105,7 +108,14 @@ class OllamaFrames(LineFrames, ABC):
         """Return the line of a text, given as JSON. This runs for every token, so it needs no JSON encoder."""
 
     def _line(self, fields: JSON) -> bytes:
-        return b'%b%b",%b' % (self._begin, self._now().encode(), line(fields)[1:])
+        return b"%b,%b" % (self._begun(), line(fields)[1:])
+
+    def _begun(self) -> bytes:
+        """Return the beginning of a line, up to its time, of which only the fraction is written anew for each token."""
+        second, fraction = divmod(self._clock(), NS_PER_S)
+        if second != self._second:
+            self._second, self._begin = second, self._head + f"{datetime.fromtimestamp(second, UTC):{SECONDS}}".encode()
+        return b'%b.%09dZ"' % (self._begin, fraction)
 
     def _now(self) -> str:
         return written(self._clock())
@@ -130,7 +140,7 @@ class ChatFrames(OllamaFrames):
         return {**{name: fields[name] for name in before}, "logprobs": logprobs, **fields}
 
     def _text_line(self, text: bytes) -> bytes:
-        return b'%b%b","message":{"role":"assistant","content":%b},"done":false}\n' % (self._begin, self._now().encode(), text)
+        return b'%b,"message":{"role":"assistant","content":%b},"done":false}\n' % (self._begun(), text)
 
 
 class GenerateFrames(OllamaFrames):
@@ -157,7 +167,7 @@ class GenerateFrames(OllamaFrames):
         return {**words, **end_json(answer), **kept, **metrics_json(answer.usage, answer.timings)}
 
     def _text_line(self, text: bytes) -> bytes:
-        return b'%b%b","response":%b,"done":false}\n' % (self._begin, self._now().encode(), text)
+        return b'%b,"response":%b,"done":false}\n' % (self._begun(), text)
 
 
 def line(fields: JSON) -> bytes:
@@ -212,9 +222,9 @@ def logprobs_json(logprobs: Sequence[Logprob]) -> list[JSON]:
 
 def written(nanoseconds: int) -> str:
     """Write a time, given in nanoseconds since 1970, as Go does: in UTC, with as many digits as necessary."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    seconds, rest = divmod(nanoseconds, NS_PER_S)
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):{SECONDS}}{fraction}Z"
 
 
 def _token_json(token: str, logprob: float) -> JSON:

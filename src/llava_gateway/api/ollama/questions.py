@@ -16,6 +16,7 @@ from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.dialects import read_any_json
 from llava_gateway.api.native_json import check_length
 from llava_gateway.api.ollama.bodies import ChatBody, GenerateBody, QuestionBody
+from llava_gateway.api.ollama.buffers import with_base64
 from llava_gateway.api.ollama.frames import ChatFrames, GenerateFrames, OllamaFrames
 from llava_gateway.api.ollama.memory import Exchange, packed, remembered, unpacked
 from llava_gateway.api.ollama.messages import images_of, messages_of, tools_of
@@ -43,7 +44,7 @@ async def chat(request: Request) -> Response:
         body = parse_body(ChatBody, value)
         return body, messages_of(body.messages, gateway.settings)
 
-    body, messages = await read_any_json(request, read)
+    body, messages = await read_any_json(request, read, with_base64)
     frames = ChatFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway)
     asked = await _request(gateway, body, messages, ())
     return _response(gateway, asked, frames, request_id(request))
@@ -53,7 +54,7 @@ async def chat(request: Request) -> Response:
 async def generate(request: Request) -> Response:
     """Answer a prompt. Without one, load the model, or unload it with a keep_alive of 0."""
     gateway = gateway_of(request)
-    body, message = await read_any_json(request, partial(_read_prompt, gateway.settings))
+    body, message = await read_any_json(request, partial(_read_prompt, gateway.settings), with_base64)
     earlier = unpacked(body.context)
     memory: Callable[[Answer], list[int]] = _forget if body.is_special else partial(_remember, earlier, body.prompt)
     frames = GenerateFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway, memory=memory)
