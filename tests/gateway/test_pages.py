@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, Usage
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, TokenCount, Usage
 from llava_gateway.context.words import text_layer
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.errors import ImageError, InvalidRequest
@@ -21,7 +21,7 @@ from llava_gateway.options import Options
 from llava_gateway.parts import ImagePart, Selection, TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings, VisionOverride
-from tests.gateways import ask, open_gateway
+from tests.gateways import ask, open_gateway, user_request
 from tests.odd_images import saved
 from tests.pdfs import drawing, pdf
 from tests.sample_images import shape
@@ -105,6 +105,29 @@ async def test_a_page_is_shown_in_tiles_even_if_then_it_is_the_only_one() -> Non
         answer = await ask(gateway, Upload(pdf(*["x"] * 12)), WHAT)
         assert [image.sent.detail for image in answer.images] == ["high"]
         assert told(answer) == [("pages_used", {"pages": "1", "count": 12, "shown": 1})]
+
+
+async def test_the_text_of_a_page_is_read_once_for_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although fewer pages are tried when the engine counts more tokens than were estimated."""
+    async with reading() as gateway:
+        engine = gateway.pool.engine("ollama")
+        assert isinstance(engine, ScriptedEngine)
+        tried, read = list[int](), list[int]()
+        texts = gateway.images.texts
+
+        def count(request: EngineRequest) -> TokenCount:
+            tried.append(len(request.shown))
+            return TokenCount(0, 600 * len(request.shown), (576,) * len(request.shown), "exact")
+
+        async def counted(data: bytes, indexes: Sequence[int]) -> list[str]:
+            read.extend(indexes)
+            return await texts(data, indexes)
+
+        engine.counted = count
+        monkeypatch.setattr(gateway.images, "texts", counted)
+        prompt = await gateway.count_tokens(user_request(Upload(pdf(*["x"] * 12)), WHAT))
+        assert len(prompt.attachments) == tried[-1] < tried[0]
+        assert read == sorted(set(read))
 
 
 async def test_chosen_pages_are_sent_whatever_comes_before_them() -> None:

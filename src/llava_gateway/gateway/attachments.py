@@ -254,7 +254,7 @@ class Attachments:
             return Question(messages, (), ())
         limits, where = await self._limits(model, room), places(messages, first)
         messages = await self._fetched(messages, where, files, earlier=earlier)
-        expanded = await expand(messages, where, self._images, lambda others: self._for_pages(model, room, limits, others))
+        expanded = await expand(messages, where, self._images, files.texts, lambda others: self._for_pages(model, room, limits, others))
         messages = expanded.messages
         attached = [part for message in messages for part in message.attachments]
         room = replace(room, taken=room.taken + expanded.added, images=len(attached))

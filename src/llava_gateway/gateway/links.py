@@ -18,7 +18,7 @@ from llava_gateway.gateway.holding import Hold
 from llava_gateway.images.check import most_bytes, most_bytes_of_any
 from llava_gateway.images.pages import kind_of, may_have_pages
 from llava_gateway.images.store import ImageStore, StoredImage
-from llava_gateway.parts import Attached, Link, Upload
+from llava_gateway.parts import Attached, Link, Page, Upload
 from llava_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -155,6 +155,8 @@ class Files:
         self._in_use: dict[str, AsyncExitStack] = {}
         self._images: dict[tuple[_Named, bool], StoredImage] = {}
         self.hold = hold
+        self.texts: dict[Page, str] = {}
+        """The text layers of the documents' pages that were read for this request, also of documents that came with it."""
         self.has_open_documents = False
         """Whether there are documents whose pages the gateway chooses."""
 

@@ -64,11 +64,14 @@ class _Opened:
     document: Document
 
 
-async def expand(messages: tuple[Message, ...], places: Sequence[Place], images: ImageStore, room: Callable[[int], Room]) -> Expanded:
+async def expand(
+    messages: tuple[Message, ...], places: Sequence[Place], images: ImageStore, texts: dict[Page, str], room: Callable[[int], Room]
+) -> Expanded:
     """Replace each upload that has pages or frames.
 
     Args:
         places: the place in the request of each image.
+        texts: the text layers that this request has read already; those that are read here are added.
         room: returns the room beside this many other images. It is asked for only if there are documents.
 
     Raises ImageError, InvalidRequest, Overloaded.
@@ -90,7 +93,7 @@ async def expand(messages: tuple[Message, ...], places: Sequence[Place], images:
     for index, one in opened.items():
         chinese = is_chinese(next(message.text_without_notes for message in messages if any(one.upload is part for part in message.parts)))
         try:
-            parts, page_notes, used = await _pages(one, share, images, left, chinese=chinese)
+            parts, page_notes, used = await _pages(one, share, images, texts, left, chinese=chinese)
         except ImageError as error:
             raise error if error.place else error.at(*places[index]) from None
         pages[index], left = parts, left - used
@@ -128,7 +131,9 @@ async def _document(upload: Upload, images: ImageStore, place: Place, *, several
         raise
 
 
-async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chinese: bool) -> tuple[tuple[Part, ...], list[Note], int]:
+async def _pages(
+    one: _Opened, room: Room, images: ImageStore, known: dict[Page, str], most: int, *, chinese: bool
+) -> tuple[tuple[Part, ...], list[Note], int]:
     """Choose the pages of a document. Returns (parts, notes, number of pages)."""
     upload, document = one.upload, one.document
     by_default = upload.selection.is_default
@@ -146,7 +151,7 @@ async def _pages(one: _Opened, room: Room, images: ImageStore, most: int, *, chi
             raise _unreadable(document, each.page)
     if len(found) > most or not found:
         raise too_many(document.kind)
-    texts = await _texts(document, found, upload, images)
+    texts = await _texts(document, [each.page for each in found], upload, images, known)
     labels = [_label(each.page, chinese=chinese) for each in found]
     shown, cut = _with_texts(found, texts, upload.sight, room, sum(map(room.words, labels)) // len(labels), by_default=by_default)
     if by_default:
@@ -172,10 +177,13 @@ def _unreadable(document: Document, page: Page) -> ImageError:
     return ImageError("frame_damaged", values={"frame": page.number}, code="page_damaged")
 
 
-async def _texts(document: Document, found: Sequence[Found], upload: Upload, images: ImageStore) -> list[str]:
+async def _texts(document: Document, pages: Sequence[Page], upload: Upload, images: ImageStore, known: dict[Page, str]) -> list[str]:
+    """Return the text layer of each page; reads those that are not known."""
     if document.kind != "PDF" or not upload.selection.text_layer:
-        return [""] * len(found)
-    return await images.texts(upload.data, [each.page.index for each in found])
+        return [""] * len(pages)
+    if unread := [page for page in pages if page not in known]:
+        known |= zip(unread, await images.texts(upload.data, [page.index for page in unread]), strict=True)
+    return [known[page] for page in pages]
 
 
 def _fitting(costs: Sequence[int], tokens: int) -> int:

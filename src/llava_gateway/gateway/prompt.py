@@ -74,6 +74,24 @@ class Prompt:
         return self.draft.rules
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a question follows. It does not depend on how many pages of the question's documents are shown.
+
+    Attributes:
+        options: those of the request over those pinned for the model.
+        history: the conversation so far.
+        asked: the new messages.
+        tokens: of everything that is always sent together with these.
+    """
+
+    options: Options
+    rules: Rules
+    history: Conversation
+    asked: tuple[Message, ...]
+    tokens: int
+
+
 class PromptBuilder:
     """Builds prompts.
 
@@ -95,43 +113,51 @@ class PromptBuilder:
         self.attachments = Attachments(settings, pool, images, telemetry, self.fitter)
 
     async def build(self, request: ChatRequest, session: Session, model: ModelInfo, hold: Hold, *, exactly: bool = False) -> Prompt:
-        """Build the prompt, with fewer pages of its documents if those that seemed to fit don't. Takes and raises what `_built` does."""
+        """Build the prompt, with fewer pages of its documents if those that seemed to fit don't.
+
+        Args:
+            session: `under(request)`; an empty one if the request holds the whole conversation.
+            exactly: count the tokens in any case, and don't raise if they are too many.
+
+        Raises errors in the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
+        """
+        self._check_vision(request, session, model)
         async with self.links.files(hold) as files:
+            before = await self._before(request, session, model, files)
 
             def can_shrink() -> bool:
                 return files.has_open_documents or has_open_documents(request.messages)
 
             for share in _SHARES:
                 try:
-                    built = await self._built(request, session, model, files, exactly=exactly, share=share)
+                    built = await self._built(request, session, model, before, files, exactly=exactly, share=share)
                 except ContextLengthExceeded:
                     if not can_shrink():
                         raise
                 else:
                     if not built.fitted.over or not can_shrink():
                         return built
-            return await self._built(request, session, model, files, exactly=exactly, share=_LAST_SHARE)
+            return await self._built(request, session, model, before, files, exactly=exactly, share=_LAST_SHARE)
+
+    async def _before(self, request: ChatRequest, session: Session, model: ModelInfo, files: Files) -> _Before:
+        options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
+        rules = self._rules(request, session)
+        history, asked, tokens = await self._history(request, session, model, options, rules, files)
+        return _Before(options, rules, history, asked, tokens)
 
     async def _built(
-        self, request: ChatRequest, session: Session, model: ModelInfo, files: Files, *, exactly: bool, share: float
+        self, request: ChatRequest, session: Session, model: ModelInfo, before: _Before, files: Files, *, exactly: bool, share: float
     ) -> Prompt:
-        """Build the prompt: prepare the images, collect the conversation, and fit it into the context.
+        """Build the prompt: prepare the images, and fit the conversation into the context.
 
         Args:
-            session: `under(request)`; an empty one if the request holds the whole conversation.
-            exactly: count the tokens in any case, and don't raise if they are too many.
             share: how much of the room the pages of documents may fill.
-
-        Raises errors in the request: ImageError, ModelLacksVision, InvalidRequest, ContextLengthExceeded, StorageFull, ...
         """
-        self._check_vision(request, session, model)
-        options = request.options.over(self.fitter.grown(model.key).over(self.pins(model.name)))
-        rules, last = self._rules(request, session), session.prompt_state
-        history, asked, beside = await self._history(request, session, model, options, rules, files)
+        rules, history, asked, last = before.rules, before.history, before.asked, session.prompt_state
         in_session = request.session_id is not None
         first = len(request.messages) - len(asked) if len(request.messages) > 1 else None
         question = await self.attachments.question(
-            asked, model, options, files, in_session=in_session, beside=beside, first=first, share=share
+            asked, model, before.options, files, in_session=in_session, beside=before.tokens, first=first, share=share
         )
         conversation = _asking(history, question.messages)
         beyond = self._beyond(conversation, len(question.attachments), model) - last.window.gone
