@@ -124,7 +124,7 @@ REQUESTS: dict[str, ErrorText] = {
     ),
     "path_unreadable": ("The file {field} can't be read.", "Check its name and its permissions."),
     "path_too_large": ("The file has more than {most_bytes:,} bytes.", "Pass a smaller file."),
-    "mcp_tool_unknown": ("There is no such tool.", "Tools: {known:, }."),
+    "agent_tool_unknown": ("There is no such tool.", "Tools: {known:, }."),
     "limit_wrong": ("{field} must be a whole number from 1 to {most}.", None),
     "max_tokens_wrong": ("{field} must be at least 1.", "Leave it out for an answer until the model stops."),
     "session_id_differs": ("session_id is not the session in this address.", None),

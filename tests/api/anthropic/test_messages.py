@@ -177,7 +177,7 @@ async def test_the_client_builds_the_same_message_from_a_stream(connect: Connect
     assert (built.stop_reason, built.usage.to_dict()) == (whole.stop_reason, whole.usage.to_dict())
 
 
-async def test_a_stream_begins_with_the_count_of_an_engine_without_progress(connect: Connect) -> None:
+async def test_without_progress_a_stream_begins_with_our_count(connect: Connect) -> None:
     engine = ends("stop", TextDelta("a"))
     engine.counted = lambda request: TokenCount(0, 77, label="exact")
     _, served = await connect(engine)

@@ -174,6 +174,19 @@ def test_other_unknown_fields_are_reported() -> None:
     assert (warning.code, warning.values) == ("option_ignored", {"option": "context_management"})
 
 
+def test_fields_inside_blocks_that_have_no_effect_are_reported() -> None:
+    cited = {"type": "document", "source": {"type": "text", "data": "a"}, "citations": {"enabled": True}}
+    plain = {**cited, "citations": {"enabled": False}}
+    request = read(messages=[user(cited, plain)], output_config={"effort": "low"})
+    assert [warning.values["option"] for warning in request.warnings] == ["output_config.effort", "citations"]
+    assert read(thinking={"type": "adaptive"}, output_config={"effort": "low"}).warnings == ()
+
+
+def test_the_model_is_told_that_a_tool_failed() -> None:
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "No disk.", "is_error": True}
+    assert read(messages=[user(result)]).messages[0].parts == (ToolResultPart("t1"), TextPart("Error:"), TextPart("No disk."))
+
+
 def test_only_a_streamed_answer_needs_a_count_first() -> None:
     assert asked(stream=True).question.counted
     assert not asked().question.counted

@@ -109,6 +109,7 @@ async def test_the_rules_of_all_routes_hold(serve: Serve) -> None:
     assert (await served.client.get("/mcp", headers=key)).status_code == 405
 
 
+@pytest.mark.wording
 @pytest.mark.parametrize("found", ["1.9.4", None])
 async def test_without_the_package_the_command_to_install_it_is_told(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, found: str | None

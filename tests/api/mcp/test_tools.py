@@ -45,7 +45,7 @@ async def asked(name: str, **arguments: Any) -> JSON:
 
 
 @pytest.mark.parametrize(("tool", "body"), [*zip(TOOLS, (LookBody, ReadBody, CompareBody, PageBody), strict=True)])
-def test_the_arguments_that_are_described_are_those_that_are_read(tool: str, body: type[Body]) -> None:
+def test_the_described_arguments_are_those_that_are_read(tool: str, body: type[Body]) -> None:
     schema = TOOLS[tool].schema
     assert set(schema["properties"]) == set(body.model_fields)
     assert set(schema["required"]) == {name for name, field in body.model_fields.items() if field.is_required()}

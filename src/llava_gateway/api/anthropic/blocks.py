@@ -34,6 +34,8 @@ OF_THE_ASSISTANT = ("text", "thinking", "redacted_thinking", "tool_use", "image"
 INSIDE = ("text", "image", "document")
 """Types of blocks inside a tool result."""
 OF_TEXT = ("text",)
+FAILED = "Error:"
+"""Tells the model that a tool failed; templates have no field for that."""
 
 
 @dataclass(slots=True)
@@ -44,11 +46,13 @@ class Reader:
         settings: limits.
         messages: the messages so far.
         images: for each message, the fields of its images in the client's body, for errors.
+        ignored: names of fields that have no effect here.
     """
 
     settings: Settings
     messages: list[Message] = field(default_factory=list)
     images: list[tuple[str, ...]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     _tools: dict[str, str] = field(default_factory=dict)
     _fields: list[str] = field(default_factory=list)
 
@@ -90,7 +94,8 @@ class Reader:
 
     def _result(self, block: ToolResultBlock, at: str) -> None:
         begin = ToolResultPart(block.tool_use_id, self._tools.get(block.tool_use_id, ""))
-        self._add("tool", (begin, *self._parts(block.content or "", f"{at}.content", INSIDE)))
+        failed = (TextPart(FAILED),) if block.is_error else ()
+        self._add("tool", (begin, *failed, *self._parts(block.content or "", f"{at}.content", INSIDE)))
 
     def _add(self, role: Any, parts: tuple[Part, ...]) -> None:
         self.messages.append(Message(role, parts))
@@ -142,6 +147,8 @@ class Reader:
 
     def _document(self, block: DocumentBlock, at: str) -> Iterator[Part]:
         """Yield the title and the context of a document, then its text or its file, which becomes images of its pages."""
+        if (block.citations or {}).get("enabled"):
+            self.ignored.append("citations")
         for name in ("title", "context"):
             yield from self._text(getattr(block, name) or "", f"{at}.{name}")
         source = block.source

@@ -116,6 +116,7 @@ class DocumentBlock(FileBody, SightBody, Tolerant):
     source: SourceBody
     title: str | None = None
     context: str | None = None
+    citations: dict[str, Any] | None = None
 
 
 class ToolUseBlock(Tolerant):
@@ -127,3 +128,4 @@ class ToolUseBlock(Tolerant):
 class ToolResultBlock(Tolerant):
     tool_use_id: str
     content: Content | None = None
+    is_error: bool | None = None

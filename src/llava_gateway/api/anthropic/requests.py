@@ -22,7 +22,7 @@ from llava_gateway.api.bodies import BodyT, parse_body
 from llava_gateway.api.options import parse_keep_alive, parse_options
 from llava_gateway.chat import JSON, ChatRequest, NamedTool, Think, Tool, ToolChoice
 from llava_gateway.errors import GatewayError, InvalidRequest, Place
-from llava_gateway.notes import Note, note
+from llava_gateway.notes import note
 from llava_gateway.options import OPTION_LIMITS, Options
 from llava_gateway.settings import Settings
 
@@ -103,6 +103,7 @@ def _asked(body: CountBody, given: Mapping[str, Any], settings: Settings, *, str
         reader.message(message, index, is_last=index == len(body.messages) - 1)
     if not reader.messages:
         raise InvalidRequest("message_empty", param="messages")
+    think = _think(body.thinking, body.output_config)
     tools = tuple(_tool(tool, f"tools.{index}") for index, tool in enumerate(body.tools or ()))
     question = ChatRequest(
         tuple(reader.messages),
@@ -115,8 +116,8 @@ def _asked(body: CountBody, given: Mapping[str, Any], settings: Settings, *, str
         names_stop=True,
         tools=tools,
         tool_choice=_tool_choice(body.tool_choice, tools),
-        think=_think(body.thinking, body.output_config),
-        warnings=_ignored(given),
+        think=think,
+        warnings=tuple(note("option_ignored", option=name) for name in _ignored(given, body.output_config, think) + reader.ignored),
     )
     return Asked(question, stream, tuple(reader.images))
 
@@ -180,6 +181,8 @@ def _think(thinking: ThinkingBody | None, output: OutputBody | None) -> Think | 
     return EFFORTS.get(output.effort or "", True) if output else True
 
 
-def _ignored(given: Mapping[str, Any]) -> tuple[Note, ...]:
+def _ignored(given: Mapping[str, Any], output: OutputBody | None, think: Think | None) -> list[str]:
+    """Return the names of fields that might change the answer, but don't."""
     names = [name for name, value in given.items() if name not in KNOWN and name not in WITHOUT_EFFECT and value not in (None, [], {})]
-    return tuple(note("option_ignored", option=name[:64]) for name in names[:MOST_NAMED])
+    effort = ["output_config.effort"] if output and output.effort and not think else []
+    return [*(name[:64] for name in names[:MOST_NAMED]), *effort]

@@ -164,7 +164,7 @@ class Told:
 async def call(name: str, arguments: Any, ask: Ask, read: Read | None) -> Told:
     """Call a tool. Raises GatewayError for wrong arguments, and what `ask` and `read` raise."""
     if name not in TOOLS:
-        raise InvalidRequest("mcp_tool_unknown", values={"known": tuple(TOOLS)}, param="name")
+        raise InvalidRequest("agent_tool_unknown", values={"known": tuple(TOOLS)}, param="name")
     return told(await ask(await TOOLS[name].question(arguments, Source(read))))
 
 
