@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
 from starlette import responses
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from llava_gateway.api.threads import LARGE, in_thread
 from llava_gateway.json_pieces import json_pieces
@@ -18,6 +19,20 @@ class JSONResponse(responses.JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return super().render(content) + b"\n"
+
+
+class LargeJSON(responses.Response):
+    """JSON that a thread makes and writes when the response is sent: the probabilities of an answer's tokens are a hundred times as long as
+    the answer.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__(media_type="application/json")
+        self._make = make
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await json_response(await in_thread(self._make))
+        await response(scope, receive, send)
 
 
 async def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> responses.Response:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -15,7 +16,7 @@ from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.dialects import gateway_json
 from llava_gateway.api.openai.answer_json import call_json, completion_json, logprobs_json, usage_json
 from llava_gateway.api.openai.errors import UNSPELT, Spelling, error_body, error_response
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import JSONResponse, LargeJSON
 from llava_gateway.chat import ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.errors import GatewayError
@@ -54,7 +55,8 @@ class WholeFrames:
 
     def all(self, answers: Sequence[Answer]) -> Response:
         """Return several answers to one question as one body."""
-        return JSONResponse(completion_json(self._completion.head("chat.completion"), answers))
+        make = partial(completion_json, self._completion.head("chat.completion"), answers)
+        return LargeJSON(make) if any(answer.logprobs for answer in answers) else JSONResponse(make())
 
     def refused(self, error: GatewayError, request_id: str) -> Response:
         return error_response(error, request_id, self._spelling)

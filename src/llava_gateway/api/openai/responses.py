@@ -131,7 +131,7 @@ async def get_response(request: Request) -> Response:
     """Return a stored response."""
     if request.query_params.get("stream") == "true":
         raise InvalidRequest("stored_not_streamed", param="stream")
-    return JSONResponse(responses_of(request).get(request.path_params["response_id"]).body)
+    return await json_response(responses_of(request).get(request.path_params["response_id"]).body)
 
 
 async def delete_response(request: Request) -> Response:

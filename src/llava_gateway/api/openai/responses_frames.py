@@ -14,7 +14,7 @@ from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.openai.answer_json import id_of, logprobs_json
 from llava_gateway.api.openai.errors import Spelling, error_response
 from llava_gateway.api.openai.responses_json import Echo, call_item, message_item, output_json, reasoning_item, text_part
-from llava_gateway.api.response import JSONResponse
+from llava_gateway.api.response import JSONResponse, LargeJSON
 from llava_gateway.chat import Logprob, ReasoningDelta, TextDelta, ToolCall
 from llava_gateway.errors import GatewayError
 from llava_gateway.sessions.session import new_id
@@ -42,7 +42,8 @@ class WholeResponseFrames:
         return b""
 
     def whole(self, answer: Answer) -> Response:
-        return JSONResponse(self._ended(answer, output_json(answer)))
+        response = self._ended(answer, output_json(answer))
+        return LargeJSON(lambda: response) if answer.logprobs else JSONResponse(response)
 
     def refused(self, error: GatewayError, request_id: str) -> Response:
         return error_response(error, request_id, self._spelling)
