@@ -75,6 +75,7 @@ def test_the_version_is_found(run: Run) -> None:
     assert re.match(r"ollama version is \d+\.\d+", run("--version").out)
 
 
+@pytest.mark.wording
 def test_models_that_are_not_ollamas_stay(run: Run, gateway_url: str, embedded: str) -> None:
     removed = run("rm", "no-such-model")
     assert removed.code == 1

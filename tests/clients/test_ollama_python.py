@@ -159,6 +159,7 @@ def test_a_bad_image_is_400(client: ollama.Client) -> None:
     assert refused.value.status_code == 400
 
 
+@pytest.mark.wording
 def test_a_conversation_that_is_too_long_is_400(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as refused:
         client.chat("demo", asking(RED, prompt="word " * 5000))
@@ -171,6 +172,7 @@ def test_embeddings_of_a_model_that_has_none_are_400(client: ollama.Client) -> N
     assert refused.value.status_code == 400
 
 
+@pytest.mark.wording
 def test_a_pull_from_a_registry_that_is_not_listed_is_403(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as refused:
         client.pull("127.0.0.1:1/library/demo")
