@@ -164,6 +164,21 @@ async def test_every_part_of_a_conversation_reaches_the_engine(serve: Serve, red
     assert request.options == Options(temperature=0.5, stop=("x",))
 
 
+async def test_tool_calls_without_ids_get_them(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("look", "read", "look")]
+    results = [{"role": "tool", "content": text, "tool_name": name} for text, name in (("a", "read"), ("b", ""), ("c", "look"), ("d", "x"))]
+    await chat(await serve(engine), messages=[*HI, {"role": "assistant", "tool_calls": calls}, *results])
+    _, assistant, *answers = engine.requests[0].messages
+    assert [call.id for call in assistant.tool_calls] == ["call_1_0", "call_1_1", "call_1_2"]
+    assert [message.parts[0] for message in answers] == [
+        ToolResultPart("call_1_1", "read"),
+        ToolResultPart("call_1_0", "look"),
+        ToolResultPart("call_1_2", "look"),
+        ToolResultPart("", "x"),
+    ]
+
+
 async def test_no_tools_means_none(serve: Serve) -> None:
     engine = ScriptedEngine()
     await chat(await serve(engine), tools=[])
