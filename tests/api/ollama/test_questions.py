@@ -444,3 +444,19 @@ async def test_a_format_is_followed(demo: httpx2.Client, red_circle: bytes) -> N
     assert list(json.loads(answer["response"])) == ["colour"]
     words = demo.post("/api/generate", json={**body, "format": ""}).json()
     assert "red" in words["response"]
+
+
+async def test_an_empty_list_of_parts_is_an_empty_message(serve: Serve) -> None:
+    engine = ScriptedEngine()
+    assert (await chat(await serve(engine), messages=[{"role": "user", "content": []}])).status_code == 200
+    assert engine.requests[0].messages == (Message("user", (TextPart(""),)),)
+
+
+def test_a_history_that_comes_again_is_in_the_cache(demo: httpx2.Client, red_circle: bytes) -> None:
+    asked = {"role": "user", "content": "What color is the circle?"}
+    shown = {**asked, "images": [base64.b64encode(red_circle).decode()]}
+    body = {"model": "demo", "stream": False}
+    first = demo.post("/api/chat", json={**body, "messages": [shown]}).json()
+    second = demo.post("/api/chat", json={**body, "messages": [shown, first["message"], asked]}).json()
+    assert first["message"]["content"] == second["message"]["content"] == "The circle is red."
+    assert second["prompt_eval_cached_count"] >= first["prompt_eval_count"]
