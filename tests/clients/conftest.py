@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,3 +30,11 @@ def embedded() -> Iterator[str]:
 def gateway_url(request: pytest.FixtureRequest) -> str:
     """The address of each of the gateways."""
     return str(request.getfixturevalue(request.param))
+
+
+def soon(holds: Callable[[], bool], seconds: float = 30) -> bool:
+    """Return whether something becomes true: Ollama takes a moment to unload a model."""
+    end = time.monotonic() + seconds
+    while not (found := holds()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found

@@ -11,6 +11,7 @@ import ollama
 import pytest
 from pillow_heif import from_pillow
 
+from tests.clients.conftest import soon
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape
 
@@ -124,8 +125,7 @@ def test_tools_are_rejected_by_a_model_without_them(client: ollama.Client) -> No
 
 
 def test_the_models_are_listed_and_shown(client: ollama.Client) -> None:
-    (listed,) = client.list().models
-    assert listed.model == "demo:latest"
+    (listed,) = [model for model in client.list().models if model.model == "demo:latest"]
     assert listed.size
     assert listed.details
     assert listed.details.family == "llama"
@@ -138,12 +138,12 @@ def test_the_models_are_listed_and_shown(client: ollama.Client) -> None:
 
 def test_a_model_is_loaded_and_unloaded(client: ollama.Client) -> None:
     assert client.generate("demo", keep_alive=-1).done_reason == "load"
-    (loaded,) = client.ps().models
-    assert (loaded.model, loaded.context_length) == ("demo:latest", 4096)
+    (loaded,) = [model for model in client.ps().models if model.model == "demo:latest"]
+    assert loaded.context_length == 4096
     assert loaded.expires_at
     assert loaded.expires_at.year > 2100
     assert client.generate("demo", keep_alive=0).done_reason == "unload"
-    assert client.ps().models == []
+    assert soon(lambda: "demo:latest" not in [model.model for model in client.ps().models])
 
 
 def test_a_missing_model_is_404(client: ollama.Client) -> None:
@@ -159,6 +159,7 @@ def test_a_bad_image_is_400(client: ollama.Client) -> None:
     assert refused.value.status_code == 400
 
 
+@pytest.mark.wording
 def test_a_conversation_that_is_too_long_is_400(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as refused:
         client.chat("demo", asking(RED, prompt="word " * 5000))
@@ -171,6 +172,7 @@ def test_embeddings_of_a_model_that_has_none_are_400(client: ollama.Client) -> N
     assert refused.value.status_code == 400
 
 
+@pytest.mark.wording
 def test_a_pull_from_a_registry_that_is_not_listed_is_403(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as refused:
         client.pull("127.0.0.1:1/library/demo")
@@ -184,7 +186,7 @@ def test_models_of_ollama_are_copied_created_and_deleted(before_ollama: str, rea
         assert client.copy("demo", "demo-copy").status == "success"
         steps = [step.status for step in client.create("demo-kind", from_="demo-copy", system="Be kind.", stream=True)]
         assert steps[-1] == "success"
-        assert {model.model for model in client.list().models} == {"demo:latest", "demo-copy:latest", "demo-kind:latest"}
+        assert {"demo:latest", "demo-copy:latest", "demo-kind:latest"} <= {model.model for model in client.list().models}
         for name in ("demo-copy", "demo-kind"):
             assert client.delete(name).status == "success"
         with pytest.raises(ollama.ResponseError) as missing:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from llava_gateway.settings import Settings
+from tests.clients.conftest import soon
 from tests.ollama_server import RealOllama
 from tests.sample_images import encoded, shape
+from tests.serving import served_in_thread
 
 RED = base64.b64encode(encoded(shape("circle", "red"))).decode()
 ASKED = [{"role": "user", "content": "What color is the circle?", "images": [RED]}]
@@ -143,13 +147,24 @@ def seen(response: httpx2.Response) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def both(real_ollama: RealOllama, before_ollama: str) -> dict[str, list[dict[str, Any]]]:
-    """Make every call to both, one after the other."""
+def both(real_ollama: RealOllama, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """Make every call to both, one after the other; the Ollama is one that nobody else uses."""
+    server = RealOllama.start(real_ollama.binary, tmp_path_factory.mktemp("shapes"), models=real_ollama.models)
+    try:
+        with served_in_thread(Settings(port=0, engine="ollama", ollama_host=server.url, image_workers=1)) as url:
+            yield _called(server.url, url)
+    finally:
+        server.stop()
+
+
+def _called(*urls: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CALLS}
-    for url in (real_ollama.url, before_ollama):
+    for url in urls:
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as client:
             for name, (method, path, body) in CALLS.items():
                 content = body if isinstance(body, str) else None if body is None else json.dumps(body)
+                if name == "ps of nothing":
+                    assert soon(lambda: not client.get("/api/ps").json()["models"])
                 found[name].append(seen(client.request(method, path, content=content)))
     return found
 

@@ -254,3 +254,22 @@ async def test_a_marker_in_the_text_steals_no_image_its_place(demo: Engine, mark
     assert usage.cached_tokens is not None
     assert usage.cached_tokens >= usage.prompt_tokens - IMAGE_TOKENS - 20
     assert usage.cached_tokens > 100
+
+
+async def test_a_model_is_loaded_and_unloaded(world: World) -> None:
+    async with world.open("demo") as opened:
+        engine = opened.engine
+        (model,) = [model for model in await engine.models() if model.name.startswith("demo")]
+        await engine.load_model(EngineRequest(model.name, ()))
+        manages = engine.name != "openai"  # somebody else's server has loaded its model itself
+        assert model.name in await _loaded(engine) or not manages
+        await engine.unload_model(model.name)
+        await engine.unload_model(model.name)
+        async with asyncio.timeout(30):
+            while manages and model.name in await _loaded(engine):  # noqa: ASYNC110 (Ollama takes a moment, and does not tell)
+                await asyncio.sleep(0.01)
+        assert text_of(await events_of(engine, ask("What color is the circle?", RED_CIRCLE, temperature=0.0))) == "The circle is red."
+
+
+async def _loaded(engine: Engine) -> set[str]:
+    return {model.name for model in await engine.models() if model.loaded}

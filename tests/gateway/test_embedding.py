@@ -1,4 +1,4 @@
-"""Embedding texts through the gateway: the queue, the pinned options, and the ways it can end early."""
+"""Embedding texts and loading models through the gateway: the queue, the pinned options, and the ways it can end early."""
 
 from __future__ import annotations
 
@@ -79,3 +79,34 @@ async def test_who_leaves_gives_the_slot_back(gateway: Gateway, engine: Scripted
     reading.cancel()
     await asyncio.wait([reading])
     assert gateway.queues["ollama"].active == 0
+
+
+async def test_a_model_is_loaded_as_a_question_would_load_it(gateway: Gateway, engine: ScriptedEngine) -> None:
+    await gateway.load("Scripted:latest", Options(num_gpu=3))
+    await gateway.load("scripted", keep_alive=-1)
+    first, second = engine.loads
+    assert (first.model, first.options, first.keep_alive) == ("scripted", Options(num_ctx=4096, num_gpu=3), "7m")
+    assert (second.options, second.keep_alive) == (Options(num_ctx=4096), -1)
+
+
+async def test_a_shutdown_ends_a_load(gateway: Gateway, engine: ScriptedEngine) -> None:
+    engine.loaded = asyncio.Event()
+    loading = asyncio.create_task(gateway.load("scripted"))
+    await until(lambda: bool(engine.loads))
+    await gateway.drain()
+    with pytest.raises(ShuttingDown):
+        await loading
+    with pytest.raises(ShuttingDown):
+        await gateway.load("scripted")
+
+
+async def test_unloading_waits_for_no_queue(gateway: Gateway, engine: ScriptedEngine) -> None:
+    engine.script = says_then_waits("Hello")
+    asking = asyncio.create_task(ask(gateway, TextPart("Hi")))
+    await until(lambda: engine.running == 1)
+    await gateway.unload("scripted")
+    assert engine.unloaded == ["scripted"]
+    with pytest.raises(ModelNotFound):
+        await gateway.unload("another")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)

@@ -95,6 +95,7 @@ async def test_files_are_uploaded_and_made_into_a_model(managed: Served, real_ol
     assert (row["name"], row["capabilities"]) == ("uploaded:latest", ["completion", "vision"])
 
 
+@pytest.mark.wording
 async def test_a_file_with_another_digest_is_rejected(managed: Served) -> None:
     for data in (b"abc", b"abc" * 1_000_000):
         response = await managed.client.post(f"/api/blobs/{MISSING}", content=data)
@@ -104,6 +105,7 @@ async def test_a_file_with_another_digest_is_rejected(managed: Served) -> None:
     assert (await managed.client.head(f"/api/blobs/{true}")).status_code == 404  # Ollama forgot what it got
 
 
+@pytest.mark.wording
 async def test_files_have_a_limit_of_their_own(managed: Served) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(21):
@@ -159,6 +161,7 @@ async def test_deleting_a_model_that_is_not_there(managed: Served) -> None:
     assert (response.status_code, response.json()) == (404, {"error": "model 'nope' not found"})
 
 
+@pytest.mark.wording
 async def test_a_model_of_another_engine_can_not_be_changed(serve: Serve) -> None:
     served = await serve(ScriptedEngine(name="openai"))
     response = await delete(served, model="scripted")

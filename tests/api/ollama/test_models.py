@@ -135,6 +135,7 @@ def test_the_embedded_model_is_listed_shown_and_unloaded(demo_url: str) -> None:
         assert client.post("/api/generate", json={"model": "demo", "prompt": "Hi", "stream": False}).json()["done"]
 
 
+@pytest.mark.wording
 async def test_a_gateway_that_is_its_own_ollama_notices_it(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     async with serving(Settings(port=port, engine="ollama", ollama_host=f"127.0.0.1:{port}", image_workers=1)) as served:

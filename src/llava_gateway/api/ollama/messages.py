@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from llava_gateway.api.bodies import parse_body
@@ -21,7 +22,7 @@ IMAGE_PARTS = ("image_url", "input_image", "image")
 
 def messages_of(given: Sequence[JSON], settings: Settings) -> tuple[Message, ...]:
     """Convert the messages of a chat. Raises InvalidRequest, ImageError."""
-    return tuple(_message(one, f"messages[{index}]", settings) for index, one in enumerate(given))
+    return _with_ids(_message(one, f"messages[{index}]", settings) for index, one in enumerate(given))
 
 
 def images_of(given: Sequence[Any], settings: Settings, within: str = "") -> tuple[Attached, ...]:
@@ -50,9 +51,36 @@ def _message(given: JSON, place: str, settings: Settings) -> Message:
         parts.append(ReasoningPart(body.thinking))
     parts += images_of(body.images, settings, place)
     content = [TextPart(body.content)] if isinstance(body.content, str) else list(_content(body.content, place, settings))
-    parts += content if body.content or not (parts or body.tool_calls) else ()
+    parts += content if body.content else ()
     parts += (_tool_call(one, f"{place}.tool_calls[{index}]") for index, one in enumerate(body.tool_calls))
-    return Message(role, tuple(parts))
+    return Message(role, tuple(parts) or (TextPart(""),))
+
+
+def _with_ids(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Give ids to tool calls and results without one. In Ollama's API most have none: a result has the name of its tool, and results come
+    in the order of the calls.
+    """
+    found: list[Message] = []
+    waiting: list[ToolCallPart] = []
+    for message in messages:
+        parts: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolCallPart):
+                part = part if part.id else replace(part, id=f"call_{len(found)}_{len(parts)}")
+                waiting.append(part)
+            elif isinstance(part, ToolResultPart):
+                called = next((call for call in waiting if _answers(part, call)), None)
+                if called is not None:
+                    waiting.remove(called)
+                    part = ToolResultPart(called.id, called.name)
+            parts.append(part)
+        found.append(replace(message, parts=tuple(parts)))
+    return tuple(found)
+
+
+def _answers(result: ToolResultPart, call: ToolCallPart) -> bool:
+    """Return whether a result may be that of a call."""
+    return result.call_id == call.id if result.call_id else result.name in ("", call.name)
 
 
 def _content(given: Sequence[Any], place: str, settings: Settings) -> Iterator[Part]:
@@ -69,8 +97,6 @@ def _content(given: Sequence[Any], place: str, settings: Settings) -> Iterator[P
             yield TextPart(one["text"])
         elif isinstance(address, str):
             yield from images_of([address], settings, where)
-        elif kind == "input_image" and isinstance(one.get("image_url"), str):
-            yield from images_of([one["image_url"]], settings, where)
         else:
             raise InvalidRequest("content_part_unknown", param=where)
 
