@@ -76,7 +76,7 @@ class Embedder:
         info = await self._pool.resolve(request.model)
         engine = self._pool.engine(info.engine)
         if not isinstance(engine, Completing):
-            raise InvalidRequest("raw_prompt", param=_special(request))
+            raise InvalidRequest("raw_prompt").at(_special(request))
         request = replace(
             request,
             model=info.name,

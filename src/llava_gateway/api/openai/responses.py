@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from llava_gateway.answers import Answer
-from llava_gateway.api.bodies import FieldError, parse_body
+from llava_gateway.api.bodies import FieldError, Items, parse_body
 from llava_gateway.api.deps import gateway_of, request_id
 from llava_gateway.api.dialects import read_any_json
 from llava_gateway.api.native_json import check_length
@@ -55,7 +55,7 @@ class ResponsesBody(OpenBody):
     tool_choice: Any = None
     reasoning: dict[str, Any] | None = None
     think: Any = None
-    include: list[str] | None = None
+    include: Items[str] | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: str | None = None
     metadata: dict[str, Any] | None = None
