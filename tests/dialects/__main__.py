@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -79,7 +80,8 @@ class Case:
     @property
     def reason(self) -> str:
         """Why its failure is no fault of the gateway; "" if nobody knows."""
-        return next((reason for (suite, part), reason in REASONS.items() if suite == self.suite and part in self.name), "")
+        told = f"{self.name}: {self.fault}"
+        return next((reason for (suite, pattern), reason in REASONS.items() if suite == self.suite and re.search(pattern, told)), "")
 
 
 def main() -> None:
@@ -87,8 +89,8 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"which: {', '.join(suite.name for suite in SUITES)}; default: all")
     wanted = parser.parse_args().suites
     suites = [suite for suite in SUITES if not wanted or suite.name in wanted]
-    engine = ScriptedEngine(obey, slots=4)
-    engine.installed = tuple(ModelInfo(name, "ollama", vision=True, context_length=32768) for name in MODELS)
+    engine = ScriptedEngine(obey, name="openai", slots=4)
+    engine.installed = tuple(ModelInfo(name, "openai", vision=True, context_length=32768) for name in MODELS)
     with served_in_thread(Settings(port=0), [engine]) as url:
         cases = [case for suite in suites for case in run(suite, url)]
     Console(width=160).print(table(suites, cases))

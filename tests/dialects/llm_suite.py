@@ -11,7 +11,7 @@ import pytest
 
 from tests.sample_images import encoded, shape
 
-MODEL = os.environ["GATEWAY_MODEL"]
+MODEL = f"ollama/{os.environ['GATEWAY_MODEL']}"
 
 
 @pytest.fixture

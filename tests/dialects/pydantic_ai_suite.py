@@ -58,7 +58,7 @@ async def test_a_tool(model: Model) -> None:
 
 async def test_a_stream(model: Model) -> None:
     async with Agent(model).run_stream([QUESTION, IMAGE]) as stream:
-        pieces = [piece async for piece in stream.stream_text(delta=True)]
+        pieces = [piece async for piece in stream.stream_text(delta=True, debounce_by=None)]
     assert "There is an image" in "".join(pieces)
     assert len(pieces) > 1
 
