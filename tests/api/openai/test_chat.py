@@ -29,7 +29,7 @@ from llava_gateway.parts import ImagePart, Part, ReasoningPart, TextPart, ToolCa
 from tests.api.conftest import Serve
 from tests.api.openai.conftest import ClientOf
 from tests.api.openai.spoken import BLUE, RED, b64, data_url, frames, image, text, user
-from tests.scripted_engine import ScriptedEngine, says, says_then_waits
+from tests.scripted_engine import ScriptedEngine, Speaker, says, says_then_waits
 
 CHAT = "/v1/chat/completions"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -308,6 +308,19 @@ async def test_a_failure_in_a_stream_is_its_last_frame(serve: Serve, client_of: 
     assert word["choices"][0]["delta"] == {"content": "Hel"}
     assert (failure["error"]["code"], failure["error"]["type"]) == ("upstream_disconnected", "server_error")
     assert "[DONE]" not in response.text
+
+
+async def test_a_quiet_stream_is_kept_alive_by_comments_alone(serve: Serve) -> None:
+    speaker = Speaker()
+    served = await serve(ScriptedEngine(speaker), ping_interval=0.05)
+    async with served.client.stream("POST", CHAT, json={"messages": [user("Hi")], "stream": True}) as response:
+        lines = response.aiter_lines()
+        assert await anext(lines) == ": ping"
+        speaker.say("Hello")
+        speaker.end()
+        rest = [line async for line in lines if line]
+    assert {line[:6] for line in rest} <= {": ping", "data: "}
+    assert rest[-1] == "data: [DONE]"
 
 
 async def test_a_failure_before_the_first_word_has_its_status(serve: Serve) -> None:
