@@ -92,6 +92,11 @@ class Answering:
         """Whether there is anything to keep: a new question, or new words of an answer that goes on."""
         return self.continued is None or self.text != self.continued.answer
 
+    @property
+    def has_prefill(self) -> bool:
+        """Whether the client wrote the beginning of the answer itself."""
+        return self.continued is None and bool(self.engine_request.prefill)
+
     def replace_prompt(self, prompt: Prompt) -> None:
         """Replace the prompt with a smaller one, after the engine rejected the first."""
         self.warnings += [warning for warning in prompt.warnings if warning not in self.warnings]

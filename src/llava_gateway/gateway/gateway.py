@@ -241,6 +241,8 @@ class Gateway:
             answering.accepted = True
             for name in (*engine.ignored_options(answering.request.options), *engine.ignored_fields(answering.engine_request)):
                 answering.warnings.append(note("option_ignored", option=name))
+            if answering.has_prefill and not await wait(engine.continues(answering.engine_request)):
+                answering.warnings.append(note("option_ignored", option="prefill"))
             if answering.request.counted and not engine.reports_progress:
                 yield PromptProgress(0, await wait(self.prompt_builder.tokens(answering.prompt)))
             while event := await wait(anext(events, None), limit()):

@@ -93,6 +93,17 @@ async def test_why_an_answer_ended(connect: Connect, reason: Any, stop: str | No
     assert (message.stop_reason, message.stop_sequence) == (last["stop_reason"], last["stop_sequence"]) == said
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_beginning_that_no_template_continues_is_reported(connect: Connect, goes_on: bool) -> None:
+    engine = ends("stop", TextDelta(" red"))
+    engine.prefills = goes_on
+    _, served = await connect(engine)
+    answer = (await posted(served, messages=[*HELLO, {"role": "assistant", "content": "It is"}])).json()
+    assert answer["content"] == [{"type": "text", "text": " red"}]
+    ignored = [warning["values"] for warning in answer["llava_gateway"]["warnings"] if warning["code"] == "option_ignored"]
+    assert ignored == ([] if goes_on else [{"option": "prefill"}])
+
+
 async def test_an_answer_that_filled_the_context_says_so(connect: Connect) -> None:
     engine = ends("length", TextDelta("a"), usage=Tokens(90, 4006))
     engine.context = 4096
