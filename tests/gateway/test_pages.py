@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_gateway.answers import Answer
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, TokenCount, Usage
+from llava_gateway.chat import EngineEvent, EngineRequest, Finish, TextDelta, Timings, TokenCount, Usage, user_request
 from llava_gateway.context.words import text_layer
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.errors import ImageError, InvalidRequest
@@ -21,7 +21,7 @@ from llava_gateway.options import Options
 from llava_gateway.parts import ImagePart, Selection, TextPart, Upload
 from llava_gateway.sessions.session import Session
 from llava_gateway.settings import Settings, VisionOverride
-from tests.gateways import ask, open_gateway, user_request
+from tests.gateways import ask, open_gateway
 from tests.odd_images import saved
 from tests.pdfs import drawing, pdf
 from tests.sample_images import shape
