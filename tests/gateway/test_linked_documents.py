@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import imageio_ffmpeg
 import pytest
 
 from llava_gateway.errors import ContextLengthExceeded, DownloadFailed, GatewayError, ImageFileTooLarge, InvalidRequest
 from llava_gateway.fetching.fetcher import Fetcher
 from llava_gateway.gateway import links
 from llava_gateway.gateway.gateway import Gateway
-from llava_gateway.images import video
 from llava_gateway.options import Options
 from llava_gateway.parts import Link, Selection, Sight, Upload
 from llava_gateway.sessions.session import Session
@@ -26,11 +23,11 @@ from tests.gateway.test_links import AND, PHOTO, RED, Web, clock_of, turns
 from tests.gateway.test_links import sent as pieces
 from tests.gateway.test_pages import WHAT, reading, sent, told
 from tests.gateways import ask
-from tests.images.test_video import CONTAINERS
 from tests.odd_images import saved
 from tests.pdfs import pdf
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, serving
+from tests.videos import film, folder_with_ffmpeg
 
 WIDE = Options(num_ctx=16_384)
 DOC = "https://papers.example/report.pdf"
@@ -43,7 +40,8 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Web:
 
 
 @pytest.fixture
-async def gateway(web: Web) -> AsyncIterator[Gateway]:
+async def gateway(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setenv("PATH", str(folder_with_ffmpeg(tmp_path)))  # for the workers, where OpenCV is not installed
     async with reading(settings={"fetch": "on"}) as gateway:
         gateway.links._fetcher = cast("Fetcher", web)
         yield gateway
@@ -61,14 +59,9 @@ def animation() -> bytes:
     return saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
 
 
-def film(folder: Path) -> bytes:
-    """A video of three scenes of a second each."""
-    raw = b"".join(sample_images.shape("circle", colour, size=(96, 96)).tobytes() * 10 for colour in ("red", "blue", "green"))
-    to = folder / "film.mp4"
-    read = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "96x96", "-r", "10", "-i", "-"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *read, "-c:v", CONTAINERS["mp4"], str(to)]
-    subprocess.run(command, input=raw, check=True)
-    return to.read_bytes()
+@cache
+def clip() -> bytes:
+    return film([sample_images.shape("circle", colour, size=(96, 96)) for colour in ("red", "blue", "green")])
 
 
 MADE: dict[str, Callable[[], bytes]] = {
@@ -76,6 +69,7 @@ MADE: dict[str, Callable[[], bytes]] = {
     "fax": fax,
     "animation": animation,
     "photo": lambda: RED,
+    "video": clip,
 }
 CHOICES: dict[str, tuple[str, Selection]] = {
     "pdf": ("pdf", Selection()),
@@ -92,11 +86,9 @@ CHOICES: dict[str, tuple[str, Selection]] = {
 
 
 @pytest.mark.parametrize("case", CHOICES)
-async def test_a_file_at_an_address_is_what_it_is_as_an_upload(gateway: Gateway, web: Web, case: str, tmp_path: Path) -> None:
+async def test_a_file_at_an_address_is_what_it_is_as_an_upload(gateway: Gateway, web: Web, case: str) -> None:
     kind, selection = CHOICES[case]
-    if kind == "video" and not video.has_opencv():
-        pytest.skip("no OpenCV")
-    data = MADE[kind]() if kind in MADE else film(tmp_path)
+    data = MADE[kind]()
     web.files[DOC] = data
     linked = await ask(gateway, Link(DOC, Sight(detail="low"), selection, "#000000"), WHAT, options=WIDE)
     words, files = sent(gateway), pieces(gateway)

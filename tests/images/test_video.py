@@ -6,7 +6,6 @@ import subprocess
 from io import BytesIO
 from pathlib import Path
 
-import imageio_ffmpeg
 import pytest
 from PIL import Image
 
@@ -21,18 +20,16 @@ from llava_gateway.notes import note
 from llava_gateway.parts import Selection
 from tests.odd_images import saved
 from tests.sample_images import shape
+from tests.videos import CONTAINERS, film, folder_with_ffmpeg
 
 LIMITS = Limits()
 SCENES = (("circle", "red"), ("square", "blue"), ("star", "green"))
-CONTAINERS = {"mp4": "mpeg4", "mov": "mpeg4", "mkv": "mpeg4", "webm": "libvpx", "avi": "mjpeg"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ffmpeg, for the PATH."""
-    path = tmp_path_factory.mktemp("bin")
-    (path / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
-    return path
+    return folder_with_ffmpeg(tmp_path_factory.mktemp("bin"))
 
 
 @pytest.fixture
@@ -51,19 +48,10 @@ def reader(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="module")
-def films(folder: Path) -> dict[str, bytes]:
-    """A video of three scenes of a second each at 10 frames a second, after a second of white, by container."""
-    frames = [Image.new("RGB", (96, 96), "white"), *(shape(what, colour, size=(96, 96)) for what, colour in SCENES)]
-    raw = b"".join(frame.tobytes() for frame in frames)
-    made = {}
-    for container, codec in CONTAINERS.items():
-        path = folder / f"film.{container}"
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "96x96", "-r", "1", "-i", "pipe:0"]
-        command = [str(folder / "ffmpeg"), "-v", "error", "-y", *source, "-r", "10", "-c:v", codec, "-q:v", "2", "-pix_fmt", "yuv420p"]
-        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        subprocess.run([*command[:-1], pixels, str(path)], input=raw, check=True)
-        made[container] = path.read_bytes()
-    return made
+def films() -> dict[str, bytes]:
+    """A video of three scenes of a second each, after a second of white, by container."""
+    scenes = [Image.new("RGB", (96, 96), "white"), *(shape(what, colour, size=(96, 96)) for what, colour in SCENES)]
+    return {container: film(scenes, container) for container in CONTAINERS}
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
