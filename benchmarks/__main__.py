@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import detail, images, overhead, page, peers, pixels, read_ahead, stalls, turn2, turns
+from benchmarks import detail, dialects, images, overhead, page, peers, pixels, read_ahead, stalls, turn2, turns
 from benchmarks.report import RESULTS
 
 BENCHMARKS = {
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "stalls": stalls.run,
     "turn2": turn2.run,
     "turns": turns.run,
+    "dialects": dialects.run,
 }
 LONG = {"read_ahead": read_ahead.run, "detail": detail.run, "peers": peers.run}
 """Benchmarks that run only by name: they need a model of real size, or another program that is installed for them."""
