@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import httpx2
 import pytest
@@ -139,6 +141,19 @@ async def test_redirects_hold_under_any_prefix(serve: Serve, path: str, location
     client = (await serve(ScriptedEngine())).client
     response = await client.get(path, follow_redirects=False)
     assert (response.status_code, response.headers["location"]) == (307, location)
+
+
+LONG = """
+from llava_gateway.api.proxies import _PAIR
+
+for filling in ("a", " ", "a ", 'a="', "a=", "\\\\", 'a="\\\\"', "=", '"'):
+    _PAIR.findall(filling * (60_000 // len(filling)))
+"""
+
+
+def test_a_long_header_is_read_in_no_time() -> None:
+    """In milliseconds; in time that grows with the square of the length, it would take minutes, and everyone would wait."""
+    subprocess.run([sys.executable, "-c", LONG], check=True, timeout=45)
 
 
 def test_what_is_no_address_is_refused_by_name() -> None:

@@ -161,7 +161,7 @@ async def test_a_list_of_pages_that_failed_is_asked_for_again(visit: Visit, demo
     await visitor.prepared()
 
 
-async def test_a_question_that_waits_for_a_choice_is_not_sent_without_it(visit: Visit, demo_url: str) -> None:
+async def test_a_question_is_not_sent_without_the_choice_it_waits_for(visit: Visit, demo_url: str) -> None:
     visitor = await visit(demo_url)
     listed: list[Route] = []
     await visitor.page.route("**/documents", lambda route: listed.append(route))

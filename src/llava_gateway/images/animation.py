@@ -58,7 +58,7 @@ class Animation:
         """Yield (index, frame as a viewer shows it, its time in seconds) for these frames, in the order of the animation."""
         wanted = set(indexes)
         if self._frames:
-            starts = list(accumulate((frame.seconds for frame in self._frames), initial=0.0))
+            starts = self._starts()
             for index, frame in enumerate(composing.composed(self._frames, self.source.size, max(wanted))):
                 if index in wanted:
                     yield index, frame.copy(), starts[index]
@@ -72,7 +72,13 @@ class Animation:
 
     def times(self, indexes: Sequence[int]) -> dict[int, float]:
         """Return the times of frames, in seconds."""
+        if self._frames:
+            starts = self._starts()
+            return {index: starts[index] for index in indexes}
         return {index: seconds for index, _, seconds in self.composed(indexes)}
+
+    def _starts(self) -> list[float]:
+        return list(accumulate((frame.seconds for frame in self._frames), initial=0.0))
 
     def scenes(self, most: int) -> list[int]:
         """Choose up to `most` frames that differ most from each other, in order. Blank frames are chosen only if there are no others.

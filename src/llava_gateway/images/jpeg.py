@@ -187,7 +187,7 @@ def missing(data: bytes) -> Missing:
 def samples_kept(data: bytes) -> int:
     """Return how many samples libjpeg keeps in memory, as coefficients of 2 bytes each: all of the file's, unless a single scan has all
     components and it can decode row by row (jdapistd.c; `jinit_d_coef_controller` in jdcoefct.c)."""
-    layout = _layout(data)
+    layout = _layout(data, first_only=True)
     row_by_row = layout.frame in _SEQUENTIAL and layout.scans and len(layout.scans[0].components) == len(layout.sampling)
     if row_by_row or not layout.sampling:
         return 0
@@ -196,8 +196,11 @@ def samples_kept(data: bytes) -> int:
     return int(layout.width * layout.height * sum(shares))
 
 
-def _layout(data: bytes) -> _Layout:
-    """Read the markers up to the end of the first image. Skips other bytes between them, as libjpeg does."""
+def _layout(data: bytes, *, first_only: bool = False) -> _Layout:
+    """Read the markers up to the end of the first image. Skips other bytes between them, as libjpeg does.
+
+    With `first_only`, ends at the header of the first scan, without looking for the scan's end, which takes most of the time.
+    """
     found, at, interval = _Layout(), 0, 0
     while match := _END.search(data, at):
         at, marker = match.end(), match[0][1]
@@ -217,7 +220,9 @@ def _layout(data: bytes) -> _Layout:
         elif marker == _SOS:
             if not segment or len(segment) < 4 + 2 * segment[0]:
                 break  # libjpeg raises
-            found.scans.append(_scan(data, at, segment, interval))
+            found.scans.append(_scan(data if not first_only else data[:at], at, segment, interval))
+            if first_only:
+                break
             at = found.scans[-1].end
     return found
 

@@ -45,7 +45,7 @@ def is_raw(data: bytes) -> bool:
     """Return whether a file is a camera raw file: DNG, NEF, CR2, CR3, ARW, RAF, ORF, RW2 and the like."""
     if _HEADS.match(data):
         return True
-    found = [*tiff.directories(data, _FEW)]
+    found = [*tiff.directories(data, _FEW, {_DNG_VERSION, tiff.PHOTOMETRIC, tiff.SUB_DIRECTORIES})]
     return bool(found) and (_DNG_VERSION in found[0] or any(set(tags.get(tiff.PHOTOMETRIC, ())) & _SENSOR for tags in found))
 
 

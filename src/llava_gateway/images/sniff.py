@@ -26,7 +26,8 @@ _SVG = re.compile(
     r"(?>\s+|<\?(?>.*?\?>)|<!--(?>.*?-->)|<!DOCTYPE[^\[>]*+(?>\[(?>.*?\]\s*>)|>))*+<(?:[\w.-]{1,40}:)?svg[\s>/]", re.DOTALL | re.IGNORECASE
 )
 """The beginning of an SVG: the root may follow comments, instructions and a document type."""
-_SVG_LOOKED_AT = 16_384
+_LOOKED_AT = 16_384
+"""Bytes of a file, or characters of its text, in which a header that may follow comments is looked for."""
 
 
 def sniff(data: bytes) -> Format | None:
@@ -52,7 +53,7 @@ def sniff(data: bytes) -> Format | None:
         return "JPEG2000"
     if data.startswith(b"8BPS\0\1"):
         return "PSD"
-    if _PPM.match(data):
+    if _PPM.match(data, 0, _LOOKED_AT):
         return "PPM"
     # An icon's entries follow its number of images; each has a reserved byte of 0.
     if data.startswith(b"\0\0\1\0") and len(data) >= 22 and data[4:6] != b"\0\0" and data[9] == 0:
@@ -64,10 +65,10 @@ def sniff(data: bytes) -> Format | None:
 
 def _is_svg(data: bytes) -> bool:
     """Return whether a file is an SVG, as text of any encoding or packed with gzip."""
-    head = data[:_SVG_LOOKED_AT]
+    head = data[:_LOOKED_AT]
     if head.startswith(b"\x1f\x8b\x08"):
         try:
-            head = zlib.decompressobj(31).decompress(head, _SVG_LOOKED_AT)
+            head = zlib.decompressobj(31).decompress(head, _LOOKED_AT)
         except zlib.error:
             return False
     wide = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(head[:2])

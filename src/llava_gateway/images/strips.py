@@ -146,9 +146,7 @@ def _cuts(size: Size, sight: Sight, budget: int | None, overview: Plan, close: C
             return
         if each is not None and any((cost or 0) > each for cost in costs):
             return  # more strips would leave even less for each
-        files = sum(
-            columns * rows for plan in (overview, *(plan for _, plan in plans)) for columns, rows in (c.grid for c in plan.canvases)
-        )
+        files = _files(overview) + sum(_files(plan) for _, plan in plans)
         if most_pieces is not None and files > most_pieces:
             return
         shown = min(_scale(canvas, _size_of(region, size)) for region, plan in plans for canvas in plan.canvases)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,8 +65,10 @@ def layout(data: bytes) -> Layout | None:
     return Layout(order, big, struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)[0])
 
 
-def directories(data: bytes, most_values: int = _MOST_VALUES) -> Iterator[Tags]:
-    """Yield the directories of a TIFF, each followed by its subdirectories. Leaves out tags with more values than `most_values`."""
+def directories(data: bytes, most_values: int = _MOST_VALUES, wanted: Container[int] | None = None) -> Iterator[Tags]:
+    """Yield the directories of a TIFF, each followed by its subdirectories. Leaves out tags with more values than `most_values`, and those
+    that are not `wanted` (None: all are).
+    """
     found = layout(data)
     if found is None:
         return
@@ -77,7 +79,7 @@ def directories(data: bytes, most_values: int = _MOST_VALUES) -> Iterator[Tags]:
             continue
         seen.add(at)
         try:
-            tags, after = _directory(data, at, found, most_values)
+            tags, after = _directory(data, at, found, most_values, wanted)
         except struct.error:
             continue
         yield tags
@@ -93,7 +95,7 @@ def pages(data: bytes, most: int = _MOST_IN_CHAIN) -> list[int]:
     at, places, seen = found.first if found else 0, list[int](), set[int]()
     while found and at and at not in seen and len(seen) < most:
         try:
-            tags, after = _directory(data, at, found, 1)
+            tags, after = _directory(data, at, found, 1, {SUBFILE})
         except struct.error:
             tags, after = {}, 0
         if not seen or not tags.get(SUBFILE, (0,))[0] & (_REDUCED | _MASK):
@@ -103,7 +105,7 @@ def pages(data: bytes, most: int = _MOST_IN_CHAIN) -> list[int]:
     return places
 
 
-def _directory(data: bytes, at: int, found: Layout, most_values: int) -> tuple[Tags, int]:
+def _directory(data: bytes, at: int, found: Layout, most_values: int, wanted: Container[int] | None) -> tuple[Tags, int]:
     """Return the tags of the directory at this offset, and the offset of the next one. Raises struct.error."""
     order, count_format, entry_format = found.order, "Q" if found.big else "H", "HHQQ" if found.big else "HHII"
     if at > len(data):  # more than struct takes, in a BigTIFF
@@ -113,9 +115,10 @@ def _directory(data: bytes, at: int, found: Layout, most_values: int) -> tuple[T
     size = struct.calcsize(order + entry_format)
     inline = 8 if found.big else 4
     tags: dict[int, tuple[int, ...]] = {}
+    read = struct.Struct(order + entry_format).unpack_from
     for entry in range(at, at + size * min(count, _MOST_ENTRIES), size):
-        tag, kind, values, offset = struct.unpack_from(order + entry_format, data, entry)
-        if kind in _FORMATS and values <= most_values:
+        tag, kind, values, offset = read(data, entry)
+        if kind in _FORMATS and values <= most_values and (wanted is None or tag in wanted):
             name, width = _FORMATS[kind]
             place = entry + size - inline if width * values <= inline else offset
             if place + width * values <= len(data):
