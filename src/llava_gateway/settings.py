@@ -156,7 +156,6 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Your own presets, which add to or replace factual, balanced and creative: options by name, and `glossary`.",
     )
-
     strict_vision: bool = Field(
         False,
         description="Whether a model that can't see images is rejected in a session with images. If not, it answers from what was said"
@@ -325,9 +324,8 @@ class Settings(BaseSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            if text != "ollama" and not _ORIGIN.fullmatch(text):
-                raise ValueError(f"{text!r} is not an origin such as http://localhost:3000, http://localhost:* or app://*")
+        if wrong := next((text for text in value if text != "ollama" and not _ORIGIN.fullmatch(text)), None):
+            raise ValueError(f"{wrong!r} is not an origin such as http://localhost:3000, http://localhost:* or app://*")
         return value
 
     @field_validator("trusted_proxies")

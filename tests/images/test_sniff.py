@@ -75,11 +75,11 @@ def test_no_size_in_half_a_webp_header() -> None:
     assert webp_size(b"RIFF\0\0\0\0WEBPXXXX" + bytes(20)) is None
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("offset", [2**63, 2**64 - 1, 2**40])
 def test_a_tiff_that_points_beyond_any_address_has_one_page(offset: int) -> None:
     assert not may_have_pages(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little") + bytes(64))
-=======
+
+
 LONG = r"""
 from llava_gateway.images.pages import kind_of, may_have_pages
 
@@ -101,4 +101,3 @@ def test_a_ppm_may_have_comments_before_its_size(between: bytes) -> None:
     assert sniff(b"P6" + between + b"4 4 255\n" + bytes(48)) == "PPM"
     assert sniff(b"P6" + between * 3 + b"4 4 255\n" + bytes(48)) == "PPM"
     assert sniff(b"P6" + between + b"x") is None
->>>>>>> mends
