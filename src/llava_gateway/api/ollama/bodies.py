@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from llava_gateway.api.bodies import Body, FieldError, Format, Items
+from llava_gateway.api.bodies import Body, FieldError, Format, Items, Values
 from llava_gateway.chat import JSON
 from llava_gateway.errors import InvalidFormat, InvalidRequest
 
@@ -120,8 +120,8 @@ class CreateBody(NamedBody):
 
     stream: bool = True
     source: str = Field("", alias="from", max_length=600)
-    files: dict[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
-    draft_files: dict[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
+    files: Values[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
+    draft_files: Values[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
     template: str = ""
     system: str = ""
     license: str | Items[str] = ""
