@@ -17,7 +17,20 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from llava_gateway.api import archive_body, archives, bodies, charset, documents, forms, multipart, native_json, options, response, server
+from llava_gateway.api import (
+    archive_body,
+    archives,
+    bodies,
+    charset,
+    documents,
+    forms,
+    json_body,
+    multipart,
+    native_json,
+    options,
+    response,
+    server,
+)
 from llava_gateway.api.bodies import Body
 from llava_gateway.api.charset import charset_of
 from llava_gateway.api.forms import AT_ONCE
@@ -131,7 +144,8 @@ async def test_a_large_body_is_read_off_the_event_loop(serve: Serve, monkeypatch
 
         return read
 
-    monkeypatch.setattr(forms, "parse_json", slow(documents.parse_json))
+    for module in (forms, json_body):
+        monkeypatch.setattr(module, "parse_json", slow(documents.parse_json))
     monkeypatch.setattr(archives, "parse_json", slow(documents.parse_json))
     method, path, body = DOORS[door]
     sending = asyncio.create_task(served.client.request(method, path.format(await served.session()), **body))
