@@ -52,16 +52,17 @@ async def chat(request: Request) -> Response:
 
 @router.post("/api/generate", include_in_schema=False)
 async def generate(request: Request) -> Response:
-    """Answer a prompt. Without one, load the model, or unload it with a keep_alive of 0."""
+    """Answer a prompt. Without a prompt or an image, load the model, or unload it with a keep_alive of 0."""
     gateway = gateway_of(request)
     body, message = await read_any_json(request, partial(_read_prompt, gateway.settings), with_base64)
     earlier = unpacked(body.context)
     memory: Callable[[Answer], list[int]] = _forget if body.is_special else partial(_remember, earlier, body.prompt)
     frames = GenerateFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway, memory=memory)
-    if body.is_special and body.prompt:
+    is_asked = bool(body.prompt or body.images)
+    if body.is_special and is_asked:
         completion = await _completion(gateway, body)
         return CompletionResponse(gateway, completion, _files(message), frames, request_id(request))
-    if not body.prompt:
+    if not is_asked:
         return _response(gateway, await _request(gateway, body, (), ()), frames, request_id(request))
     history, warnings = remembered(earlier, gateway.images)
     system = (Message("system", (TextPart(body.system),)),) if body.system else ()
