@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from llava_gateway.api.ollama.messages import images_of, messages_of, tools_of
 from llava_gateway.api.ollama.names import find_model
 from llava_gateway.api.ollama.options import keep_alive_of, options_of
 from llava_gateway.api.stream import AnswerResponse, Sender, WatchedResponse, numbered, send_answer
-from llava_gateway.chat import ChatRequest, CompletionRequest, Message, Think
+from llava_gateway.chat import ChatRequest, CompletionRequest, Message, Think, Tool
 from llava_gateway.engines.ollama_prompt import unloads_at_once
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.gateway.gateway import Gateway
@@ -40,13 +41,13 @@ async def chat(request: Request) -> Response:
     """Answer the last message of a conversation. Without messages, load the model, or unload it with a keep_alive of 0."""
     gateway = gateway_of(request)
 
-    def read(value: Any) -> tuple[ChatBody, tuple[Message, ...]]:
+    def read(value: Any) -> tuple[ChatBody, tuple[Message, ...], tuple[Tool, ...]]:
         body = parse_body(ChatBody, value)
-        return body, messages_of(body.messages, gateway.settings)
+        return body, messages_of(body.messages, gateway.settings), tools_of(body.tools)
 
-    body, messages = await read_any_json(request, read, with_base64)
+    body, messages, tools = await read_any_json(request, read, with_base64)
     frames = ChatFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway)
-    asked = await _request(gateway, body, messages, ())
+    asked = replace(await _request(gateway, body, messages, ()), tools=tools)
     return _response(gateway, asked, frames, request_id(request))
 
 
@@ -124,7 +125,6 @@ async def _request(gateway: Gateway, body: QuestionBody, messages: tuple[Message
         keep_alive=keep_alive_of(body.keep_alive),
         policy=_policy(body.truncate),
         annotate=False,
-        tools=tools_of(body.tools) if isinstance(body, ChatBody) else (),
         think=_think(body),
         logprobs=body.top_logprobs if body.logprobs else None,
         warnings=(*warnings, *ignored, *shift),
