@@ -91,8 +91,8 @@ _AS_PNG = "Export it as PNG, or send a screenshot of it."
 _AS_PNG_OR_JPEG = "Export it as PNG or JPEG."
 _SCREENSHOT = "Send an image of it, such as a screenshot."
 _ELSEWHERE = (
-    "Add the origin of the page to allowed_origins in the settings. Or call the gateway from your page's own server, or put both behind one"
-    " reverse proxy that passes on the Host header."
+    "Add the page's address to {setting=allowed_origins} in the settings, or put both behind one reverse proxy that passes on the Host"
+    " header."
 )
 _ACCEPTED = (
     "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, JPEG 2000, PSD, ICO, TGA, PPM, SVG, the previews in camera raw files, PDF, and videos as"

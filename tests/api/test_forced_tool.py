@@ -10,7 +10,7 @@ import pytest
 from llava_gateway.answers import Answer, Done
 from llava_gateway.api.forced_tool import as_format, asking, forced_tool
 from llava_gateway.chat import ChatRequest, EngineEvent, EngineRequest, Finish, NamedTool, TextDelta, Tool, ToolCall, Usage, user_request
-from llava_gateway.errors import ModelLacksTools
+from llava_gateway.errors import InvalidOption, ModelLacksTools
 from llava_gateway.parts import TextPart
 from llava_gateway.settings import Settings
 from tests.gateways import open_gateway
@@ -96,3 +96,16 @@ def test_the_model_is_told_what_the_tool_is_for() -> None:
     assert told is not None
     assert "Names the shape." in told
     assert '{"type": "object", "properties": {}}' in told
+
+
+async def test_a_schema_that_the_engine_cannot_follow_is_that_of_the_tool() -> None:
+    async def cannot_follow(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
+        if request.tools:
+            raise ModelLacksTools().at("tools")
+        if request.format:
+            raise InvalidOption("schema_not_followed").at("format")
+        yield TextDelta("")
+
+    with pytest.raises(InvalidOption) as caught:
+        await answered(asked(COLOUR, tool_choice="required"), ScriptedEngine(cannot_follow))
+    assert caught.value.place == ("tools",)

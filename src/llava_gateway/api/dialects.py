@@ -14,9 +14,11 @@ from llava_gateway.answers import Answer
 from llava_gateway.api.errors import error_headers
 from llava_gateway.api.json_body import media_type, read_document, read_json
 from llava_gateway.api.native_json import answered_image_json, context_json, decoded_image, notes_json, timings_json
+from llava_gateway.chat import ToolCall
 from llava_gateway.errors import GatewayError, InvalidBase64Image, InvalidRequest
 from llava_gateway.fetching.addresses import MAX_CHARS
 from llava_gateway.parts import Link, Upload
+from llava_gateway.sessions.session import new_id
 from llava_gateway.settings import Settings
 
 Dialect: TypeAlias = Literal["native", "ollama", "openai", "anthropic"]
@@ -77,6 +79,11 @@ def headers_of(error: GatewayError) -> dict[str, str]:
     `x-should-retry` stops them.
     """
     return {**error_headers(error), **({} if error.retryable else {"x-should-retry": "false"})}
+
+
+def id_of(call: ToolCall) -> str:
+    """Return the id of a call; a new one if the engine gave none, since clients name the call by it when they send its result."""
+    return call.id or f"call_{new_id()}"
 
 
 def gateway_json(answer: Answer) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.chat import JSON, ChatRequest, FinishReason, Message, NamedTool, TextDelta, Tool, ToolCall
-from llava_gateway.errors import ModelLacksTools
+from llava_gateway.errors import GatewayError, ModelLacksTools
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.parts import TextPart
 from llava_gateway.sessions.session import new_id
@@ -58,17 +58,22 @@ async def _with_any_model(gateway: Gateway, request: ChatRequest, tool: Tool) ->
         return
     except ModelLacksTools:
         pass
-    async with gateway.ask(as_format(request, tool)) as events:
-        async for event in events:
-            match event:
-                case TextDelta():
-                    continue
-                case Done(answer):
-                    call = ToolCall(f"call_{new_id()}", tool.name, answer.text)
-                    yield call
-                    yield Done(_called(answer, call))
-                case _:
-                    yield event
+    try:
+        async with gateway.ask(as_format(request, tool)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta():
+                        continue
+                    case Done(answer):
+                        call = ToolCall(f"call_{new_id()}", tool.name, answer.text)
+                        yield call
+                        yield Done(_called(answer, call))
+                    case _:
+                        yield event
+    except GatewayError as error:
+        if error.place == ("format",):
+            error.at("tools")
+        raise
 
 
 def _called(answer: Answer, call: ToolCall) -> Answer:

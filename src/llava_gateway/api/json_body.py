@@ -48,7 +48,12 @@ async def read_document(request: Request, read: Callable[[Any], T], prepare: Cal
     """Parse the body with `read` as JSON, whatever its content type is; `prepare` may rewrite it before. Raises InvalidJSON,
     InvalidEncoding, BodyTooLarge.
     """
-    raw, charset = await read_whole(request), charset_of(request.headers.get("content-type", ""))
+    return await parse_whole(request, await read_whole(request), read, prepare)
+
+
+async def parse_whole(request: Request, raw: bytes, read: Callable[[Any], T], prepare: Callable[[bytes], bytes] = bytes) -> T:
+    """Parse the body `raw` of a request as `read_document` does. Raises InvalidJSON, InvalidEncoding, BodyTooLarge."""
+    charset = charset_of(request.headers.get("content-type", ""))
     bounds = replace(OF_A_BODY, text=_longest_text(gateway_of(request).settings))
     size = 0 if is_quickly_parsed(raw) else len(raw)
     return await off_loop(size, lambda: read(parse_json(prepare(as_utf8(raw, charset)), bounds=bounds)))

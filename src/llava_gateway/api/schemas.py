@@ -22,7 +22,7 @@ def parse_format(value: Literal["json"] | JSON | None, *, field: str = "format")
     """Check the schema in a field, since Ollama silently ignores a broken one. Raises InvalidFormat."""
     if value is None or value == "json":
         return value
-    if _least_chars(value) > FORMAT_MAX_CHARS or len(json.dumps(value)) > FORMAT_MAX_CHARS:
+    if least_chars(value) > FORMAT_MAX_CHARS or len(json.dumps(value)) > FORMAT_MAX_CHARS:
         raise InvalidFormat("schema_too_long", values={"most": FORMAT_MAX_CHARS}, param=field)
     if not isinstance(value.get("$schema", ""), str):
         raise InvalidFormat("schema_name_wrong", param=field)
@@ -38,15 +38,15 @@ def parse_format(value: Literal["json"] | JSON | None, *, field: str = "format")
     return value
 
 
-def _least_chars(value: Any) -> int:
-    """Return a lower bound of the schema's length as JSON, which costs less than writing the JSON."""
+def least_chars(value: Any) -> int:
+    """Return a lower bound of a value's length as JSON, which costs less than writing the JSON."""
     match value:
         case str():
             return len(value)
         case dict():
-            return sum(map(len, value)) + sum(map(_least_chars, value.values()))
+            return sum(map(len, value)) + sum(map(least_chars, value.values()))
         case list():
-            return sum(map(_least_chars, value))
+            return sum(map(least_chars, value))
     return 1
 
 

@@ -120,10 +120,22 @@ async def test_an_answer_without_words_has_no_blocks(connect: Connect) -> None:
 
 
 async def test_the_arguments_of_a_call_that_was_cut_off_are_left_out(connect: Connect) -> None:
-    client, _ = await connect(ends("length", ToolCall("t1", "look", '{"at":"le'), ToolCall("t2", "look", "[]")))
+    deep = f'{{"at":{"[" * 30_000}{"]" * 30_000}}}'
+    calls = [ToolCall(f"t{index}", "look", arguments) for index, arguments in enumerate(('{"at":"le', "[]", deep))]
+    client, _ = await connect(ends("length", *calls))
     message = await client.messages.create(model="scripted", max_tokens=9, messages=HELLO)
-    assert [block.input for block in message.content if block.type == "tool_use"] == [{}, {}]
+    assert [block.input for block in message.content if block.type == "tool_use"] == [{}, {}, {}]
     assert message.stop_reason == "max_tokens"
+
+
+async def test_every_call_has_an_id(connect: Connect) -> None:
+    """Clients name the call by it when they send its result."""
+    client, served = await connect(ends("tool_calls", ToolCall("", "look", "{}"), ToolCall("", "look", "{}")))
+    message = await client.messages.create(model="scripted", max_tokens=9, messages=HELLO)
+    ids = [block.id for block in message.content if block.type == "tool_use"]
+    ids += [data["content_block"]["id"] for name, data in await streamed(served) if name == "content_block_start"]
+    assert all(ids)
+    assert len({*ids}) == 4
 
 
 async def test_events_come_in_their_order(connect: Connect) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import random
+import threading
 from collections.abc import AsyncGenerator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -18,6 +22,7 @@ from llava_gateway.chat import EngineEvent, EngineRequest, TextDelta
 from llava_gateway.errors import UpstreamDisconnected
 from tests.api.conftest import Serve
 from tests.pdfs import pdf
+from tests.sample_images import encoded, noise
 from tests.scripted_engine import ScriptedEngine, says, says_then_waits
 from tests.serving import Served, until
 
@@ -124,3 +129,32 @@ async def test_without_the_package_the_command_to_install_it_is_told(
     response: httpx2.Response = await served.client.post("/mcp", json=PING, headers=HEADERS)
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "mcp_missing")
     assert "pip install 'llava-gateway[mcp]'" in response.json()["error"]["hint"]
+
+
+async def test_the_package_is_imported_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(name: str) -> ModuleType:
+        threads.append(threading.current_thread())
+        return import_module(name)
+
+    monkeypatch.setattr(http, "import_module", watched)
+    served = await serve(ScriptedEngine())
+    assert await status(served) == 200
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+async def test_large_images_are_taken(serve: Serve) -> None:
+    served = await serve(ScriptedEngine(says("Grey.")))
+    image = encoded(noise(1600, 1200, random.Random(1)))
+    assert len(image) > 5 * 1024**2
+    async with Client(f"{served.url}/mcp") as client:
+        found = await client.call_tool("look_at_image", {"image": data_url(image), "question": "Which colour?"})
+    assert not found.is_error
+
+
+async def test_bodies_have_the_bounds_of_all_bodies(serve: Serve) -> None:
+    served = await serve(ScriptedEngine())
+    values = {**PING, "params": {"_meta": {"values": [[]] * 100_000}}}
+    assert (await served.client.post("/mcp", json=values, headers=HEADERS)).status_code == 400

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway.api.ollama.bodies import CreateBody
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
 from tests.api.ollama.test_questions import lines
@@ -127,6 +128,7 @@ async def test_files_have_a_limit_of_their_own(managed: Served) -> None:
         ("/api/create", {"model": "mine", "from": "demo:cloud"}, 400),
         ("/api/create", {"model": "mine", "files": {"a": MISSING}}, 400),
         ("/api/create", {"model": "mine", "files": {"a": "../../a"}}, 400),
+        ("/api/create", {"model": "mine", "from": "demo", "adapters": {"a": "../../a"}}, 400),
         ("/api/create", {"model": "mine", "modelfile": "FROM demo"}, 400),
         ("/api/create", {"from": "demo"}, 400),
         ("/api/copy", {"source": "nope", "destination": "mine"}, 404),
@@ -183,3 +185,8 @@ async def test_only_this_machine_may_change_models(serve: Serve, method: str, pa
     response = await served.client.request(method, path, json=body, headers={"X-Forwarded-For": "192.0.2.1"})
     assert response.status_code == 403
     assert not response.content or json.loads(response.content)["error"]
+
+
+def test_adapters_and_the_old_quantization_reach_ollama() -> None:
+    given = {"model": "mine", "from": "demo", "adapters": {"a.gguf": MISSING}, "quantization": "q4_0"}
+    assert CreateBody.model_validate(given).passed_on == {key: value for key, value in given.items() if key != "model"}

@@ -248,6 +248,14 @@ async def test_truncate_decides_what_a_long_conversation_becomes(serve: Serve) -
     assert last["llava_gateway"]["context"]["dropped"]
 
 
+async def test_an_image_without_a_prompt_is_a_question(serve: Serve, red_circle: bytes) -> None:
+    engine = ScriptedEngine(says("Red."))
+    served = await serve(engine)
+    answer = (await generate(served, prompt="", images=[base64.b64encode(red_circle).decode()], stream=False)).json()
+    assert (answer["response"], answer["done_reason"]) == ("Red.", "stop")
+    assert (len(engine.requests[0].images), engine.loads) == (1, [])
+
+
 async def test_an_empty_request_loads_or_unloads_the_model(serve: Serve) -> None:
     engine = ScriptedEngine()
     served = await serve(engine)

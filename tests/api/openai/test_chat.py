@@ -218,6 +218,11 @@ async def test_fields_without_effect_are_reported(serve: Serve) -> None:
         ({"messages": []}, "invalid_request", "messages"),
         ({"messages": [{"role": "wizard", "content": "Hi"}]}, "invalid_request", "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "invalid_request", "messages[0].content"),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": []}]}},
+            "invalid_request",
+            "tool_choice",
+        ),
         ({"messages": ["Hi"]}, "invalid_request", "messages[0]"),
         ({"messages": [user({"type": "input_audio"})]}, "invalid_request", "messages[0].content[0].type"),
         ({"messages": [user({"type": "text"})]}, "invalid_request", "messages[0].content[0].text"),

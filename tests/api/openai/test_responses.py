@@ -309,13 +309,39 @@ def test_the_store_is_bounded_and_forgets_in_time() -> None:
     shared = (Message("user", (Upload(b"x" * 3000),)),)
     store.add({"id": "a", "output": []}, shared, shared)
     store.add({"id": "b", "output": []}, (), (*shared, Message("user", (TextPart("y" * 500),))))
-    assert store.held == 2 * 2000 + 3000 + 500
+    assert store.held == 2 * 2009 + 3000 + 500
     store.add({"id": "c", "output": []}, (), (Message("user", (TextPart("z" * 2000),)),))
     with pytest.raises(NotFound):
         store.get("a")
-    assert store.held == 2 * 2000 + 3000 + 500 + 2000
+    assert store.held == 2 * 2009 + 3000 + 500 + 2000
     store.delete("b")
-    assert store.held == 2000 + 2000
+    assert store.held == 2009 + 2000
     now = KEPT + 1
     with pytest.raises(NotFound):
         store.get("c")
+
+
+def test_the_store_counts_what_a_response_repeats() -> None:
+    store = ResponseStore(10_000)
+    for name in ("a", "b"):
+        store.add({"id": name, "output": [], "metadata": {"note": "x" * 9000}}, (), (Message("user", (ReasoningPart("y" * 500),)),))
+    with pytest.raises(NotFound):
+        store.get("a")
+    assert 9500 < store.held < 12_500
+    store.delete("b")
+    assert store.held == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("metadata", {"note": "x" * 300_000}),
+        ("user", "x" * 300_000),
+        ("text", {"format": {"type": "text", "about": "x" * 300_000}}),
+        ("tools", [{"type": "function", "name": "look", "description": "x" * 300_000}]),
+    ],
+)
+async def test_what_a_response_repeats_has_a_limit(serve: Serve, field: str, value: Any) -> None:
+    served = await serve(ScriptedEngine())
+    response = await served.client.post("/v1/responses", json={"model": "scripted", "input": "Hi", field: value})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)

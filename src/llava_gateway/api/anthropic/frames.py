@@ -12,7 +12,7 @@ from starlette.responses import Response
 from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.anthropic.errors import error_body, error_response
 from llava_gateway.api.anthropic.requests import Asked
-from llava_gateway.api.dialects import gateway_json
+from llava_gateway.api.dialects import gateway_json, id_of
 from llava_gateway.api.native_frames import sse
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import PromptProgress, ReasoningDelta, TextDelta, ToolCall, Usage
@@ -133,7 +133,7 @@ class EventFrames(MessageFrames):
     def _call(self, call: ToolCall) -> bytes:
         """Return the block of a tool call, which the engines report whole."""
         self._index += 1
-        block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+        block = {"type": "tool_use", "id": id_of(call), "name": call.name, "input": {}}
         delta = {"type": "input_json_delta", "partial_json": call.arguments}
         return b"".join(
             (
@@ -175,14 +175,14 @@ def content_json(answer: Answer) -> list[dict[str, Any]]:
         content.append({"type": "thinking", "thinking": answer.reasoning, "signature": ""})
     if answer.text:
         content.append({"type": "text", "text": answer.text})
-    calls = ({"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)} for call in answer.tool_calls)
+    calls = ({"type": "tool_use", "id": id_of(call), "name": call.name, "input": _input(call)} for call in answer.tool_calls)
     return [*content, *calls]
 
 
 def _input(call: ToolCall) -> dict[str, Any]:
-    """Return the arguments of a call; none if their JSON was cut off."""
+    """Return the arguments of a call; none if their JSON was cut off or is nested too deeply."""
     try:
         arguments = json.loads(call.arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return arguments if isinstance(arguments, dict) else {}

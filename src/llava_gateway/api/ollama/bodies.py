@@ -116,18 +116,20 @@ class PullBody(NamedBody):
 
 
 class CreateBody(NamedBody):
-    """A new model. Fields that are not named here go to Ollama as they are, apart from those that lead to another machine."""
+    """A new model, with all fields that Ollama knows."""
 
     stream: bool = True
     source: str = Field("", alias="from", max_length=600)
     files: Values[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
     draft_files: Values[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
+    adapters: Values[str, str] = Field(default_factory=dict, max_length=MOST_FILES)
     template: str = ""
     system: str = ""
     license: str | Items[str] = ""
     parameters: JSON = Field(default_factory=dict)
     messages: Objects = Field(default_factory=list)
     quantize: str = ""
+    quantization: str = ""
     draft_quantize: str = ""
     renderer: str = ""
     parser: str = ""

@@ -148,7 +148,7 @@ def _base(body: CreateBody) -> str | None:
             raise InvalidRequest("field_unsupported", param=name)
     if not (body.source or body.files):
         raise InvalidRequest("create_from_nothing")
-    for digest in (*body.files.values(), *body.draft_files.values()):
+    for digest in (*body.files.values(), *body.draft_files.values(), *body.adapters.values()):
         _digest(digest)
     if body.source:
         parse_name(body.source)

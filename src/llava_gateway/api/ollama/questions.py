@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from llava_gateway.api.ollama.messages import images_of, messages_of, tools_of
 from llava_gateway.api.ollama.names import find_model
 from llava_gateway.api.ollama.options import keep_alive_of, options_of
 from llava_gateway.api.stream import AnswerResponse, Sender, WatchedResponse, numbered, send_answer
-from llava_gateway.chat import ChatRequest, CompletionRequest, Message, Think
+from llava_gateway.chat import ChatRequest, CompletionRequest, Message, Think, Tool
 from llava_gateway.engines.ollama_prompt import unloads_at_once
 from llava_gateway.errors import InvalidRequest
 from llava_gateway.gateway.gateway import Gateway
@@ -40,28 +41,29 @@ async def chat(request: Request) -> Response:
     """Answer the last message of a conversation. Without messages, load the model, or unload it with a keep_alive of 0."""
     gateway = gateway_of(request)
 
-    def read(value: Any) -> tuple[ChatBody, tuple[Message, ...]]:
+    def read(value: Any) -> tuple[ChatBody, tuple[Message, ...], tuple[Tool, ...]]:
         body = parse_body(ChatBody, value)
-        return body, messages_of(body.messages, gateway.settings)
+        return body, messages_of(body.messages, gateway.settings), tools_of(body.tools)
 
-    body, messages = await read_any_json(request, read, with_base64)
+    body, messages, tools = await read_any_json(request, read, with_base64)
     frames = ChatFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway)
-    asked = await _request(gateway, body, messages, ())
+    asked = replace(await _request(gateway, body, messages, ()), tools=tools)
     return _response(gateway, asked, frames, request_id(request))
 
 
 @router.post("/api/generate", include_in_schema=False)
 async def generate(request: Request) -> Response:
-    """Answer a prompt. Without one, load the model, or unload it with a keep_alive of 0."""
+    """Answer a prompt. Without a prompt or an image, load the model, or unload it with a keep_alive of 0."""
     gateway = gateway_of(request)
     body, message = await read_any_json(request, partial(_read_prompt, gateway.settings), with_base64)
     earlier = unpacked(body.context)
     memory: Callable[[Answer], list[int]] = _forget if body.is_special else partial(_remember, earlier, body.prompt)
     frames = GenerateFrames(body.asked_for, stream=body.stream, extras=body.llava_gateway, memory=memory)
-    if body.is_special and body.prompt:
+    is_asked = bool(body.prompt or body.images)
+    if body.is_special and is_asked:
         completion = await _completion(gateway, body)
         return CompletionResponse(gateway, completion, _files(message), frames, request_id(request))
-    if not body.prompt:
+    if not is_asked:
         return _response(gateway, await _request(gateway, body, (), ()), frames, request_id(request))
     history, warnings = remembered(earlier, gateway.images)
     system = (Message("system", (TextPart(body.system),)),) if body.system else ()
@@ -123,7 +125,6 @@ async def _request(gateway: Gateway, body: QuestionBody, messages: tuple[Message
         keep_alive=keep_alive_of(body.keep_alive),
         policy=_policy(body.truncate),
         annotate=False,
-        tools=tools_of(body.tools) if isinstance(body, ChatBody) else (),
         think=_think(body),
         logprobs=body.top_logprobs if body.logprobs else None,
         warnings=(*warnings, *ignored, *shift),

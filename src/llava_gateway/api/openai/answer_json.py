@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from llava_gateway.answers import Answer
-from llava_gateway.api.dialects import gateway_json
+from llava_gateway.api.dialects import gateway_json, id_of
 from llava_gateway.chat import Logprob, ToolCall, Usage
-from llava_gateway.sessions.session import new_id
 
 
 def completion_json(head: dict[str, Any], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -31,11 +30,6 @@ def message_json(answer: Answer) -> dict[str, Any]:
 
 def call_json(call: ToolCall) -> dict[str, Any]:
     return {"id": id_of(call), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
-def id_of(call: ToolCall) -> str:
-    """Return the id of a call; a new one if the engine gave none, since clients name the call by it when they send its result."""
-    return call.id or f"call_{new_id()}"
 
 
 def logprobs_json(logprobs: Sequence[Logprob]) -> dict[str, Any] | None:

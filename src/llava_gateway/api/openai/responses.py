@@ -26,6 +26,7 @@ from llava_gateway.api.openai.responses_json import Echo
 from llava_gateway.api.openai.responses_store import ResponseStore, responses_of
 from llava_gateway.api.openai.tools import choice_of, tools_of
 from llava_gateway.api.response import JSONResponse, json_response
+from llava_gateway.api.schemas import least_chars
 from llava_gateway.api.stream import AnswerResponse
 from llava_gateway.api.threads import in_thread
 from llava_gateway.chat import ChatRequest, Message, NamedTool, Policy, Tool, ToolChoice
@@ -39,6 +40,10 @@ TRUNCATIONS: dict[str, Policy] = {"auto": "pin_images", "disabled": "strict"}
 NOT_HERE = ("conversation", "background", "prompt")
 """Fields that would need a server's own conversations, jobs or templates."""
 MOST_ITEMS = 100
+REPEATED = ("metadata", "user", "text", "tools")
+"""Fields without limits of their own that each response repeats, and the store keeps."""
+MOST_REPEATED = 256 * 1024
+"""Characters that each of these fields may have: a stream writes them three times, on the event loop."""
 
 
 class ResponsesBody(OpenBody):
@@ -93,6 +98,9 @@ def read_response(given: Any, settings: Settings, shelf: FileShelf, store: Respo
     if given.get("session_id"):
         raise ConflictingFields("responses_in_session", param="session_id")
     check_length("instructions", body.instructions, settings)
+    for name in REPEATED:
+        if (count := least_chars(getattr(body, name))) > MOST_REPEATED:
+            raise InvalidRequest("text_too_long", values={"count": count, "most": MOST_REPEATED}, param=name)
     answer_format, format_name = format_of((body.text or {}).get("format"), "text.format", "")
     said = {**given, "text.verbosity": (body.text or {}).get("verbosity")}
     common = read_common(said, KNOWN, answer_format)

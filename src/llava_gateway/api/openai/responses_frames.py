@@ -11,7 +11,8 @@ from typing import Any
 from starlette.responses import Response
 
 from llava_gateway.answers import Answer, AnswerEvent, Done
-from llava_gateway.api.openai.answer_json import id_of, logprobs_json
+from llava_gateway.api.dialects import id_of
+from llava_gateway.api.openai.answer_json import logprobs_json
 from llava_gateway.api.openai.errors import Spelling, error_response
 from llava_gateway.api.openai.responses_json import Echo, call_item, message_item, output_json, reasoning_item, text_part
 from llava_gateway.api.response import JSONResponse, LargeJSON

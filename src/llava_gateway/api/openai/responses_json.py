@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llava_gateway.answers import Answer
-from llava_gateway.api.dialects import gateway_json, sentence_of
-from llava_gateway.api.openai.answer_json import cached_tokens, id_of, logprobs_json
+from llava_gateway.api.dialects import gateway_json, id_of, sentence_of
+from llava_gateway.api.openai.answer_json import cached_tokens, logprobs_json
 from llava_gateway.chat import ToolCall
 from llava_gateway.engines.base import ModelInfo
 from llava_gateway.errors import GatewayError, ImageError

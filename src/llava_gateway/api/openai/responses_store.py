@@ -10,9 +10,10 @@ from typing import Any
 
 from fastapi import Request
 
+from llava_gateway.api.schemas import least_chars
 from llava_gateway.chat import Message
 from llava_gateway.errors import NotFound
-from llava_gateway.parts import TextPart, ToolCallPart, Upload
+from llava_gateway.parts import Part, ReasoningPart, TextPart, ToolCallPart, Upload
 from llava_gateway.settings import Settings
 
 KEPT = 30 * 24 * 3600.0
@@ -67,7 +68,7 @@ class ResponseStore:
         stored = StoredResponse(body["id"], body, input_, messages, self._clock())
         self._responses[stored.id] = stored
         self._items |= {item["id"]: item for item in body["output"]}
-        self._held += _OVERHEAD
+        self._held += _size_of_body(body)
         for message in messages:
             self._uses[id(message)] += 1
             if self._uses[id(message)] == 1:
@@ -96,7 +97,7 @@ class ResponseStore:
         stored = self._responses.pop(response_id)
         for item in stored.body["output"]:
             del self._items[item["id"]]
-        self._held -= _OVERHEAD
+        self._held -= _size_of_body(stored.body)
         for message in stored.messages:
             self._uses[id(message)] -= 1
             if not self._uses[id(message)]:
@@ -104,15 +105,23 @@ class ResponseStore:
                 self._held -= _size(message)
 
 
+def _size_of_body(body: dict[str, Any]) -> int:
+    return _OVERHEAD + least_chars(body)
+
+
 def _size(message: Message) -> int:
-    return sum(
-        len(part.data) if isinstance(part, Upload) else len(part.text) if isinstance(part, TextPart) else _call(part)
-        for part in message.parts
-    )
+    return sum(map(_size_of_part, message.parts))
 
 
-def _call(part: object) -> int:
-    return len(part.arguments) if isinstance(part, ToolCallPart) else 0
+def _size_of_part(part: Part) -> int:
+    match part:
+        case Upload(data):
+            return len(data)
+        case TextPart(text) | ReasoningPart(text):
+            return len(text)
+        case ToolCallPart(arguments=arguments):
+            return len(arguments)
+    return 0
 
 
 def responses_of(request: Request) -> ResponseStore:

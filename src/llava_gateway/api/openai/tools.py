@@ -59,7 +59,7 @@ def _allowed(given: Any, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], Too
     rows = given.get("tools") if isinstance(given, dict) else None
     if isinstance(rows, list) and given.get("mode") in ("auto", "required"):
         functions = [row.get("function", row) for row in rows if isinstance(row, dict)]
-        names = {function.get("name") for function in functions if isinstance(function, dict)}
+        names = [function.get("name") for function in functions if isinstance(function, dict)]
         if allowed := tuple(tool for tool in tools if tool.name in names):
             return allowed, given["mode"]
     raise InvalidRequest("tool_choice_wrong", values={"known": tuple(tool.name for tool in tools)}, param="tool_choice")
