@@ -23,7 +23,8 @@ from tests.serving import served_in_thread
 MODEL = "model"
 NAMED = (
     *("gpt-6-astra", "text-embedding-3-small", "claude-opus-5-5", "model_id"),
-    *("llama3.2:1b", "llama3.2:latest", "gemma4:latest", "gemma4:12b", "qwen3.5:2b", "qwen3.5:2b-nvfp4", "lfm2.5:latest"),
+    *("llama3.2:1b", "llama3.2:latest", "gemma2:2b", "qwen3.6:27b", "qwen3.5:2b", "gpt-oss:20b"),
+    "deepseek-coder-v2:16b-lite-instruct-q2_K",
 )
 """The names that the suites use for models, where they can't be told another one."""
 SIZE = 1 << 30

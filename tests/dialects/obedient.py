@@ -32,6 +32,7 @@ from llava_gateway.parts import ToolResultPart
 from tests.sample_images import COLOURS
 
 KEYWORDS = "The sky is blue because of Rayleigh scattering: sunlight meets the nitrogen and oxygen of the atmosphere."
+OTHERS = "Soil is brown because of its minerals. 散射 means scattering. \N{SMILING FACE WITH SMILING EYES}"
 LETTERS = "The text in it says: the Ollamas."
 """What the suites look for in answers to their questions. No model is asked, so these show nothing about one."""
 _WORD = re.compile(r"\S+\s*")
@@ -75,7 +76,7 @@ def _answer(request: EngineRequest, question: Message) -> str:
         return f"The tool says: {question.text}"
     if request.images:
         return f"{_seen(request.shown)}. {LETTERS} {KEYWORDS}"
-    return f"Hello! {KEYWORDS}"
+    return f"Hello! {KEYWORDS} {OTHERS}"
 
 
 def _seen(images: Sequence[Rendition]) -> str:

@@ -83,14 +83,19 @@ class NodeSuite:
 
 @dataclass(frozen=True)
 class GoSuite:
-    """The integration tests of Ollama, of the version whose API the gateway has; `groups`: which of them."""
+    """The integration tests of Ollama, of the version whose API the gateway has; `groups`: which of them, `models`: for which models.
+
+    They name the models that they ask; each of `models` is one that has cases of its own.
+    """
 
     name: str
     groups: tuple[str, ...]
+    models: tuple[str, ...]
 
     def run(self, url: str, model: str) -> list[Case]:
         binary, folder = _built_tests_of_ollama()
-        command = ["go", "tool", "test2json", str(binary), "-test.v=test2json", "-test.run", f"^({'|'.join(self.groups)})$"]
+        wanted = f"^({'|'.join(self.groups)})$//^({'|'.join(self.models)})$"
+        command = ["go", "tool", "test2json", str(binary), "-test.v=test2json", "-test.run", wanted]
         said = _said(command, folder, {"OLLAMA_TEST_EXISTING": "1", "OLLAMA_HOST": url})
         cases = cases_of_go(self.name, said.splitlines())
         if not cases:
@@ -115,7 +120,11 @@ SUITES: tuple[Suite, ...] = (
     NodeSuite("anthropic-js", "anthropic.js"),
     NodeSuite("ollama-js", "ollama.js"),
     NodeSuite("ai-sdk", "ai_sdk.js"),
-    GoSuite("ollama", ("TestAPI", "TestBasic", "TestChat", "TestVision", "TestContext", "TestTools")),
+    GoSuite(
+        "ollama",
+        ("TestAPI", "TestBasic", "TestChat", "TestVision", "TestContext", "TestTools", "TestStructuredOutput"),
+        ("llama3.2:1b", "llama3.2", "gemma2:2b", "qwen3.6:27b", "qwen3.5:2b", "gpt-oss:20b", "deepseek-coder-v2:16b-lite-instruct-q2_K"),
+    ),
 )
 
 
@@ -171,6 +180,6 @@ def _built_tests_of_ollama() -> tuple[Path, Path]:
     binary = CACHE / f"ollama-{FOLLOWED}.test"
     if not binary.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        build = ["go", "test", "-c", "-tags=integration,fast", "-o", str(binary), "./integration"]
+        build = ["go", "test", "-c", "-tags=integration,release", "-o", str(binary), "./integration"]
         subprocess.run(build, cwd=sources, check=True)
     return binary, sources / "integration"
