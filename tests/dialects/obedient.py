@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from io import BytesIO
 from typing import Any, Literal
 
-from llava_gateway.chat import EngineEvent, EngineRequest, Finish, Logprob, Message, NamedTool, TextDelta, Timings, Tool, ToolCall, Usage
+from PIL import Image
+
+from llava_gateway.chat import (
+    EngineEvent,
+    EngineRequest,
+    Finish,
+    Logprob,
+    Message,
+    NamedTool,
+    Rendition,
+    TextDelta,
+    Timings,
+    Tool,
+    ToolCall,
+    Usage,
+)
 from llava_gateway.parts import ToolResultPart
+from tests.sample_images import COLOURS
 
 KEYWORDS = "The sky is blue because of Rayleigh scattering: sunlight meets the nitrogen and oxygen of the atmosphere."
-"""What the suites look for in answers to their questions."""
+OTHERS = "Soil is brown because of its minerals. 散射 means scattering. \N{SMILING FACE WITH SMILING EYES}"
+LETTERS = "The text in it says: the Ollamas."
+"""What the suites look for in answers to their questions. No model is asked, so these show nothing about one."""
 _WORD = re.compile(r"\S+\s*")
-_QUOTED = re.compile(r"['\"“]([^'\"”]+)['\"”]")
+_QUOTED = re.compile(r"['\"“]([^'\"”]+)['\"”]|\b(?:exactly|set to) ([A-Z]\w+(?: [A-Z]\w+)*)")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -42,7 +61,9 @@ async def obey(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
             text, stop, end = text[: text.index(each)], each, "stop"
     words = _WORD.findall(text)
     for word in words:
-        yield TextDelta(word, (Logprob(word, -0.1, ((word, -0.1), ("other", -2.5))),) if request.logprobs is not None else ())
+        yield TextDelta(
+            word, (Logprob(word, -0.1, ((word, -0.1), ("other", -2.5))[: request.logprobs]),) if request.logprobs is not None else ()
+        )
     yield Finish(end, Usage(prompt_tokens, max(1, len(words)), 0), Timings(prompt_ms=1.0, generation_ms=1.0), stop)
 
 
@@ -54,8 +75,21 @@ def _answer(request: EngineRequest, question: Message) -> str:
     if question.role == "tool":
         return f"The tool says: {question.text}"
     if request.images:
-        return f"There is an image. {KEYWORDS}"
-    return f"Hello! {KEYWORDS}"
+        return f"{_seen(request.shown)}. {LETTERS} {KEYWORDS}"
+    return f"Hello! {KEYWORDS} {OTHERS}"
+
+
+def _seen(images: Sequence[Rendition]) -> str:
+    """Say how many images there are, and the colour in the middle of each, in their order."""
+    colours = ", ".join(_colour(image.pieces[0].data) for image in images)
+    return f"There is an image: {colours}" if len(images) == 1 else f"There are {len(images)} images: {colours}"
+
+
+def _colour(data: bytes) -> str:
+    with Image.open(BytesIO(data)) as image:
+        middle = image.convert("RGB").getpixel((image.width // 2, image.height // 2))
+    assert isinstance(middle, tuple)
+    return min(COLOURS, key=lambda name: sum((one - other) ** 2 for one, other in zip(COLOURS[name], middle, strict=True)))
 
 
 def _wanted_tool(request: EngineRequest) -> Tool | None:
@@ -81,7 +115,7 @@ def _is_about(text: str, tool: Tool) -> bool:
 
 def _filled(schema: dict[str, Any], root: dict[str, Any], text: str) -> Any:
     """Return a value of the schema, with numbers and quoted words of the text."""
-    numbers, quoted = iter(_NUMBER.findall(text)), iter(_QUOTED.findall(text))
+    numbers, quoted = iter(_NUMBER.findall(text)), iter([one or other for one, other in _QUOTED.findall(text)])
     return _value(schema, root, numbers, quoted)
 
 

@@ -19,4 +19,8 @@ REASONS: dict[tuple[str, str], str] = {
     ("anthropic", "container is not supported"): _CONTRADICTS,
     ("anthropic", "claude-mythos-preview"): _MADE_UP,
     ("anthropic", "after_id: No engine has this model"): _MADE_UP,
+    ("ollama", "details.format empty"): "the engine of the suites speaks OpenAI's API, which does not tell the format of a model",
+    ("ollama", "missing license"): "the engine of the suites speaks OpenAI's API, which does not tell a model's license and template",
+    ("ollama", r"^TestVision/.* found in \"There is an image: .* atmosphere\.\""): "the engine of the suites knows nothing about photos",
+    ("ollama", "num_ctx must be a whole number from 256"): "128 tokens are no context for images; docs/compatibility.md says so",
 }
