@@ -14,7 +14,7 @@ help:
 	@echo 'make sentences   run all tests while every English sentence of the gateway says something else'
 	@echo 'make families    count 200 images of every family of models with the real engine'
 	@echo 'make lint        formatting, types of Python and JavaScript, import directions'
-	@echo 'make dialects    run the test suites of other clients against the gateway (needs npm)'
+	@echo 'make dialects    run the test suites of other clients against the gateway (needs npm and Go)'
 	@echo 'make bench       measure, and print the tables'
 	@echo 'make soak        ask 2,000 questions, send 10,000 requests and read 500 streams, and see that nothing grows'
 	@echo 'make crash       kill the gateway 200 times, let its disk fail, and look for lost turns'

@@ -89,7 +89,8 @@ _OF_PROGRAMS = frozenset(
         *("invalid_json", "json_not_utf8", "json_utf16", "options_not_json", "image_is_link", "image_both", "image_neither"),
         *("image_none", "image_id_wrong", "unsupported_media_type", "not_found", "invalid_request", "invalid_option", "unknown_field"),
         *("model_lacks_tools", "tool_calls_last", "model_exists", "invalid_encoding", "conflicting_fields", "invalid_base64_image"),
-        *("file_unknown", "image_not_named"),
+        *("file_unknown", "image_not_named", "body_not_file_form", "form_without_file", "form_of_two_files", "blob_missing"),
+        *("model_of_other_engine",),
     }
 )
 """Reasons whose hints are about requests of programs. These commands don't cause most of them, or have a flag for the cause."""

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from llava_gateway import demo
 from llava_gateway.api.ollama.bodies import CreateBody
 from llava_gateway.settings import Settings
 from tests.api.conftest import Serve
@@ -20,6 +21,7 @@ from tests.real_ollama.registry import Registry
 from tests.scripted_engine import ScriptedEngine
 from tests.serving import Served, serving
 
+DEMO = Path(demo.__file__).parent
 MISSING = f"sha256:{'0' * 64}"
 ROUTES = [
     ("POST", "/api/pull", {"model": "demo"}),
@@ -80,9 +82,8 @@ async def test_a_model_is_pulled_copied_changed_and_deleted(managed: Served, reg
     assert await names(managed) == []
 
 
-async def test_files_are_uploaded_and_made_into_a_model(managed: Served, real_ollama: RealOllama) -> None:
-    files = [path.read_bytes() for path in (real_ollama.models / "blobs").iterdir()]
-    model, projector = [next(file for file in files if file[:4] == b"GGUF" and (b"clip." in file) is is_clip) for is_clip in (False, True)]
+async def test_files_are_uploaded_and_made_into_a_model(managed: Served) -> None:
+    model, projector = (DEMO / "demo.gguf").read_bytes(), (DEMO / "demo-mmproj.gguf").read_bytes()
     digests = {}
     for name, data in (("model.gguf", model), ("projector.gguf", projector)):
         digest = digests[name] = f"sha256:{hashlib.sha256(data).hexdigest()}"
