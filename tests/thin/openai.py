@@ -1,4 +1,4 @@
-"""A thin `/v1/chat/completions`: stateless, with the whole conversation in each request."""
+"""A thin copy of `/v1/chat/completions`: stateless, with the whole conversation in each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = {
 }
 
 
-@router.post("/v1/chat/completions")
+@router.post("/thin/chat/completions")
 async def chat_completions(request: Request) -> Response:
     body = await request.json()
     include_usage = bool((body.get("stream_options") or {}).get("include_usage"))

@@ -59,12 +59,12 @@ async def test_a_conversation_with_images_through_the_openai_shape() -> None:
             "temperature": 0,
             "messages": [{"role": "user", "content": [image(RED), words("Describe this image.")]}],
         }
-        first = (await served.client.post("/v1/chat/completions", json=body)).json()
+        first = (await served.client.post("/thin/chat/completions", json=body)).json()
         said = first["choices"][0]["message"]
         assert (said["role"], said["content"]) == ("assistant", "A red circle on a white background.")
         assert first["choices"][0]["finish_reason"] == "stop"
         body["messages"] += [said, {"role": "user", "content": "What color is the circle?"}]
-        second = (await served.client.post("/v1/chat/completions", json=body)).json()
+        second = (await served.client.post("/thin/chat/completions", json=body)).json()
         assert second["choices"][0]["message"]["content"] == "The circle is red."
         cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
         assert cached >= first["usage"]["prompt_tokens"] - 8, "the prompt begins as the one before it did"
@@ -99,7 +99,7 @@ async def test_every_role_and_part_arrives_in_its_order() -> None:
     engine = ScriptedEngine(says("raining."))
     async with thin(engine) as served:
         body = {"model": "scripted", "messages": HISTORY, "tools": [WEATHER], "tool_choice": "none", "logprobs": True, "top_logprobs": 2}
-        assert (await served.client.post("/v1/chat/completions", json=body)).status_code == 200
+        assert (await served.client.post("/thin/chat/completions", json=body)).status_code == 200
     (request,) = engine.requests
     station, shown, call, result, system, asked, prefill = request.messages
     assert station == Message("assistant", (TextPart("Hello, I am a weather station."),))
@@ -131,7 +131,7 @@ async def script(request: EngineRequest) -> AsyncGenerator[EngineEvent]:
 async def test_a_stream_of_each_shape() -> None:
     async with thin(ScriptedEngine(script)) as served:
         body: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
-        lines = await chunks(served, "/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
+        lines = await chunks(served, "/thin/chat/completions", {**body, "stream_options": {"include_usage": True}})
         assert all(line.startswith("data: ") for line in lines)
         assert lines[-1] == "data: [DONE]"
         *deltas, end, usage = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
@@ -154,11 +154,11 @@ async def test_errors_of_each_shape_before_and_in_the_middle_of_an_answer() -> N
 
     async with thin(ScriptedEngine(breaks)) as served:
         body: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
-        *_, last = await chunks(served, "/v1/chat/completions", body)
+        *_, last = await chunks(served, "/thin/chat/completions", body)
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "upstream_disconnected"
         *_, last = await chunks(served, "/api/chat", body)
         assert list(json.loads(last)) == ["error"]
-        missing = await served.client.post("/v1/chat/completions", json={**body, "model": "nope"})
+        missing = await served.client.post("/thin/chat/completions", json={**body, "model": "nope"})
         assert (missing.status_code, missing.json()["error"]["code"], missing.headers["x-should-retry"]) == (
             404,
             "model_not_found",
@@ -176,7 +176,7 @@ async def test_images_are_counted_in_the_last_message_and_recognised_by_their_ha
         messages: list[dict[str, Any]] = []
         for side in range(64, 64 + 4 * 8, 8):
             messages.append({"role": "user", "content": [image(encoded(shape("circle", "red", size=(side, side)))), words("?")]})
-            assert (await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
+            assert (await served.client.post("/thin/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
             messages.append({"role": "assistant", "content": "Yes."})
         stored, job = served.gateway.images.bytes_used, served.gateway.images._pool.job
         began: list[str] = []
@@ -187,9 +187,9 @@ async def test_images_are_counted_in_the_last_message_and_recognised_by_their_ha
 
         monkeypatch.setattr(served.gateway.images._pool, "job", seen)
         messages.append({"role": "user", "content": "And now?"})
-        assert (await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
+        assert (await served.client.post("/thin/chat/completions", json={"model": "scripted", "messages": messages})).status_code == 200
         assert (began, served.gateway.images.bytes_used) == ([], stored)
         assert len(engine.requests[-1].images) == 4
         messages[-1]["content"] = [image(RED), image(BLUE), image(RED)]
-        refused = await served.client.post("/v1/chat/completions", json={"model": "scripted", "messages": messages})
+        refused = await served.client.post("/thin/chat/completions", json={"model": "scripted", "messages": messages})
         assert refused.json()["error"]["code"] == "too_many_images"
