@@ -17,7 +17,6 @@ from llava_gateway.errors import BodyTimeout, BodyTooLarge, GatewayError, Invali
 log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OTHER_APIS = {
     "/v1/messages": "Anthropic",
     "/v1beta/": "Gemini",
