@@ -102,6 +102,8 @@ async def test_a_listed_page_may_ask(serve: Serve) -> None:
     assert "POST" in preflight.headers["access-control-allow-methods"]
     answer = await client.post("/ask", json={"prompt": "Hi"}, headers={"Origin": PAGE, "Sec-Fetch-Site": "same-site"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"], answer.headers["vary"]) == (200, PAGE, "Origin")
+    front = await client.get("/", headers={"Origin": PAGE})
+    assert front.headers["vary"] == "Accept, Origin"  # what the route itself depends on stays
     missing = await client.get("/sessions/none", headers={"Origin": PAGE})
     assert (missing.status_code, missing.headers["access-control-allow-origin"]) == (404, PAGE)
 

@@ -87,5 +87,4 @@ def origin_headers(origin: str) -> dict[str, str]:
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Expose-Headers": "X-Request-Id, Request-Id, Retry-After, ETag",
         "Cross-Origin-Resource-Policy": "cross-origin",
-        "Vary": "Origin",
     }

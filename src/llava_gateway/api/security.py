@@ -129,8 +129,8 @@ class SecurityMiddleware:
                 if message["status"] == 307:
                     headers["Location"] = beside(scope["path"], headers["Location"])
                 if origin := state.get("origin"):
-                    for name, value in origin_headers(origin).items():
-                        headers[name] = value
+                    headers.update(origin_headers(origin))
+                    headers.add_vary_header("Origin")
                 given = {name for name, _ in headers.raw}
                 headers.raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in given)
             return send(message)
