@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from llava_gateway.answers import Answer
 from llava_gateway.api.errors import error_headers
 from llava_gateway.api.json_body import media_type, read_document, read_json
 from llava_gateway.api.native_json import answered_image_json, context_json, decoded_image, notes_json, timings_json
-from llava_gateway.chat import ToolCall
+from llava_gateway.chat import JSON, Think, ToolCall
 from llava_gateway.errors import GatewayError, InvalidBase64Image, InvalidRequest
 from llava_gateway.fetching.addresses import MAX_CHARS
 from llava_gateway.parts import Link, Upload
@@ -23,6 +24,8 @@ from llava_gateway.settings import Settings
 
 Dialect: TypeAlias = Literal["native", "ollama", "openai", "anthropic"]
 T = TypeVar("T")
+EFFORTS: Mapping[str, Think] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+"""How hard a model should think, by the words of OpenAI and Anthropic."""
 _WEB = re.compile(r"\s*https?://", re.IGNORECASE)
 
 
@@ -54,7 +57,7 @@ def image_of(text: str, param: str, settings: Settings) -> Upload | Link:
 
     Raises ImageError, InvalidRequest.
     """
-    if not _WEB.match(text):
+    if not is_web_address(text):
         try:
             return decoded_image(text, param, settings)
         except InvalidBase64Image as error:
@@ -62,6 +65,11 @@ def image_of(text: str, param: str, settings: Settings) -> Upload | Link:
     if len(text) > MAX_CHARS:
         raise InvalidRequest("text_too_long", values={"count": len(text), "most": MAX_CHARS}, param=param)
     return Link(text.strip())
+
+
+def is_web_address(text: str) -> bool:
+    """Return whether a text begins as an http or https address does."""
+    return _WEB.match(text) is not None
 
 
 def status_of(error: GatewayError) -> int:
@@ -84,6 +92,15 @@ def headers_of(error: GatewayError) -> dict[str, str]:
 def id_of(call: ToolCall) -> str:
     """Return the id of a call; a new one if the engine gave none, since clients name the call by it when they send its result."""
     return call.id or f"call_{new_id()}"
+
+
+def arguments_of(call: ToolCall) -> JSON:
+    """Return the arguments of a call as an object; none if their JSON was cut off, is nested too deeply, or is no object."""
+    try:
+        arguments = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def gateway_json(answer: Answer) -> Mapping[str, Any]:

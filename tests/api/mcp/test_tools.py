@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llava_gateway.api.bodies import AskBody, Body, parse_body
-from llava_gateway.api.mcp.tools import TOOLS, CompareBody, LookBody, PageBody, ReadBody, Source, call, told
+from llava_gateway.api.mcp.tools import TOOLS, CompareBody, LookBody, PageBody, ReadBody, Source, call, tool_answer
 from llava_gateway.chat import JSON
 from llava_gateway.errors import InvalidRequest
 
@@ -111,7 +111,7 @@ async def test_without_a_reader_there_are_no_paths() -> None:
 
 
 def test_an_answer_ends_with_the_image_for_the_next_question() -> None:
-    found = told(ANSWER)
+    found = tool_answer(ANSWER)
     assert found.text == f"Red.\n\nimage_id: {ID}\nNote: First.\nNote: Second."
     assert found.values == {
         "text": "Red.",
@@ -119,4 +119,4 @@ def test_an_answer_ends_with_the_image_for_the_next_question() -> None:
         "images": [{"image_id": ID, "width": 3, "height": 4, "tokens": 64}],
         "warnings": ["First.", "Second."],
     }
-    assert told({**ANSWER, "images": [], "warnings": [], "context": {"warnings": []}}).text == "Red."
+    assert tool_answer({**ANSWER, "images": [], "warnings": [], "context": {"warnings": []}}).text == "Red."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from llava_gateway.api.ollama.frames import ChatFrames, GenerateFrames, written
+from llava_gateway.api.ollama.frames import ChatFrames, GenerateFrames, go_time
 from llava_gateway.chat import ReasoningDelta, TextDelta
 from llava_gateway.errors import UpstreamIncomplete
 
@@ -12,9 +12,9 @@ AT = 1_700_000_000_000_000_000
 
 
 def test_times_are_written_as_go_writes_them() -> None:
-    assert written(AT) == "2023-11-14T22:13:20Z"
-    assert written(AT + 500_000_000) == "2023-11-14T22:13:20.5Z"
-    assert written(AT + 1) == "2023-11-14T22:13:20.000000001Z"
+    assert go_time(AT) == "2023-11-14T22:13:20Z"
+    assert go_time(AT + 500_000_000) == "2023-11-14T22:13:20.5Z"
+    assert go_time(AT + 1) == "2023-11-14T22:13:20.000000001Z"
 
 
 def test_each_line_has_its_own_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any, Literal, TypeAlias
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from llava_gateway.answers import Answer, AnswerEvent, Done
 from llava_gateway.api.anthropic.errors import error_body, error_response
 from llava_gateway.api.anthropic.requests import Asked
-from llava_gateway.api.dialects import gateway_json, id_of
+from llava_gateway.api.dialects import arguments_of, gateway_json, id_of
 from llava_gateway.api.native_frames import sse
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import PromptProgress, ReasoningDelta, TextDelta, ToolCall, Usage
@@ -175,14 +174,5 @@ def content_json(answer: Answer) -> list[dict[str, Any]]:
         content.append({"type": "thinking", "thinking": answer.reasoning, "signature": ""})
     if answer.text:
         content.append({"type": "text", "text": answer.text})
-    calls = ({"type": "tool_use", "id": id_of(call), "name": call.name, "input": _input(call)} for call in answer.tool_calls)
+    calls = ({"type": "tool_use", "id": id_of(call), "name": call.name, "input": arguments_of(call)} for call in answer.tool_calls)
     return [*content, *calls]
-
-
-def _input(call: ToolCall) -> dict[str, Any]:
-    """Return the arguments of a call; none if their JSON was cut off or is nested too deeply."""
-    try:
-        arguments = json.loads(call.arguments)
-    except (ValueError, RecursionError):
-        return {}
-    return arguments if isinstance(arguments, dict) else {}

@@ -19,6 +19,7 @@ from llava_gateway.api.anthropic.bodies import (
     ToolChoiceBody,
 )
 from llava_gateway.api.bodies import BodyT, parse_body
+from llava_gateway.api.dialects import EFFORTS
 from llava_gateway.api.options import parse_keep_alive, parse_options
 from llava_gateway.chat import JSON, ChatRequest, NamedTool, Think, Tool, ToolChoice
 from llava_gateway.errors import GatewayError, InvalidRequest, Place
@@ -37,7 +38,6 @@ OPTIONS: Mapping[str, str] = {
 }
 """The client's names of options, and ours."""
 OURS = {f"options.{ours}": theirs for theirs, ours in OPTIONS.items()}
-EFFORTS: Mapping[str, Think] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 MOST_NAMED = 10
 """How many ignored fields are reported."""
 

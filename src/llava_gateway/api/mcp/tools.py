@@ -1,4 +1,4 @@
-"""The tools for agents: what each of them asks the gateway, and how its answer is told. Knows nothing of the protocol."""
+"""The tools for agents: what each of them asks the gateway, and what it answers. Knows nothing of the protocol."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from llava_gateway.api.bodies import IMAGE_ID, Body, Items, Region, parse_body
+from llava_gateway.api.dialects import is_web_address
 from llava_gateway.chat import JSON
 from llava_gateway.errors import InvalidRequest
 
@@ -24,7 +25,6 @@ LONGEST_PATH = 4096
 INSTRUCTIONS = (
     "Looks at images with a local vision model. Answers end with the image_id of each image: pass it instead of the file to ask again."
 )
-_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _DATA = re.compile(r"\s*data:", re.IGNORECASE)
 
 _IMAGE: JSON = {"type": "string", "description": "A path, an image_id, a data: URL or an http(s) address."}
@@ -77,7 +77,7 @@ class Source:
         """Return the image. Raises GatewayError."""
         if re.fullmatch(IMAGE_ID, text.strip()):
             return {"image_id": text.strip()}
-        if _ADDRESS.match(text):
+        if is_web_address(text):
             return {"image_url": text.strip()}
         if _DATA.match(text) or len(text) > LONGEST_PATH:  # bare base64
             return {"data": text}
@@ -154,22 +154,22 @@ TOOLS: Mapping[str, Tool] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToolAnswer:
     """The answer of a tool: as text for the model, and as values for a program."""
 
     text: str
     values: JSON
 
 
-async def call(name: str, arguments: Any, ask: Ask, read: Read | None) -> Told:
+async def call(name: str, arguments: Any, ask: Ask, read: Read | None) -> ToolAnswer:
     """Call a tool. Raises GatewayError for wrong arguments, and what `ask` and `read` raise."""
     if name not in TOOLS:
         raise InvalidRequest("agent_tool_unknown", values={"known": tuple(TOOLS)}, param="name")
-    return told(await ask(await TOOLS[name].question(arguments, Source(read))))
+    return tool_answer(await ask(await TOOLS[name].question(arguments, Source(read))))
 
 
-def told(answer: JSON) -> Told:
-    """Return an answer of /ask as a tool tells it: the words, the ids of its images, and what went wrong with them."""
+def tool_answer(answer: JSON) -> ToolAnswer:
+    """Return an answer of /ask as the answer of a tool: the words, the ids of its images, and what went wrong with them."""
     words = answer["message"]["content"]
     images = [
         {"image_id": image["id"], "width": image["width"], "height": image["height"], "tokens": image["sent"]["tokens"]}
@@ -178,7 +178,7 @@ def told(answer: JSON) -> Told:
     warnings = [warning["message"] for warning in _warnings(answer)]
     notes = [f"image_id: {image['image_id']}" for image in images] + [f"Note: {warning}" for warning in warnings]
     values = {"text": words, "model": answer["model"], "images": images, "warnings": warnings}
-    return Told("\n".join([words, *([""] if notes else []), *notes]), values)
+    return ToolAnswer("\n".join([words, *([""] if notes else []), *notes]), values)
 
 
 def _warnings(answer: JSON) -> Iterator[JSON]:

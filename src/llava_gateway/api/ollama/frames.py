@@ -8,12 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
-from typing import Any
 
 from starlette.responses import Response
 
 from llava_gateway.answers import Answer, AnswerEvent, Done
-from llava_gateway.api.dialects import gateway_json
+from llava_gateway.api.dialects import arguments_of, gateway_json
 from llava_gateway.api.ollama.errors import error_response, said
 from llava_gateway.api.response import JSONResponse
 from llava_gateway.chat import JSON, Logprob, ReasoningDelta, TextDelta, Timings, ToolCall, Usage
@@ -118,7 +117,7 @@ class OllamaFrames(LineFrames, ABC):
         return b'%b.%09dZ"' % (self._begin, fraction)
 
     def _now(self) -> str:
-        return written(self._clock())
+        return go_time(self._clock())
 
 
 class ChatFrames(OllamaFrames):
@@ -206,7 +205,7 @@ def ns_json(**milliseconds: float | None) -> JSON:
 
 def call_json(call: ToolCall, index: int) -> JSON:
     """Render a tool call; Ollama's clients get its arguments as an object."""
-    function = {"index": index, "name": call.name, "arguments": _arguments(call.arguments)}
+    function = {"index": index, "name": call.name, "arguments": arguments_of(call)}
     return {"id": call.id, "function": function} if call.id else {"function": function}
 
 
@@ -220,7 +219,7 @@ def logprobs_json(logprobs: Sequence[Logprob]) -> list[JSON]:
     ]
 
 
-def written(nanoseconds: int) -> str:
+def go_time(nanoseconds: int) -> str:
     """Write a time, given in nanoseconds since 1970, as Go does: in UTC, with as many digits as necessary."""
     seconds, rest = divmod(nanoseconds, NS_PER_S)
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
@@ -229,15 +228,6 @@ def written(nanoseconds: int) -> str:
 
 def _token_json(token: str, logprob: float) -> JSON:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "surrogatepass"))}
-
-
-def _arguments(text: str) -> Any:
-    """Return arguments as an object; an empty one if the model wrote something else."""
-    try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
 
 
 def _sum(*milliseconds: float | None) -> float:

@@ -16,7 +16,7 @@ from llava_gateway.api.bodies import parse_body
 from llava_gateway.api.deps import gateway_of
 from llava_gateway.api.dialects import read_any_json
 from llava_gateway.api.ollama.bodies import ShowBody
-from llava_gateway.api.ollama.frames import written
+from llava_gateway.api.ollama.frames import go_time
 from llava_gateway.api.ollama.names import find_model, listed, listed_name
 from llava_gateway.api.response import JSONResponse, json_response
 from llava_gateway.api.security import may_change_models
@@ -112,7 +112,7 @@ def loaded_json(model: ModelInfo) -> JSON:
         "size": model.memory_bytes or model.size_bytes or 0,
         "digest": digest_of(model),
         "details": details_json(model),
-        "expires_at": written(time.time_ns() + NEVER * 1_000_000_000),
+        "expires_at": go_time(time.time_ns() + NEVER * 1_000_000_000),
         "size_vram": model.gpu_bytes or 0,
         "context_length": model.loaded_context or model.context_length or 0,
     }
@@ -160,4 +160,4 @@ def _name_json(model: ModelInfo) -> JSON:
 
 
 def _modified(model: ModelInfo) -> str:
-    return UNKNOWN_TIME if model.modified is None else written(int(model.modified * 1e9))
+    return UNKNOWN_TIME if model.modified is None else go_time(int(model.modified * 1e9))

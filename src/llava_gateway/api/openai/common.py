@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from llava_gateway.api.aliases import OPTION_NAMES, OPTIONS, put, to_client_names
 from llava_gateway.api.bodies import AskBody, Body, FileBody, SightBody, parse_body
 from llava_gateway.api.defaults import in_session
+from llava_gateway.api.dialects import EFFORTS
 from llava_gateway.api.options import glossary_of, parse_keep_alive, parse_options
 from llava_gateway.api.schemas import parse_format
 from llava_gateway.chat import JSON, ChatRequest, Message, Think
@@ -33,16 +34,7 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Fields that change nothing in an answer by a model on this machine."""
-EFFORTS: Mapping[str, Think] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
-}
-"""How hard a model should think, by OpenAI's words for it."""
+OPENAI_EFFORTS: Mapping[str, Think] = {"none": False, "minimal": "low", **EFFORTS}
 
 
 Format: TypeAlias = Literal["json"] | JSON
@@ -151,9 +143,9 @@ def think_of(effort: Any, param: str) -> Think | None:
     """Return how hard a model should think; None leaves it to the model. Raises InvalidOption."""
     if effort is None or isinstance(effort, bool):
         return effort
-    if isinstance(effort, str) and effort in EFFORTS:
-        return EFFORTS[effort]
-    raise InvalidOption("effort_wrong", values={"known": tuple(EFFORTS)}, param=param)
+    if isinstance(effort, str) and effort in OPENAI_EFFORTS:
+        return OPENAI_EFFORTS[effort]
+    raise InvalidOption("effort_wrong", values={"known": tuple(OPENAI_EFFORTS)}, param=param)
 
 
 def format_of(value: Any, param: str, schema_at: str = "json_schema") -> tuple[Format | None, str]:
