@@ -25,7 +25,7 @@ from llava_gateway.fetching.fetcher import Fetcher
 from llava_gateway.gateway.answer import Answering
 from llava_gateway.gateway.calibration import Calibration
 from llava_gateway.gateway.continuation import asking_for_the_rest, continued_turn, resumed
-from llava_gateway.gateway.embedding import Embedder
+from llava_gateway.gateway.engine_requests import EngineRequests
 from llava_gateway.gateway.files import connections_limit
 from llava_gateway.gateway.forecast import Forecast, forecast
 from llava_gateway.gateway.holding import Hold, holding
@@ -97,7 +97,7 @@ class Gateway:
         self.summariser = Summariser(self.prompt_builder, self.queues, sessions)
         self.calibration = Calibration(pool, self.prompt_builder.fitter, self.prompt_builder.attachments)
         self.reading_ahead = ReadAhead(settings, self.prompt_builder, self.calibration, self.queues, telemetry)
-        self.embedder = Embedder(settings, pool, self.prompt_builder, self.queues)
+        self.engine_requests = EngineRequests(settings, pool, self.prompt_builder, self.queues)
         self.answers = RunningAnswers(self.ask, settings.abandoned_timeout, self.news.running_changed)
         self.memory = MemoryCap.of(settings)
         self.image_requests = ImageRequests(pool, images, self.links, self.prompt_builder.attachments, telemetry, self.memory)
@@ -155,7 +155,7 @@ class Gateway:
             raise ShuttingDown
         self.memory.check(images=False)
         with self._counted():
-            return await self.embedder.embed(texts, model, keep_alive)
+            return await self.engine_requests.embed(texts, model, keep_alive)
 
     async def complete(self, request: CompletionRequest, images: Sequence[Upload | Link] = ()) -> AsyncGenerator[AnswerEvent]:
         """Yield the events of what the model writes after a prompt with images, which is no conversation; the last one is Done.
@@ -170,7 +170,7 @@ class Gateway:
             files = await self.image_requests.single_files(images, model)
             outcome, end = "cancelled", Answer(f"answer_{new_id()}", model.name, model.engine, None, "", "stop")
             try:
-                async with aclosing(self.embedder.complete(replace(request, images=files))) as events:
+                async with aclosing(self.engine_requests.complete(replace(request, images=files))) as events:
                     async for event in events:
                         if isinstance(event, Done):
                             outcome, end = "complete", event.answer
@@ -188,7 +188,7 @@ class Gateway:
         if self.closing:
             raise ShuttingDown
         with self._counted():
-            await self.embedder.load(model, options, keep_alive)
+            await self.engine_requests.load(model, options, keep_alive)
         await self.pool.refresh()
 
     async def unload(self, model: str) -> None:
@@ -466,7 +466,7 @@ class Gateway:
         self._ending = True
         for answering in list(self._running.values()):
             answering.interrupt.interrupt(ShuttingDown())
-        self.embedder.end(ShuttingDown())
+        self.engine_requests.end(ShuttingDown())
         await self._until(lambda: not self._asking, 1)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:

@@ -22,8 +22,8 @@ from llava_gateway.sessions.session import new_id
 from llava_gateway.settings import Settings
 
 
-class Embedder:
-    """Embeds texts, loads models and continues prompts.
+class EngineRequests:
+    """Requests to engines without a conversation: they embed texts, load models and continue prompts.
 
     Args:
         prompt_builder: knows the pinned options.
