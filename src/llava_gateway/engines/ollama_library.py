@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -61,13 +62,15 @@ class OllamaLibrary:
 
     def __init__(self, url: str, *, connect_timeout: float = 2.0) -> None:
         self._url = url
+        # Most addresses need no certificates, and reading them would block the event loop.
+        self._tls = tls_context() if url.lower().startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._http = new_client(connect_timeout=connect_timeout, max_connections=1)
         self._client = ollama.AsyncClient(
             url,
             timeout=httpx.Timeout(None, connect=connect_timeout),
             follow_redirects=False,
             trust_env=False,
-            verify=tls_context(),  # else the package would read the certificates each time
+            verify=self._tls,  # else the package would read the certificates each time
         )
 
     async def aclose(self) -> None:
@@ -90,7 +93,7 @@ class OllamaLibrary:
         and Ollama forgets what it got. Raises InvalidRequest, DiskFull, UpstreamError.
         """
         with _library_errors():
-            async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False, verify=tls_context()) as client:
+            async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False, verify=self._tls) as client:
                 response = await client.post(f"{self._url}/api/blobs/{digest}", content=_checked(digest, chunks))
         if response.status_code not in (200, 201):
             raise error_from(response.status_code, response.text, making=False)
