@@ -138,7 +138,8 @@ class Client:
 
     async def _connect(self, response: Response, address: _Address) -> None:
         loop = asyncio.get_running_loop()
-        tls, name = (self._tls(), address.host) if address.tls else (None, None)
+        # In a thread: the first time, it reads the certificates.
+        tls, name = (await asyncio.to_thread(self._tls), address.host) if address.tls else (None, None)
         try:
             async with asyncio.timeout(self._connect_timeout):
                 host, port = await self._resolve(address.host, address.port)
