@@ -49,6 +49,24 @@ async def test_a_copy_that_failed_is_fetched_again_when_it_is_next_shown(visit: 
     await shows_a_copy(visitor.turns.locator(".picture img"))
 
 
+async def test_a_picture_that_fails_as_soon_as_it_is_drawn_is_said_to_be_gone(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    await visitor.pick(RED_CIRCLE)
+    await visitor.prepared()
+    await visitor.ask("What is it?")
+    # An observer is called before the effects of what was drawn.
+    await visitor.context.add_init_script(
+        """new MutationObserver((_, observer) => {
+            const image = document.querySelector('.turn .picture img');
+            if (!image) return;
+            observer.disconnect();
+            image.dispatchEvent(new Event('error'));
+        }).observe(document, { childList: true, subtree: true });"""
+    )
+    await visitor.page.reload()
+    await expect(visitor.turns.locator(".picture-gone")).to_be_visible()
+
+
 async def test_copies_that_are_not_shown_are_let_go_the_oldest_first(visit: Visit, scripted: Scripted) -> None:
     visitor = await with_a_key(visit, scripted)
     await visitor.pick(RED_CIRCLE)

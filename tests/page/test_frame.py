@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests import sample_images
 from tests.page.visit import Scripted, Visit, drawn, file
@@ -178,6 +179,26 @@ async def test_the_page_says_when_the_gateway_is_gone(visit: Visit, demo_url: st
     await expect(visitor.page.locator(".banner")).to_contain_text("The gateway does not answer.")
     await visitor.context.set_offline(False)
     await expect(visitor.page.locator(".banner")).to_have_count(0)
+
+
+async def test_a_question_sent_before_the_gateway_reported_what_it_can_do_is_sent_then(visit: Visit, scripted: Scripted) -> None:
+    visitor = await visit((await scripted(ScriptedEngine())).url)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await answer.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/readyz", hold)
+    await visitor.page.reload()
+    await asked.wait()
+    await visitor.words.fill("Hi")
+    await visitor.words.press("Enter")
+    await expect(visitor.words).to_have_value("Hi")
+    answer.set()
+    await expect(visitor.answer).to_have_text("Hello there.")
+    await expect(visitor.words).to_have_value("")
 
 
 async def test_the_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, scripted: Scripted) -> None:

@@ -11,7 +11,7 @@ export class Draft {
     this.words = signal(words);
     /** Text that another program read. */
     this.ocrText = signal(ocrText);
-    /** Set while the question waits for its pictures: the refused pictures, without which it will be sent. */
+    /** Set while the question waits for its pictures or for the gateway's first report: the refused pictures, without which it will be sent. */
     this.waits = signal(/** @type {ReadonlySet<Chip>|null} */ (null));
   }
 }

@@ -26,13 +26,16 @@ export function Composer() {
   const running = chat.value.running.value;
   const empty = !words.trim() && !ready.value.length && !underway.value;
   const blind = ready.value.length > 0 && modelInfo.value && !modelInfo.value.vision;
-  const can = !running && !chat.value.elsewhere.value && !empty && !blind && Boolean(readiness.value);
+  // Before the gateway has reported what it can do, a question may be sent already: it waits as for a picture.
+  const unknown = readiness.value === undefined;
+  const can = !running && !chat.value.elsewhere.value && !empty && !blind && (unknown || Boolean(readiness.value));
+  const early = Boolean(underway.value) || unknown;
 
   useFittingHeight(text, words);
 
   function submit() {
     if (!can) return;
-    if (underway.value) {
+    if (early) {
       draft.waits.value = new Set(chips.value.filter((c) => c.state === 'refused'));
       return;
     }
@@ -45,12 +48,12 @@ export function Composer() {
     }
   }
 
-  // Enter was pressed while a picture was uploading: send when all are prepared, and don't send if one was refused meanwhile.
+  // Enter was pressed too early: send when all pictures are prepared and the gateway has reported, and don't send if a picture was refused meanwhile.
   useEffect(() => {
-    if (!without || underway.value || draft !== composing.value) return;
+    if (!without || early || draft !== composing.value) return;
     draft.waits.value = null;
     if (chips.value.every((c) => c.state !== 'refused' || without.has(c))) submit();
-  }, [without, underway.value]);
+  }, [without, early]);
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {

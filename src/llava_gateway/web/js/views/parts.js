@@ -10,14 +10,13 @@ import { Icon } from '../icons.js';
  * @param {{picture: import('../types.js').Picture, alt: string, drawing?: {address: string|null, width: number, height: number}|null, class?: string}} props
  */
 export function PictureImage({ picture, alt, drawing = null, class: name = '' }) {
-  const [gone, setGone] = useState(false);
+  const [failed, setFailed] = useState(/** @type {string|null} */ (null));
   const source = drawing ? drawing.address : address(pathOf(picture.id));
   const size = drawing ?? picture;
-  useEffect(() => setGone(false), [source]);
-  if (gone) return html`<span class="picture-gone"><${Icon} name="broken" />${t('picture.gone')}</span>`;
+  if (source && failed === source) return html`<span class="picture-gone"><${Icon} name="broken" />${t('picture.gone')}</span>`;
   const box = { '--width': size.width, '--height': size.height };
   return html`<img class=${name} src=${source ?? undefined} width=${size.width} height=${size.height} style=${box} alt=${alt} decoding="async" draggable=${false}
-    onError=${() => setGone(true)} />`;
+    onError=${() => setFailed(source)} />`;
 }
 
 /**
