@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real: takes a browser, an engine, a server or much time; left out by `make check`")
     config.addinivalue_line("markers", "wording: looks at the English sentences themselves; left out with --other-words")
+    # The models that a person has on this machine are none of the tests' business.
+    os.environ["LLAVA_GATEWAY_MODELS_DIR"] = str(Path(tempfile.gettempdir(), "llava-gateway-tests-without-models"))
     if config.getoption("--other-words"):
         runpy.run_path(str(OTHER_WORDS / "sitecustomize.py"))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(OTHER_WORDS), os.environ.get("PYTHONPATH"))))

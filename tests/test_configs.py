@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llava_gateway.settings import Settings, built_in_presets
+from llava_gateway.built_in import built_in_presets
+from llava_gateway.settings import Settings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SETTINGS_FILES = sorted(CONFIGS.glob("*.toml"), key=lambda path: path.name)

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llava_gateway.built_in import built_in_presets
 from llava_gateway.engines.modelfile import Modelfile, parse_modelfile
 from llava_gateway.engines.ollama_library import OllamaLibrary
-from llava_gateway.settings import built_in_presets
 from tests.ollama_server import RealOllama
 
 FOLDER = Path(__file__).parents[1] / "Modelfiles"

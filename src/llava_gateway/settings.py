@@ -9,14 +9,12 @@ import difflib
 import json
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import resources
+from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -290,6 +288,7 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(
         None, description="Data directory for `keep = sqlite`. Unset: the platform's; `llava-gateway data path` prints it."
     )
+    models_dir: Path | None = Field(None, description="Folder of the embedded engine's models. Unset: `models` in the data directory.")
     keep_max_bytes: int | None = Field(
         None,
         ge=MiB,
@@ -378,6 +377,16 @@ class Settings(BaseSettings):
     def engine_choice(self) -> Literal["auto", "ollama", "embedded", "openai"]:
         """`engine`, or embedded if `gguf` is set."""
         return "embedded" if self.gguf else self.engine
+
+    @property
+    def data_folder(self) -> Path:
+        """`data_dir`, or this user's data directory for the gateway, as the platform has it."""
+        return self.data_dir or platformdirs.user_data_path("llava-gateway", appauthor=False)
+
+    @property
+    def models_folder(self) -> Path:
+        """`models_dir`, or its default."""
+        return self.models_dir or self.data_folder / "models"
 
     @property
     def ollama_url(self) -> str:
@@ -477,24 +486,3 @@ class _TomlFile(TomlConfigSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls, toml_file=type(self).path)
-
-
-@cache
-def built_in_presets() -> Mapping[str, Mapping[str, Any]]:
-    """Return the presets of configs/presets.toml: {name: {"about": ..., option: value}}."""
-    return _packaged("presets.toml")
-
-
-@cache
-def built_in_vision() -> Mapping[str, VisionOverride]:
-    """Return the overrides of configs/vision.toml by pattern of model names, in order."""
-    return {pattern: VisionOverride.model_validate(entry) for pattern, entry in _packaged("vision.toml").items()}
-
-
-def _packaged(name: str) -> dict[str, Any]:
-    """Read a file of configs/ that is shipped inside the package."""
-    inside = resources.files("llava_gateway") / name
-    if inside.is_file():
-        return tomllib.loads(inside.read_text("utf-8"))
-    # An editable install has no copy inside the package: the file is in the checkout.
-    return tomllib.loads((Path(__file__).parents[2] / "configs" / name).read_text("utf-8"))

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from llava_gateway.built_in import built_in_vision
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.facts import VisionFacts, profile_for
 from llava_gateway.images.families import Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import BLACK
 from llava_gateway.images.profile import VisionProfile
 from llava_gateway.parts import Sight
-from llava_gateway.settings import Settings, VisionOverride, built_in_vision
+from llava_gateway.settings import Settings, VisionOverride
 
 GEMMA3 = VisionProfile(OneSquare(896, 258, around=2, fill=BLACK), family="gemma3")
 QWEN = VisionProfile(Cells(28, 8, 4096), family="qwen-vl")

@@ -13,9 +13,9 @@ import pytest
 from playwright.async_api import Route, expect
 
 from llava_gateway import errors
+from llava_gateway.built_in import built_in_presets
 from llava_gateway.notes import SENTENCES, note
 from llava_gateway.options import OPTION_LIMITS
-from llava_gateway.settings import built_in_presets
 from tests import sample_images
 from tests.odd_images import exif
 from tests.page.visit import Visit, Visitor, file

@@ -10,10 +10,11 @@ from typing import Any
 from llava_gateway.api import aliases
 from llava_gateway.api.bodies import NO_KEEP_ALIVE, AskBody, KeepAlive
 from llava_gateway.api.sight import IN_OPTIONS
+from llava_gateway.built_in import built_in_presets
 from llava_gateway.errors import InvalidOption, InvalidRequest
 from llava_gateway.notes import Value
 from llava_gateway.options import OPTION_LIMITS, STOP_MAX_CHARS, STOP_MAX_COUNT, OptionLimit, Options
-from llava_gateway.settings import Settings, built_in_presets
+from llava_gateway.settings import Settings
 
 KEEP_ALIVE = re.compile(r"-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)", re.ASCII)
 KEEP_ALIVE_MAX_CHARS = 32

@@ -18,7 +18,6 @@ from llava_gateway.cli.plain_help import PlainCommand
 if TYPE_CHECKING:
     from llava_gateway.journal.database import Database
     from llava_gateway.journal.errors import DataError
-    from llava_gateway.settings import Settings
 
 _SHOWN = 5
 
@@ -42,7 +41,7 @@ def begin() -> None:
 @data.command(cls=PlainCommand)
 def path(data_dir: DataDirFlag = None, config: ConfigFlag = None) -> None:
     """Print the directory in which chats are kept."""
-    typer.echo(data_folder(load_settings(config, data_dir=data_dir)))
+    typer.echo(load_settings(config, data_dir=data_dir).data_folder)
 
 
 @data.command(cls=PlainCommand)
@@ -51,7 +50,7 @@ def size(data_dir: DataDirFlag = None, config: ConfigFlag = None) -> None:
     from llava_gateway.journal.journal import most_bytes
 
     settings = load_settings(config, data_dir=data_dir)
-    folder = data_folder(settings)
+    folder = settings.data_folder
     with opened(folder) as database:
         sessions, images, text = database.summaries(), database.image_bytes(), database.bytes
         largest = [(summary, database.image_sizes(summary.id)) for summary in sessions]
@@ -77,7 +76,7 @@ def purge(
     from llava_gateway.journal.errors import DataError
     from llava_gateway.journal.purge import purge_folder
 
-    folder = data_folder(load_settings(config, data_dir=data_dir))
+    folder = load_settings(config, data_dir=data_dir).data_folder
     with opened(folder) as database:
         count = len(database.summaries())
     if not yes:
@@ -103,7 +102,7 @@ def export_all(
     from llava_gateway.journal.backup import Backup
     from llava_gateway.sessions.package import package_all
 
-    folder = data_folder(load_settings(config, data_dir=data_dir))
+    folder = load_settings(config, data_dir=data_dir).data_folder
     if file.exists() and not force:
         wrong_use(f"{file} already exists.", "Give another name, or --force.")
     opened(folder).close()
@@ -150,13 +149,6 @@ def _write(file: Path, pieces: Iterable[bytes]) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-
-
-def data_folder(settings: Settings) -> Path:
-    """Return the directory in which chats are kept."""
-    from llava_gateway.journal.folder import default_folder
-
-    return settings.data_dir or default_folder()
 
 
 def opened(folder: Path) -> Database:

@@ -12,7 +12,7 @@ import typer
 
 from llava_gateway.cli.address_files import AddressFile
 from llava_gateway.cli.console import Failure, console, set_up_logging, wrong_use
-from llava_gateway.cli.data import data_folder, failure_of_data, print_recovery
+from llava_gateway.cli.data import failure_of_data, print_recovery
 from llava_gateway.cli.flags import (
     ConfigFlag,
     DataDirFlag,
@@ -72,7 +72,7 @@ def serve(
     check_files(settings)
     check_ports(settings)
     if settings.keep == "sqlite" and recover:
-        print_recovery(data_folder(settings))
+        print_recovery(settings.data_folder)
     from llava_gateway.api.server import run
     from llava_gateway.journal.errors import DataError
 
@@ -161,7 +161,7 @@ def announce(settings: Settings, port: int, state: PoolState) -> None:
     url = address(settings.host, port)
     out.print(f"llava-gateway listens on {url}", style="bold green")
     out.print(f"  {state.default.reason.text}")
-    kept = f"Chats are kept in {data_folder(settings)}." if settings.keep == "sqlite" else "Chats are lost when it stops (keep = memory)."
+    kept = f"Chats are kept in {settings.data_folder}." if settings.keep == "sqlite" else "Chats are lost when it stops (keep = memory)."
     for line in [*other_addresses(settings, port), *too_few_files(settings), *advice(settings, state), kept]:
         out.print(f"  {line}")
     key = ' -H "Authorization: Bearer $LLAVA_GATEWAY_API_KEY"' if settings.api_key else ""

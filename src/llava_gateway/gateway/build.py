@@ -13,7 +13,6 @@ from llava_gateway.engines.pool import EnginePool
 from llava_gateway.fetching.fetcher import Fetcher
 from llava_gateway.gateway.gateway import Gateway
 from llava_gateway.images.store import ImageStore
-from llava_gateway.journal.folder import default_folder
 from llava_gateway.journal.journal import Journal
 from llava_gateway.sessions.memory import SessionStore
 from llava_gateway.settings import Settings
@@ -38,7 +37,7 @@ def build_gateway(settings: Settings, engines: Sequence[Engine] | None = None, f
 
     Raises DataError if the data directory can't be used.
     """
-    journal = Journal(settings.data_dir or default_folder(), settings.keep_max_bytes) if settings.keep == "sqlite" else None
+    journal = Journal(settings.data_folder, settings.keep_max_bytes) if settings.keep == "sqlite" else None
     images = ImageStore(settings, journal)
     if journal:
         journal.forget_image = images.forget

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from llava_gateway.built_in import built_in_vision
 from llava_gateway.images.anyres import SquareEye
 from llava_gateway.images.families import Cells, Grid, OneSquare, Slices
 from llava_gateway.images.plan import BLACK
 from llava_gateway.images.profile import Eye, VisionProfile
-from llava_gateway.settings import VisionFamily, VisionOverride, built_in_vision
+from llava_gateway.settings import VisionFamily, VisionOverride
 
 
 @dataclass(frozen=True, slots=True)

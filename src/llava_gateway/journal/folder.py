@@ -7,18 +7,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
-
 from llava_gateway.journal.errors import DataError
 
 DATABASE = "chats.db"
 IMAGES = "images"
 _LOCK = "lock"
-
-
-def default_folder() -> Path:
-    """Return this user's data directory for the gateway, as the platform has it."""
-    return platformdirs.user_data_path("llava-gateway", appauthor=False)
 
 
 class DataFolder:
