@@ -74,7 +74,7 @@ def test_a_server_out_of_files_goes_on_when_there_are_some_again_and_ends_with_0
 
 async def test_what_a_server_without_files_cannot_answer_is_overloaded(tmp_path: Path) -> None:
     """Clients that keep their connections open take the files that answers need. The engine is there all the time."""
-    with child("paced_ollama", "20", "0.02") as ollama, ExitStack() as idle:
+    with child("paced_ollama", "20", "0.1") as ollama, ExitStack() as idle:
         command = [sys.executable, "-c", BUSY, ollama.hello["url"]]
         server = subprocess.Popen(  # noqa: ASYNC220
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
@@ -94,7 +94,7 @@ async def test_what_a_server_without_files_cannot_answer_is_overloaded(tmp_path:
             finally:
                 writer.close()
 
-        for _ in range(60):
+        for _ in range(80):
             idle.enter_context(socket.create_connection(("127.0.0.1", port)))
         answers = list(filter(None, await asyncio.gather(*(ask() for _ in range(60)))))  # some may not even be accepted
         whole = [answer for answer in answers if b"event: done" in answer]
